@@ -1,0 +1,74 @@
+"""Build and metadata of tf1bn. The extension is compiled from ext/*.pyx; see README.md."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def read_version():
+    # Read as text: importing tf1bn would need the dependencies that this file is about to declare.
+    source = (HERE / "tf1bn" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
+
+
+def source_hash():
+    # tf1bn/_native.py computes the same over a source checkout, to refuse an extension built from older code.
+    digest = hashlib.sha256()
+    for path in sorted((HERE / "ext").glob("*.p[yx][xd]")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
+
+
+extension = Extension(
+    "tf1bn._moments",
+    ["ext/_moments.pyx"],
+    # The macros below come from these, so a change there is a reason to compile again.
+    depends=["setup.py", "tf1bn/__init__.py"],
+    define_macros=[
+        ("TF1BN_VERSION", f'"{read_version()}"'),
+        ("TF1BN_SOURCE_HASH", f'"{source_hash()}"'),
+    ],
+    # No contraction into fused multiply-add: the error-free transformations need every operation rounded.
+    extra_compile_args=["-O3", "-ffp-contract=off"],
+)
+
+report = ["rich>=13", "matplotlib>=3.8"]
+
+setup(
+    name="tf1bn",
+    version=read_version(),
+    description="The batch_norm of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=["tf1bn"],
+    python_requires=">=3.10",
+    install_requires=["numpy>=1.26"],
+    extras_require={"tensorflow": ["tensorflow>=2.16", *report], "report": report},
+    entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
+    ext_modules=cythonize(
+        [extension],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
+    ),
+    zip_safe=False,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Cython",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
