@@ -1,0 +1,148 @@
+"""The extension itself: how it is found, refused, and what it refuses."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tf1bn
+from tf1bn import _moments, _native
+
+PACKAGE = Path(tf1bn.__file__).parent
+SOURCES = PACKAGE.parent / "ext"
+BUILD = "`make reproduce` and `make test` build it, and so does `pip install -e .`, in the source checkout."
+
+# Without the hook of `pip install -e .`, which would find the extension of the real checkout.
+IMPORT = """
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "__editable__" not in getattr(finder, "__module__", "")]
+import tf1bn.checker
+print(tf1bn.__file__)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the package with its extension and the sources beside it."""
+    package = tmp_path / "tf1bn"
+    package.mkdir()
+    for name in ("__init__.py", "_native.py", "checker.py"):
+        shutil.copy(PACKAGE / name, package)
+    shutil.copy(_moments.__file__, package)
+    shutil.copytree(SOURCES, tmp_path / "ext")
+    return tmp_path
+
+
+def import_checker(checkout):
+    """Import the copy in a fresh interpreter; returns its exit code and its last line of output."""
+    # With -c, the first folder on the path is the current one.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    return result.returncode, (result.stdout + result.stderr).strip().splitlines()[-1]
+
+
+def test_the_copy_is_imported(checkout):
+    assert import_checker(checkout) == (0, str(checkout / "tf1bn" / "__init__.py"))
+
+
+def test_a_missing_extension_is_refused(checkout):
+    for path in (checkout / "tf1bn").glob("_moments.*"):
+        path.unlink()
+    code, message = import_checker(checkout)
+    assert code == 1
+    assert message.startswith("ImportError: The compiled extension tf1bn._moments cannot be imported (")
+    assert message.endswith(BUILD)
+
+
+def test_an_extension_of_another_version_is_refused(checkout):
+    path = checkout / "tf1bn" / "__init__.py"
+    text = path.read_text(encoding="utf-8")
+    newer = text.replace(f'__version__ = "{tf1bn.__version__}"', '__version__ = "99.0"')
+    assert newer != text
+    path.write_text(newer, encoding="utf-8")
+    code, message = import_checker(checkout)
+    assert code == 1
+    assert message == (
+        f"ImportError: The compiled extension tf1bn._moments is of version {tf1bn.__version__} and the "
+        f"package of 99.0; build it again: {BUILD}"
+    )
+
+
+@pytest.mark.parametrize("change", ["edited", "added"])
+def test_an_extension_from_other_sources_is_refused(checkout, change):
+    source = checkout / "ext" / ("_moments.pyx" if change == "edited" else "_more.pxd")
+    with source.open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    code, message = import_checker(checkout)
+    assert code == 1
+    assert message == (
+        "ImportError: The compiled extension tf1bn._moments was built from other sources than those in "
+        f"{checkout / 'ext'}; build it again: {BUILD}"
+    )
+
+
+def test_line_endings_do_not_make_the_sources_different(checkout):
+    source = checkout / "ext" / "_moments.pyx"
+    source.write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
+    assert import_checker(checkout)[0] == 0
+
+
+def test_an_installed_package_has_no_sources_to_compare_with(checkout):
+    shutil.rmtree(checkout / "ext")
+    assert import_checker(checkout)[0] == 0
+
+
+def test_the_extension_knows_what_it_was_built_from():
+    assert _moments.version == tf1bn.__version__
+    assert _moments.source_hash == _native._source_hash(SOURCES)
+    assert len(_moments.source_hash) == 64
+
+
+# The Python face checks all arguments before; these keep a slip there from reading wild memory.
+
+
+@pytest.mark.parametrize(
+    ("batch", "state", "error", "message"),
+    [
+        (np.ones((2, 3), np.int32), (4, 3), TypeError, "reads float16, float32 and float64, not format"),
+        (np.ones((2, 3), complex), (4, 3), TypeError, "not format"),
+        (np.ones((2, 3), "f4,f4"), (4, 3), TypeError, "not format"),
+        (np.ones(3), (4, 3), ValueError, "reads 2 to 64 axes, not 1"),
+        (np.ones((2, 3)), (4, 2), ValueError, r"must be \[4, channels\]"),
+        (np.ones((2, 3)), (3, 3), ValueError, r"must be \[4, channels\]"),
+        (np.ones((2, 0)), (4, 0), ValueError, "with at least one channel"),
+        (None, (4, 1), TypeError, "bytes-like"),
+    ],
+)
+def test_batch_state_refuses(batch, state, error, message):
+    with pytest.raises(error, match=message):
+        _moments.batch_state(batch, np.zeros(state))
+
+
+def test_states_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="same channels"):
+        _moments.merge_states(np.zeros((4, 2)), 1, np.zeros((4, 3)), 1)
+    with pytest.raises(ValueError, match="same channels"):
+        _moments.merge_states(np.zeros((3, 2)), 1, np.zeros((3, 2)), 1)
+    for stats, mean, variance in (((4, 2), 3, 2), ((4, 2), 2, 3), ((3, 2), 2, 2), ((4, 3), 2, 2)):
+        with pytest.raises(ValueError, match="same channels"):
+            _moments.moving_step(
+                np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, False, 0.1, 0.0, 1e-7, 0.0, 1e-7, 0.0
+            )
+
+
+def test_a_read_only_state_is_refused():
+    state = np.zeros((4, 3))
+    state.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        _moments.batch_state(np.ones((2, 3)), state)

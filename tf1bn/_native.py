@@ -1,0 +1,37 @@
+"""The compiled extension, or an ImportError that says how to build it; there is no other implementation."""
+
+import hashlib
+from pathlib import Path
+
+from . import __version__
+
+_BUILD = "`make reproduce` and `make test` build it, and so does `pip install -e .`, in the source checkout."
+
+try:
+    from . import _moments as moments
+except ImportError as error:
+    raise ImportError(
+        f"The compiled extension tf1bn._moments cannot be imported ({error}); {_BUILD}"
+    ) from error
+
+
+def _source_hash(folder):
+    # The same as in setup.py, over the sources that lie beside the package in a source checkout.
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.p[yx][xd]")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
+
+
+_sources = Path(__file__).resolve().parent.parent / "ext"
+
+if moments.version != __version__:
+    raise ImportError(
+        f"The compiled extension tf1bn._moments is of version {moments.version} and the package of "
+        f"{__version__}; build it again: {_BUILD}"
+    )
+if (_sources / "_moments.pyx").exists() and moments.source_hash != _source_hash(_sources):
+    raise ImportError(
+        "The compiled extension tf1bn._moments was built from other sources than those in "
+        f"{_sources}; build it again: {_BUILD}"
+    )

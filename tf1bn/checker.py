@@ -1,0 +1,473 @@
+"""The referee: what the moving statistics of a batch normalization should be, and how far off is honest.
+
+Everything is recomputed in float64, from the batches or from their moments, by the compiled extension. The
+module knows neither TensorFlow nor the layer, only NumPy and the extension.
+
+    stats = MovingStats([0.0], [1.0], decay=0.999)
+    for batch in batches:
+        stats.update(batch)
+    comparison = stats.compare(moving_mean, moving_variance)
+    print(comparison.ok, comparison)
+"""
+
+import numbers
+import operator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ._native import moments as _native
+
+__all__ = ["Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"]
+
+# Unit roundoff, and what a result can lose to underflow. TensorFlow flushes float32 and float64 denormals to
+# zero; float16 it computes through float32, which keeps the denormals of float16.
+_UNITS = {
+    "float16": (2.0**-11, 2.0**-24),
+    "float32": (2.0**-24, 2.0**-126),
+    "float64": (2.0**-53, 2.0**-1022),
+}
+_CHANNEL_AXIS = {"NHWC": -1, "NCHW": 1}
+
+
+def batch_moments(batch, *, data_format="NHWC", weights=None, threads=None):
+    """The moments of every channel of a batch.
+
+    Args:
+      batch: array of float16, float32 or float64 and rank 2 or more, of any strides, byte order and
+        alignment, read-only or not; or what `numpy.asarray` turns into one. No copy is made of an array.
+      data_format: "NHWC" if the last axis holds the channels, "NCHW" if axis 1 does; at any rank.
+      weights: not supported yet.
+      threads: None or 1.
+
+    Returns:
+      `Moments`. A constant channel has exactly its constant and 0. A NaN or an infinity makes the mean of its
+      channel what it makes of a sum, and the variance NaN; other channels do not see it. Float64 values
+      beyond 1e150 may overflow.
+
+    Raises:
+      TypeError: the batch is not an array of floating-point numbers.
+      ValueError: the rank is below 2, there are no channels, or the data_format is unknown.
+      NotImplementedError: weights are given, or more than one thread is asked for.
+
+    Tiles of the batch go through the corrected two-pass algorithm in float64 and are merged by the pairwise
+    update with low-order words (Chan, Golub and LeVeque, "Algorithms for computing the sample variance:
+    analysis and recommendations", The American Statistician 37, 1983).
+    """
+    _refuse_weights(weights)
+    if threads not in (None, 1):
+        raise NotImplementedError(f"`threads` is {threads!r}; only None and 1 are supported yet.")
+    if data_format not in _CHANNEL_AXIS:
+        raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
+    if isinstance(batch, np.ma.MaskedArray):
+        raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
+    try:
+        array = np.asarray(batch)
+    except ValueError as error:
+        raise TypeError(f"`batch` cannot be turned into an array: {error}") from error
+    if array.dtype.type not in (np.float16, np.float32, np.float64):
+        raise TypeError(
+            f"`batch` has dtype {array.dtype}; float16, float32 and float64 are accepted, so cast it to the "
+            "one that the layer computes in."
+        )
+    if array.ndim < 2:
+        raise ValueError(f"`batch` has shape {array.shape}; it must have at least 2 axes, one of them the channels.")
+    channels = array.shape[_CHANNEL_AXIS[data_format]]
+    if channels == 0:
+        raise ValueError(f"`batch` has shape {array.shape}; it must have at least one channel.")
+    state = np.empty((4, channels))
+    count = _native.batch_state(np.moveaxis(array, _CHANNEL_AXIS[data_format], -1), state)
+    return Moments._from_state(count, state)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, mean and population variance of a batch, per channel; immutable.
+
+    Attributes:
+      count: the number N of elements per channel.
+      mean: float64 [channels].
+      variance: float64 [channels], the mean squared deviation from the mean (divided by N, not by N-1).
+
+    With count 0 both are NaN. Moments that `batch_moments` made keep low-order words through `merge`.
+
+    Raises:
+      TypeError: the count is not an integer, or the vectors do not hold real numbers.
+      ValueError: the count or a variance is negative, the shapes disagree, or count 0 has moments.
+    """
+
+    count: int
+    mean: np.ndarray
+    variance: np.ndarray
+    # What the extension merges: mean, its low-order word, count * variance, its low-order word.
+    _state: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self):
+        try:
+            count = operator.index(self.count)
+        except TypeError:
+            raise TypeError(f"`count` is {self.count!r}; it must be an integer.") from None
+        if count < 0:
+            raise ValueError(f"`count` is {count}; it must not be negative.")
+        mean = _vector("mean", self.mean)
+        variance = _vector("variance", self.variance, like=mean)
+        if (variance < 0).any():
+            raise ValueError(f"`variance` is {variance.min()} in one channel; it must not be negative.")
+        if count == 0 and not (np.isnan(mean).all() and np.isnan(variance).all()):
+            raise ValueError("`count` is 0, so `mean` and `variance` must be NaN: nothing has no moments.")
+        zero = np.zeros_like(mean)
+        self._fill(count, mean, variance, np.stack([mean, zero, variance * count, zero]))
+
+    @classmethod
+    def _from_state(cls, count, state):
+        moments = cls.__new__(cls)
+        with np.errstate(invalid="ignore", over="ignore"):
+            variance = state[2] / (count or np.nan)
+        moments._fill(count, state[0], variance, state)
+        return moments
+
+    def _fill(self, count, mean, variance, state):
+        for array in (mean, variance, state):
+            array.setflags(write=False)
+        for name, value in (("count", count), ("mean", mean), ("variance", variance), ("_state", state)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def unbiased_variance(self):
+        """The variance with Bessel's correction N/(N-1), as fused layers store it; the factor is 1 at N=1."""
+        return self.variance * (self.count / (self.count - 1) if self.count > 1 else 1.0)
+
+    def merge(self, other):
+        """The `Moments` of both batches together; one with count 0 changes nothing.
+
+        Raises:
+          TypeError: the other is not `Moments`.
+          ValueError: the channels disagree.
+        """
+        if not isinstance(other, Moments):
+            raise TypeError(f"`other` is of type {type(other).__name__}; it must be Moments.")
+        if other.mean.shape != self.mean.shape:
+            raise ValueError(
+                f"`other` has {other.mean.size} channels and these moments have {self.mean.size}; "
+                "only moments of the same channels can be merged."
+            )
+        large, small = (self, other) if self.count >= other.count else (other, self)
+        if small.count == 0:
+            return large
+        state = large._state.copy()
+        _native.merge_states(state, large.count, small._state, small.count)
+        return Moments._from_state(large.count + small.count, state)
+
+
+class MovingStats:
+    """The moving mean and variance that a layer should have, and how far off an honest layer can be.
+
+    Every `update` with a batch of moments m, v and count N does what TensorFlow 1.x does, in real numbers:
+
+        f = N / (N - 1) if bessel and N > 1 else 1
+        mean     -= (mean     - m)     * (1 - decay)
+        variance -= (variance - v * f) * (1 - decay)
+
+    where v is the population variance (divided by N). TensorFlow starts at mean 0 and variance 1. An empty
+    batch (N = 0) makes both NaN.
+
+    Args:
+      mean, variance: [channels], the start values; a layer holds them rounded to `dtype`.
+      decay: the weight of the old value, a number from 0 to 1.
+      bessel: True for the layers that store N/(N-1) times the variance: the fused ones.
+      zero_debias: not supported yet.
+      dtype: "float16", "float32" or "float64", that of the layer's moving statistics. A float16 layer sums
+        in float32, as TensorFlow does.
+      rate_dtype: in what the layer forms the rate 1 - decay, before it is rounded to `dtype`. "float64": in
+        Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
+        then use exactly that rate. None: both are honest, the expected values use 1 - decay and the bounds
+        cover both.
+
+    Attributes:
+      mean, variance: float64 [channels], the expected values; read-only.
+      mean_bound, variance_bound: float64 [channels], absolute, in the unit of the value. No honest layer is
+        farther from the expected value, whatever order it sums in; see below. Read-only.
+      steps: the number of updates.
+
+    Raises:
+      TypeError: the decay is not a number, or the start values are not real numbers.
+      ValueError: the decay, dtype or rate_dtype is not one of the above, or the shapes disagree.
+      NotImplementedError: zero_debias is asked for.
+
+    The bounds are a worst case over all orders of summation. First for the moments, with unit roundoff u and
+    g = exp((N + 3 ln N + 6) u) - 1:
+
+        dm = g rms                              rms = sqrt(m^2 + v), which is at least the mean of |x|
+        dv = dm^2 + 3 dm sqrt(v) + g (v + dm^2)
+
+    dm: a sum of N terms, in any order, is off by at most (N-1) u sum|x| (Rump, BIT 52, 2012; Jeannerod and
+    Rump, SIAM J. Matrix Anal. Appl. 34, 2013); rounding the input, and dividing or multiplying by a rounded
+    1/N, adds 4 u. Updating a mean instead (Welford, or pairwise) rounds every intermediate mean once, which
+    adds up to N u mean|x| again, and every weighted difference of means three times; their weights
+    n_b/(n_a + n_b) along any path through any tree add up to at most 1 + ln N. The exponential stands for
+    the products of all these (1 + u) (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 3.1).
+    dv: the mean square about a mean that is off by e is v + e^2 and takes N + 6 roundings: the first and the
+    last term. Welford's and the pairwise update carry the errors of intermediate means into the products of
+    deviations instead: by Cauchy and Schwarz at most 2 sqrt(2) dm sqrt(v), which is the N u kappa v,
+    kappa = sqrt(1 + m^2/v), of Chan, Golub and LeVeque (1983).
+    Bessel's factor and its product add 4 u. Underflow adds N + 4 times the smallest normal number. A float16
+    layer sums in float32 and rounds both moments once more.
+
+    Then in the recurrence, where r = 1 - decay, s is what the layer's rate can differ from r by, and e is the
+    bound so far, at first that of rounding the start value to `dtype`:
+
+        reach = |mean - m| + e + dm
+        e = |1 - r| e + r dm + (s + 3 u (r + s)) reach
+        e = e + u (|mean| + e) + underflow              unless r = s = 0: then nothing moves or is rounded
+
+    A difference and a product are 2 u; the third is for products of errors and for evaluating this in float64.
+
+    In all of it u is 2^-53 more than that of the dtype: the referee itself is an honest float64 layer.
+    Overflow is not covered: where a sum of squares leaves the range of `dtype`, an honest layer has infinity.
+    """
+
+    def __init__(
+        self,
+        mean,
+        variance,
+        *,
+        decay,
+        bessel=False,
+        zero_debias=False,
+        dtype="float32",
+        rate_dtype=None,
+    ):
+        if zero_debias:
+            raise NotImplementedError("`zero_debias` is True; only False is supported yet.")
+        try:
+            self._dtype = np.dtype(dtype).name
+        except TypeError:
+            self._dtype = None
+        if self._dtype not in _UNITS:
+            raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
+        if rate_dtype not in (None, "float32", "float64"):
+            raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
+        self._decay = _checked_decay(decay)
+        self._bessel = bool(bessel)
+        self._rate_dtype = rate_dtype
+        mean = _vector("mean", mean)
+        start = np.stack([mean, _vector("variance", variance, like=mean)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = start.astype(self._dtype)
+            self._stats = np.concatenate([start, np.abs(start - stored)])
+        self._stats.setflags(write=False)
+        self._steps = 0
+
+    @property
+    def mean(self):
+        """The expected moving mean, float64 [channels]."""
+        return self._stats[0]
+
+    @property
+    def variance(self):
+        """The expected moving variance, float64 [channels]."""
+        return self._stats[1]
+
+    @property
+    def mean_bound(self):
+        """How far the moving mean of an honest layer can be from the expected one, float64 [channels]."""
+        return self._stats[2]
+
+    @property
+    def variance_bound(self):
+        """How far the moving variance of an honest layer can be from the expected one, float64 [channels]."""
+        return self._stats[3]
+
+    @property
+    def steps(self):
+        """The number of updates so far."""
+        return self._steps
+
+    def update(self, batch_or_moments, *, data_format="NHWC", weights=None, decay=None):
+        """Take one step; returns None. Arrays that the attributes gave out before do not change.
+
+        Args:
+          batch_or_moments: a batch as for `batch_moments`, or its `Moments`.
+          data_format: that of the batch.
+          weights: not supported yet.
+          decay: for this step only, instead of the constructor's.
+
+        Raises:
+          ValueError: the channels are not those of the statistics; and what `batch_moments` and the
+            constructor raise for the same arguments.
+        """
+        _refuse_weights(weights)
+        decay = self._decay if decay is None else _checked_decay(decay)
+        if isinstance(batch_or_moments, Moments):
+            moments = batch_or_moments
+        else:
+            moments = batch_moments(batch_or_moments, data_format=data_format)
+        if moments.mean.shape != self.mean.shape:
+            raise ValueError(
+                f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
+                f"{self.mean.size}; check the `data_format`, which is {data_format!r}."
+            )
+        rate, rate_slack = _rate(decay, self._dtype, self._rate_dtype)
+        unit, smallest = _UNITS[self._dtype]
+        sum_unit, sum_smallest = _UNITS["float32" if self._dtype == "float16" else self._dtype]
+        own_unit, _ = _UNITS["float64"]
+        stats = self._stats.copy()
+        _native.moving_step(
+            stats,
+            moments.mean,
+            moments.variance,
+            moments.count,
+            self._bessel,
+            rate,
+            rate_slack,
+            sum_unit + own_unit,
+            sum_smallest,
+            unit + own_unit,
+            smallest,
+        )
+        stats.setflags(write=False)
+        self._stats = stats
+        self._steps += 1
+
+    def compare(self, moving_mean, moving_variance):
+        """Compare a layer's statistics with the expected ones; see `compare`. Returns `MovingComparison`."""
+        return MovingComparison(
+            compare(moving_mean, self.mean, self.mean_bound),
+            compare(moving_variance, self.variance, self.variance_bound),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How observed values stand to the expected ones; true if all are ok, and one sentence as text.
+
+    Attributes:
+      mask: bool [channels], True where the channel is ok.
+      worst: the channel with the largest error relative to what is allowed there; None if none is finite.
+      error, allowed: the absolute error and the bound there; NaN if there is none.
+      not_finite: the channels where a value or the bound is NaN or infinite; these are never ok.
+    """
+
+    mask: np.ndarray
+    worst: int | None
+    error: float
+    allowed: float
+    not_finite: tuple[int, ...]
+
+    @property
+    def ok(self):
+        """Whether every channel is ok."""
+        return bool(self.mask.all())
+
+    def __bool__(self):
+        return self.ok
+
+    def __str__(self):
+        total = self.mask.size
+        bad = total - int(self.mask.sum())
+        if bad:
+            parts = [f"{bad} of {total} channels {'is' if bad == 1 else 'are'} outside the bound"]
+        else:
+            parts = [f"All {total} channels are within the bound" if total > 1 else "It is within the bound"]
+        if self.worst is not None:
+            parts.append(f"the worst is channel {self.worst}, {self.error:.3g} off where {self.allowed:.3g} is allowed")
+        if self.not_finite:
+            shown = ", ".join(str(channel) for channel in self.not_finite[:8])
+            rest = f" and {len(self.not_finite) - 8} more" if len(self.not_finite) > 8 else ""
+            parts.append(f"not finite in {shown}{rest}")
+        return "; ".join(parts) + "."
+
+
+class MovingComparison(NamedTuple):
+    """The `Comparison` of the moving mean and that of the moving variance; true if both are ok."""
+
+    mean: Comparison
+    variance: Comparison
+
+    @property
+    def ok(self):
+        """Whether both are ok."""
+        return self.mean.ok and self.variance.ok
+
+    def __bool__(self):
+        return self.ok
+
+    def __str__(self):
+        return f"moving_mean: {self.mean} moving_variance: {self.variance}"
+
+
+def compare(observed, expected, bound):
+    """Compare observed values with the expected ones, channel by channel: ok within the bound.
+
+    Args:
+      observed, expected, bound: [channels], real numbers, the bound absolute. A channel where one of the
+        three is NaN or infinite is not ok.
+
+    Returns:
+      `Comparison`.
+
+    Raises:
+      TypeError: one of them does not hold real numbers.
+      ValueError: the shapes disagree, or a bound is negative.
+    """
+    observed = _vector("observed", observed)
+    expected = _vector("expected", expected, like=observed)
+    bound = _vector("bound", bound, like=observed)
+    if (bound < 0).any():
+        raise ValueError(f"`bound` is {bound.min()} in one channel; it must not be negative.")
+    finite = np.isfinite(observed) & np.isfinite(expected) & np.isfinite(bound)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        error = np.abs(observed - expected)
+        mask = finite & (error <= bound)
+        # An exact value is no error, even where none is allowed.
+        excess = np.where(error > 0, error / bound, 0.0)
+    mask.setflags(write=False)
+    worst = int(np.argmax(np.where(finite, excess, -1.0))) if finite.any() else None
+    return Comparison(
+        mask,
+        worst,
+        np.nan if worst is None else float(error[worst]),
+        np.nan if worst is None else float(bound[worst]),
+        tuple(np.flatnonzero(~finite).tolist()),
+    )
+
+
+def _rate(decay, dtype, rate_dtype):
+    """The rate, and by how much that of an honest layer can differ from it."""
+    cast = np.dtype(dtype).type
+    honest = {
+        "float64": float(cast(1.0 - decay)),
+        "float32": float(cast(np.float32(1.0) - np.float32(decay))),
+    }
+    if rate_dtype is not None:
+        return honest[rate_dtype], 0.0
+    rate = 1.0 - decay
+    return rate, max(abs(value - rate) for value in honest.values())
+
+
+def _refuse_weights(weights):
+    if weights is not None:
+        raise NotImplementedError("`weights` is not supported yet; only None is.")
+
+
+def _checked_decay(decay):
+    if not isinstance(decay, numbers.Real):
+        raise TypeError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
+    if not 0.0 <= decay <= 1.0:
+        raise ValueError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
+    return float(decay)
+
+
+def _vector(name, value, like=None):
+    """A read-only float64 copy of a vector of real numbers, one per channel."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` has dtype {array.dtype}; it must hold real numbers.")
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"`{name}` has shape {array.shape}; it must be a vector with one value per channel.")
+    if like is not None and array.shape != like.shape:
+        raise ValueError(f"`{name}` has {array.size} channels; {like.size} are expected.")
+    array = array.astype(np.float64)
+    array.setflags(write=False)
+    return array
