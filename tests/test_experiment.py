@@ -1,0 +1,222 @@
+"""The experiment and its referee: what holds on the real layer, and what turns false on sabotaged ones."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow
+from sabotage import (
+    bessel,
+    decay_swapped,
+    moves_at_test,
+    nan_at_test,
+    no_update,
+    stale_test,
+    trains_at_test,
+    updates_first,
+)
+
+import tf1bn
+from tf1bn import article, checker, conclusions, experiment, session
+
+tf = tensorflow.compat.v1
+
+
+def play(layer=tf1bn.batch_norm, fused=False):
+    runs = [
+        experiment.run_listing(experiment.Spec(e.decay, fused, "1.3", "article", e.batch()), layer=layer)
+        for e in article.EXPERIMENTS
+    ]
+    return runs, [conclusions.check_run(run) for run in runs]
+
+
+def judge(layer=tf1bn.batch_norm, fused=False):
+    """The verdicts: ids of the conclusions that hold, "checker" and "article"."""
+    runs, checks = play(layer, fused)
+    sweep = experiment.run_sweep(
+        article.EXPERIMENTS[0].batch(), (0.0, 0.9, 1.0), 3, (), layer=tf1bn.batch_norm
+    )
+    compared = [
+        conclusions.compare_with_article(*each)
+        for each in zip(runs, checks, article.EXPERIMENTS, strict=True)
+    ]
+    verdicts = {row["id"] for row in conclusions.conclusions(*runs, checks, sweep) if row["holds"]}
+    if all(check.agrees for check in checks):
+        verdicts.add("checker")
+    if all(result.agrees for result in compared):
+        verdicts.add("article")
+    return verdicts
+
+
+def test_the_real_layer_passes():
+    assert judge() == {1, 2, 3, 4, "checker", "article"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "must_fail", "must_hold"),
+    [
+        (no_update, {1, 2, 3, "checker", "article"}, {4}),
+        (bessel, {3, "checker", "article"}, {1, 2, 4}),
+        (decay_swapped, {1, 3, 4, "checker", "article"}, set()),
+        (updates_first, {3, 4, "checker", "article"}, {1, 2}),
+        (stale_test, {2, "checker", "article"}, {1, 3, 4}),
+        (trains_at_test, {2, 4, "checker", "article"}, {3}),
+        (moves_at_test, {1, 4, "checker", "article"}, {3}),
+        (nan_at_test, {2, 4, "checker", "article"}, {1, 3}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_sabotage_turns_the_right_verdict_false(layer, must_fail, must_hold):
+    verdicts = judge(layer)
+    assert verdicts.isdisjoint(must_fail)
+    assert must_hold <= verdicts
+
+
+def test_a_decay_that_changes_training_outputs_breaks_conclusion_3():
+    """The article's two runs use different inputs; only the sweep can see that outputs depend on decay."""
+
+    def leaks_decay(x, decay, is_training, **arguments):
+        y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
+        return y * (1 + 2.0**-22 * decay) if is_training else y
+
+    runs, checks = play()
+    batch = article.EXPERIMENTS[0].batch()
+    for layer, holds in ((tf1bn.batch_norm, True), (leaks_decay, False)):
+        sweep = experiment.run_sweep(batch, (0.0, 0.9, 1.0), 3, (), layer=layer)
+        third = conclusions.conclusions(*runs, checks, sweep)[2]
+        assert third["holds"] is holds, third
+        assert ("NOT the same" in third["evidence"]) is not holds
+
+
+def test_with_the_fused_default_conclusions_survive_and_digits_do_not():
+    runs, checks = play(fused=True)
+    summary = conclusions.release_summary("1.15", *runs, checks)
+    assert summary["fused"] is True
+    assert [row["holds"] for row in summary["conclusions"]] == [True] * 4
+    assert summary["checker_agrees"]
+    assert not summary["test_equals_training_output"]
+    # sqrt(15/16), but for epsilon: (v + eps) / (16/15 v + eps) differs from 15/16 by less than eps / v
+    variance = article.EXPERIMENTS[0].moving_variance
+    assert abs(summary["expected_ratio"] ** 2 - 15 / 16) < article.EPSILON / variance
+    _, bound = checks[0].training_output
+    test_bound = checks[0].test_output[1]
+    size = np.abs(runs[0].train.output).max()
+    assert (
+        abs(summary["test_over_training"] - summary["expected_ratio"])
+        <= 2 * (bound + test_bound).max() * size
+    )
+
+
+def test_with_the_composed_default_digits_survive():
+    runs, checks = play()
+    summary = conclusions.release_summary("1.3", *runs, checks)
+    assert summary["test_equals_training_output"]
+    assert summary["expected_ratio"] == 1.0
+
+
+def test_a_nan_stays_in_its_channel_and_is_a_finding():
+    batch = np.random.default_rng(0).uniform(0, 255, (4, 2, 2, 3)).astype(np.float32)
+    batch[1, 0, 1, 2] = np.nan
+    run = experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch))
+    assert np.isnan(run.train.after["moving_mean"]).tolist() == [False, False, True]
+    check = conclusions.check_run(run)
+    assert not check.agrees
+    assert not check.trained
+    assert any("moving_mean" in problem and "2" in problem for problem in check.problems), check.problems
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.999, 1.0])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 2), (2, 3, 3, 4), (2, 2, 2, 2, 3), (1, 1, 1, 2)])
+@pytest.mark.parametrize("fused", [False, True])
+def test_honest_runs_of_other_shapes_agree(decay, shape, fused):
+    batch = np.random.default_rng(len(shape)).uniform(0, 255, shape).astype(np.float32)
+    spec = experiment.Spec(decay, fused and len(shape) in (2, 4), "1.15", "random", batch)
+    run = experiment.run_listing(spec)
+    assert run.ran_fused is spec.fused
+    check = conclusions.check_run(run)
+    assert check.agrees, check.problems
+
+
+def test_the_prints_are_those_of_the_article():
+    run = play()[0][0]
+    names = [name for name, _ in run.train.printed_before]
+    assert names == [
+        "<tf.Variable 'my/BatchNorm/beta:0' shape=(1,) dtype=float32_ref>",
+        "<tf.Variable 'my/BatchNorm/moving_mean:0' shape=(1,) dtype=float32_ref>",
+        "<tf.Variable 'my/BatchNorm/moving_variance:0' shape=(1,) dtype=float32_ref>",
+    ]
+    assert [value for _, value in run.train.printed_before] == ["[0.]", "[0.]", "[1.]"]
+
+
+def test_the_sweep_measures_what_the_closed_form_says():
+    batch = article.EXPERIMENTS[0].batch()
+    sweep = experiment.run_sweep(batch, (0.0, 0.5, 0.9, 1.0), 60, (3, 44))
+    assert sweep.test_steps == (0, 1, 3, 44, 60)
+    assert sweep.mean.shape == sweep.variance.shape == (4, 61, 1)
+    rows = conclusions.sweep_rows(sweep)
+    assert [row["agrees"] for row in rows] == [True] * 4
+    assert [row["steps_to_99"] for row in rows] == [1, 7, 44, None]
+    assert [row["steps_to_99_measured"] for row in rows] == [1, 7, 44, None]
+    assert [row["steps"] for row in rows] == [60] * 4
+    # d = 1: nothing moves, and the error is that of testing with 0 and 1, in exact terms of the batch
+    assert (rows[3]["mean"], rows[3]["variance"]) == (0.0, 1.0)
+    json.dumps(rows, allow_nan=False)
+
+
+@pytest.mark.parametrize("layer", [no_update, decay_swapped, bessel])
+def test_the_sweep_does_not_agree_with_a_sabotaged_layer(layer):
+    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.9,), 5, (), layer=layer)
+    assert not conclusions.sweep_rows(sweep)[0]["agrees"]
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps"), [(0, 1), (0.1, 2), (0.5, 7), (0.9, 44), (0.99, 459), (0.999, 4603), (1, None)]
+)
+def test_steps_to_carry(decay, steps):
+    """Smallest t with 1 - d^t >= .99, which is ln .01 / ln d rounded up (for d = .1 exactly 2)."""
+    assert conclusions.steps_to_carry(decay) == steps
+
+
+def test_the_recovered_batches_have_the_moments_that_were_printed():
+    """Exact check of the recovery: population moments of the decay-0 input are the printed statistics."""
+    printed = article.EXPERIMENTS[0]
+    moments = checker.batch_moments(printed.batch())
+    unit = 2.0**-24
+    # The printed output carries float32 rounding of itself, and printed values are rounded once more.
+    reach = 16 * unit * (abs(printed.moving_mean) + np.sqrt(printed.moving_variance))
+    assert abs(moments.mean[0] - printed.moving_mean) <= reach
+    assert abs(moments.variance[0] - printed.moving_variance) <= 2 * reach * np.sqrt(printed.moving_variance)
+
+
+def test_placement_is_read_from_the_run():
+    run = play()[0][0]
+    assert run.devices
+    assert all(device.split(":")[0] in {"CPU", "GPU"} for device in run.devices)
+    on_cpu = experiment.run_listing(run.spec, device="cpu")
+    assert on_cpu.devices == {"CPU:0"}
+
+
+def test_placement_counts_only_work_below_the_scope():
+    with tf.Graph().as_default():
+        with tf.device("/CPU:0"):
+            x = tf.placeholder(tf.float32, [2])
+            with tf.variable_scope("a"):
+                y = tf.identity(x + 1)
+        with session.open_session("cpu") as sess:
+            values, devices = session.traced_run(sess, y, {x: [1.0, 2.0]}, "a")
+            assert values.tolist() == [2.0, 3.0]
+            assert devices == {"CPU:0"}
+            assert session.traced_run(sess, y, {x: [1.0, 2.0]}, "b")[1] == set()
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    cpu = tensorflow.config.list_physical_devices("CPU")
+    monkeypatch.setattr(
+        tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu
+    )
+    with pytest.raises(session.DeviceUnavailable, match=r"looked for a GPU .* found only CPU:0"):
+        session.require("gpu")
+    session.require("cpu")
+    session.require("auto")
+    with pytest.raises(ValueError, match="`device` is 'tpu'; accepted are"):
+        session.require("tpu")

@@ -1,0 +1,383 @@
+"""The referee of the article's experiment: what the numbers should be, and whether each conclusion holds.
+
+Takes what ``experiment`` measured as plain arrays and recomputes it with ``checker``; imports no TensorFlow.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from . import article, checker
+
+UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
+OUTPUTS = ("training_output", "test_output")
+CARRIED = 0.99  # share of the data that "the statistics carry the data" means in the sweep
+
+
+def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON):
+    """``(batch - mean) / sqrt(variance + epsilon)`` in float64, and how far an honest float32 layer can be from it.
+
+    The bound follows the layer's own formula, y = x * r - mean * r with r = rsqrt(variance + epsilon): r is off by
+    variance_bound / (2 (variance + epsilon)) and at most 5 roundings (one addition, an rsqrt good to 2 ulp), the
+    products and the difference add one rounding each (Higham 2002, section 2.2). The fused form
+    (x - mean) * r has fewer.
+
+    Args:
+      batch: [..., C]; mean, variance and their bounds: [C] or scalar.
+
+    Returns:
+      expected, bound: float64, the shape of ``batch``.
+    """
+    x = np.asarray(batch, np.float64)
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    room = variance + epsilon
+    r = 1 / np.sqrt(room)
+    expected = (x - mean) * r
+    # Where the bound reaches the variance itself nothing is known about r.
+    relative = np.where(variance_bound < room, variance_bound / (2 * np.maximum(room - variance_bound, 1e-300)), np.inf)
+    rounding = 8 * UNIT_ROUNDOFF * (np.abs(x) + np.abs(mean)) * r + 2 * UNIT_ROUNDOFF * np.abs(expected)
+    bound = mean_bound * r + np.abs(expected) * relative + rounding * (1 + relative)
+    return expected, bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One run against the referee: expected statistics after training [C], their bounds, verdicts and reasons."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    mean_bound: np.ndarray
+    variance_bound: np.ndarray
+    training_output: tuple  # expected, bound
+    test_output: tuple
+    trained: bool
+    unmoved_by_test: bool
+    outputs: bool
+    problems: tuple
+
+    @property
+    def agrees(self):
+        return self.trained and self.unmoved_by_test and self.outputs
+
+
+def within(observed, expected, bound):
+    """Whether every element is as close as ``bound`` allows; NaN never is."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(np.abs(np.asarray(observed, np.float64) - expected) <= bound))
+
+
+def same_bits(before, after):
+    """Whether both statistics are finite and equal bit for bit."""
+    return all(np.isfinite(before[name]).all() and before[name].tobytes() == after[name].tobytes() for name in before)
+
+
+def batch_statistics(batch):
+    """The batch's own mean and population variance, with the bounds of a float32 layer that computes them."""
+    zero = np.zeros(batch.shape[-1])
+    stats = checker.MovingStats(zero, zero, decay=0.0)
+    stats.update(batch)
+    return stats
+
+
+def check_run(run):
+    """Recompute what ``run`` (an ``experiment.Run``) should have given."""
+    spec, train, test = run.spec, run.train, run.test
+    stats = checker.MovingStats(
+        train.before["moving_mean"], train.before["moving_variance"], decay=spec.decay, bessel=spec.fused
+    )
+    stats.update(spec.batch)
+    own = batch_statistics(spec.batch)
+    training_output = expected_output(spec.batch, own.mean, own.variance, own.mean_bound, own.variance_bound)
+    test_output = expected_output(spec.batch, test.before["moving_mean"], test.before["moving_variance"])
+    comparisons = {
+        "moving_mean after training": checker.compare(train.after["moving_mean"], stats.mean, stats.mean_bound),
+        "moving_variance after training": checker.compare(
+            train.after["moving_variance"], stats.variance, stats.variance_bound
+        ),
+    }
+    problems = [f"{what}: {result}" for what, result in comparisons.items() if not result.ok]
+    unmoved = same_bits(test.before, test.after)
+    if not unmoved:
+        problems.append("testing changed the moving statistics, or they are not finite")
+    outputs = True
+    for phase, (expected, bound) in ((train, training_output), (test, test_output)):
+        if not within(phase.output, expected, bound):
+            outputs = False
+            problems.append(f"the {phase.name} output is not what the statistics in use give")
+    return Check(
+        stats.mean,
+        stats.variance,
+        stats.mean_bound,
+        stats.variance_bound,
+        training_output,
+        test_output,
+        trained=all(result.ok for result in comparisons.values()),
+        unmoved_by_test=unmoved,
+        outputs=outputs,
+        problems=tuple(problems),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ArticleComparison:
+    """Printed numbers minus computed ones, and how much float32 allows: dicts by what was printed."""
+
+    differences: dict
+    allowed: dict
+
+    @property
+    def agrees(self):
+        return self._agree(self.differences)
+
+    @property
+    def outputs_agree(self):
+        return self._agree(OUTPUTS)
+
+    def _agree(self, names):
+        return all(within(self.differences[name], 0.0, self.allowed[name]) for name in names)
+
+    @property
+    def max_output_difference(self):
+        return max(float(np.max(np.abs(self.differences[name]))) for name in OUTPUTS)
+
+
+def compare_with_article(run, check, printed):
+    """Every number that the article printed for ``printed`` (an ``article.Experiment``) against ``run``.
+
+    Allowed: the author's layer and this one may each be off by the bound of an honest float32 layer, and the
+    recovered input inherits the rounding of the printed output it was recovered from.
+    """
+    shape = run.spec.batch.shape
+    x = run.spec.batch.astype(np.float64)
+    sigma = np.sqrt(printed.moving_variance + article.EPSILON)
+    _, inversion = expected_output(x, printed.moving_mean, printed.moving_variance)
+    dx = sigma * inversion + UNIT_ROUNDOFF * np.abs(x)
+    own_sigma = np.sqrt(batch_statistics(run.spec.batch).variance + article.EPSILON)
+    y = check.training_output[0]
+    shift = (dx + dx.mean() + np.abs(y) * (np.abs(y) * dx).mean()) / own_sigma
+    observed = {
+        "training_output": run.train.output,
+        "test_output": run.test.output,
+        "moving_mean": run.test.after["moving_mean"],
+        "moving_variance": run.test.after["moving_variance"],
+    }
+    rate = 1 - printed.decay
+    differences = {
+        name: value.astype(np.float64) - np.reshape(getattr(printed, name), shape if "output" in name else (1,))
+        for name, value in observed.items()
+    }
+    allowed = {
+        "training_output": 2 * check.training_output[1] + shift,
+        "test_output": 2 * check.test_output[1] + dx / sigma,
+        "moving_mean": 2 * check.mean_bound + rate * dx.mean(),
+        "moving_variance": 2 * check.variance_bound + rate * 2 * (np.abs(y) * own_sigma * dx).mean(),
+    }
+    if printed.decay == 0:
+        # Testing then uses the statistics of this very batch: it may differ as training does.
+        allowed["test_output"] = allowed["training_output"]
+    return ArticleComparison(differences, allowed)
+
+
+def conclusions(decay_0, decay_1, checks, sweep=None):
+    """The article's four conclusions, judged on the runs with decay 0 and 1: a list of dicts id, text, holds, evidence.
+
+    ``sweep``, where there is one, adds to conclusion 3 that training outputs on one batch are the same bits for
+    every decay.
+    """
+    runs = (decay_0, decay_1)
+    check_0, check_1 = checks
+    moved = _moved(decay_0.train)
+    unmoved = check_0.unmoved_by_test and check_1.unmoved_by_test
+    mean_0, variance_0 = (_value(decay_0.train.after[name]) for name in ("moving_mean", "moving_variance"))
+
+    handed_over = all(same_bits(run.train.after, run.test.before) for run in runs)
+    used = all(within(run.test.output, *check.test_output) for run, check in zip(runs, checks, strict=True))
+    stale, stale_bound = expected_output(
+        decay_0.spec.batch, decay_0.train.before["moving_mean"], decay_0.train.before["moving_variance"]
+    )
+    told_apart = bool(np.all(np.abs(decay_0.test.output - stale) > stale_bound + check_0.test_output[1]))
+
+    normalised = [within(run.train.output, *check.training_output) for run, check in zip(runs, checks, strict=True)]
+    step_taken = check_0.trained and check_1.trained and moved
+    third = all(normalised) and step_taken
+    third_evidence = (
+        f"Both training outputs are the batch's own normalisation (farthest by "
+        f"{_farthest(decay_0.train.output, check_0.training_output):.1e} and "
+        f"{_farthest(decay_1.train.output, check_1.training_output):.1e}); training took the moving mean "
+        f"{_step(decay_0)} and {_step(decay_1)} times the distance to the batch's mean, which is 1 - decay."
+    )
+    if sweep is not None:
+        bits = {output.tobytes() for output in sweep.training_outputs.reshape(-1, *sweep.batch.shape)}
+        alike = len(bits) == 1 and bool(np.isfinite(sweep.training_outputs).all())
+        third = third and alike
+        third_evidence += (
+            f" On one batch, {len(sweep.decays)} decays and first against last step, training outputs are "
+            f"{'the same bits' if alike else 'NOT the same'}."
+        )
+
+    still = same_bits(decay_1.train.before, decay_1.train.after) and same_bits(decay_1.test.before, decay_1.test.after)
+    plain, plain_bound = expected_output(decay_1.spec.batch, article.INITIAL_MEAN, article.INITIAL_VARIANCE)
+    raw = within(decay_1.test.output, plain, plain_bound)
+    differs = bool(
+        np.any(np.abs(decay_1.test.output - decay_1.train.output) > check_1.training_output[1] + plain_bound)
+    )
+
+    judged = {
+        1: (
+            moved and unmoved,
+            f"With decay 0 training moved moving_mean from {_value(decay_0.train.before['moving_mean'])} to {mean_0} "
+            f"and moving_variance from {_value(decay_0.train.before['moving_variance'])} to {variance_0}; both tests "
+            f"{'left all of them as they were, bit for bit' if unmoved else 'CHANGED them'}.",
+        ),
+        2: (
+            handed_over and used and told_apart,
+            f"Test outputs are (x - moving_mean) / sqrt(moving_variance + 0.001) with the values training left, "
+            f"farthest by {_farthest(decay_0.test.output, check_0.test_output):.1e} and "
+            f"{_farthest(decay_1.test.output, check_1.test_output):.1e}; with the initial values they would be up to "
+            f"{float(np.max(np.abs(decay_0.test.output - stale))):.3g} away.",
+        ),
+        3: (third, third_evidence),
+        4: (
+            normalised[1] and still and raw and differs,
+            f"With decay 1 the training output has mean {_tiny(decay_1.train.output.mean())} and variance "
+            f"{float(decay_1.train.output.var()):.4g}; the statistics "
+            f"{'stayed at 0 and 1' if still else 'MOVED'}; the test output is "
+            f"{'x / sqrt(1.001)' if raw else 'NOT x / sqrt(1.001)'}, between {float(decay_1.test.output.min()):.4g} "
+            f"and {float(decay_1.test.output.max()):.4g}.",
+        ),
+    }
+    return [
+        {"id": number, "text": article.CONCLUSIONS[number], "holds": bool(holds), "evidence": evidence}
+        for number, (holds, evidence) in judged.items()
+    ]
+
+
+def release_summary(name, decay_0, decay_1, checks):
+    """What the listing gives with the defaults of one release: conclusions, and test against training output."""
+    judged = conclusions(decay_0, decay_1, checks)
+    train, test = decay_0.train.output.astype(np.float64), decay_0.test.output.astype(np.float64)
+    ratio = float((test * train).sum() / (train * train).sum())
+    own = batch_statistics(decay_0.spec.batch)
+    count = decay_0.spec.batch.size // decay_0.spec.batch.shape[-1]
+    factor = count / (count - 1) if decay_0.spec.fused else 1.0
+    expected = float(np.mean(np.sqrt((own.variance + article.EPSILON) / (own.variance * factor + article.EPSILON))))
+    _, bound = checks[0].training_output
+    same = within(test, train, bound + checks[0].test_output[1])
+    return {
+        "release": name,
+        "fused": decay_0.ran_fused,
+        "moving_mean": decay_0.train.after["moving_mean"].tolist(),
+        "moving_variance": decay_0.train.after["moving_variance"].tolist(),
+        "count": count,
+        "conclusions": [{key: row[key] for key in ("id", "holds", "evidence")} for row in judged],
+        "test_equals_training_output": same,
+        "test_over_training": ratio,
+        "expected_ratio": expected,
+        "checker_agrees": all(check.agrees for check in checks),
+        "problems": [problem for check in checks for problem in check.problems],
+    }
+
+
+def sweep_rows(sweep):
+    """One row per decay: final statistics and test error, measured and in closed form, and the steps to 99 %.
+
+    Closed form, for one batch repeated: after t steps from (0, 1) the statistics are m (1 - d^t) and
+    d^t + v (1 - d^t), with v times N/(N-1) in the fused layer. The test error is the root mean square over the
+    batch of the test output minus the normalised batch itself.
+    """
+    own = batch_statistics(sweep.batch)
+    moments = checker.batch_moments(sweep.batch)
+    count = sweep.batch.size // sweep.batch.shape[-1]
+    target = own.variance * (count / (count - 1) if sweep.fused and count > 1 else 1.0)
+    ideal, _ = expected_output(sweep.batch, own.mean, own.variance)
+    steps = sweep.mean.shape[1] - 1
+    rows = []
+    for i, decay in enumerate(sweep.decays):
+        stats = checker.MovingStats(sweep.mean[i, 0], sweep.variance[i, 0], decay=decay, bessel=sweep.fused)
+        agrees, tests, errors, closed_errors = (
+            True,
+            dict(zip(sweep.test_steps, sweep.test_outputs[i], strict=True)),
+            [],
+            [],
+        )
+        for t in range(steps + 1):
+            if t:
+                stats.update(moments)
+            if t not in tests:
+                continue
+            kept = decay**t
+            mean, variance = own.mean * (1 - kept), kept + target * (1 - kept)
+            agrees &= within(sweep.mean[i, t], mean, stats.mean_bound + UNIT_ROUNDOFF * np.abs(mean))
+            agrees &= within(sweep.variance[i, t], variance, stats.variance_bound + UNIT_ROUNDOFF * np.abs(variance))
+            expected, bound = expected_output(sweep.batch, mean, variance, stats.mean_bound, stats.variance_bound)
+            agrees &= within(tests[t], expected, bound)
+            errors.append(_rms(tests[t] - ideal))
+            closed_errors.append(_rms(expected - ideal))
+        travelled = (sweep.mean[i] - sweep.mean[i, 0]) / (own.mean - sweep.mean[i, 0])
+        reached = np.flatnonzero(np.all(travelled >= CARRIED, axis=-1))
+        rows.append(
+            {
+                "decay": decay,
+                "steps": steps,
+                "mean": float(sweep.mean[i, -1, 0]),
+                "variance": float(sweep.variance[i, -1, 0]),
+                "test_error": errors[-1],
+                "steps_to_99": steps_to_carry(decay),
+                "mean_closed_form": float(own.mean[0] * (1 - decay**steps)),
+                "variance_closed_form": float(decay**steps + target[0] * (1 - decay**steps)),
+                "test_error_closed_form": closed_errors[-1],
+                "steps_to_99_measured": int(reached[0]) if reached.size else None,
+                "agrees": bool(agrees),
+                "curve": {
+                    "step": list(sweep.test_steps),
+                    "carried": [float(travelled[t].min()) for t in sweep.test_steps],
+                    "carried_closed_form": [1 - decay**t for t in sweep.test_steps],
+                    "test_error": errors,
+                    "test_error_closed_form": closed_errors,
+                },
+            }
+        )
+    return rows
+
+
+def steps_to_carry(decay, share=CARRIED):
+    """The smallest number of steps t with 1 - decay^t >= share; None where no number is enough (decay 1)."""
+    if decay >= 1:
+        return None
+    if decay <= 0:
+        return 1
+    steps = max(1, math.floor(math.log1p(-share) / math.log(decay)) - 1)
+    while 1 - decay**steps < share - 4 * UNIT_ROUNDOFF**2:
+        steps += 1
+    return steps
+
+
+def _moved(phase):
+    return all(
+        bool(np.all(np.isfinite(phase.after[name]) & (phase.after[name] != phase.before[name])))
+        for name in phase.before
+    )
+
+
+def _rms(values):
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _farthest(observed, expected_and_bound):
+    return float(np.max(np.abs(observed - expected_and_bound[0])))
+
+
+def _step(run):
+    """The share of the way from the start value to the batch's mean that training took, as text."""
+    before, after = run.train.before["moving_mean"].astype(np.float64), run.train.after["moving_mean"]
+    share = (after - before) / (batch_statistics(run.spec.batch).mean - before)
+    return f"{float(share.mean()):.6g}"
+
+
+def _value(statistic):
+    return f"{float(statistic[0]):.9g}" if statistic.size == 1 else np.array2string(statistic, precision=6)
+
+
+def _tiny(value):
+    return f"{float(value):.0e}" if abs(value) < 1e-4 else f"{float(value):.4g}"

@@ -1,0 +1,376 @@
+"""Findings as terminal text, JSON and pictures. Shows what others found and decides nothing.
+
+rich and matplotlib are imported where they are used, so that importing this module costs nothing.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+import tempfile
+
+
+class Unwritable(Exception):
+    """A file could not be written; the message says which and why."""
+
+
+def check_writable(path, option):
+    """Say early that ``path`` cannot be written, before minutes of work are spent on what goes into it."""
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise Unwritable(f"`{option}` is {path!r}, which is a folder; name a file in it.")
+    if not os.path.isdir(folder):
+        raise Unwritable(f"`{option}` is {path!r}, but there is no folder {folder!r}; make it, or name another file.")
+    if not os.access(target if os.path.exists(target) else folder, os.W_OK):
+        raise Unwritable(f"`{option}` is {path!r}, and this user may not write there; name another file.")
+
+
+def write_file(path, data, option):
+    """Write bytes whole or not at all: beside the target, then renamed. Devices and pipes are written to directly."""
+    target = os.path.realpath(path)
+    try:
+        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+            with open(target, "wb") as file:
+                file.write(data)
+            return
+        handle, beside = tempfile.mkstemp(prefix=os.path.basename(target) + ".", dir=os.path.dirname(target))
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else 0o666 & ~umask)
+            os.replace(beside, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+    except OSError as error:
+        raise Unwritable(f"`{option}` is {path!r}, which could not be written: {error.strerror or error}.") from error
+
+
+def to_json(result):
+    """The result as JSON text; numbers that JSON cannot hold are null."""
+    return json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def console(**options):
+    """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR."""
+    try:
+        from rich.console import Console
+    except ImportError as error:
+        raise ImportError(
+            "The terminal report needs the package `rich`; install it with `pip install rich`, or `tf1bn[report]`."
+        ) from error
+
+    class Pipe(Console):
+        def on_broken_pipe(self):
+            # rich would exit with 1, which means a finding here.
+            raise BrokenPipeError
+
+    made = Pipe(highlight=False, **options)
+    if not made.is_terminal:
+        # A pipe has no width; long words such as numbers must not be cut to 80 columns.
+        made.width = max(made.width, 80)
+    return made
+
+
+def reproduce(result, out):
+    """Print the result of ``tf1bn reproduce`` (the JSON's dict) to the rich console ``out``."""
+    device = result["device"]
+    out.print(
+        f"[bold]tf1bn {result['tf1bn']}[/] reproduces an article of 2017 on batch_norm's [bold]decay[/]: TensorFlow "
+        f"{result['tensorflow']}, device asked for: {device['requested']}, batch norm ran on: {device['used']}."
+    )
+    out.print(
+        "One layer, one 1x4x4x1 input, built twice on shared variables (training and testing), "
+        "updates_collections=None.\nThe article printed its outputs but not its inputs; they were recovered from the "
+        "outputs and are fed again here.\n"
+    )
+    article_runs = [run for run in result["runs"] if run["article"] is not None][:2]
+    _statistics(result["runs"], out)
+    _outputs(article_runs, out)
+    _conclusions(result, out)
+    _releases(result, out)
+    _sweep(result, out)
+    for note in result["notes"]:
+        out.print(f"[yellow]Note:[/] {note}")
+    for problem in result["problems"]:
+        out.print(f"[bold red]Problem:[/] {problem}")
+    if result["ok"]:
+        out.print(
+            "[bold green]Reproduced:[/] the checker agrees everywhere, the article's numbers are met, its four "
+            "conclusions hold."
+        )
+    else:
+        out.print("[bold red]NOT reproduced:[/] see the lines marked NO and the problems above.")
+
+
+def _table(*columns):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+    for column in columns:
+        name, justify = column if isinstance(column, tuple) else (column, "right")
+        # Numbers are never cut or wrapped; only a column of sentences is.
+        sentences = justify == "sentences"
+        table.add_column(name, justify="left" if sentences else justify, no_wrap=not sentences)
+    return table
+
+
+def _indented(text, out):
+    from rich.padding import Padding
+
+    out.print(Padding(text, (0, 0, 0, 3)))
+
+
+def _mark(good):
+    return "[green]yes[/]" if good else "[bold red]NO[/]"
+
+
+def _statistics(runs, out):
+    article_runs = [run for run in runs if run["article"] is not None]
+    title = "1  Moving statistics around training and testing, and what the checker expects"
+    _statistics_table(title, article_runs, out)
+    for run in runs:
+        if run["article"] is None:
+            kind = "fused" if run["fused"] else "composed"
+            shape = "x".join(str(n) for n in run["shape"])
+            title = f"   Asked for: the listing with TF {run['release']}'s {kind} layer on {run['input']} input {shape}"
+            _statistics_table(title, [run], out)
+    out.print()
+
+
+def _statistics_table(title, runs, out):
+    out.print(title, style="bold")
+    table = _table(
+        ("decay", "left"),
+        ("", "left"),
+        "before",
+        "after\ntraining",
+        "after\ntesting",
+        "expected",
+        "may\ndiffer",
+        "ok",
+    )
+    for run in runs:
+        train, test = run["phases"]
+        check = run["checker"]
+        first = [f"{run['decay']:g}", _mark(check["agrees"])]
+        channels = len(train["moving_mean_before"])
+        for name, expected in (("moving_mean", "mean"), ("moving_variance", "variance")):
+            for c in range(min(channels, 3)):
+                label, agrees = first
+                first = ["", ""]
+                table.add_row(
+                    label,
+                    name if channels == 1 else f"{name}[{c}]",
+                    _number(train[f"{name}_before"][c]),
+                    _number(train[f"{name}_after"][c]),
+                    _number(test[f"{name}_after"][c]),
+                    _number(check[expected][c]),
+                    f"{check[f'{expected}_bound'][c]:.1e}",
+                    agrees,
+                )
+        if channels > 3:
+            table.add_row("", f"({channels - 3} more: --json)")
+    out.print(table)
+
+
+def _outputs(runs, out):
+    names = [(run, key) for run in runs for key in ("training_output", "test_output")]
+    out.print("2  Outputs now, and how far off what the article printed", style="bold")
+    table = _table(
+        "",
+        *(
+            column
+            for run, key in names
+            for column in (f"decay {run['decay']:g}\n{'train' if key[1] == 'r' else 'test'}", "off")
+        ),
+    )
+    columns = [[str(i) for i in range(16)]]
+    for run, key in names:
+        phase = run["phases"][0 if key == "training_output" else 1]
+        columns.append([f"{value:.5f}" for value in phase["output"]])
+        columns.append([f"{value:.0e}" for value in run["article"]["differences"][key]])
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
+    table.add_section()
+    worst, allowed, verdict = ["most"], ["may"], ["ok"]
+    for run, key in names:
+        differences, limits = run["article"]["differences"][key], run["article"]["allowed"][key]
+        most = max(range(len(differences)), key=lambda i: abs(differences[i]) / limits[i])
+        worst += ["", f"{abs(differences[most]):.0e}"]
+        allowed += ["", f"{limits[most]:.0e}"]
+        verdict += ["", _mark(run["article"]["outputs_agree"])]
+    for row in (worst, allowed, verdict):
+        table.add_row(*row)
+    out.print(table)
+    for run in runs:
+        compared = run["article"]
+        differences, limits = compared["differences"], compared["allowed"]
+        _indented(
+            f"Printed statistics, decay {run['decay']:g}: moving_mean differs by "
+            f"{abs(differences['moving_mean'][0]):.1e} (may by {limits['moving_mean'][0]:.1e}), moving_variance by "
+            f"{abs(differences['moving_variance'][0]):.1e} (may by {limits['moving_variance'][0]:.1e}); all that was "
+            f"printed agrees: {_mark(compared['agrees'])}",
+            out,
+        )
+    out.print()
+
+
+def _conclusions(result, out):
+    out.print("3  The article's four conclusions", style="bold")
+    table = _table("", ("conclusion, and what this run measured", "sentences"), "holds")
+    for row in result["conclusions"]:
+        table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", _mark(row["holds"]))
+    out.print(table)
+    out.print()
+
+
+def _releases(result, out):
+    rows = result["releases"]
+    out.print("4  Would it still hold? The same listing with the defaults of two releases", style="bold")
+    table = _table(
+        ("", "left"),
+        *(f"TF {row['release']}" for row in rows),
+    )
+    table.add_row("default layer", *("fused" if row["fused"] else "composed" for row in rows))
+    for i, conclusion in enumerate(result["conclusions"]):
+        verdicts = ("holds" if row["conclusions"][i]["holds"] else "[red]fails[/]" for row in rows)
+        table.add_row(f"conclusion {conclusion['id']}", *verdicts)
+    table.add_row("decay 0: moving_variance", *(_number(row["moving_variance"][0]) for row in rows))
+    table.add_row(
+        "decay 0: testing prints training's digits",
+        *("yes" if row["test_equals_training_output"] else "no" for row in rows),
+    )
+    table.add_row("decay 0: test output / training output", *(f"{row['test_over_training']:.6f}" for row in rows))
+    table.add_row("checker agrees", *(_mark(row["checker_agrees"]) for row in rows))
+    out.print(table)
+    for row in rows:
+        _indented(f"TF {row['release']}: {row['reason']}", out)
+    out.print()
+
+
+def _sweep(result, out):
+    rows = result["sweep"]
+    steps = rows[0]["steps"]
+    out.print(f"5  What decay really does: one batch repeated for {steps} training steps", style="bold")
+    table = _table(
+        "decay",
+        "moving\nmean",
+        "moving\nvariance",
+        "share\nof data",
+        "test\nerror",
+        "closed\nform",
+        "steps to\n99 %",
+        "closed\nform",
+        "ok",
+    )
+    for row in rows:
+        share = row["curve"]["carried"][-1]
+        table.add_row(
+            f"{row['decay']:g}",
+            _number(row["mean"]),
+            _number(row["variance"]),
+            f"{share:.6f}",
+            f"{row['test_error']:.1e}",
+            f"{row['test_error_closed_form']:.1e}",
+            f"> {steps}" if row["steps_to_99_measured"] is None else str(row["steps_to_99_measured"]),
+            "never" if row["steps_to_99"] is None else str(row["steps_to_99"]),
+            _mark(row["agrees"]),
+        )
+    out.print(table)
+    _indented(
+        "After t steps the moving mean is m (1 - d^t) and the moving variance d^t + v (1 - d^t): 1 - d^t is the share "
+        "of the data. Test error: root mean square of the test output minus the normalised batch.\n",
+        out,
+    )
+
+
+def _number(value):
+    if value is None:
+        return "NaN"
+    return f"{value:.8g}"
+
+
+# Okabe and Ito's colours, told apart by readers with any colour vision; markers repeat the distinction.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "x", "P")
+
+
+def plot_sweep(result, kind):
+    """The sweep as a picture: bytes of ``kind`` "png" or "svg"."""
+    import io
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "`--plot` needs the package `matplotlib`; install it with `pip install matplotlib`, or `tf1bn[report]`."
+        ) from error
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    carried, error = figure.subplots(1, 2)
+    for i, row in enumerate(result["sweep"]):
+        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+        reach = row["steps_to_99"]
+        label = f"decay {row['decay']:g}: " + (
+            "99 % never" if reach is None else f"99 % after {reach} step{'' if reach == 1 else 's'}"
+        )
+        for axes, name in ((carried, "carried"), (error, "test_error")):
+            points = zip(*(row["curve"][key] for key in ("step", name, f"{name}_closed_form")), strict=True)
+            steps, measured, closed = zip(*(point for point in points if point[0] > 0), strict=True)
+            axes.plot(steps, measured, color=colour, marker=marker, markersize=5, linestyle="none")
+            axes.plot(steps, closed, color=colour, linewidth=1.4)
+        carried.plot([], [], color=colour, marker=marker, markersize=5, linewidth=1.4, label=label)
+    carried.axhline(0.99, color="0.4", linewidth=0.9, linestyle="--")
+    carried.annotate("99 %", (1, 0.99), xytext=(0, -12), textcoords="offset points", color="0.3", fontsize=9)
+    carried.set(
+        xscale="log",
+        xlabel="training steps t",
+        ylabel="share of the batch in the moving mean, $1 - d^t$",
+        title="How fast the moving statistics follow the data",
+        ylim=(-0.03, 1.05),
+    )
+    error.set(
+        xscale="log",
+        yscale="log",
+        xlabel="training steps t",
+        ylabel="root mean square error of the test output",
+        title="What testing with them costs",
+        ylim=(1e-8, 1e3),
+    )
+    error.annotate("float32 rounding", (0.03, 0.15), xycoords="axes fraction", color="0.3", fontsize=9)
+    for axes in (carried, error):
+        axes.grid(alpha=0.25)
+    figure.legend(
+        *carried.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title="marks: measured, lines: closed form",
+    )
+    buffer = io.BytesIO()
+    # No date in the file: the same result gives the same picture.
+    figure.savefig(buffer, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()

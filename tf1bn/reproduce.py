@@ -1,0 +1,414 @@
+"""``python -m tf1bn.reproduce``: the 2017 article's experiment on decay, on its own numbers, checked.
+
+Joins the player (experiment, session), which needs TensorFlow, and the referee (conclusions, checker), which does
+not. TensorFlow is imported after the arguments and the output files have been checked.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import sys
+import tempfile
+
+from . import __version__, report
+
+DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+STEPS = 5000
+SUPPORTED_RELEASES = ("1.3", "1.15")
+# The layer that the author had: before 1.4 the default stored the population variance.
+ARTICLE_RELEASE = "1.3"
+MAX_STEPS = 1_000_000
+
+
+class CannotWork(Exception):
+    """The command could not do what was asked; the message is one full sentence for the user."""
+
+
+def add_arguments(parser):
+    """Declare the options of ``tf1bn reproduce`` on an argparse parser."""
+    parser.add_argument(
+        "--decay",
+        type=_decay,
+        action="append",
+        metavar="D",
+        help="also run the listing with this decay, and sweep over the given decays instead of "
+        + ", ".join(f"{d:g}" for d in DECAYS)
+        + "; may be repeated",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_whole("steps", 1, MAX_STEPS),
+        default=STEPS,
+        metavar="N",
+        help=f"training steps of the sweep (default {STEPS})",
+    )
+    parser.add_argument(
+        "--input",
+        choices=("article", "random"),
+        help="input of the further runs: the article's, recovered (default), or uniform(0, 255)",
+    )
+    parser.add_argument(
+        "--seed", type=_whole("seed", 0, 2**63 - 1), metavar="N", help="seed of --input random (default 0)"
+    )
+    parser.add_argument("--shape", type=_shape, metavar="N,H,W,C", help="shape of --input random (default 1,4,4,1)")
+    parser.add_argument(
+        "--fused",
+        choices=("auto", "true", "false"),
+        help="layer of the further runs: TensorFlow's fused kernel or the composed form (default: the release's)",
+    )
+    parser.add_argument(
+        "--release",
+        type=_release,
+        metavar="R",
+        help="TensorFlow release whose defaults the further runs use (1.3 or 1.15)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help="where the session runs (default auto)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
+    parser.add_argument(
+        "--print-variables",
+        action="store_true",
+        help="print the variables before and after each run, as the article did",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
+
+
+def _decay(text):
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 <= value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(
+        f"`decay` is {text!r}; accepted is a number from 0 to 1, the weight that the old statistics keep"
+    )
+
+
+def _whole(name, low, high):
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            value = int(text)
+            if low <= value <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"`{name}` is {text!r}; accepted is a whole number from {low} to {high}")
+
+    return parse
+
+
+def _shape(text):
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 2:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}; accepted are two or more whole numbers with commas, channels last, such as 8,4,4,3"
+        )
+    if min(shape) < 1:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}; an empty batch or no channels has no statistics, every number must be at least 1"
+        )
+    if math.prod(shape) > 2**28:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}, {math.prod(shape)} numbers; accepted are at most {2**28}, which is 1 GiB"
+        )
+    return shape
+
+
+def _release(text):
+    from . import releases
+
+    try:
+        releases.get(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    if text not in SUPPORTED_RELEASES:
+        raise argparse.ArgumentTypeError(
+            f"`release` is {text!r}, which this version of tf1bn does not play yet; it plays "
+            f"{' and '.join(SUPPORTED_RELEASES)}"
+        )
+    return text
+
+
+def run(args):
+    """Do what the parsed ``args`` ask for and print the report; returns the exit code.
+
+    Raises:
+      CannotWork: something that was asked for is not possible here; the message says what.
+    """
+    wanted = _further_runs(args)
+    for path, option in ((args.json, "--json"), (args.plot, "--plot")):
+        if path is not None:
+            _cannot(report.Unwritable, report.check_writable, path, option)
+    if args.plot is not None and not args.plot.lower().endswith((".png", ".svg")):
+        raise CannotWork(f"`--plot` is {args.plot!r}; name a file that ends in .png or .svg.")
+    out = _cannot(ImportError, report.console)
+    _import_tensorflow(args.verbose)
+    from . import session
+
+    _cannot(session.DeviceUnavailable, session.require, args.device)
+    result, printed = measure(args, wanted)
+    if args.json is not None:
+        _cannot(report.Unwritable, report.write_file, args.json, report.to_json(result).encode(), "--json")
+    if args.plot is not None:
+        picture = _cannot(ImportError, report.plot_sweep, result, args.plot.lower()[-3:])
+        _cannot(report.Unwritable, report.write_file, args.plot, picture, "--plot")
+    if args.print_variables:
+        _print_variables(printed, out)
+    report.reproduce(result, out)
+    if args.device == "gpu" and not result["device"]["used"].startswith("GPU"):
+        raise CannotWork(
+            f"device 'gpu' was asked for, but the batch-norm operations ran on {result['device']['used']}; "
+            "look at TensorFlow's own log with --verbose."
+        )
+    return 0 if result["ok"] else 1
+
+
+def _cannot(kind, function, *arguments):
+    try:
+        return function(*arguments)
+    except kind as error:
+        raise CannotWork(str(error)) from error
+
+
+def _further_runs(args):
+    """What was asked for besides the article's two runs, as (decay, fused, release, input, shape, seed)."""
+    given = (args.decay, args.input, args.seed, args.shape, args.fused, args.release)
+    if all(value is None for value in given):
+        return []
+    if args.input != "random" and (args.shape is not None or args.seed is not None):
+        raise CannotWork(
+            "`--shape` and `--seed` describe a random input; add `--input random`, the article's input is fixed."
+        )
+    from . import article, releases
+
+    release = args.release or ARTICLE_RELEASE
+    shape = args.shape or article.SHAPE
+    fusible = len(shape) in (2, 4)
+    if args.fused == "true" and not fusible:
+        raise CannotWork(
+            f"`--fused` is true and `--shape` has rank {len(shape)}; the fused layer takes rank 2 and 4. Use another "
+            "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
+        )
+    asked = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
+    source = args.input or "article"
+    decays = list(dict.fromkeys(args.decay or (0.0, 1.0)))
+    runs = [(d, asked and fusible, release, source, shape, args.seed or 0) for d in decays]
+    article_runs = {(e.decay, False, ARTICLE_RELEASE, "article") for e in article.EXPERIMENTS}
+    return [wanted for wanted in runs if wanted[:4] not in article_runs]
+
+
+def _import_tensorflow(verbose):
+    """Import TensorFlow with its start-up noise kept from the terminal, unless it fails or ``verbose``."""
+    if "tensorflow" in sys.modules:
+        return
+    if not verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    waiting = sys.stderr.isatty() and not verbose
+    if waiting:
+        print("importing TensorFlow ...", end="", file=sys.stderr, flush=True)
+    # The noise is written by C++ before any log level is read, so the file descriptor itself is turned away.
+    with tempfile.TemporaryFile() as noise, contextlib.ExitStack() as stack:
+        if not verbose:
+            sys.stderr.flush()
+            kept = os.dup(2)
+            os.dup2(noise.fileno(), 2)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 2)
+            stack.callback(sys.stderr.flush)
+        try:
+            import tensorflow
+
+            tensorflow.config.list_physical_devices()
+        except ImportError as error:
+            stack.close()
+            noise.seek(0)
+            sys.stderr.write(noise.read().decode(errors="replace"))
+            raise CannotWork(
+                f"TensorFlow could not be imported ({error}); install it with `pip install tensorflow`, or "
+                "`tf1bn[tensorflow]`."
+            ) from error
+    if waiting:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def measure(args, wanted):
+    """Run and judge everything; returns the JSON's dict, and the runs for their printed variables."""
+    import numpy as np
+    import tensorflow as tf
+
+    from . import article, conclusions, experiment
+
+    def play(decay, fused, release, source, batch):
+        spec = experiment.Spec(decay, fused, release, source, batch)
+        played = experiment.run_listing(spec, args.device)
+        return played, conclusions.check_run(played)
+
+    def article_pair(fused, release):
+        return list(
+            zip(
+                *(play(e.decay, fused, release, "article", e.batch()) for e in article.EXPERIMENTS),
+                strict=True,
+            )
+        )
+
+    runs, checks = article_pair(False, ARTICLE_RELEASE)
+    compared = [
+        conclusions.compare_with_article(*played, printed)
+        for *played, printed in zip(runs, checks, article.EXPERIMENTS, strict=True)
+    ]
+    fused_runs, fused_checks = article_pair(True, "1.15")
+
+    decays = tuple(dict.fromkeys(args.decay or DECAYS))
+    shown = {int(step) for step in np.geomspace(1, args.steps, 24)}
+    shown |= {conclusions.steps_to_carry(decay) or 0 for decay in decays}
+    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), decays, args.steps, shown, args.device)
+    sweep_rows = conclusions.sweep_rows(sweep)
+
+    judged = conclusions.conclusions(*runs, checks, sweep)
+    releases = [
+        conclusions.release_summary("1.3", *runs, checks),
+        conclusions.release_summary("1.15", *fused_runs, fused_checks),
+    ]
+
+    batches = {e.decay: e.batch() for e in article.EXPERIMENTS}
+    further, notes = [], [article.SLIP]
+    for decay, fused, release, source, shape, seed in wanted:
+        if source == "random":
+            batch = np.random.default_rng(seed).uniform(0, 255, shape).astype(np.float32)
+        else:
+            batch = batches.get(decay, batches[0])
+        further.append(play(decay, fused, release, source, batch))
+    if any(math.prod(played.spec.batch.shape[:-1]) == 1 for played, _ in further):
+        notes.append(
+            "There is one value per channel in the asked-for input: its variance is 0 and every training output is "
+            "beta, whatever the input, so such a run shows nothing about the data."
+        )
+    notes += _device_notes(args.device)
+
+    everything = [*zip(runs, checks, strict=True), *further]
+    problems = [
+        f"decay {played.spec.decay:g}, {_kind(played.spec.fused)}, {played.spec.input} input: {problem}"
+        for played, check in [*everything, *zip(fused_runs, fused_checks, strict=True)]
+        for problem in check.problems
+    ]
+    problems += [
+        f"sweep, decay {row['decay']:g}: the checker does not agree" for row in sweep_rows if not row["agrees"]
+    ]
+    problems += [
+        f"decay {run_.spec.decay:g}: a number that the article printed is farther away than float32 allows"
+        for run_, result in zip(runs, compared, strict=True)
+        if not result.agrees
+    ]
+    devices = set().union(*(played.devices for played, _ in everything), *(played.devices for played in fused_runs))
+    result = {
+        "format": "tf1bn-reproduce",
+        "ok": not problems and all(row["holds"] for row in judged),
+        "tf1bn": __version__,
+        "tensorflow": tf.__version__,
+        "device": {"requested": args.device, "used": ", ".join(sorted(devices, reverse=True)) or "nowhere"},
+        "runs": [
+            _run_json(*pair, comparison)
+            for pair, comparison in zip(everything, [*compared, *[None] * len(further)], strict=True)
+        ],
+        "conclusions": judged,
+        "releases": [{**row, "reason": _reason(row)} for row in releases],
+        "sweep": sweep_rows,
+        "notes": notes,
+        "problems": problems,
+    }
+    return result, [played for played, _ in everything]
+
+
+def _kind(fused):
+    return "fused" if fused else "composed"
+
+
+def _reason(row):
+    if row["fused"]:
+        count = row["count"]
+        lost = [str(conclusion["id"]) for conclusion in row["conclusions"] if not conclusion["holds"]]
+        return (
+            f"the default layer is fused and stores N/(N-1) = {count}/{count - 1} of the batch variance (Bessel's "
+            f"correction), so with decay 0 testing gives sqrt({count - 1}/{count}) = {row['expected_ratio']:.6f} of "
+            f"the training output, {1 - row['test_over_training']:.1%} less. "
+            + ("All four conclusions survive" if not lost else f"Conclusions {', '.join(lost)} fail")
+            + '; that testing prints "the very same digits" does not.'
+        )
+    return (
+        "the default layer is composed and stores the population variance, so with decay 0 testing repeats the "
+        "training output, as the article printed."
+    )
+
+
+def _device_notes(device):
+    import tensorflow as tf
+
+    if device == "auto" and os.path.exists("/dev/nvidia0") and not tf.config.list_physical_devices("GPU"):
+        return [
+            "This machine has an NVIDIA device, but TensorFlow sees no GPU, so the CPU was used; --verbose shows why."
+        ]
+    return []
+
+
+def _run_json(played, check, comparison):
+    spec = played.spec
+    return {
+        "decay": spec.decay,
+        "fused": played.ran_fused,
+        "release": spec.release,
+        "input": spec.input,
+        "shape": list(spec.batch.shape),
+        "phases": [
+            {
+                "name": phase.name,
+                "output": phase.output.ravel().tolist(),
+                **{
+                    f"{name}_{when}": values[name].tolist()
+                    for name in ("moving_mean", "moving_variance")
+                    for when, values in (("before", phase.before), ("after", phase.after))
+                },
+            }
+            for phase in played.phases
+        ],
+        "checker": {
+            **{name: getattr(check, name).tolist() for name in ("mean", "variance", "mean_bound", "variance_bound")},
+            "agrees": check.agrees,
+            "problems": list(check.problems),
+        },
+        "article": None
+        if comparison is None
+        else {
+            "max_output_difference": comparison.max_output_difference,
+            "agrees": comparison.agrees,
+            "outputs_agree": comparison.outputs_agree,
+            "differences": {name: value.ravel().tolist() for name, value in comparison.differences.items()},
+            "allowed": {name: value.ravel().tolist() for name, value in comparison.allowed.items()},
+        },
+    }
+
+
+def _print_variables(runs, out):
+    for played in runs:
+        for phase, is_training in zip(played.phases, (True, False), strict=True):
+            out.print(f"decay={played.spec.decay:g}, is_training={is_training}", style="bold", markup=False)
+            for when, variables in (("before", phase.printed_before), ("after", phase.printed_after)):
+                for name, value in variables:
+                    out.print(f"{when}: {name} {value}", markup=False, soft_wrap=True)
+    out.print()
+
+
+def main(argv=None):
+    """Entry point of ``python -m tf1bn.reproduce``; returns the exit code."""
+    from .cli import main as cli
+
+    return cli(["reproduce", *(sys.argv[1:] if argv is None else argv)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
