@@ -192,6 +192,4 @@ def honest_step(moving, count, moments, *, decay, rate_dtype, bessel):
     if bessel and count > 1:
         variance = variance * (variance.dtype.type(count) / variance.dtype.type(count - 1))
     rate = dtype.type(np.dtype(rate_dtype).type(1) - np.dtype(rate_dtype).type(decay))
-    return tuple(
-        old - (old - new.astype(dtype)) * rate for old, new in zip(moving, (mean, variance), strict=True)
-    )
+    return tuple(old - (old - new.astype(dtype)) * rate for old, new in zip(moving, (mean, variance), strict=True))

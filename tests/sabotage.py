@@ -9,9 +9,7 @@ tf = tensorflow.compat.v1
 
 
 def no_update(x, decay, is_training, **arguments):
-    return tf1bn.batch_norm(
-        x, decay, is_training=is_training, **{**arguments, "updates_collections": ["never run"]}
-    )
+    return tf1bn.batch_norm(x, decay, is_training=is_training, **{**arguments, "updates_collections": ["never run"]})
 
 
 def bessel(x, decay, is_training, **arguments):
@@ -28,9 +26,7 @@ def updates_first(x, decay, is_training, **arguments):
         updated = tf1bn.batch_norm(x, decay, is_training=True, **arguments)
         with tf.control_dependencies([updated]):
             x = tf.identity(x)
-    return tf1bn.batch_norm(
-        x, decay, is_training=False, reuse=is_training or None, scope="BatchNorm", **arguments
-    )
+    return tf1bn.batch_norm(x, decay, is_training=False, reuse=is_training or None, scope="BatchNorm", **arguments)
 
 
 def stale_test(x, decay, is_training, **arguments):

@@ -33,13 +33,8 @@ def play(layer=tf1bn.batch_norm, fused=False):
 def judge(layer=tf1bn.batch_norm, fused=False):
     """The verdicts: ids of the conclusions that hold, "checker" and "article"."""
     runs, checks = play(layer, fused)
-    sweep = experiment.run_sweep(
-        article.EXPERIMENTS[0].batch(), (0.0, 0.9, 1.0), 3, (), layer=tf1bn.batch_norm
-    )
-    compared = [
-        conclusions.compare_with_article(*each)
-        for each in zip(runs, checks, article.EXPERIMENTS, strict=True)
-    ]
+    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.0, 0.9, 1.0), 3, (), layer=tf1bn.batch_norm)
+    compared = [conclusions.compare_with_article(*each) for each in zip(runs, checks, article.EXPERIMENTS, strict=True)]
     verdicts = {row["id"] for row in conclusions.conclusions(*runs, checks, sweep) if row["holds"]}
     if all(check.agrees for check in checks):
         verdicts.add("checker")
@@ -101,10 +96,7 @@ def test_with_the_fused_default_conclusions_survive_and_digits_do_not():
     _, bound = checks[0].training_output
     test_bound = checks[0].test_output[1]
     size = np.abs(runs[0].train.output).max()
-    assert (
-        abs(summary["test_over_training"] - summary["expected_ratio"])
-        <= 2 * (bound + test_bound).max() * size
-    )
+    assert abs(summary["test_over_training"] - summary["expected_ratio"]) <= 2 * (bound + test_bound).max() * size
 
 
 def test_with_the_composed_default_digits_survive():
@@ -211,9 +203,7 @@ def test_placement_counts_only_work_below_the_scope():
 
 def test_a_device_that_is_not_there(monkeypatch):
     cpu = tensorflow.config.list_physical_devices("CPU")
-    monkeypatch.setattr(
-        tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu
-    )
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
     with pytest.raises(session.DeviceUnavailable, match=r"looked for a GPU .* found only CPU:0"):
         session.require("gpu")
     session.require("cpu")

@@ -103,8 +103,7 @@ def test_channels_first_is_channels_last_transposed(shape, fused):
         sess.run(tf.global_variables_initializer())
         last, first = sess.run([layers["NHWC"], layers["NCHW"]])
         statistics = {
-            v.op.name: value
-            for v, value in zip(tf.global_variables(), sess.run(tf.global_variables()), strict=True)
+            v.op.name: value for v, value in zip(tf.global_variables(), sess.run(tf.global_variables()), strict=True)
         }
     own = checker.MovingStats(np.zeros(3), np.ones(3), decay=0.5, bessel=fused and rank in (2, 4))
     own.update(values)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"checker", "_native", "_moments", "article", "releases", "argscope"}
 JUDGE = {"conclusions", "report"}
 PLAYER = {"layer", "contrib", "session", "experiment"}
-JOIN = {"reproduce", "cli", "__main__", "__init__"}
+JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
 

@@ -52,7 +52,7 @@ def test_the_commands_of_the_readme_are_make_targets_and_options():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
     from tf1bn import cli
 
-    parser = cli._parser()
+    parser = cli.parser()
     for command in re.findall(r"^    \.venv/bin/tf1bn (.*)$", README, re.MULTILINE):
         if "--help" not in command:
             parser.parse_args(command.split())

@@ -25,9 +25,7 @@ def __getattr__(name):
     except KeyError:
         raise AttributeError(f"module 'tf1bn' has no attribute {name!r}") from None
     value = (
-        importlib.import_module(f"tf1bn.{name}")
-        if module is None
-        else getattr(importlib.import_module(module), name)
+        importlib.import_module(f"tf1bn.{name}") if module is None else getattr(importlib.import_module(module), name)
     )
     globals()[name] = value
     return value

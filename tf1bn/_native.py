@@ -10,9 +10,7 @@ _BUILD = "`make reproduce` and `make test` build it, and so does `pip install -e
 try:
     from . import _moments as moments
 except ImportError as error:
-    raise ImportError(
-        f"The compiled extension tf1bn._moments cannot be imported ({error}); {_BUILD}"
-    ) from error
+    raise ImportError(f"The compiled extension tf1bn._moments cannot be imported ({error}); {_BUILD}") from error
 
 
 def _source_hash(folder):

@@ -36,8 +36,5 @@ def _batch_norm():
 layers = _Namespace("contrib.layers", {"batch_norm": _batch_norm})
 framework = _Namespace(
     "contrib.framework",
-    {
-        name: lambda name=name: getattr(_argscope, name)
-        for name in ("add_arg_scope", "arg_scope", "has_arg_scope")
-    },
+    {name: lambda name=name: getattr(_argscope, name) for name in ("add_arg_scope", "arg_scope", "has_arg_scope")},
 )

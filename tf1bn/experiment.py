@@ -79,9 +79,7 @@ def run_listing(spec, device="auto", layer=batch_norm):
         def bn(is_training):
             # Reference variables, as in TF1: they print as the article's did.
             with tf.variable_scope("my", reuse=tf.AUTO_REUSE, use_resource=False):
-                return layer(
-                    x, decay=spec.decay, is_training=is_training, updates_collections=None, fused=spec.fused
-                )
+                return layer(x, decay=spec.decay, is_training=is_training, updates_collections=None, fused=spec.fused)
 
         outputs = {"train": bn(True), "test": bn(False)}
         variables = tf.global_variables()
@@ -137,9 +135,7 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
             return tf.stack(outputs)
 
         testing = layers(False)
-        variables = [
-            [v for v in tf.global_variables() if v.op.name.endswith("/" + name)] for name in STATISTICS
-        ]
+        variables = [[v for v in tf.global_variables() if v.op.name.endswith("/" + name)] for name in STATISTICS]
 
         def read():
             return tf.stack([tf.stack([v.read_value() for v in row]) for row in variables])

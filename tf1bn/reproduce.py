@@ -4,135 +4,14 @@ Joins the player (experiment, session), which needs TensorFlow, and the referee 
 not. TensorFlow is imported after the arguments and the output files have been checked.
 """
 
-import argparse
 import contextlib
 import math
 import os
 import sys
 import tempfile
 
-from . import __version__, report
-
-DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
-STEPS = 5000
-SUPPORTED_RELEASES = ("1.3", "1.15")
-# The layer that the author had: before 1.4 the default stored the population variance.
-ARTICLE_RELEASE = "1.3"
-MAX_STEPS = 1_000_000
-
-
-class CannotWork(Exception):
-    """The command could not do what was asked; the message is one full sentence for the user."""
-
-
-def add_arguments(parser):
-    """Declare the options of ``tf1bn reproduce`` on an argparse parser."""
-    parser.add_argument(
-        "--decay",
-        type=_decay,
-        action="append",
-        metavar="D",
-        help="also run the listing with this decay, and sweep over the given decays instead of "
-        + ", ".join(f"{d:g}" for d in DECAYS)
-        + "; may be repeated",
-    )
-    parser.add_argument(
-        "--steps",
-        type=_whole("steps", 1, MAX_STEPS),
-        default=STEPS,
-        metavar="N",
-        help=f"training steps of the sweep (default {STEPS})",
-    )
-    parser.add_argument(
-        "--input",
-        choices=("article", "random"),
-        help="input of the further runs: the article's, recovered (default), or uniform(0, 255)",
-    )
-    parser.add_argument(
-        "--seed", type=_whole("seed", 0, 2**63 - 1), metavar="N", help="seed of --input random (default 0)"
-    )
-    parser.add_argument("--shape", type=_shape, metavar="N,H,W,C", help="shape of --input random (default 1,4,4,1)")
-    parser.add_argument(
-        "--fused",
-        choices=("auto", "true", "false"),
-        help="layer of the further runs: TensorFlow's fused kernel or the composed form (default: the release's)",
-    )
-    parser.add_argument(
-        "--release",
-        type=_release,
-        metavar="R",
-        help="TensorFlow release whose defaults the further runs use (1.3 or 1.15)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu"),
-        default="auto",
-        help="where the session runs (default auto)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
-    parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
-    parser.add_argument(
-        "--print-variables",
-        action="store_true",
-        help="print the variables before and after each run, as the article did",
-    )
-    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
-
-
-def _decay(text):
-    with contextlib.suppress(ValueError):
-        value = float(text)
-        if 0 <= value <= 1:
-            return value
-    raise argparse.ArgumentTypeError(
-        f"`decay` is {text!r}; accepted is a number from 0 to 1, the weight that the old statistics keep"
-    )
-
-
-def _whole(name, low, high):
-    def parse(text):
-        with contextlib.suppress(ValueError):
-            value = int(text)
-            if low <= value <= high:
-                return value
-        raise argparse.ArgumentTypeError(f"`{name}` is {text!r}; accepted is a whole number from {low} to {high}")
-
-    return parse
-
-
-def _shape(text):
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if len(shape) < 2:
-        raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}; accepted are two or more whole numbers with commas, channels last, such as 8,4,4,3"
-        )
-    if min(shape) < 1:
-        raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}; an empty batch or no channels has no statistics, every number must be at least 1"
-        )
-    if math.prod(shape) > 2**28:
-        raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}, {math.prod(shape)} numbers; accepted are at most {2**28}, which is 1 GiB"
-        )
-    return shape
-
-
-def _release(text):
-    from . import releases
-
-    try:
-        releases.get(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
-    if text not in SUPPORTED_RELEASES:
-        raise argparse.ArgumentTypeError(
-            f"`release` is {text!r}, which this version of tf1bn does not play yet; it plays "
-            f"{' and '.join(SUPPORTED_RELEASES)}"
-        )
-    return text
+from . import __version__, command, options, report
+from .command import CannotWork
 
 
 def run(args):
@@ -141,7 +20,7 @@ def run(args):
     Raises:
       CannotWork: something that was asked for is not possible here; the message says what.
     """
-    wanted = _further_runs(args)
+    wanted = options.further_runs(args)
     for path, option in ((args.json, "--json"), (args.plot, "--plot")):
         if path is not None:
             _cannot(report.Unwritable, report.check_writable, path, option)
@@ -174,33 +53,6 @@ def _cannot(kind, function, *arguments):
         return function(*arguments)
     except kind as error:
         raise CannotWork(str(error)) from error
-
-
-def _further_runs(args):
-    """What was asked for besides the article's two runs, as (decay, fused, release, input, shape, seed)."""
-    given = (args.decay, args.input, args.seed, args.shape, args.fused, args.release)
-    if all(value is None for value in given):
-        return []
-    if args.input != "random" and (args.shape is not None or args.seed is not None):
-        raise CannotWork(
-            "`--shape` and `--seed` describe a random input; add `--input random`, the article's input is fixed."
-        )
-    from . import article, releases
-
-    release = args.release or ARTICLE_RELEASE
-    shape = args.shape or article.SHAPE
-    fusible = len(shape) in (2, 4)
-    if args.fused == "true" and not fusible:
-        raise CannotWork(
-            f"`--fused` is true and `--shape` has rank {len(shape)}; the fused layer takes rank 2 and 4. Use another "
-            "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
-        )
-    asked = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
-    source = args.input or "article"
-    decays = list(dict.fromkeys(args.decay or (0.0, 1.0)))
-    runs = [(d, asked and fusible, release, source, shape, args.seed or 0) for d in decays]
-    article_runs = {(e.decay, False, ARTICLE_RELEASE, "article") for e in article.EXPERIMENTS}
-    return [wanted for wanted in runs if wanted[:4] not in article_runs]
 
 
 def _import_tensorflow(verbose):
@@ -257,14 +109,14 @@ def measure(args, wanted):
             )
         )
 
-    runs, checks = article_pair(False, ARTICLE_RELEASE)
+    runs, checks = article_pair(False, options.ARTICLE_RELEASE)
     compared = [
         conclusions.compare_with_article(*played, printed)
         for *played, printed in zip(runs, checks, article.EXPERIMENTS, strict=True)
     ]
     fused_runs, fused_checks = article_pair(True, "1.15")
 
-    decays = tuple(dict.fromkeys(args.decay or DECAYS))
+    decays = tuple(dict.fromkeys(args.decay or options.DECAYS))
     shown = {int(step) for step in np.geomspace(1, args.steps, 24)}
     shown |= {conclusions.steps_to_carry(decay) or 0 for decay in decays}
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), decays, args.steps, shown, args.device)
@@ -405,9 +257,10 @@ def _print_variables(runs, out):
 
 def main(argv=None):
     """Entry point of ``python -m tf1bn.reproduce``; returns the exit code."""
-    from .cli import main as cli
-
-    return cli(["reproduce", *(sys.argv[1:] if argv is None else argv)])
+    parser = command.Parser(prog="tf1bn reproduce", description=options.DESCRIPTION)
+    options.add_arguments(parser)
+    parser.set_defaults(run=run, prog=parser.prog)
+    return command.execute(parser, argv)
 
 
 if __name__ == "__main__":

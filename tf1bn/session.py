@@ -24,14 +24,10 @@ def require(device):
     if device not in ("auto", "cpu", "gpu"):
         raise ValueError(f"`device` is {device!r}; accepted are 'auto', 'cpu' and 'gpu'.")
     if device == "gpu" and not _tf.config.list_physical_devices("GPU"):
-        found = ", ".join(
-            d.name.removeprefix("/physical_device:") for d in _tf.config.list_physical_devices()
-        )
+        found = ", ".join(d.name.removeprefix("/physical_device:") for d in _tf.config.list_physical_devices())
         build = _tf.sysconfig.get_build_info()
         if build.get("is_cuda_build"):
-            built = (
-                f"built for CUDA {build.get('cuda_version', '?')} and cuDNN {build.get('cudnn_version', '?')}"
-            )
+            built = f"built for CUDA {build.get('cuda_version', '?')} and cuDNN {build.get('cudnn_version', '?')}"
         else:
             built = "a build without CUDA"
         raise DeviceUnavailable(
