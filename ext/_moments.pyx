@@ -203,10 +203,10 @@ cdef inline void add_tile(const double *tile, Py_ssize_t rows, Py_ssize_t group,
                           double *state, Py_ssize_t channels) noexcept nogil:
     """The corrected two-pass moments of a tile [rows, group], merged into the state of its channels.
 
-    Shifting by the first row makes a constant channel exact; the second pass takes out what is left of the
-    error of the first mean (Chan, Golub and LeVeque 1983, equation 1.7).
+    The first mean need not be exact: the second pass takes its error out again (Chan, Golub and LeVeque 1983).
+    For a constant that error is a small multiple of the last place, so that both results are exact.
     """
-    cdef double shift[MAX_LANES]
+    cdef double center[MAX_LANES]
     cdef double total[MAX_LANES]
     cdef double square[MAX_LANES]
     cdef Py_ssize_t size = rows * group
@@ -220,24 +220,19 @@ cdef inline void add_tile(const double *tile, Py_ssize_t rows, Py_ssize_t group,
         width *= 2
 
     for j in range(width):
-        a = tile[j % group]
-        shift[j] = a if isfinite(a) else 0.0
         total[j] = 0.0
     row = tile
     while end - row >= 4 * width:
         for j in range(width):
-            total[j] += (((row[j] - shift[j]) + (row[j + width] - shift[j]))
-                         + ((row[j + 2 * width] - shift[j]) + (row[j + 3 * width] - shift[j])))
+            total[j] += (row[j] + row[j + width]) + (row[j + 2 * width] + row[j + 3 * width])
         row += 4 * width
     while row < end:
         for j in range(min(width, end - row)):
-            total[j] += row[j] - shift[j]
+            total[j] += row[j]
         row += width
     fold(total, width, group)
-    for j in range(group):
-        shift[j] += total[j] / rows
-    for j in range(group, width):
-        shift[j] = shift[j - group]
+    for j in range(width):
+        center[j] = total[j % group] / rows
 
     for j in range(width):
         total[j] = 0.0
@@ -245,16 +240,16 @@ cdef inline void add_tile(const double *tile, Py_ssize_t rows, Py_ssize_t group,
     row = tile
     while end - row >= 4 * width:
         for j in range(width):
-            a = row[j] - shift[j]
-            b = row[j + width] - shift[j]
-            c = row[j + 2 * width] - shift[j]
-            d = row[j + 3 * width] - shift[j]
+            a = row[j] - center[j]
+            b = row[j + width] - center[j]
+            c = row[j + 2 * width] - center[j]
+            d = row[j + 3 * width] - center[j]
             total[j] += (a + b) + (c + d)
             square[j] += (a * a + b * b) + (c * c + d * d)
         row += 4 * width
     while row < end:
         for j in range(min(width, end - row)):
-            a = row[j] - shift[j]
+            a = row[j] - center[j]
             total[j] += a
             square[j] += a * a
         row += width
@@ -262,12 +257,9 @@ cdef inline void add_tile(const double *tile, Py_ssize_t rows, Py_ssize_t group,
     fold(square, width, group)
 
     for j in range(group):
-        mean = shift[j]
+        mean = center[j]
         a = total[j] / rows
         m2 = square[j] - total[j] * a
-        # Only where squares underflow.
-        if m2 < 0.0:
-            m2 = 0.0
         if isfinite(mean):
             b = mean + a
             a -= b - mean

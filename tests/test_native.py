@@ -30,7 +30,7 @@ def checkout(tmp_path):
     """A copy of the package with its extension and the sources beside it."""
     package = tmp_path / "tf1bn"
     package.mkdir()
-    for name in ("__init__.py", "_native.py", "checker.py"):
+    for name in ("__init__.py", "_native.py", "comparison.py", "checker.py"):
         shutil.copy(PACKAGE / name, package)
     shutil.copy(_moments.__file__, package)
     shutil.copytree(SOURCES, tmp_path / "ext")

@@ -11,7 +11,7 @@ import pytest
 import tf1bn
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"checker", "_native", "_moments", "article", "releases", "argscope"}
+BASE = {"checker", "comparison", "_native", "_moments", "article", "releases", "argscope"}
 JUDGE = {"conclusions", "report"}
 PLAYER = {"layer", "contrib", "session", "experiment"}
 JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
