@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test bench lint
+.PHONY: reproduce test bench bench-layer lint
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
 bench: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
+bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 .venv/done: requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)

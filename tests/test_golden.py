@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow
-from golden import bounds, cases
+from golden import arguments, bounds, cases, errors
 
 import tf1bn
 
@@ -27,12 +27,19 @@ RECORDED = {
 BOTH = [id for id in cases.CASES if id in RECORDED]
 """Cases with a recording; the first test says so when one has none."""
 
-# Where tf1bn is meant to differ from 1.15.5: {start of the id: (what tf1bn raises, why)}.
+# Where tf1bn is meant to differ from 1.15.5: {start of the id: (what tf1bn raises or None, why)}.
 DEVIATIONS = {
     "mistake/rank0-": ("ValueError", "1.15.5 builds a layer that nothing can be fed to (A, D)"),
     "mistake/rank1_NCHW-": ("ValueError", "1.15.5 raises an IndexError about its own list (A, D)"),
-    "mistake/is_training_None-": ("ValueError", "1.15.5 takes None for Keras' hidden learning phase (B, C)"),
+    "regularizers/returns_number-A": (None, "1.15.5 asks the number for its name"),
+    "initializers/beta-function_of_two-": (
+        None,
+        "today's get_variable leaves partition_info out where it is not taken",
+    ),
 }
+
+# Rows whose losses Keras makes: (their names are compared without the last part).
+MADE_BY_KERAS = ("regularizers/string-",)
 
 # Groups that are also played with resource variables and the control flow of TensorFlow 2.
 ALSO_RESOURCE = (
@@ -49,6 +56,13 @@ ALSO_RESOURCE = (
     "dtype",
     "arg_scope",
     "control_flow",
+    "zero_debias_use",
+    "batch_weights_use",
+    "renorm",
+    "getters",
+    "partitioners",
+    "loops",
+    "combined",
 )
 REPLAYS = [("reference", id) for id in BOTH] + [
     ("resource", id) for id in BOTH if cases.CASES[id].group in ALSO_RESOURCE
@@ -58,6 +72,7 @@ REPLAYS = [("reference", id) for id in BOTH] + [
 def test_every_case_has_a_recording_and_every_recording_a_case():
     missing = [id for id in cases.CASES if id not in RECORDED]
     assert not missing, f"not recorded, run tests/golden/record.py --write: {missing}"
+    assert arguments.GROUPS, "the rows of golden/arguments.py are missing"
     left_over = [id for id in RECORDED if id not in cases.CASES]
     assert not left_over, f"recorded and no longer in tests/golden/cases.py: {left_over}"
 
@@ -66,7 +81,7 @@ def test_every_case_has_a_recording_and_every_recording_a_case():
 def test_recordings_say_what_made_them(group):
     path = FOLDER / f"{group}.json"
     recording = json.loads(path.read_text("ascii"))
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 300_000
     assert recording["tensorflow"] == "1.15.5"
     assert recording["python"].startswith("3.7.")
     assert recording["command"] == "python tests/golden/record.py --write"
@@ -74,7 +89,7 @@ def test_recordings_say_what_made_them(group):
 
 
 # Rows whose name says what was asked for and whose rank or `fused` then leads elsewhere.
-OTHER_PATH = ("mistake/rank", "mistake/fused", "resource/rank2")
+OTHER_PATH = ("mistake/rank", "mistake/fused", "resource/rank2", "partitioners/rank")
 
 
 @pytest.mark.parametrize("id", BOTH)
@@ -83,9 +98,11 @@ def test_recorded_code_path_is_the_one_in_the_name(id):
     if "path" not in recorded:
         assert recorded["error"]["when"] == "build"
     elif last in ("A", "A2", "B", "C", "D") and not id.startswith(OTHER_PATH):
-        assert recorded["path"] == last[0]
+        assert last[0] in recorded["path"]
+        # Two calls of one layer with different arguments may go two ways.
+        assert recorded["path"] == last[0] or id.startswith(("zero_debias_use/plain_first", "renorm/later"))
     else:
-        assert recorded["path"] in ("A", "B", "C", "D")
+        assert recorded["path"] in ("A", "B", "C", "D") or id.startswith("batch_weights_use/towers")
 
 
 # ---------------------------------------------------------------- replay
@@ -137,26 +154,38 @@ def test_replay(id, mode, tally):
     played = json.loads(json.dumps(cases.play(api, case)))
     deviation = [kind for start, (kind, _) in DEVIATIONS.items() if id.startswith(start)]
     if deviation:
-        assert played["error"]["kinds"][0] == deviation[0]
+        assert played.get("error", {}).get("kinds", [None])[0] == deviation[0]
     elif "error" in recorded or "error" in played:
-        assert_same_error(case, played.get("error"), recorded.get("error"))
+        assert_same_error(case, played.get("error"), recorded.get("error"), mode)
     else:
-        assert_same_graph(played["graph"], recorded["graph"], mode)
+        assert_same_graph(case, played["graph"], recorded["graph"], mode)
         assert_same_numbers(case, played, recorded, tally)
 
 
-def assert_same_error(case, played, recorded):
+def assert_same_error(case, played, recorded, mode):
     assert recorded is not None, f"{case.id}: TF 1.15.5 raises nothing here, tf1bn: {played}"
     assert played is not None, f"{case.id}: tf1bn raises nothing here, TF 1.15.5: {recorded}"
-    assert recorded["kinds"][0] in played["kinds"], (played, recorded)
+    # What control flow of TensorFlow 2 refuses, it refuses with the more general exception.
+    accepted = recorded["kinds"][:1] if mode == "reference" else recorded["kinds"]
+    assert any(kind in played["kinds"] for kind in accepted), (played, recorded)
     assert played["when"] == recorded["when"], (played, recorded)
 
 
-def assert_same_graph(played, recorded, mode):
+def assert_same_graph(case, played, recorded, mode):
     if mode == "resource":
         played, recorded = without_operation_names(played), without_operation_names(recorded)
-    for part in ("variables", "collections", "outputs"):
-        assert played[part] == recorded[part], f"{part}: {played[part]} here, {recorded[part]} in TF 1.15.5"
+        if case.group == "loops" or "cond_branches" in case.id:
+            # A function of TensorFlow 2's control flow takes every variable that it touches as an input.
+            for here, there in zip(played["outputs"], recorded["outputs"], strict=True):
+                assert set(here.pop("uses")) >= set(there.pop("uses"))
+    if case.id.startswith(MADE_BY_KERAS):
+        for losses in (graph["collections"].get("regularization_losses", []) for graph in (played, recorded)):
+            losses[:] = [[kind, name.rpartition("/")[0]] for kind, name in losses]
+        played, recorded = ({**graph, "watched": list(graph.get("watched", []))} for graph in (played, recorded))
+    for part in ("variables", "collections", "outputs", "watched", "notes"):
+        assert played.get(part) == recorded.get(part), (
+            f"{part}: {played.get(part)} here, {recorded.get(part)} in 1.15.5"
+        )
 
 
 def without_operation_names(graph):
@@ -166,6 +195,8 @@ def without_operation_names(graph):
         return [item if item[0] == "Variable" and item[1].endswith(":0") else "an operation" for item in items]
 
     return {
+        "watched": {key: uses for key, (_, uses) in graph.get("watched", {}).items()},
+        "notes": graph.get("notes"),
         "variables": [[name, shape, dtype.replace("_ref", "")] for name, shape, dtype in graph["variables"]],
         "collections": {key: anonymous(items) for key, items in graph["collections"].items()},
         "outputs": [
@@ -185,29 +216,15 @@ def assert_same_numbers(case, played, recorded, tally):
     twin = cases.CASES[case.twin] if case.twin else case
     assert played["initial"] == recorded["initial"]
     assert played["start"] == recorded["start"]
-    replayed = list(numbers_of(case, played))
-    original = list(numbers_of(twin, recorded))
-    errors = list(errors_of(twin, recorded))
-    assert [key for key, _ in replayed] == [key for key, _ in original] == [key for key, _ in errors]
     if case.any_order:
         assert_some_order(case, recorded)
         assert_some_order(case, played)
-    for (key, got), (_, wanted), (_, error) in zip(replayed, original, errors, strict=True):
+    for key, got, wanted, used in errors.compared(case, played, twin, recorded):
         if case.any_order and "/moving_" in key[-1]:
-            continue
-        if wanted is None or got is None:
-            assert got is wanted, key
-            continue
+            continue  # assert_some_order has compared these
         tally.count(got.ravel().tolist(), wanted.ravel().tolist())
-        assert got.shape == wanted.shape, key
-        used = share_of_bound(got, wanted, 2 * error)
         tally.worst[case.id] = max(tally.worst[case.id], float(used.max(initial=0)))
-        worst = np.unravel_index(used.argmax(), used.shape)
-        assert used.max() <= 1, (
-            f"{key}: {int((used > 1).sum())} of {used.size} values differ by more than rounding explains; "
-            f"worst at {[int(i) for i in worst]}: {got[worst]} here, {wanted[worst]} in TF 1.15.5, "
-            f"{used[worst]:.3g} times the bound"
-        )
+        assert used.max() <= 1, errors.description(key, got, wanted, used)
 
 
 def assert_some_order(case, result):
@@ -231,156 +248,87 @@ def assert_some_order(case, result):
             bounds.moved(start[i], after[i], getattr(b, which), getattr(b, which + "_error"), 0.0, rate, u)
             for b in (first, second)
         )
-        assert min(share_of_bound(after[i], outcome[i], allowed).max() for outcome in outcomes) <= 1, which
-
-
-def share_of_bound(got, wanted, allowed):
-    """Distance in units of what is allowed; 0 where both are the same, infinite where a NaN stands alone."""
-    got, wanted, allowed = np.broadcast_arrays(np.float64(got), np.float64(wanted), np.float64(allowed))
-    with np.errstate(all="ignore"):
-        used = np.abs(got - wanted) / allowed
-    same = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
-    return np.where(same, 0.0, np.where(np.isfinite(used), used, np.inf))
-
-
-def numbers_of(case, result):
-    """Every number of a recording with a key that says which, as [N, C] or [C], channels last."""
-    variables = {name: dtype.replace("_ref", "") for name, _, dtype in result["graph"]["variables"]}
-    outputs = result["graph"]["outputs"]
-    shape = case.placed(np.empty(case.shape)).shape
-
-    def by_channel(listed, dtype):
-        array = cases.array_of(listed, dtype)
-        if array.size == np.prod(shape):
-            array = case.channels_last(array.reshape(shape))
-            return array.reshape(-1, array.shape[-1])
-        return array
-
-    state = dict(result["initial"], **result["start"])
-    for number, step in enumerate(result["steps"]):
-        for i in sorted(step["outputs"]):
-            yield (
-                (number, step["mode"], "output", i),
-                by_channel(step["outputs"][i], outputs[int(i)]["dtype"]),
-            )
-        for i, named in sorted(step.get("gradients", {}).items()):
-            for name, listed in sorted(named.items()):
-                if name == "x" and listed is not None:
-                    yield (number, step["mode"], "gradient", i, name), by_channel(listed, case.dtype)
-                else:
-                    value = None if listed is None else cases.array_of(listed, variables[name])
-                    yield (number, step["mode"], "gradient", i, name), value
-        state.update(step["variables"])
-        for name in sorted(variables):
-            yield (number, step["mode"], "variable", name), cases.array_of(state[name], variables[name])
-
-
-def errors_of(case, recorded):
-    """The rounding-error bound of every number that ``numbers_of`` yields, in the same order.
-
-    Computed from the inputs and the recording alone, so the replay has no influence on what it is allowed.
-    """
-    half = case.dtype == "float16"
-    fused = recorded["path"] in "AB"
-    u = bounds.UNIT["float32" if half and fused else case.dtype]
-    output_u = bounds.UNIT[case.dtype] if half and fused else 0.0
-    arguments = case.layer or {}
-    epsilon = arguments.get("epsilon", 1e-3)
-    if fused:
-        epsilon = max(epsilon, bounds.EPSILON_FLOOR)
-    outputs = recorded["graph"]["outputs"]
-    variables = {name: dtype.replace("_ref", "") for name, _, dtype in recorded["graph"]["variables"]}
-    now = {n: cases.array_of(v, variables[n]).astype(float) for n, v in recorded["initial"].items()}
-    now.update({n: cases.array_of(v, variables[n]).astype(float) for n, v in recorded["start"].items()})
-    error = dict.fromkeys(variables, 0.0)
-    weights = case.channels_last(case.weights()).astype(float)
-    weights = weights.reshape(-1, weights.shape[-1])
-
-    for number, step in enumerate(recorded["steps"]):
-        training = step["mode"] == "train"
-        after = dict(now)
-        after.update({n: cases.array_of(v, variables[n]).astype(float) for n, v in step["variables"].items()})
-        batches, layers = [], {}
-        for i in sorted(step["outputs"]):
-            batches.append(batch_of(case, step, number, outputs[int(i)]["source"], layers, u))
-            uses = {name.split("/")[-1]: f"{name}:0" for name in outputs[int(i)]["uses"]}
-            mean, variance = batches[-1].mean, batches[-1].variance
-            mean_error, variance_error = batches[-1].mean_error, batches[-1].variance_error
-            if not training:
-                mean, variance = now[uses["moving_mean"]], now[uses["moving_variance"]]
-                mean_error, variance_error = error[uses["moving_mean"]], error[uses["moving_variance"]]
-            gamma, beta = (now[uses[k]] if k in uses else np.float64(d) for k, d in (("gamma", 1), ("beta", 0)))
-            layers[i] = bounds.Normalised(
-                batches[-1], mean, variance, mean_error, variance_error, gamma, beta, epsilon, u, output_u
-            )
-            yield (number, step["mode"], "output", i), layers[i].output_error
-        for i, named in sorted(step.get("gradients", {}).items()):
-            allowed = layers[i].gradients(weights, training)
-            allowed["x"] = allowed["x"] + output_u * np.abs(weights) * 4
-            for name in sorted(named):
-                yield (number, step["mode"], "gradient", i, name), allowed[name.split(":")[0].split("/")[-1]]
-        if training:
-            error.update(statistics_errors(now, after, error, batches, u))
-        now = after
-        for name in sorted(variables):
-            yield (number, step["mode"], "variable", name), np.broadcast_to(error[name], np.shape(now[name]))
-
-
-def batch_of(case, step, number, source, layers, u):
-    if isinstance(source, int):
-        return bounds.Batch(case.channels_last(case.batch(number, source)), u)
-    first = layers[source.split()[1]]
-    listed = cases.array_of(step["outputs"][source.split()[1]], case.dtype)
-    array = case.channels_last(listed.reshape(case.placed(np.empty(case.shape)).shape))
-    return bounds.Batch(array, u, dx=first.output_error)
-
-
-def statistics_errors(before, after, error, batches, u):
-    result = {}
-    for name in before:
-        if not name.endswith("moving_mean:0"):
-            continue
-        partner = name.replace("moving_mean", "moving_variance")
-        rate = max(bounds.rate_of(before[name], after[name], batch.mean) for batch in batches)
-        for which, attribute in ((name, "mean"), (partner, "variance")):
-            result[which] = np.max(
-                [
-                    bounds.moved(
-                        before[which],
-                        after[which],
-                        getattr(batch, attribute),
-                        getattr(batch, attribute + "_error"),
-                        error[which],
-                        rate,
-                        u,
-                    )
-                    for batch in batches
-                ],
-                axis=0,
-            )
-    return result
+        assert min(errors.share_of_bound(after[i], outcome[i], allowed).max() for outcome in outcomes) <= 1, which
 
 
 # ---------------------------------------------------------------- rival hypotheses
 
 
-def rates_of(case, path):
+def rates_of(case, path, which="decay"):
     """1 - decay of every training step as TF 1.15 rounds it, or None when a tensor decides."""
-    decay = case.layer.get("decay", 0.999)
-    if isinstance(decay, cases.Make):
+    decay = case.layer.get(which, {"decay": 0.999, "renorm_decay": 0.99}[which])
+    if isinstance(decay, (cases.Make, str)):
         return None
     return 1.0 - np.float64(np.float32(decay)) if path == "B" else np.float64(np.float32(1.0 - decay))
 
 
-SINGLE = [
-    id
-    for id in BOTH
-    if cases.CASES[id].layer is not None
-    and cases.CASES[id].dtype != "float16"
-    and cases.CASES[id].data != "nan"
-    and "steps" in RECORDED[id]
-    and rates_of(cases.CASES[id], RECORDED[id]["path"]) is not None
-]
+def is_single(id):
+    case, recorded = cases.CASES[id], RECORDED[id]
+    if case.layer is None or case.dtype == "float16" or case.data == "nan" or "steps" not in recorded:
+        return False
+    if case.sample_weights is not None and not np.any(case.sample_weights(0)):
+        return False
+    return rates_of(case, recorded["path"]) is not None and (
+        "renorm" not in case.layer or rates_of(case, "C", "renorm_decay") is not None
+    )
+
+
+SINGLE = [id for id in BOTH if is_single(id)]
+"""Cases of one float layer 'net/bn' whose every number an independent model can predict."""
+
+
+class History:
+    """The training steps of a recording of one layer: its state before and after each, by short name."""
+
+    def __init__(self, case, recorded):
+        self.case, self.recorded = case, recorded
+        self.u, _, self.epsilon = errors.settings(case, recorded["path"])
+        self.dtypes = {name: dtype.replace("_ref", "") for name, _, dtype in recorded["graph"]["variables"]}
+
+    def batch(self, number, weighted=True):
+        weights = self.case.sample_weights(number) if weighted and self.case.sample_weights is not None else None
+        return bounds.Batch(self.case.channels_last(self.case.batch(number)), self.u, weights=weights)
+
+    def __iter__(self):
+        state = dict(self.recorded["initial"], **self.recorded["start"])
+        for number, step in enumerate(self.recorded["steps"]):
+            before = self.numbers(state)
+            state.update(step["variables"])
+            yield number, step, before, self.numbers(state)
+
+    def numbers(self, state):
+        return {
+            name: cases.array_of(value, self.dtypes[name]).astype(float)
+            for name, value in state.items()
+            if self.dtypes[name] != "bool"
+        }
+
+
+def by_role(state):
+    return {cases.role_of(name)[0]: value for name, value in state.items()}
+
+
+def predict(before, batch, rate, renorm_rate, bessel, epsilon, *, debias=1, late=0, variance_too=False):
+    """The moving statistics after a step, by short name; the keywords make a rival of it."""
+    now = by_role(before)
+    mean, variance = bounds.statistics_after(now["moving_mean"], now["moving_variance"], batch, rate, bessel)
+    after = {"moving_mean": mean, "moving_variance": variance}
+    with np.errstate(all="ignore"):
+        if "biased" in now:
+            after["biased"] = now["biased"] - (now["biased"] - batch.mean) * rate
+            after["local_step"] = now["local_step"] + 1
+            factor = 1 - (1 - rate) ** (after["local_step"] - late)
+            after["moving_mean"] = {1: after["biased"] / factor, 0: after["biased"], None: mean}[debias]
+            if variance_too:
+                after["moving_variance"] = variance / factor
+        if "moving_stddev" in now:
+            stddev = batch.stddev(epsilon, 0.0)[0]
+            after["moving_stddev"] = now["moving_stddev"] - (now["moving_stddev"] - stddev) * rate
+            after["renorm_stddev"] = now["renorm_stddev"] - (now["renorm_stddev"] - stddev) * renorm_rate
+            after["renorm_mean"] = now["renorm_mean"] - (now["renorm_mean"] - batch.mean) * renorm_rate
+            if not variance_too:
+                after["moving_variance"] = np.maximum(after["moving_stddev"] ** 2 - epsilon, 0)
+    return after
 
 
 @pytest.mark.parametrize("id", SINGLE)
@@ -388,46 +336,167 @@ def test_recording_follows_the_formula_and_no_rival(id):
     """Each rival hypothesis misses the recorded statistics by > 100 times the bound, the right one hits."""
     case, recorded = cases.CASES[id], RECORDED[id]
     path, rate = recorded["path"], rates_of(case, recorded["path"])
-    if not case.layer.get("trainable", True) and path in "BC":
-        rate = 0.0
-    u = bounds.UNIT[case.dtype]
-    bessel = path in "AB"
-    names = [f"net/bn/moving_{which}:0" for which in ("mean", "variance")]
-    dtypes = {name: dtype.replace("_ref", "") for name, _, dtype in recorded["graph"]["variables"]}
-    state = dict(recorded["initial"], **recorded["start"])
+    renorm_rate = rates_of(case, path, "renorm_decay")
+    frozen = not case.layer.get("trainable", True) and path in "BC"
+    history = History(case, recorded)
+    model = {"bessel": path in "AB", "epsilon": history.epsilon}
     missed = collections.defaultdict(float)
     previous = None
-    for number, step in enumerate(recorded["steps"]):
-        before = [cases.array_of(state[name], dtypes[name]).astype(float) for name in names]
-        state.update(step["variables"])
-        after = [cases.array_of(state[name], dtypes[name]).astype(float) for name in names]
-        if step["mode"] == "test":
-            assert [list(a) for a in after] == [list(b) for b in before]
+    for number, step, before, after in history:
+        if step["mode"] == "test" or not step["updates"]:
+            assert repr(before) == repr(after), "only a training step with updates moves anything"
             continue
-        batch = bounds.Batch(case.channels_last(case.batch(number)), u)
-        allowed = [
-            bounds.moved(before[0], after[0], batch.mean, batch.mean_error, 0.0, rate, u),
-            bounds.moved(before[1], after[1], batch.variance, batch.variance_error, 0.0, rate, u),
-        ]
+        batch = history.batch(number)
+        allowed = errors.statistics_errors(
+            case, before, after, dict.fromkeys(before, 0.0), [batch], history.u, history.epsilon
+        )
+        allowed, now, seen = by_role(allowed), by_role(before), by_role(after)
 
-        def miss(predicted, after=after, allowed=allowed):
-            return max(share_of_bound(p, a, e).max() for p, a, e in zip(predicted, after, allowed, strict=True))
+        def miss(predicted, allowed=allowed, seen=seen):
+            return max(errors.share_of_bound(predicted[k], seen[k], allowed.get(k, 0.0)).max() for k in predicted)
 
-        assert miss(bounds.statistics_after(*before, batch, rate, bessel)) <= 1
+        right = predict(before, batch, rate, renorm_rate, **model)
         rivals = {}
+        if frozen:
+            assert repr(before) == repr(after), "TF 1.15 freezes the statistics of the core layer with trainable=False"
+            missed["updated all the same"] = max(missed["updated all the same"], miss(right))
+            continue
+        assert miss(right) <= 1
+        other = dict(model, bessel=not model["bessel"])
+        debiased, renormed = "biased" in now, "moving_stddev" in now
         if rate > 0:
-            if batch.count > 1:
-                rivals["the other variance"] = bounds.statistics_after(*before, batch, rate, not bessel)
-            rivals["no update"] = before
+            rivals["no update"] = now
+            if batch.count > 1 and not renormed:
+                rivals["the other variance"] = predict(before, batch, rate, renorm_rate, **other)
             if previous is not None and case.data != "constant":
-                rivals["one step late"] = bounds.statistics_after(*before, previous, rate, bessel)
+                rivals["one step late"] = predict(before, previous, rate, renorm_rate, **model)
+            if batch.weighted and np.ptp(batch.share):
+                alone = history.batch(number, weighted=False)
+                rivals["weights ignored"] = predict(before, alone, rate, renorm_rate, **model)
+            if renormed and rate < 1:
+                rivals["variance averaged"] = predict(before, batch, rate, renorm_rate, variance_too=True, **model)
+        if 0 < rate < 1 and debiased:
+            for name, rival in (
+                ("not debiased", {"debias": 0}),
+                ("a plain average", {"debias": None}),
+                ("debiased for a step less", {"late": 1}),
+                ("variance debiased", {"variance_too": True}),
+            ):
+                rivals[name] = predict(before, batch, rate, renorm_rate, **rival, **model)
         if rate != 0.5:
-            rivals["decay and 1 - decay swapped"] = bounds.statistics_after(*before, batch, 1 - rate, bessel)
+            rivals["decay and 1 - decay swapped"] = predict(before, batch, 1 - rate, renorm_rate, **model)
+        if renormed and rate != renorm_rate:
+            rivals["decay and renorm_decay swapped"] = predict(before, batch, renorm_rate, rate, **model)
         for rival, predicted in rivals.items():
             missed[rival] = max(missed[rival], miss(predicted))
         previous = batch
     assert missed, "no rival applies to this case"
     assert min(missed.values()) > 100, dict(missed)
+
+
+CORRECTED = [
+    id
+    for id in SINGLE
+    if not cases.CASES[id].layer.get("activation_fn")
+    and cases.CASES[id].data == "wide"
+    and (cases.CASES[id].sample_weights or cases.CASES[id].adjusted or cases.CASES[id].layer.get("renorm"))
+]
+
+
+@pytest.mark.parametrize("id", CORRECTED)
+def test_recorded_output_follows_the_formula_and_no_rival(id):
+    """Weights, corrections and adjustments in the output: the formula hits, each rival misses by > 100 bounds."""
+    case, recorded = cases.CASES[id], RECORDED[id]
+    history = History(case, recorded)
+    missed = collections.defaultdict(float)
+    shape = case.placed(np.empty(case.shape)).shape
+    for number, step, before, after in history:
+        training = step["mode"] == "train"
+        now, later = by_role(before), by_role(after)
+        batch = history.batch(number)
+        ((_, listed),) = step["outputs"].items()
+        got = case.channels_last(cases.array_of(listed, case.dtype).reshape(shape)).reshape(batch.x.shape)
+        adjustment = errors.channels_last_pair(case, case.adjusted)
+
+        def corrected(now, batch=batch, number=number):
+            if "renorm_mean" not in now:
+                return None
+            state = now["renorm_mean"], now["renorm_stddev"], 0.0, 0.0
+            return bounds.Correction(batch, *state, history.epsilon, case.clipping(number), history.u)
+
+        def layer(correction, adjustment, batch=batch, training=training, now=now):
+            moments = batch.mean, batch.variance, batch.mean_error, batch.variance_error
+            if not training:
+                moments = now["moving_mean"], now["moving_variance"], 0.0, 0.0
+            parameters = now.get("gamma", np.float64(1)), now.get("beta", np.float64(0)), history.epsilon
+            return bounds.Normalised(batch, *moments, *parameters, history.u, 0.0, correction, adjustment)
+
+        corrects = corrected(now) and (np.any(corrected(now).r != 1) or np.any(corrected(now).d))
+        right = layer(*((corrected(now), adjustment) if training else (None, None)))
+        assert errors.share_of_bound(right.output, got, right.output_error).max() <= 1
+        rivals = {}
+        if not training:
+            if adjustment:
+                rivals["adjusted when testing"] = layer(None, adjustment)
+            if corrects:
+                rivals["corrected when testing"] = layer(corrected(now), None)
+        else:
+            if adjustment:
+                rivals["not adjusted"] = layer(corrected(now), None)
+                rivals["scale and bias swapped"] = layer(corrected(now), adjustment[::-1])
+            if batch.weighted and np.ptp(batch.share):
+                rivals["weights ignored"] = layer(None, None, history.batch(number, weighted=False))
+            if corrected(now):
+                r, d = corrected(now).r, corrected(now).d
+                swapped, other_sign, free = corrected(now), corrected(now), corrected(now)
+                swapped.r, swapped.d = d, r
+                other_sign.d = -d
+                free.r, free.d = free.free
+                if corrects:
+                    rivals["not corrected"] = layer(None, adjustment)
+                rivals["r and d swapped"] = layer(swapped, adjustment)
+                if np.any(d):
+                    rivals["the other sign of d"] = layer(other_sign, adjustment)
+                if np.any(free.r != r) or np.any(free.d != d):
+                    rivals["not clipped"] = layer(free, adjustment)
+                moved_on = corrected(later)
+                if np.any(moved_on.r != r) or np.any(moved_on.d != d):
+                    rivals["averages of after the step"] = layer(moved_on, adjustment)
+        for rival, predicted in rivals.items():
+            used = errors.share_of_bound(predicted.output, got, right.output_error).max()
+            missed[rival] = max(missed[rival], used)
+    assert missed, "no rival applies to this case"
+    assert min(missed.values()) > 100, dict(missed)
+
+
+SECOND = [
+    id
+    for id in SINGLE
+    if cases.CASES[id].gradients == "second"
+    and "renorm" not in cases.CASES[id].layer
+    and cases.CASES[id].data == "wide"
+]
+
+
+@pytest.mark.parametrize("id", SECOND)
+def test_recorded_second_gradients_stop_where_the_moments_do(id):
+    """The composed paths' second gradients lack the term that stops at the mean; the fused and the weighted have it."""
+    case, recorded = cases.CASES[id], RECORDED[id]
+    history = History(case, recorded)
+    (number, step, before, _), *_ = history
+    assert step["mode"] == "train"
+    batch, now = history.batch(number), by_role(before)
+    moments = batch.mean, batch.variance, batch.mean_error, batch.variance_error
+    parameters = now.get("gamma", np.float64(1)), now.get("beta", np.float64(0)), history.epsilon
+    adjustment = errors.channels_last_pair(case, case.adjusted)
+    layer = bounds.Normalised(batch, *moments, *parameters, history.u, 0.0, None, adjustment)
+    w, t = (case.channels_last(case.weights(i)).astype(float).reshape(batch.x.shape) for i in (0, 1))
+    allowed = layer.second_gradients(w, t, True)["x"]
+    got = np.reshape(step["gradients"]["0"]["second x"], batch.x.shape)
+    stopped = recorded["path"] in "CD" and not batch.weighted
+    right, rival = (layer.second_gradient_by_input(w, t, s) for s in (stopped, not stopped))
+    assert errors.share_of_bound(right, got, allowed).max() <= 1
+    assert errors.share_of_bound(rival, got, allowed).max() > 100
 
 
 @pytest.mark.parametrize("id", ["decay/default-B", "decay/0.999-B", "decay/default-dynamic-B"])
@@ -438,5 +507,5 @@ def test_core_fused_path_rounds_decay_to_float32(id):
     first = recorded["steps"][0]["variables"]["net/bn/moving_mean:0"]
     allowed = bounds.moved(0.0, np.array(first), batch.mean, batch.mean_error, 0.0, 0.001, bounds.UNIT["float32"])
     rounded, exact = ((1 - np.float64(decay)) * batch.mean for decay in (np.float32(0.999), 0.999))
-    assert share_of_bound(rounded, first, allowed).max() <= 1
-    assert share_of_bound(exact, first, allowed).min() > 5
+    assert errors.share_of_bound(rounded, first, allowed).max() <= 1
+    assert errors.share_of_bound(exact, first, allowed).min() > 5

@@ -33,24 +33,6 @@ def test_signature_is_that_of_1_15():
     assert str(inspect.signature(tf1bn.batch_norm)) == SIGNATURE
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("param_initializers", {"beta": tf.ones_initializer()}),
-        ("param_regularizers", {"beta": tf.nn.l2_loss}),
-        ("batch_weights", [1.0, 2.0]),
-        ("batch_weights", np.ones(2, np.float32)),
-        ("zero_debias_moving_mean", True),
-        ("renorm", True),
-        ("adjustment", lambda shape: (1, 0)),
-    ],
-)
-def test_unfinished_arguments_are_refused_by_name(name, value):
-    with pytest.raises(NotImplementedError, match=f"`{name}` is "):
-        tf1bn.batch_norm(tf.ones([2, 3]), **{name: value})
-    assert not tf.global_variables()
-
-
 def test_what_1_15_ignores_without_renorm_is_taken():
     tf1bn.batch_norm(
         tf.ones([2, 3]),

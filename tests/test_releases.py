@@ -27,9 +27,9 @@ def test_other_releases_are_refused(name):
 
 
 def test_the_layers_floor_is_that_of_the_table():
-    from tf1bn import layer
+    from tf1bn import normalization
 
-    assert releases.get("1.15").epsilon_floor == layer.FUSED_EPSILON_FLOOR
+    assert releases.get("1.15").epsilon_floor == normalization.FUSED_EPSILON_FLOOR
 
 
 def test_the_readme_shows_the_table():

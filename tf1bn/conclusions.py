@@ -37,7 +37,7 @@ def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, e
     # Where the bound reaches the variance itself nothing is known about r.
     relative = np.where(variance_bound < room, variance_bound / (2 * np.maximum(room - variance_bound, 1e-300)), np.inf)
     rounding = 8 * UNIT_ROUNDOFF * (np.abs(x) + np.abs(mean)) * r + 2 * UNIT_ROUNDOFF * np.abs(expected)
-    bound = mean_bound * r + np.abs(expected) * relative + rounding * (1 + relative)
+    bound = (mean_bound * r + rounding) * (1 + relative) + np.abs(expected) * relative
     return expected, bound
 
 

@@ -1,7 +1,7 @@
 """``batch_norm`` of ``tf.contrib.layers`` in TF 1.15, built on the public ``tf.compat.v1`` API alone.
 
 TF 1.15 sends a call down one of four code paths. They differ in more than speed (see ``_Path``), so tf1bn
-keeps all four and chooses by the same rule:
+keeps all four and chooses by the same rule (weights, zero debias, renorm and adjustment shift it, see ``_choose``):
 
     ========  ==========  =====================================================================================
     path      moments     chosen when
@@ -28,13 +28,13 @@ import dataclasses
 
 import tensorflow as _tf
 
+from . import normalization, training
 from .argscope import add_arg_scope
+from .averages import Updates
+from .normalization import NCHW, NHWC
+from .variables import Variables
 
 tf = _tf.compat.v1
-
-NHWC, NCHW = "NHWC", "NCHW"
-# The fused kernels of cuDNN refuse smaller values; TF 1.4 to 1.15 raise epsilon to this on every device.
-FUSED_EPSILON_FLOOR = 1.001e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,46 +102,34 @@ def batch_norm(
       fused: use TensorFlow's fused kernels; None means True. Where they cannot be used (rank other than 2 and 4)
         the composed form is used without a word, as in TF 1.15.
       data_format: "NHWC" (channels last, whatever the rank) or "NCHW" (channels in axis 1).
-      renorm_clipping, renorm_decay: have an effect only together with ``renorm``, as in TF 1.15.
-      param_initializers, param_regularizers, batch_weights, zero_debias_moving_mean, renorm, adjustment: not
-        available yet, see below.
+      param_initializers: dict from "beta", "gamma", "moving_mean", "moving_variance" to initializers.
+      param_regularizers: dict from "beta", "gamma" to functions that return a loss. Without effect on the composed
+        form of a call with other than default ``updates_collections``, as in TF 1.15.
+      batch_weights: one weight per sample, shape [N], for the batch's statistics. Weights that sum to zero give NaN.
+      zero_debias_moving_mean: keep the moving mean free of its start value 0; adds the variables
+        ``<scope>/<scope>/moving_mean/biased`` and ``.../local_step``. NaN if decay is 1.
+      renorm, renorm_clipping, renorm_decay: batch renormalisation (Ioffe 2017, arXiv:1702.03275), with a dict of
+        "rmin", "rmax", "dmax"; adds the variables moving_stddev, renorm_mean, renorm_stddev.
+      adjustment: function from the shape of the inputs to a scale and an offset that are applied to the normalised
+        values in training. Without effect where contrib's own composed code runs, as in TF 1.15.
 
     Returns:
       A tensor of the shape and dtype of ``inputs``.
 
     Raises:
-      NotImplementedError: an argument is used that this version of tf1bn does not provide; the message names it.
-      ValueError: unknown `data_format`, rank or channel count, or `is_training` is None.
+      ValueError: unknown `data_format`, rank or channel count; `is_training` is None where contrib's own code runs;
+        weights whose number is not that of the samples; unknown keys in `renorm_clipping`; `renorm` together with
+        what excludes it.
       TypeError: float64 inputs on a fused path.
     """
-    _refuse_unfinished(
-        param_initializers=param_initializers,
-        param_regularizers=param_regularizers,
-        batch_weights=batch_weights,
-        zero_debias_moving_mean=zero_debias_moving_mean,
-        renorm=renorm,
-        adjustment=adjustment,
-    )
     if data_format not in (NHWC, NCHW):
         raise ValueError(
             f"`data_format` is {data_format!r}; accepted are 'NHWC' (channels last) and 'NCHW' (channels in axis 1)."
         )
-    if is_training is None:
-        raise ValueError(
-            "`is_training` is None; pass True, False, or a boolean tensor, placeholder or variable that says whether "
-            "the batch's own statistics are used."
-        )
     inputs = _tf.convert_to_tensor(inputs)
-    rank = inputs.shape.rank
-    # By identity, as TF 1.15 does: an equal list such as ["update_ops"] takes the other path.
-    default_updates = updates_collections is tf.GraphKeys.UPDATE_OPS
-    fused = (fused is None or bool(fused)) and rank in (2, 4)
-    path = _Path(core=default_updates and not (fused and rank == 2), fused=fused)
-
-    if path.core and not (_tf.is_tensor(is_training) or is_training in (True, False)):
-        raise TypeError(
-            f"`is_training` is {is_training!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
-        )
+    path = _choose(inputs, updates_collections, batch_weights, fused, zero_debias_moving_mean, renorm, adjustment)
+    is_training = _checked_is_training(is_training, path)
+    clipping = _checked_renorm(renorm, renorm_clipping, path)
 
     with contextlib.ExitStack() as scopes:
         variable_scope = scopes.enter_context(tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse))
@@ -149,30 +137,49 @@ def batch_norm(
             # Given a VariableScope object, the core layer names its operations after the place where it was opened.
             scopes.enter_context(tf.name_scope(variable_scope.original_name_scope))
         channels = _channels(inputs, data_format)
-        names = ("gamma", "beta") if path.core else ("beta", "gamma")
-        wanted = {"gamma": scale, "beta": center}
-        dtype = path.variable_dtype(inputs.dtype)
-        variables = _Variables(dtype, channels, variables_collections, trainable, path.core)
-        parameters = {name: variables.parameter(name) if wanted[name] else None for name in names}
-        statistics = variables.statistics()
+        options = {}
+        if batch_weights is not None:
+            options["batch_weights"] = _per_sample(batch_weights, inputs)
 
-        # TF 1.15 freezes the statistics of a layer with trainable=False on the core paths only.
-        active = bool(trainable) or not path.core
-        normalise = _fused if path.fused else _composed
-        outputs = normalise(
-            inputs,
-            parameters["gamma"],
-            parameters["beta"],
-            statistics,
-            _Updates(path, statistics, decay, updates_collections, is_training, active),
-            is_training=is_training,
-            epsilon=epsilon,
-            data_format=data_format,
+        variables = Variables(
+            path,
+            path.variable_dtype(inputs.dtype),
+            channels,
+            collections=variables_collections,
+            trainable=trainable,
+            initializers=param_initializers,
+            regularizers=param_regularizers,
         )
+        gamma, beta = variables.parameters(center, scale)
+        statistics, renorm_variables = variables.statistics(renorm)
+        if renorm:
+            options["renorm"] = normalization.Renorm(renorm_variables, statistics[1], clipping, renorm_decay, epsilon)
+        updated = training.known(is_training) is not False
+        updates = Updates(
+            path,
+            statistics,
+            decay,
+            updates_collections,
+            is_training,
+            # TF 1.15 freezes the statistics of a layer with trainable=False on the core paths only.
+            active=bool(trainable) or not path.core,
+            debias=variables.debias(statistics[0]) if zero_debias_moving_mean and updated else None,
+            renormalised_variance=options["renorm"].update_variance if renorm else None,
+        )
+        arguments = {"is_training": is_training, "epsilon": epsilon, "data_format": data_format}
+        if path.fused:
+            outputs = normalization.fused(inputs, gamma, beta, statistics, updates, **arguments)
+        else:
+            if path.core:
+                # contrib's own composed code takes an adjustment and never looks at it.
+                options["adjustment"] = adjustment
+            outputs = normalization.composed(
+                inputs, gamma, beta, statistics, updates, **arguments, select_first=path.core, **options
+            )
         outputs.set_shape(inputs.shape)
         if path.core:
-            named = dict(zip(("moving_mean", "moving_variance"), statistics, strict=True))
-            variables.collect_again({**named, "beta": parameters["beta"], "gamma": parameters["gamma"]})
+            names = ("moving_mean", "moving_variance", "beta", "gamma")
+            variables.collect_again(dict(zip(names, (*statistics, beta, gamma), strict=True)))
         if activation_fn is not None:
             outputs = activation_fn(outputs)
         if outputs_collections:
@@ -181,13 +188,62 @@ def batch_norm(
         return outputs
 
 
-def _refuse_unfinished(**arguments):
-    for name, value in arguments.items():
-        if not (value is None or value is False or (isinstance(value, dict) and not value)):
-            raise NotImplementedError(
-                f"`{name}` is {value!r}: this version of tf1bn does not provide it yet. Leave the argument out; "
-                "nothing is accepted and ignored."
-            )
+def _choose(inputs, updates_collections, batch_weights, fused, zero_debias_moving_mean, renorm, adjustment):
+    """TF 1.15's rule for which code runs."""
+    rank = inputs.shape.rank
+    # By identity, as TF 1.15 does: an equal list such as ["update_ops"] takes the other path.
+    default_updates = updates_collections is tf.GraphKeys.UPDATE_OPS
+    fused = (
+        (fused is None or bool(fused))
+        and rank in (2, 4)
+        and batch_weights is None
+        and not renorm
+        and adjustment is None
+    )
+    core = default_updates and batch_weights is None and not zero_debias_moving_mean and not (fused and rank == 2)
+    return _Path(core=core, fused=fused)
+
+
+def _checked_is_training(is_training, path):
+    if is_training is None:
+        if path.core:
+            return training.learning_phase()
+        raise ValueError(
+            "`is_training` is None; pass True, False, or a boolean tensor, placeholder or variable that says whether "
+            "the batch's own statistics are used."
+        )
+    if path.core and not (_tf.is_tensor(is_training) or is_training in (True, False)):
+        raise TypeError(
+            f"`is_training` is {is_training!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
+        )
+    return is_training
+
+
+def _checked_renorm(renorm, clipping, path):
+    if not renorm:
+        return {}
+    if not path.core:
+        raise ValueError(
+            "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
+            "than the default; batch renormalisation works with none of them, leave them out."
+        )
+    clipping = clipping or {}
+    unknown = set(clipping) - set(normalization.Renorm.KEYS)
+    if unknown:
+        raise ValueError(
+            f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(normalization.Renorm.KEYS)}."
+        )
+    return clipping
+
+
+def _per_sample(batch_weights, inputs):
+    """The weights [N] in a shape that broadcasts over the inputs."""
+    weights = _tf.convert_to_tensor(batch_weights)
+    if not weights.shape.is_compatible_with(inputs.shape[:1]):
+        raise ValueError(
+            f"`batch_weights` has shape {weights.shape} and the batch {inputs.shape[:1]}; give one weight per sample."
+        )
+    return _tf.reshape(weights, [-1] + [1] * (inputs.shape.rank - 1))
 
 
 def _channels(inputs, data_format):
@@ -211,189 +267,3 @@ def _channels(inputs, data_format):
             f"data_format={data_format!r}; give it with `inputs.set_shape(...)`."
         )
     return channels
-
-
-def _static_value(is_training):
-    """True or False if known while the graph is built, else None. A constant tensor counts as known."""
-    if isinstance(is_training, _tf.Variable):
-        return None
-    if _tf.is_tensor(is_training):
-        value = _tf.get_static_value(is_training)
-        return None if value is None else bool(value)
-    return bool(is_training)
-
-
-def _cond(is_training, if_training, if_not):
-    known = _static_value(is_training)
-    if known is None:
-        return tf.cond(is_training, if_training, if_not)
-    return if_training() if known else if_not()
-
-
-class _Variables:
-    """Creates or reuses the layer's variables in the current scope, with the collections that TF 1.15 gives them."""
-
-    def __init__(self, dtype, channels, collections, trainable, core):
-        self._dtype = dtype
-        self._shape = [channels]
-        self._collections = collections
-        self._trainable = trainable
-        self._core = core
-
-    def parameter(self, name):
-        initial = tf.ones_initializer() if name == "gamma" else tf.zeros_initializer()
-        return self._get(name, initial, self._trainable)
-
-    def statistics(self):
-        # TF 1.15 never splits the moving statistics, whatever partitioner the scope has. It enters the scope anew
-        # for that, which uses up a name: the operations after it are numbered accordingly.
-        with tf.variable_scope(tf.get_variable_scope()) as scope:
-            scope.set_partitioner(None)
-            return (
-                self._get("moving_mean", tf.zeros_initializer(), trainable=False),
-                self._get("moving_variance", tf.ones_initializer(), trainable=False),
-            )
-
-    def collect_again(self, variables):
-        """What the core paths do at every call; the own paths name collections only where a variable is created."""
-        for name, variable in variables.items():
-            for collection in self._of(name) if variable is not None else ():
-                if not any(variable is other for other in tf.get_collection(collection)):
-                    tf.add_to_collection(collection, variable)
-
-    def _of(self, name):
-        collections = self._collections
-        return list((collections.get(name) if isinstance(collections, dict) else collections) or [])
-
-    def _get(self, name, initializer, trainable):
-        collections = [] if self._core else self._of(name)
-        return tf.get_variable(
-            name,
-            self._shape,
-            self._dtype,
-            initializer,
-            trainable=trainable,
-            collections=[*collections, tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES],
-        )
-
-
-class _Updates:
-    """How one call updates the moving statistics, and who runs the updates."""
-
-    def __init__(self, path, statistics, decay, collections, is_training, active):
-        self._path = path
-        self._statistics = statistics
-        self._decay = decay
-        self._collections = collections
-        self._is_training = is_training
-        self._active = active
-        # With updates_collections=None the output itself depends on the updates.
-        self.in_place = collections is None
-        # Old code and checkpoint tools know operations by name, so the order in which they are made is kept.
-        self.select_first = path.core
-
-    def run_before(self, moments, results):
-        """``results``, which cannot be had without updating the statistics."""
-        with tf.control_dependencies(self._assign_both(moments, self._rate())):
-            return _tf.nest.map_structure(_tf.identity, results)
-
-    def collect(self, moments):
-        """Put the updates into the collections, for the caller to run with the training step."""
-        if not self._active:
-            return
-        if self._path.core and self._path.fused:
-            updates = self._assign_both(moments, self._rate())
-        elif self._path.core:
-            updates = [
-                _cond(self._is_training, lambda pair=pair: self._assign(*pair, self._rate()), lambda pair=pair: pair[0])
-                for pair in zip(self._statistics, moments, strict=True)
-            ]
-        else:
-            updates = _cond(
-                self._is_training, lambda: self._assign_both(moments, self._rate()), lambda: self._statistics
-            )
-        for update in updates:
-            tf.add_to_collections(self._collections, update.op if self._path.core else update)
-
-    def _rate(self):
-        if not (self._path.core and self._path.fused):
-            return 1.0 - self._decay
-        # This path makes decay a float32 tensor first and subtracts there; the others subtract in Python. At .999
-        # the two rates differ by 1.3e-5 of themselves (TF 1.8 to 1.15). It also updates when not training, at rate 0.
-        decay = _tf.convert_to_tensor(self._decay)
-        return 1.0 - _cond(self._is_training, lambda: _tf.identity(decay), lambda: _tf.ones_like(decay))
-
-    def _assign_both(self, moments, rate):
-        return tuple(self._assign(*pair, rate) for pair in zip(self._statistics, moments, strict=True))
-
-    @staticmethod
-    def _assign(variable, value, rate):
-        graph = tf.get_default_graph()
-        beside = graph.colocate_with(variable.op) if variable.graph is graph else contextlib.nullcontext()
-        with tf.name_scope("AssignMovingAvg") as name, beside:
-            dtype = variable.dtype.base_dtype
-            rate = _tf.cast(_tf.convert_to_tensor(rate, name="decay"), dtype)
-            return tf.assign_sub(variable, (variable - _tf.cast(value, dtype)) * rate, name=name)
-
-
-def _fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, data_format):
-    channels = statistics[0].shape
-    x = inputs
-    if inputs.shape.rank == 2:
-        x = _tf.reshape(inputs, [-1, 1, 1, *channels] if data_format == NHWC else [-1, *channels, 1, 1])
-    dtype = statistics[0].dtype.base_dtype
-    arguments = {
-        "scale": _tf.ones(channels, dtype) if gamma is None else gamma,
-        "offset": _tf.zeros(channels, dtype) if beta is None else beta,
-        "epsilon": epsilon if epsilon > FUSED_EPSILON_FLOOR else FUSED_EPSILON_FLOOR,
-        "data_format": data_format,
-    }
-
-    def training():
-        return tuple(tf.nn.fused_batch_norm(x, **arguments))
-
-    def inference():
-        mean, variance = (_tf.convert_to_tensor(statistic) for statistic in statistics)
-        y, *_ = tf.nn.fused_batch_norm(x, mean=mean, variance=variance, is_training=False, **arguments)
-        return y, mean, variance
-
-    outputs, *moments = _cond(is_training, training, inference)
-    if _static_value(is_training) is not False:
-        if updates.in_place:
-            normalised = outputs
-            outputs = _cond(
-                is_training, lambda: updates.run_before(moments, normalised), lambda: _tf.identity(normalised)
-            )
-        else:
-            updates.collect(moments)
-    return _tf.reshape(outputs, _tf.shape(inputs)) if inputs.shape.rank == 2 else outputs
-
-
-def _composed(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, data_format):
-    rank = inputs.shape.rank
-    axis = 1 if data_format == NCHW else rank - 1
-    broadcast_shape = [-1 if i == axis else 1 for i in range(rank)]
-    dtype = statistics[0].dtype.base_dtype
-
-    mean, variance = statistics
-    if _static_value(is_training) is not False:
-        moments = tuple(_tf.nn.moments(_tf.cast(inputs, dtype), [i for i in range(rank) if i != axis]))
-        if updates.in_place:
-            mean, variance = _cond(is_training, lambda: updates.run_before(moments, moments), lambda: statistics)
-        elif updates.select_first:
-            mean, variance = (
-                _cond(is_training, lambda pair=pair: pair[0], lambda pair=pair: _tf.convert_to_tensor(pair[1]))
-                for pair in zip(moments, statistics, strict=True)
-            )
-            updates.collect((mean, variance))
-        else:
-            updates.collect(moments)
-            mean, variance = _cond(is_training, lambda: moments, lambda: statistics)
-
-    def fit(value):
-        if value is None:
-            return None
-        value = _tf.cast(value, inputs.dtype)
-        return value if axis == rank - 1 else _tf.reshape(value, broadcast_shape)
-
-    return _tf.nn.batch_normalization(inputs, fit(mean), fit(variance), fit(beta), fit(gamma), epsilon)

@@ -155,7 +155,9 @@ def _statistics(runs, out):
         if run["article"] is None:
             kind = "fused" if run["fused"] else "composed"
             shape = "x".join(str(n) for n in run["shape"])
-            title = f"   Asked for: the listing with TF {run['release']}'s {kind} layer on {run['input']} input {shape}"
+            title = (
+                f"\n   Asked for: the listing with TF {run['release']}'s {kind} layer on {run['input']} input {shape}"
+            )
             _statistics_table(title, [run], out)
     out.print()
 

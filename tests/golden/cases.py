@@ -7,7 +7,8 @@
 plays the same graph code under today's TensorFlow and compares. This module therefore runs on Python 2.7 and
 3.7 as well as on today's Python, and knows TensorFlow only through the ``Api`` that it is given.
 
-A case is a row: an id, a function that builds the graph, the shape of its input, and the steps to run. Add
+The rows of the arguments that change variables, moments or corrections are in ``arguments.py``. A case is a
+row: an id, a function that builds the graph, the shape of its input, and the steps to run. Add
 one with ``add(...)``; a recording is then missing and the tests say so until ``record.py --write`` has been
 run.
 
@@ -67,6 +68,13 @@ class Case(object):
         twin=None,
         any_order=False,
         layer=None,
+        losses=False,
+        sample_weights=None,
+        adjusted=None,
+        clipping=None,
+        factors=None,
+        repeats=1,
+        first_batch=0,
     ):
         self.id = id
         self.net = net
@@ -77,11 +85,18 @@ class Case(object):
         self.steps = steps
         self.start = start  # "cold": as the initialisers left the variables; else a table of start values
         self.data = data
-        self.gradients = gradients
+        self.gradients = gradients  # "second": those of the gradient by the input, too
         self.names = names  # record the names of all operations too
         self.twin = twin  # TF 1.x has no CPU kernel: build only there, and compare the numbers with this case
         self.any_order = any_order  # two updates of a variable in one run
         self.layer = layer  # keyword arguments of a single-layer case, for the independent model
+        self.losses = losses  # watch the REGULARIZATION_LOSSES
+        self.sample_weights = sample_weights  # batch_weights, a function of the step and of the input's number
+        self.adjusted = adjusted  # (scale, bias) that `adjustment` gives, channels last
+        self.clipping = clipping or (lambda step: {})  # renorm_clipping of a step
+        self.factors = factors or {}  # what a custom getter multiplies beta or gamma with
+        self.first_batch = first_batch
+        self.repeats = repeats  # how often one run updates the statistics with the same batch
 
     @property
     def group(self):
@@ -101,7 +116,7 @@ class Case(object):
     def batch(self, step, which=0):
         """The input of a step, in the layout of the case; ``which`` numbers the placeholders."""
         flat = np.empty((int(np.prod(self.shape[:-1])), self.shape[-1]), np.float64)
-        state = 12345 + 7919 * step + 104729 * which
+        state = 12345 + 7919 * (step + self.first_batch) + 104729 * which
         for n in range(flat.shape[0]):
             for c in range(flat.shape[1]):
                 state = (1103515245 * state + 12345) % 2**31
@@ -116,34 +131,51 @@ class Case(object):
             flat[:, 0] = 0.1
         return self.placed(flat.reshape(self.shape)).astype(self.dtype)
 
-    def weights(self):
-        """What the outputs are multiplied with before their sum is differentiated."""
+    def weights(self, order=0):
+        """What the outputs, or their first gradients, are multiplied with before their sum is differentiated."""
         count = int(np.prod(self.shape))
-        flat = ((np.arange(count) * 37 + 11) % 64 - 24) / 16.0
+        flat = ((np.arange(count) * (37 - 14 * order) + 11) % 64 - 24) / 16.0
         return self.placed(flat.reshape(self.shape)).astype(self.dtype)
 
     def start_value(self, name, shape):
         """Where a variable starts; None leaves it as its initialiser left it."""
-        last = name.split(":")[0].split("/")[-1]
-        c = np.arange(int(np.prod(shape, dtype=int)))
+        last, part = role_of(name)
+        c = np.arange(int(np.prod(shape, dtype=int))) + 2 * part
         table = {
             "warm": {
                 "beta": 0.75 - 0.5 * c,
                 "gamma": 1.5 - 0.875 * c,
                 "moving_mean": 8.0 + 4.0 * c,
                 "moving_variance": 1.25 + 0.5 * c,
+                "moving_stddev": np.array([3.0, 8.0, 11.0])[c % 3],
+                # Near enough to the data for a correction to be clipped in one channel and not in another.
+                "renorm_mean": np.array([28.0, -44.0, 62.0])[c % 3],
+                "renorm_stddev": np.array([4.0, 12.0, 8.0])[c % 3],
+                "biased": 3.0 + 2.0 * c,
+                "local_step": 2.0 + c,
             },
             "small": {
                 "beta": 0.75 - 0.5 * c,
                 "gamma": 1.5 - 0.875 * c,
                 "moving_mean": 2.0**-8 * (1 + c),
                 "moving_variance": 2.0**-16 * (1 + c),
+                "moving_stddev": 2.0**-8 * (1 + c),
+                "renorm_mean": 2.0**-8 * (1 + c),
+                "renorm_stddev": 2.0**-7 * (1 + c),
             },
             "cold": {},
         }[self.start]
         if last not in table:
             return None
         return table[last].reshape(shape)
+
+
+def role_of(name):
+    """('beta', 1) of 'net/bn/beta/part_1:0': which parameter a variable is, and which part of it."""
+    parts = name.split(":")[0].split("/")
+    if parts[-1].startswith("part_"):
+        return parts[-2], int(parts[-1][5:])
+    return parts[-1], 0
 
 
 class Graph(object):
@@ -157,6 +189,8 @@ class Graph(object):
         self.pending = []  # what the last layers added to the update collections
         self.made = {}
         self.inputs = []
+        self.watched = collections.OrderedDict()  # tensors read after every step, in a run of their own
+        self.notes = []  # plain data to record
         self.source = 0  # what the last layer was applied to: the number of an input, or "app N"
 
     def placeholder(self, value, dtype, shape=None, name=None):
@@ -247,7 +281,7 @@ def item_of(item):
         kind = "Variable"
     elif kind.endswith("Tensor"):
         kind = "Tensor"
-    return [kind, item.name]
+    return [kind, getattr(item, "name", repr(item))]
 
 
 def shape_of(shape):
@@ -277,7 +311,6 @@ def describe(g):
             items = g.graph.get_collection(key)
             if items:
                 collected[key] = [item_of(item) for item in items]
-    types = collections.Counter(op.type for op in g.graph.get_operations())
     result = {
         "variables": [[v.name, shape_of(v.get_shape()), v.dtype.name] for v in g.graph.get_collection("variables")],
         "collections": collected,
@@ -294,9 +327,13 @@ def describe(g):
             }
             for app in g.apps
         ],
-        "op_types": dict(types),
     }
+    if g.watched:
+        result["watched"] = {name: [tensor.name, variables_under(tensor)] for name, tensor in g.watched.items()}
+    if g.notes:
+        result["notes"] = g.notes
     if g.case.names:
+        result["op_types"] = dict(collections.Counter(op.type for op in g.graph.get_operations()))
         result["op_names"] = [op.name for op in g.graph.get_operations()]
     return result
 
@@ -309,8 +346,12 @@ def failure(error, when):
     return {"when": when, "kinds": kinds, "message": line[:240]}
 
 
-def play(api, case, run=True, inspect=None):
-    """Builds and runs one case; the result is plain data that JSON holds."""
+def play(api, case, run=True, inspect=None, restore=None, save=None):
+    """Builds and runs one case; the result is plain data that JSON holds.
+
+    ``restore(session)`` gives the variables their start values instead of the case's table, ``save(session)`` is
+    called at the end.
+    """
     tf = api.tf
     graph = tf.Graph()
     with graph.as_default():
@@ -319,20 +360,30 @@ def play(api, case, run=True, inspect=None):
             case.net(g)
         except Exception as error:
             return {"error": failure(error, "build")}
+        if case.losses:
+            for i, loss in enumerate(graph.get_collection("regularization_losses")):
+                if hasattr(loss, "op"):
+                    g.watched["loss %d" % i] = loss
         result = {"graph": describe(g)}
         if inspect is not None:
             result.update(inspect(g))
         if not run or not g.apps:
             return result
-        gradients = gradients_of(g) if case.gradients else {}
+        try:
+            gradients = gradients_of(g) if case.gradients else {}
+        except Exception as error:
+            return dict(result, error=failure(error, "gradients"))
         result["steps"] = steps = []
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         with tf.Session(graph=graph, config=config) as session:
             variables = graph.get_collection("variables")
             session.run([v.initializer for v in variables])
             result["initial"] = last = read(session, variables)
-            values_at_start = [(v, case.start_value(v.name, shape_of(v.get_shape()))) for v in variables]
-            assign(session, [(v, value) for v, value in values_at_start if value is not None])
+            if restore is not None:
+                restore(session)
+            else:
+                values_at_start = [(v, case.start_value(v.name, shape_of(v.get_shape()))) for v in variables]
+                assign(session, [(v, value) for v, value in values_at_start if value is not None])
             now = read(session, variables)
             result["start"] = changed(last, now)
             last = now
@@ -345,8 +396,12 @@ def play(api, case, run=True, inspect=None):
                     break
                 now = read(session, variables)
                 record["variables"] = changed(last, now)
+                if g.watched:
+                    record["watched"] = {name: values(a) for name, a in session.run(dict(g.watched)).items()}
                 last = now
                 steps.append(record)
+            if save is not None:
+                save(session)
     return result
 
 
@@ -400,7 +455,12 @@ def gradients_of(g):
     for i, app in enumerate(g.apps):
         loss = tf.reduce_sum(app.output * tf.constant(g.case.weights(), app.output.dtype))
         names = ["x"] + [v.name for v in trainable]
-        result[i] = dict(zip(names, tf.gradients(loss, [x] + list(trainable))))
+        first = tf.gradients(loss, [x] + list(trainable))
+        result[i] = dict(zip(names, first))
+        if g.case.gradients == "second":
+            again = tf.reduce_sum(first[0] * tf.constant(g.case.weights(1), first[0].dtype))
+            second = tf.gradients(again, [x] + list(trainable))
+            result[i].update(zip(["second " + name for name in names], second))
     return result
 
 
@@ -502,11 +562,13 @@ PATHS = collections.OrderedDict(
 )
 
 CASES = collections.OrderedDict()
+GROUPS = collections.OrderedDict()
 
 
 def add(id, net, **options):
     assert id not in CASES, id
     CASES[id] = Case(id, net, **options)
+    GROUPS.setdefault(CASES[id].group, []).append(CASES[id])
     return CASES[id]
 
 
@@ -1175,7 +1237,3 @@ for _fill in (
     _mistakes,
 ):
     _fill()
-
-GROUPS = collections.OrderedDict()
-for _case in CASES.values():
-    GROUPS.setdefault(_case.group, []).append(_case)

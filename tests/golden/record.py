@@ -1,7 +1,8 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 2.7 too:
 # ruff: noqa: RUF005, UP009, UP010, UP031
-"""Records what the real ``tf.contrib.layers.batch_norm`` does with every case of ``cases.py``.
+"""Records what the real ``tf.contrib.layers.batch_norm`` does with every case of ``cases.py`` and
+``arguments.py``.
 
 Run it with a real TensorFlow 1.x:
 
@@ -67,9 +68,13 @@ def header(group):
     import numpy
     import tensorflow as tf
 
+    from golden import arguments
+
+    table = "arguments" if group in arguments.GROUPS else "cases"
+
     return collections.OrderedDict(
         [
-            ("what", "tf.contrib.layers.batch_norm, cases '%s/...' of tests/golden/cases.py" % group),
+            ("what", "tf.contrib.layers.batch_norm, cases '%s/...' of tests/golden/%s.py" % (group, table)),
             ("tensorflow", tf.__version__),
             ("python", platform.python_version()),
             ("numpy", numpy.__version__),
@@ -112,8 +117,10 @@ def main():
     tf.logging.set_verbosity(tf.logging.ERROR)
     if not tf.__version__.startswith("1."):
         sys.exit("This records the real TensorFlow 1.x; the TensorFlow here is %s." % tf.__version__)
-    sys.path.insert(0, HERE)
-    import cases
+    sys.path.insert(0, os.path.dirname(HERE))
+    from golden import arguments
+
+    cases = arguments.cases
 
     folder = os.path.join(HERE, "tf-%s" % tf.__version__)
     different = 0

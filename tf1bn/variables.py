@@ -1,0 +1,178 @@
+"""The variables of a batch-norm layer: names, order, dtypes, collections and initial values of TF 1.15."""
+
+import inspect
+
+import tensorflow as _tf
+
+tf = _tf.compat.v1
+
+_STANDARD_COLLECTIONS = (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES)
+
+# The core layer takes initializers by name, or as a dict of class_name and config; contrib's own code does not.
+_NAMED_INITIALIZERS = {
+    "zeros": tf.zeros_initializer,
+    "ones": tf.ones_initializer,
+    "constant": tf.constant_initializer,
+    "uniform": tf.random_uniform_initializer,
+    "randomuniform": tf.random_uniform_initializer,
+    "normal": tf.random_normal_initializer,
+    "randomnormal": tf.random_normal_initializer,
+    "truncatednormal": tf.truncated_normal_initializer,
+}
+
+
+class Variables:
+    """Creates or reuses the variables of one call in the current variable scope.
+
+    With ``path.core`` the call goes through the core layer of TF 1.15, which differs from contrib's own code in when
+    it fills collections and in what it takes as initializers and regularizers.
+    """
+
+    def __init__(self, path, dtype, channels, *, collections, trainable, initializers, regularizers):
+        self._path = path
+        self._dtype = dtype
+        self._shape = [channels]
+        self._collections = collections
+        self._trainable = trainable
+        self._initializers = initializers or {}
+        # The one place where TF 1.15 drops an argument that it accepts: contrib's own composed code.
+        self._regularizers = (regularizers or {}) if path.core or path.fused else {}
+
+    def parameters(self, center, scale):
+        """``(gamma, beta)``, None for what is not wanted; the core layer creates gamma first, the other beta."""
+        made = dict.fromkeys(("gamma", "beta"))
+        for name in made if self._path.core else reversed(made):
+            if scale if name == "gamma" else center:
+                made[name] = self._parameter(name)
+        return made["gamma"], made["beta"]
+
+    def statistics(self, renorm):
+        """``(moving_mean, moving_variance)``, and renorm's three further variables or None."""
+        # TF 1.15 never splits the moving statistics, whatever partitioner the scope has. It enters the scope anew
+        # for that, which uses up a name: the operations after it are numbered accordingly.
+        with tf.variable_scope(tf.get_variable_scope()) as scope:
+            scope.set_partitioner(None)
+            mean, deviation = self._initializer("moving_mean"), self._initializer("moving_variance")
+            statistics = self._get("moving_mean", mean), self._get("moving_variance", deviation)
+            if not renorm:
+                return statistics, None
+
+            def root(shape, dtype=None, **_):
+                return _tf.sqrt(deviation(shape, dtype=dtype))
+
+            return statistics, (
+                self._get("moving_stddev", root),
+                self._get("renorm_mean", mean),
+                self._get("renorm_stddev", root),
+            )
+
+    def debias(self, moving_mean):
+        """The variables behind a zero-debiased moving mean: the biased average and the number of updates."""
+        # A scope named like the variable, inside the variable's own scope: X/X/moving_mean/biased in checkpoints.
+        with tf.variable_scope(moving_mean.op.name):
+            return tuple(
+                tf.get_variable(
+                    _unused(name),
+                    shape,
+                    moving_mean.dtype.base_dtype,
+                    tf.zeros_initializer(),
+                    trainable=False,
+                    collections=None if self._path.fused else _STANDARD_COLLECTIONS,
+                )
+                for name, shape in (("biased", moving_mean.shape), ("local_step", []))
+            )
+
+    def collect_again(self, variables):
+        """What the core layer does at every call; contrib's own code names collections where it creates a variable."""
+        for name, variable in variables.items():
+            for collection in self._of(name) if variable is not None else ():
+                for part in _parts(variable):
+                    if not any(part is other for other in tf.get_collection(collection)):
+                        tf.add_to_collection(collection, part)
+
+    def _parameter(self, name):
+        regularizer = self._regularizers.get(name)
+        if not self._path.core:
+            return self._get(name, self._initializer(name), self._trainable, regularizer)
+        regularizer = _named_regularizer(name, regularizer)
+        before = {id(variable) for variable in tf.global_variables()}
+        variable = self._get(name, self._initializer(name), self._trainable)
+        # Beside a regularizer of the enclosing scope, not instead of it.
+        for part in _parts(variable) if regularizer else ():
+            if id(part) not in before:
+                with tf.name_scope(f"{name}/Regularizer"):
+                    loss = regularizer(part)
+                if loss is not None:
+                    tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, _tf.convert_to_tensor(loss))
+        return variable
+
+    def _initializer(self, name):
+        default = tf.zeros_initializer() if name in ("beta", "moving_mean") else tf.ones_initializer()
+        initializer = self._initializers.get(name, default)
+        if self._path.core and isinstance(initializer, str | dict):
+            wanted = initializer if isinstance(initializer, dict) else {"class_name": initializer}
+            made = _NAMED_INITIALIZERS.get(str(wanted.get("class_name")).replace("_", "").lower())
+            if made is None:
+                raise ValueError(
+                    f"`param_initializers[{name!r}]` is {initializer!r}; accepted names are "
+                    f"{', '.join(_NAMED_INITIALIZERS)}, and any initializer object."
+                )
+            return made(**wanted.get("config", {}))
+        return initializer() if inspect.isclass(initializer) else initializer
+
+    def _of(self, name):
+        collections = self._collections
+        return list((collections.get(name) if isinstance(collections, dict) else collections) or [])
+
+    def _get(self, name, initializer, trainable=False, regularizer=None):
+        collections = [] if self._path.core else self._of(name)
+        return tf.get_variable(
+            name,
+            self._shape,
+            self._dtype,
+            initializer,
+            regularizer,
+            trainable=trainable,
+            collections=[*collections, *_STANDARD_COLLECTIONS],
+        )
+
+
+def _named_regularizer(name, regularizer):
+    """A function from a variable to its loss; the core layer takes Keras' names for its default ones."""
+    if regularizer is None or callable(regularizer):
+        return regularizer
+    absolute = 0.01 if regularizer in ("l1", "l1_l2") else 0.0
+    square = 0.01 if regularizer in ("l2", "l1_l2") else 0.0
+    if not absolute and not square:
+        raise ValueError(
+            f"`param_regularizers[{name!r}]` is {regularizer!r}; accepted is a function from a variable to its loss."
+        )
+
+    def loss(variable):
+        total = 0.0
+        if absolute:
+            total += absolute * tf.reduce_sum(_tf.abs(variable))
+        if square:
+            total += square * tf.reduce_sum(_tf.square(variable))
+        return total
+
+    return loss
+
+
+def _parts(variable):
+    """The variables that a partitioner made of one; otherwise the one."""
+    one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
+    return [variable] if one else list(variable)
+
+
+def _unused(name):
+    """``name``, numbered if the scope has such a variable and is not reusing its variables."""
+    scope = tf.get_variable_scope()
+    if scope.reuse:
+        return name
+    taken = {variable.op.name for variable in scope.global_variables()}
+    number, candidate = 0, name
+    while f"{scope.name}/{candidate}" in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
