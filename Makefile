@@ -1,14 +1,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test bench bench-layer lint
+.PHONY: reproduce test bench bench-layer lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
 bench: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
 bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-.venv/done: requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+# Without its built extension the environment is not done, whatever the stamp says.
+.venv/done: $(if $(wildcard tf1bn/_moments.*),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

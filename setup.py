@@ -6,6 +6,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
 
@@ -37,6 +38,15 @@ extension = Extension(
     extra_compile_args=["-O3", "-ffp-contract=off"],
 )
 
+
+class Source(sdist):
+    """An sdist with the extension's source: cythonize puts the generated C in its place."""
+
+    def make_release_tree(self, base_dir, files):
+        sources = (str(path.relative_to(HERE)) for path in (HERE / "ext").glob("*.p[yx][xd]"))
+        super().make_release_tree(base_dir, [*files, *sorted(sources)])
+
+
 report = ["rich>=13", "matplotlib>=3.8"]
 
 setup(
@@ -63,6 +73,7 @@ setup(
             "initializedcheck": False,
         },
     ),
+    cmdclass={"sdist": Source},
     zip_safe=False,
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,5 +1,6 @@
 """The experiment and its referee: what holds on the real layer, and what turns false on sabotaged ones."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -178,6 +179,129 @@ def test_the_recovered_batches_have_the_moments_that_were_printed():
     reach = 16 * unit * (abs(printed.moving_mean) + np.sqrt(printed.moving_variance))
     assert abs(moments.mean[0] - printed.moving_mean) <= reach
     assert abs(moments.variance[0] - printed.moving_variance) <= 2 * reach * np.sqrt(printed.moving_variance)
+
+
+def test_what_the_checks_are_sensitive_to():
+    """Errors a few hundred times float32 rounding are seen, so the bounds are not merely safe."""
+
+    def slightly_off(x, decay, is_training, **arguments):
+        return tf1bn.batch_norm(x, decay, is_training=is_training, **arguments) * (1 + 2.0**-11)
+
+    _, checks = play(slightly_off)
+    assert not any(check.outputs for check in checks)
+    runs, checks = play()
+    for run, check, printed in zip(runs, checks, article.EXPERIMENTS, strict=True):
+        # ten thousand times the size of a rounding of what is compared
+        for name, change in (("training_output", 6e-4), ("test_output", 0.13), ("moving_variance", 2.0)):
+            old = getattr(printed, name)
+            new = old + change if name == "moving_variance" else (*old[:-1], old[-1] + change)
+            comparison = conclusions.compare_with_article(run, check, printed)
+            off = dataclasses.replace(
+                comparison, differences={**comparison.differences, name: np.asarray(new) - np.asarray(old)}
+            )
+            assert comparison.agrees
+            assert not off.agrees
+
+
+def test_wide_bounds_decide_nothing_and_are_finite():
+    x = np.linspace(0, 255, 6).reshape(6, 1)
+    expected, bound = conclusions.expected_output(x, 100.0, 50.0, 1.0, 1000.0)
+    assert np.isfinite(bound).all()
+    assert (bound > np.abs(expected)).any()
+    assert not conclusions.within(x, x, np.inf)
+
+
+def test_an_honest_layer_on_constant_data_is_no_false_alarm():
+    for value in (0.1, 100.0, 1e4, 1e5):
+        batch = np.full((4, 4, 4, 1), value, np.float32)
+        check = conclusions.check_run(experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch)))
+        assert not check.problems, (value, check.problems)
+
+
+@pytest.mark.parametrize(("name", "change"), [("mean", 1.001), ("variance", 1.001), ("test_outputs", 1.001)])
+def test_every_part_of_the_sweep_is_checked(name, change):
+    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.9,), 50, ())
+    assert conclusions.sweep_rows(sweep)[0]["agrees"]
+    off = dataclasses.replace(sweep, **{name: getattr(sweep, name) * np.float32(change)})
+    assert not conclusions.sweep_rows(off)[0]["agrees"]
+
+
+def test_statistics_that_change_between_the_phases_break_conclusion_2():
+    runs, checks = play()
+    changed = dataclasses.replace(
+        runs[0].test, before={name: np.nextafter(v, np.inf) for name, v in runs[0].test.before.items()}
+    )
+    runs[0] = dataclasses.replace(runs[0], test=changed)
+    second = conclusions.conclusions(*runs, checks)[1]
+    assert not second["holds"]
+    assert "CHANGED before testing" in second["evidence"]
+
+
+def test_a_test_that_moves_statistics_at_decay_1_alone_breaks_conclusion_1():
+    honest, sabotaged = play(), play(moves_at_test)
+    runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
+    assert not conclusions.conclusions(*runs, checks)[0]["holds"]
+
+
+def test_a_wrong_training_output_at_decay_1_alone_breaks_conclusion_4():
+    def doubled(x, decay, is_training, **arguments):
+        y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
+        return y * 2 if is_training else y
+
+    honest, sabotaged = play(), play(doubled)
+    runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
+    verdicts = conclusions.conclusions(*runs, checks)
+    assert not verdicts[3]["holds"]
+    assert "should be the batch's own" in verdicts[2]["evidence"]
+
+
+def test_the_evidence_does_not_claim_what_failed():
+    runs, checks = play(no_update)
+    first, _, third, _ = conclusions.conclusions(*runs, checks)
+    assert "should have moved" in first["evidence"]
+    assert "where 1 - decay was due" in third["evidence"]
+    runs, checks = play(stale_test)
+    assert "Test outputs should be" in conclusions.conclusions(*runs, checks)[1]["evidence"]
+
+
+class FakeSession:
+    """A session whose run went where the test says."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    def run(self, fetches, feed_dict, options, run_metadata):
+        assert options.output_partition_graphs
+        graph = run_metadata.partition_graphs.add()
+        for name, op, device in self.nodes:
+            graph.node.add(name=name, op=op, device=device)
+        return "values"
+
+
+def test_placement_is_what_the_partition_graphs_say():
+    prefix = "/job:localhost/replica:0/task:0/device:"
+    fake = FakeSession(
+        [
+            ("my/BatchNorm/Mul", "Mul", prefix + "GPU:1"),
+            ("my/BatchNorm/ones", "Const", prefix + "CPU:0"),
+            ("my/Other/Mul", "Mul", prefix + "CPU:3"),
+        ]
+    )
+    assert session.traced_run(fake, None, {}, "my/BatchNorm") == ("values", {"GPU:1"})
+
+
+def test_what_is_asked_of_tensorflow_for_each_device(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(session.tf, "Session", lambda config: config)
+    for device in ("auto", "cpu", "gpu"):
+        config = session.open_session(device)
+        assert config.gpu_options.allow_growth
+        asked[device] = dict(config.device_count)
+    assert asked == {"auto": {}, "cpu": {"GPU": 0}, "gpu": {}}
+    for device, expected in (("auto", ""), ("cpu", "/device:CPU:0"), ("gpu", "/device:GPU:0")):
+        with tf.Graph().as_default(), session.place(device):
+            assert tf.constant(1.0).device.endswith(expected)
+            assert bool(tf.constant(1.0).device) is bool(expected)
 
 
 def test_placement_is_read_from_the_run():

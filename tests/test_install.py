@@ -8,21 +8,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_install_script_in_a_clean_environment(tmp_path):
-    """A copy of what the images copy is installed, and the reproduction runs from another folder."""
-    source, venv = tmp_path / "src", tmp_path / "venv"
+@pytest.fixture
+def source(tmp_path):
+    """A copy of what the images copy."""
     dockerfile = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
     copied = re.findall(r"^COPY ([^-\n].*) \S+$", dockerfile, re.MULTILINE)
     for name in " ".join(copied).split():
-        target = source / name
+        target = tmp_path / "src" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         else:
             shutil.copy2(ROOT / name, target)
+    return tmp_path / "src"
+
+
+def test_install_script_in_a_clean_environment(tmp_path, source):
+    """What was copied is installed, and the reproduction runs from another folder."""
+    venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
@@ -42,6 +50,19 @@ def test_install_script_in_a_clean_environment(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "r.json").read_text())["ok"] is True
+
+
+def test_the_source_distribution_can_be_installed(tmp_path, source):
+    """From the sdist to an extension that computes, without TensorFlow or anything else but NumPy."""
+    subprocess.run([sys.executable, "setup.py", "-q", "sdist", "-d", tmp_path], cwd=source, check=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    target = tmp_path / "site"
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(sdist)], check=True)
+    code = "import numpy, tf1bn.checker as c; print(c.__file__, c.batch_moments(numpy.ones((2, 3))).variance.sum())"
+    # With -c, the first folder on the path is the current one.
+    done = subprocess.run([sys.executable, "-c", code], cwd=target, capture_output=True, text=True)
+    assert done.stdout.split() == [str(target / "tf1bn" / "checker.py"), "0.0"], done.stderr
 
 
 def test_install_script_refuses_an_old_python(tmp_path):

@@ -1,5 +1,9 @@
 """The command: exit codes, one-sentence errors, files, and the report."""
 
+import contextlib
+import copy
+import dataclasses
+import io
 import json
 import os
 import re
@@ -12,7 +16,9 @@ import numpy as np
 import pytest
 from sabotage import bessel, no_update
 
-from tf1bn import article, cli, experiment, report, reproduce
+import tf1bn
+from tf1bn import article, cli, experiment, report, reproduce, session
+from tf1bn import command as command_module
 
 QUICK = ["--steps", "20"]
 
@@ -157,8 +163,8 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
         (["--steps", "ten"], "`steps` is 'ten'; accepted is a whole number"),
         (["--input", "zeros"], "invalid choice: 'zeros'"),
         (["--input", "random", "--seed", "-1"], "`seed` is '-1'; accepted is a whole number"),
-        (["--input", "random", "--shape", "4"], "`shape` is '4'; accepted are two or more whole numbers"),
-        (["--input", "random", "--shape", "4,x"], "`shape` is '4,x'; accepted are two or more whole numbers"),
+        (["--input", "random", "--shape", "4"], "`shape` is '4'; accepted are two to eight whole numbers"),
+        (["--input", "random", "--shape", "4,x"], "`shape` is '4,x'; accepted are two to eight whole numbers"),
         (["--input", "random", "--shape", "0,4,4,1"], "`shape` is '0,4,4,1'; an empty batch"),
         (["--input", "random", "--shape", "4,4,4,0"], "no channels has no statistics"),
         (["--input", "random", "--shape", "99999,99999,9"], "accepted are at most 268435456"),
@@ -177,7 +183,7 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
             "`--plot` is '/nowhere/sweep.png', but there is no folder '/nowhere'",
         ),
         (["--json", "/nowhere/r.json"], "`--json` is '/nowhere/r.json', but there is no folder '/nowhere'"),
-        (["--json", "/"], "`--json` is '/', which is a folder"),
+        (["--json", "/"], "`--json` is '/', which names a folder"),
         (["--epsilon", "1"], "unrecognized arguments: --epsilon 1"),
     ],
 )
@@ -227,18 +233,115 @@ def test_a_gpu_that_is_not_there(command, monkeypatch):
     assert re.search(r"device 'gpu' was asked for: looked for a GPU that TensorFlow .* found only CPU:0", err)
 
 
-def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch):
-    from tf1bn import session
-
+def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tmp_path):
+    path = tmp_path / "r.json"
     monkeypatch.setattr(session, "require", lambda device: None)
-    code, _, err = command("reproduce", *QUICK, "--device", "gpu")
-    if "GPU" in err.split("ran on")[-1]:
-        pytest.fail(f"this machine has a GPU, and the run says otherwise: {err}")
+    monkeypatch.setattr(session, "place", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(session, "open_session", lambda device, made=session.open_session: made("cpu"))
+    code, out, _ = command("reproduce", *QUICK, "--device", "gpu", "--json", str(path))
     assert code == 2
-    assert "the batch-norm operations ran on CPU:0" in err
+    assert "the batch-norm operations ran on CPU:0" in " ".join(out.split())
+    result = json.loads(path.read_text())
+    assert result["ok"] is False
+    assert result["device"] == {"requested": "gpu", "used": "CPU:0"}
 
 
-def test_interrupted(command, monkeypatch, tmp_path):
+def leaks_decay(x, decay, is_training, **arguments):
+    y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
+    return y * (1 + 2.0**-22 * decay) if is_training else y
+
+
+def sabotage_runs(monkeypatch, layer, when):
+    honest = experiment.run_listing
+    monkeypatch.setattr(
+        experiment,
+        "run_listing",
+        lambda spec, device: honest(spec, device, layer if when(spec) else tf1bn.batch_norm),
+    )
+
+
+def sabotage_sweep(monkeypatch, layer):
+    honest = experiment.run_sweep
+    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: honest(*arguments, layer=layer))
+
+
+def misprint(monkeypatch, **changes):
+    first, second = article.EXPERIMENTS
+    monkeypatch.setattr(article, "EXPERIMENTS", (dataclasses.replace(first, **changes), second))
+
+
+ONE_OFF = (article.EXPERIMENTS[0].training_output[0] + 1e-3, *article.EXPERIMENTS[0].training_output[1:])
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "arguments"),
+    [
+        (lambda m: sabotage_sweep(m, bessel), []),
+        (lambda m: sabotage_sweep(m, leaks_decay), []),  # conclusion 3 alone
+        (lambda m: sabotage_sweep(m, leaks_decay), ["--decay", "0.9"]),  # whatever decays are asked for
+        (lambda m: misprint(m, training_output=ONE_OFF), []),
+        (lambda m: sabotage_runs(m, bessel, lambda spec: spec.input == "random"), ["--input", "random"]),
+        (lambda m: sabotage_runs(m, no_update, lambda spec: spec.fused), []),
+        (lambda m: sabotage_runs(m, no_update, lambda spec: spec.release == "1.3"), []),
+    ],
+    ids=["sweep", "conclusion", "conclusion-one-decay", "article", "further", "fused", "article-run"],
+)
+def test_each_thing_that_ok_stands_for_is_enough_to_fail_it(command, monkeypatch, tmp_path, sabotage, arguments):
+    path = tmp_path / "r.json"
+    sabotage(monkeypatch)
+    code, out, _ = command("reproduce", *QUICK, *arguments, "--json", str(path))
+    assert code == 1
+    assert json.loads(path.read_text())["ok"] is False
+    assert "NOT reproduced" in out
+
+
+def test_bounds_too_wide_to_decide_are_not_success(command, tmp_path):
+    path = tmp_path / "r.json"
+    code, out, _ = command("reproduce", *QUICK, "--input", "random", "--shape", "1500000,1", "--json", str(path))
+    assert code == 2
+    assert "too wide to decide" in " ".join(out.split())
+    result = json.loads(path.read_text())
+    assert result["ok"] is False
+    assert result["problems"] == []
+    assert result["runs"][2]["checker"]["agrees"] is False
+
+
+def test_what_was_not_foreseen_is_one_sentence_and_exit_2(command, monkeypatch):
+    for error, sentence in (
+        (ImportError("The compiled extension is missing."), "The compiled extension is missing."),
+        (MemoryError(), "there is not enough memory for this input"),
+        (OSError(28, "No space left on device"), "output could not be written: No space left on device."),
+        (ZeroDivisionError("x"), "ZeroDivisionError: x. This was not foreseen; --verbose shows"),
+    ):
+
+        def fails(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(reproduce, "measure", fails)
+        monkeypatch.setattr(command_module, "_discard_output", lambda: None)
+        code, out, err = command("reproduce")
+        assert (code, out) == (2, "")
+        assert sentence in err
+        assert err.count("\n") == 1
+
+
+def test_the_two_files_must_differ(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(reproduce, "measure", None)
+    path = str(tmp_path / "x.png")
+    code, _, err = command("reproduce", "--json", path, "--plot", path)
+    assert code == 2
+    assert "are both" in err
+
+
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as it is in the foreground, whatever the test run itself inherited."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+def test_interrupted(command, monkeypatch, tmp_path, ctrl_c):
     path = tmp_path / "r.json"
     monkeypatch.setattr(reproduce, "measure", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     code, out, err = command("reproduce", "--json", str(path))
@@ -247,7 +350,7 @@ def test_interrupted(command, monkeypatch, tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_interrupted_inside_tensorflow(command, monkeypatch):
+def test_interrupted_inside_tensorflow(command, monkeypatch, ctrl_c):
     """TensorFlow turns a KeyboardInterrupt in a callback into an error of its own."""
 
     def measure(*_):
@@ -258,6 +361,17 @@ def test_interrupted_inside_tensorflow(command, monkeypatch):
 
     monkeypatch.setattr(reproduce, "measure", measure)
     assert command("reproduce") == (130, "", "")
+
+
+def test_a_background_process_goes_on_ignoring_ctrl_c(command, monkeypatch, ctrl_c):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def measure(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(reproduce, "measure", measure)
+    assert command("reproduce")[0] == 2
 
 
 def test_print_variables(command):
@@ -284,6 +398,52 @@ def test_plot(command, tmp_path, kind):
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG") if kind == "png" else b"<svg" in data
     assert [child.name for child in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_picture_shows_what_was_measured(result):
+    """Every decay has its measured points and its closed form in both halves, told apart by marker and colour."""
+    figure = report.sweep_figure({**result, "sweep": result["sweep"] * 2})
+    for axes, name in zip(figure.axes, ("carried", "test_error"), strict=True):
+        marked = [line for line in axes.lines if line.get_marker() not in ("None", "") and len(line.get_xdata())]
+        assert len(marked) == 2 * len(result["sweep"])
+        assert len({(line.get_marker(), line.get_color()) for line in marked}) == len(marked)
+        for line, row in zip(marked, result["sweep"], strict=False):
+            assert list(line.get_ydata()) == row["curve"][name][1:]
+
+
+def rendered(result, **options):
+    text = io.StringIO()
+    report.reproduce(result, report.console(file=text, **options))
+    return text.getvalue()
+
+
+def test_the_report_says_no_where_the_result_says_so(result):
+    good = rendered(result)
+    assert not re.search(r"\bNO\b", good)
+    assert "copied from the" in " ".join(good.split())  # the slip in the article's prose
+    for change in (
+        lambda r: r["conclusions"][2].update(holds=False),
+        lambda r: r["runs"][0]["checker"].update(agrees=False),
+        lambda r: r["runs"][1]["article"].update(agrees=False),
+        lambda r: r["releases"][0].update(checker_agrees=False),
+        lambda r: r["sweep"][3].update(agrees=False),
+    ):
+        doctored = copy.deepcopy(result)
+        change(doctored)
+        assert len(re.findall(r"\bNO\b", rendered(doctored))) == 1
+    text = rendered({**result, "ok": False, "problems": ["the sky fell"], "undecided": ["who knows"]})
+    assert "Problem: the sky fell" in text
+    assert "Undecided: who knows." in text
+    assert "NOT reproduced" in text
+
+
+def test_no_color_and_narrow_terminals(result, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "\x1b[" in rendered(result, force_terminal=True)
+    narrow = rendered(result, force_terminal=False)
+    assert "…" not in narrow
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", rendered(result, force_terminal=True))
 
 
 def test_the_process(tmp_path):
@@ -314,6 +474,28 @@ sys.meta_path.insert(0, Missing())
 import tf1bn.cli
 sys.exit(tf1bn.cli.main(["reproduce"]))
 """
+
+
+def test_verbose_shows_tensorflows_own_log():
+    done = subprocess.run(
+        [sys.executable, "-m", "tf1bn", "reproduce", *QUICK, "--verbose", "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    assert done.returncode == 0
+    assert done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_finding():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tf1bn.reproduce", *QUICK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 2
+    assert err == ""
 
 
 def test_without_tensorflow():

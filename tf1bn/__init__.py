@@ -24,9 +24,16 @@ def __getattr__(name):
         module = _PUBLIC[name]
     except KeyError:
         raise AttributeError(f"module 'tf1bn' has no attribute {name!r}") from None
-    value = (
-        importlib.import_module(f"tf1bn.{name}") if module is None else getattr(importlib.import_module(module), name)
-    )
+    try:
+        loaded = importlib.import_module(module or f"tf1bn.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise ModuleNotFoundError(
+            f"tf1bn.{name} needs TensorFlow; install it with `pip install tensorflow`, or `tf1bn[tensorflow]`.",
+            name="tensorflow",
+        ) from error
+    value = getattr(loaded, name) if module else loaded
     globals()[name] = value
     return value
 

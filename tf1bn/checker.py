@@ -56,10 +56,9 @@ def batch_moments(batch, *, data_format="NHWC", weights=None, threads=None):
     analysis and recommendations", The American Statistician 37, 1983).
     """
     _refuse_weights(weights)
-    if threads not in (None, 1):
+    if threads is not None and (isinstance(threads, bool) or threads != 1):
         raise NotImplementedError(f"`threads` is {threads!r}; only None and 1 are supported yet.")
-    if data_format not in _CHANNEL_AXIS:
-        raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
+    _check_data_format(data_format)
     if isinstance(batch, np.ma.MaskedArray):
         raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
     try:
@@ -298,6 +297,7 @@ class MovingStats:
             constructor raise for the same arguments.
         """
         _refuse_weights(weights)
+        _check_data_format(data_format)
         decay = self._decay if decay is None else _checked_decay(decay)
         if isinstance(batch_or_moments, Moments):
             moments = batch_or_moments
@@ -349,6 +349,11 @@ def _rate(decay, dtype, rate_dtype):
         return honest[rate_dtype], 0.0
     rate = 1.0 - decay
     return rate, max(abs(value - rate) for value in honest.values())
+
+
+def _check_data_format(data_format):
+    if not isinstance(data_format, str) or data_format not in _CHANNEL_AXIS:
+        raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
 
 
 def _refuse_weights(weights):

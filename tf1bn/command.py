@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 
 
 class CannotWork(Exception):
@@ -23,8 +24,10 @@ class Parser(argparse.ArgumentParser):
 def execute(parser, argv):
     """Parse ``argv`` (None: the command line), call the parsed ``run(args)`` and return the exit code.
 
-    0 all well; 1 a finding; 2 the command could not do its work; 130 interrupted.
+    0 all well; 1 a finding; 2 the command could not do its work; 130 interrupted. Whatever goes wrong is one
+    sentence on stderr; ``--verbose``, where a command has it, adds the traceback of what was not foreseen.
     """
+    _open_closed_streams()
     interrupted = False
 
     def interrupt(number, frame):
@@ -32,34 +35,60 @@ def execute(parser, argv):
         interrupted = True
         raise KeyboardInterrupt
 
-    try:
-        previous = signal.signal(signal.SIGINT, interrupt)
-    except ValueError:  # not the main thread: no signals to take
-        previous = None
-    prog = parser.prog
+    previous = None
+    # A process started in the background ignores Ctrl-C, and goes on doing so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        try:
+            previous = signal.signal(signal.SIGINT, interrupt)
+        except ValueError:  # not the main thread: no signals to take
+            previous = None
+    prog, verbose = parser.prog, False
     try:
         args = parser.parse_args(argv)
-        prog = args.prog
-        return args.run(args)
-    except CannotWork as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
+        prog, verbose = args.prog, getattr(args, "verbose", False)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except SystemExit as error:
         return error.code
     except KeyboardInterrupt:
         return 130
-    except MemoryError:
-        print(f"{prog}: there is not enough memory for this input; give a smaller one.", file=sys.stderr)
-        return 2
     except BrokenPipeError:
-        # The reader of the pipe has gone. Python must not complain about that once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 2
-    except Exception:
+    except Exception as error:
         # TensorFlow turns a KeyboardInterrupt inside its own code into errors of its own.
         if interrupted:
             return 130
-        raise
+        if verbose and not isinstance(error, CannotWork):
+            traceback.print_exc()
+        print(f"{prog}: {_sentence(error)}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _discard_output()
+        return 2
     finally:
         if previous is not None:
             signal.signal(signal.SIGINT, previous)
+
+
+def _sentence(error):
+    if isinstance(error, CannotWork | ImportError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this input; give a smaller one."
+    if isinstance(error, OSError):
+        return f"output could not be written: {error.strerror or error}."
+    return f"{type(error).__name__}: {error}. This was not foreseen; --verbose shows where it happened."
+
+
+def _open_closed_streams():
+    """Give a process that was started with stdout or stderr closed (``2>&-``) somewhere to write to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # The lowest free number is the closed stream's own, for what C++ writes.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open like the stream it replaces)
+
+
+def _discard_output():
+    """Keep Python from failing once more when it flushes, at exit, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,7 @@ class Comparison:
             parts = [f"{bad} of {total} channels {'is' if bad == 1 else 'are'} outside the bound"]
         else:
             parts = [f"All {total} channels are within the bound" if total > 1 else "It is within the bound"]
-        if self.worst is not None:
+        if self.worst is not None and (self.ok or bad > len(self.not_finite)):
             parts.append(f"the worst is channel {self.worst}, {self.error:.3g} off where {self.allowed:.3g} is allowed")
         if self.not_finite:
             shown = ", ".join(str(channel) for channel in self.not_finite[:8])

@@ -12,16 +12,18 @@ from . import article, checker
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
 OUTPUTS = ("training_output", "test_output")
+# A bound wider than this share of the quantity's own scale decides nothing that a user would care about.
+DECIDES = 0.1
 CARRIED = 0.99  # share of the data that "the statistics carry the data" means in the sweep
 
 
 def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON):
     """``(batch - mean) / sqrt(variance + epsilon)`` in float64, and how far an honest float32 layer can be from it.
 
-    The bound follows the layer's own formula, y = x * r - mean * r with r = rsqrt(variance + epsilon): r is off by
-    variance_bound / (2 (variance + epsilon)) and at most 5 roundings (one addition, an rsqrt good to 2 ulp), the
-    products and the difference add one rounding each (Higham 2002, section 2.2). The fused form
-    (x - mean) * r has fewer.
+    The bound follows the layer's own formula, y = x * r - mean * r with r = rsqrt(variance + epsilon). With the
+    variance off by variance_bound at most, r lies between its values at the two ends, cut off at variance 0; r itself
+    takes at most 5 roundings (one addition, an rsqrt good to 2 ulp), the products and the difference one each (Higham
+    2002, section 2.2). The fused form (x - mean) * r has fewer. The bound is finite whenever the arguments are.
 
     Args:
       batch: [..., C]; mean, variance and their bounds: [C] or scalar.
@@ -31,19 +33,22 @@ def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, e
     """
     x = np.asarray(batch, np.float64)
     mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-    room = variance + epsilon
-    r = 1 / np.sqrt(room)
-    expected = (x - mean) * r
-    # Where the bound reaches the variance itself nothing is known about r.
-    relative = np.where(variance_bound < room, variance_bound / (2 * np.maximum(room - variance_bound, 1e-300)), np.inf)
-    rounding = 8 * UNIT_ROUNDOFF * (np.abs(x) + np.abs(mean)) * r + 2 * UNIT_ROUNDOFF * np.abs(expected)
-    bound = (mean_bound * r + rounding) * (1 + relative) + np.abs(expected) * relative
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = 1 / np.sqrt(variance + epsilon)
+        largest = 1 / np.sqrt(np.maximum(variance - variance_bound, 0) + epsilon)
+        smallest = 1 / np.sqrt(variance + variance_bound + epsilon)
+        expected = (x - mean) * r
+        rounding = 8 * UNIT_ROUNDOFF * (np.abs(x) + np.abs(mean)) * largest + 2 * UNIT_ROUNDOFF * np.abs(expected)
+        bound = mean_bound * largest + np.abs(x - mean) * np.maximum(largest - r, r - smallest) + rounding
     return expected, bound
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One run against the referee: expected statistics after training [C], their bounds, verdicts and reasons."""
+    """One run against the referee: expected statistics after training [C], their bounds, verdicts and reasons.
+
+    ``problems`` are findings. ``undecided`` says what the bounds are too wide to judge: that is no agreement either.
+    """
 
     mean: np.ndarray
     variance: np.ndarray
@@ -55,16 +60,17 @@ class Check:
     unmoved_by_test: bool
     outputs: bool
     problems: tuple
+    undecided: tuple
 
     @property
     def agrees(self):
-        return self.trained and self.unmoved_by_test and self.outputs
+        return self.trained and self.unmoved_by_test and self.outputs and not self.undecided
 
 
 def within(observed, expected, bound):
-    """Whether every element is as close as ``bound`` allows; NaN never is."""
+    """Whether every element is as close as ``bound`` allows. NaN never is; a bound that is not finite allows none."""
     with np.errstate(invalid="ignore"):
-        return bool(np.all(np.abs(np.asarray(observed, np.float64) - expected) <= bound))
+        return bool(np.all(np.isfinite(bound) & (np.abs(np.asarray(observed, np.float64) - expected) <= bound)))
 
 
 def same_bits(before, after):
@@ -105,6 +111,7 @@ def check_run(run):
         if not within(phase.output, expected, bound):
             outputs = False
             problems.append(f"the {phase.name} output is not what the statistics in use give")
+    undecided = _undecided(stats, training_output, test_output, spec.batch)
     return Check(
         stats.mean,
         stats.variance,
@@ -116,7 +123,27 @@ def check_run(run):
         unmoved_by_test=unmoved,
         outputs=outputs,
         problems=tuple(problems),
+        undecided=undecided,
     )
+
+
+def _undecided(stats, training_output, test_output, batch):
+    """What the bounds are too wide for, as sentences."""
+    scale = np.abs(stats.variance) + article.EPSILON
+    shares = {
+        "moving_mean": stats.mean_bound / (np.abs(stats.mean) + np.sqrt(scale)),
+        "moving_variance": stats.variance_bound / scale,
+        "training output": training_output[1] / np.maximum(1, np.abs(training_output[0])),
+        "test output": test_output[1] / np.maximum(1, np.abs(test_output[0])),
+    }
+    count = batch.size // batch.shape[-1]
+    with np.errstate(invalid="ignore"):
+        return tuple(
+            f"with {count} values per channel the bound of the {name} is {float(np.max(share)):.0%} of its size, "
+            "too wide to decide; give a smaller batch"
+            for name, share in shares.items()
+            if np.any(share > DECIDES)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,44 +229,43 @@ def conclusions(decay_0, decay_1, checks, sweep=None):
     step_taken = check_0.trained and check_1.trained and moved
     third = all(normalised) and step_taken
     third_evidence = (
-        f"Both training outputs are the batch's own normalisation (farthest by "
+        f"Both training outputs {'are' if all(normalised) else 'should be'} the batch's own normalisation (farthest by "
         f"{_farthest(decay_0.train.output, check_0.training_output):.1e} and "
-        f"{_farthest(decay_1.train.output, check_1.training_output):.1e}); training took the moving mean "
-        f"{_step(decay_0)} and {_step(decay_1)} times the distance to the batch's mean, which is 1 - decay."
+        f"{_farthest(decay_1.train.output, check_1.training_output):.1e}); training moved the mean by {_step(decay_0)} "
+        f"of its distance to the batch's with decay 0 and by {_step(decay_1)} with decay 1, "
+        f"{'which is 1 - decay' if step_taken else 'where 1 - decay was due'}."
     )
     if sweep is not None:
         bits = {output.tobytes() for output in sweep.training_outputs.reshape(-1, *sweep.batch.shape)}
         alike = len(bits) == 1 and bool(np.isfinite(sweep.training_outputs).all())
         third = third and alike
         third_evidence += (
-            f" On one batch, {len(sweep.decays)} decays and first against last step, training outputs are "
+            f" On one batch, with {len(sweep.decays)} decays and in first and last step, training outputs are "
             f"{'the same bits' if alike else 'NOT the same'}."
         )
 
     still = same_bits(decay_1.train.before, decay_1.train.after) and same_bits(decay_1.test.before, decay_1.test.after)
     plain, plain_bound = expected_output(decay_1.spec.batch, article.INITIAL_MEAN, article.INITIAL_VARIANCE)
     raw = within(decay_1.test.output, plain, plain_bound)
-    differs = bool(
-        np.any(np.abs(decay_1.test.output - decay_1.train.output) > check_1.training_output[1] + plain_bound)
-    )
-
+    was_mean, was_variance = (_value(decay_0.train.before[name]) for name in ("moving_mean", "moving_variance"))
+    off = [_farthest(run.test.output, check.test_output) for run, check in zip(runs, checks, strict=True)]
     judged = {
         1: (
             moved and unmoved,
-            f"With decay 0 training moved moving_mean from {_value(decay_0.train.before['moving_mean'])} to {mean_0} "
-            f"and moving_variance from {_value(decay_0.train.before['moving_variance'])} to {variance_0}; both tests "
+            f"With decay 0 training {'took' if moved else 'should have moved and took'} moving_mean from {was_mean} to "
+            f"{mean_0} and moving_variance from {was_variance} to {variance_0}; both tests "
             f"{'left all of them as they were, bit for bit' if unmoved else 'CHANGED them'}.",
         ),
         2: (
             handed_over and used and told_apart,
-            f"Test outputs are (x - moving_mean) / sqrt(moving_variance + 0.001) with the values training left, "
-            f"farthest by {_farthest(decay_0.test.output, check_0.test_output):.1e} and "
-            f"{_farthest(decay_1.test.output, check_1.test_output):.1e}; with the initial values they would be up to "
+            f"Test outputs {'are' if used else 'should be'} (x - moving_mean) / sqrt(moving_variance + 0.001) with the "
+            f"values training left{'' if handed_over else ', which CHANGED before testing'}, farthest by {off[0]:.1e} "
+            f"and {off[1]:.1e}; with the initial values they would be up to "
             f"{float(np.max(np.abs(decay_0.test.output - stale))):.3g} away.",
         ),
         3: (third, third_evidence),
         4: (
-            normalised[1] and still and raw and differs,
+            normalised[1] and still and raw,
             f"With decay 1 the training output has mean {_tiny(decay_1.train.output.mean())} and variance "
             f"{float(decay_1.train.output.var()):.4g}; the statistics "
             f"{'stayed at 0 and 1' if still else 'MOVED'}; the test output is "

@@ -58,7 +58,7 @@ class Sweep:
 
     ``mean`` and ``variance``: float32 [decays, steps + 1, C], index 0 before the first step. ``test_steps``: the
     steps at which the test output was taken; ``test_outputs``: float32 [decays, len(test_steps), *batch].
-    ``training_outputs``: float32 [decays, 2, *batch], of the first and the last step.
+    ``training_outputs``: float32 [decays, 2, *batch], of the first and the last step. ``devices``: where testing ran.
     """
 
     batch: np.ndarray
@@ -69,6 +69,7 @@ class Sweep:
     test_steps: tuple
     test_outputs: np.ndarray
     training_outputs: np.ndarray
+    devices: frozenset
 
 
 def run_listing(spec, device="auto", layer=batch_norm):
@@ -87,9 +88,8 @@ def run_listing(spec, device="auto", layer=batch_norm):
         phases, devices = [], set()
         with _session.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
-            values = sess.run(variables)
             for name, output in outputs.items():
-                before = values
+                before = sess.run(variables)
                 result, ran_on = _session.traced_run(sess, output, {x: spec.batch}, scope="my/BatchNorm")
                 values = sess.run(variables)
                 devices |= ran_on
@@ -153,7 +153,8 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
         with _session.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
             statistics = [sess.run(read())[np.newaxis]]
-            tests = [sess.run(testing, {x: batch})]
+            untrained, devices = _session.traced_run(sess, testing, {x: batch}, scope="decay_0")
+            tests = [untrained]
             trained = []
             train = sess.make_callable([history.stack(), training], feed_list=[x, count])
             test = sess.make_callable(testing, feed_list=[x])
@@ -172,4 +173,5 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
         tuple(test_steps),
         np.stack(tests, axis=1),
         np.stack([trained[0], trained[-1]], axis=1),
+        frozenset(devices),
     )

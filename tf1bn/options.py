@@ -2,9 +2,10 @@
 
 import argparse
 import contextlib
+import dataclasses
 import math
 
-from . import article, releases
+from . import releases
 from .command import CannotWork
 
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
@@ -21,7 +22,9 @@ examples:
   tf1bn reproduce
   tf1bn reproduce --plot sweep.png --json reproduce.json
   tf1bn reproduce --input random --shape 8,4,4,3 --decay 0.9 --release 1.15
-  tf1bn reproduce --print-variables --device cpu"""
+  tf1bn reproduce --print-variables --device cpu
+
+exit codes: 0 all agrees; 1 a finding; 2 the command could not do its work or could not decide; 130 interrupted"""
 
 
 def add_arguments(parser):
@@ -104,9 +107,9 @@ def _shape(text):
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:
         shape = ()
-    if len(shape) < 2:
+    if not 2 <= len(shape) <= 8:
         raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}; accepted are two or more whole numbers with commas, channels last, such as 8,4,4,3"
+            f"`shape` is {text!r}; accepted are two to eight whole numbers with commas, channels last, such as 8,4,4,3"
         )
     if min(shape) < 1:
         raise argparse.ArgumentTypeError(
@@ -132,8 +135,26 @@ def _release(text):
     return text
 
 
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """One run of the listing that was asked for; ``input`` is "article" or "random"."""
+
+    decay: float
+    fused: bool
+    release: str
+    input: str
+    shape: tuple
+    seed: int
+
+
 def further_runs(args):
-    """What was asked for besides the article's two runs, as (decay, fused, release, input, shape, seed)."""
+    """What the parsed ``args`` ask for besides the article's two runs, a list of ``Wanted``.
+
+    Raises:
+      CannotWork: options that exclude each other.
+    """
+    from . import article
+
     given = (args.decay, args.input, args.seed, args.shape, args.fused, args.release)
     if all(value is None for value in given):
         return []
@@ -150,8 +171,11 @@ def further_runs(args):
             "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
         )
     asked = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
-    source = args.input or "article"
-    decays = list(dict.fromkeys(args.decay or (0.0, 1.0)))
-    runs = [(d, asked and fusible, release, source, shape, args.seed or 0) for d in decays]
-    article_runs = {(e.decay, False, ARTICLE_RELEASE, "article") for e in article.EXPERIMENTS}
-    return [wanted for wanted in runs if wanted[:4] not in article_runs]
+    wanted = [
+        Wanted(decay, asked and fusible, release, args.input or "article", shape, args.seed or 0)
+        for decay in dict.fromkeys(args.decay or (0.0, 1.0))
+    ]
+    own = [
+        Wanted(printed.decay, False, ARTICLE_RELEASE, "article", article.SHAPE, 0) for printed in article.EXPERIMENTS
+    ]
+    return [run for run in wanted if run not in own]

@@ -4,6 +4,7 @@ rich and matplotlib are imported where they are used, so that importing this mod
 """
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -17,10 +18,12 @@ class Unwritable(Exception):
 
 def check_writable(path, option):
     """Say early that ``path`` cannot be written, before minutes of work are spent on what goes into it."""
+    if not path:
+        raise Unwritable(f"`{option}` is empty; name a file.")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
-    if os.path.isdir(target):
-        raise Unwritable(f"`{option}` is {path!r}, which is a folder; name a file in it.")
+    if os.path.isdir(target) or path.endswith(os.sep):
+        raise Unwritable(f"`{option}` is {path!r}, which names a folder; name a file in it.")
     if not os.path.isdir(folder):
         raise Unwritable(f"`{option}` is {path!r}, but there is no folder {folder!r}; make it, or name another file.")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
@@ -82,9 +85,24 @@ def console(**options):
 
     made = Pipe(highlight=False, **options)
     if not made.is_terminal:
-        # A pipe has no width; long words such as numbers must not be cut to 80 columns.
+        # A pipe has no width of its own.
         made.width = max(made.width, 80)
     return made
+
+
+def _print_table(table, out):
+    """Print at full width: a terminal that is too narrow wraps lines, rich would cut numbers and drop columns."""
+    from rich.measure import Measurement
+
+    if any(not column.no_wrap for column in table.columns):
+        out.print(table)
+        return
+    width = out.width
+    out.width = max(width, Measurement.get(out, out.options.update(max_width=10_000), table).maximum)
+    try:
+        out.print(table)
+    finally:
+        out.width = width
 
 
 def reproduce(result, out):
@@ -107,6 +125,8 @@ def reproduce(result, out):
     _sweep(result, out)
     for note in result["notes"]:
         out.print(f"[yellow]Note:[/] {note}")
+    for sentence in result["undecided"]:
+        out.print(f"[bold yellow]Undecided:[/] {sentence}.")
     for problem in result["problems"]:
         out.print(f"[bold red]Problem:[/] {problem}")
     if result["ok"]:
@@ -115,7 +135,7 @@ def reproduce(result, out):
             "conclusions hold."
         )
     else:
-        out.print("[bold red]NOT reproduced:[/] see the lines marked NO and the problems above.")
+        out.print("[bold red]NOT reproduced:[/] see what is marked NO, and the lines above.")
 
 
 def _table(*columns):
@@ -177,7 +197,7 @@ def _statistics_table(title, runs, out):
     for run in runs:
         train, test = run["phases"]
         check = run["checker"]
-        first = [f"{run['decay']:g}", _mark(check["agrees"])]
+        first = [_decay(run["decay"]), "?" if check["undecided"] else _mark(check["agrees"])]
         channels = len(train["moving_mean_before"])
         for name, expected in (("moving_mean", "mean"), ("moving_variance", "variance")):
             for c in range(min(channels, 3)):
@@ -195,7 +215,7 @@ def _statistics_table(title, runs, out):
                 )
         if channels > 3:
             table.add_row("", f"({channels - 3} more: --json)")
-    out.print(table)
+    _print_table(table, out)
 
 
 def _outputs(runs, out):
@@ -206,7 +226,7 @@ def _outputs(runs, out):
         *(
             column
             for run, key in names
-            for column in (f"decay {run['decay']:g}\n{'train' if key[1] == 'r' else 'test'}", "off")
+            for column in (f"decay {run['decay']:g}\n{'train' if key == 'training_output' else 'test'}", "off")
         ),
     )
     columns = [[str(i) for i in range(16)]]
@@ -217,7 +237,7 @@ def _outputs(runs, out):
     for row in zip(*columns, strict=True):
         table.add_row(*row)
     table.add_section()
-    worst, allowed, verdict = ["most"], ["may"], ["ok"]
+    worst, allowed, verdict = ["largest"], ["allowed"], ["ok"]
     for run, key in names:
         differences, limits = run["article"]["differences"][key], run["article"]["allowed"][key]
         most = max(range(len(differences)), key=lambda i: abs(differences[i]) / limits[i])
@@ -226,7 +246,7 @@ def _outputs(runs, out):
         verdict += ["", _mark(run["article"]["outputs_agree"])]
     for row in (worst, allowed, verdict):
         table.add_row(*row)
-    out.print(table)
+    _print_table(table, out)
     for run in runs:
         compared = run["article"]
         differences, limits = compared["differences"], compared["allowed"]
@@ -245,7 +265,7 @@ def _conclusions(result, out):
     table = _table("", ("conclusion, and what this run measured", "sentences"), "holds")
     for row in result["conclusions"]:
         table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", _mark(row["holds"]))
-    out.print(table)
+    _print_table(table, out)
     out.print()
 
 
@@ -267,7 +287,7 @@ def _releases(result, out):
     )
     table.add_row("decay 0: test output / training output", *(f"{row['test_over_training']:.6f}" for row in rows))
     table.add_row("checker agrees", *(_mark(row["checker_agrees"]) for row in rows))
-    out.print(table)
+    _print_table(table, out)
     for row in rows:
         _indented(f"TF {row['release']}: {row['reason']}", out)
     out.print()
@@ -283,15 +303,15 @@ def _sweep(result, out):
         "moving\nvariance",
         "share\nof data",
         "test\nerror",
-        "closed\nform",
-        "steps to\n99 %",
-        "closed\nform",
+        "by closed\nform",
+        "99 %\nafter",
+        "by closed\nform",
         "ok",
     )
     for row in rows:
         share = row["curve"]["carried"][-1]
         table.add_row(
-            f"{row['decay']:g}",
+            _decay(row["decay"]),
             _number(row["mean"]),
             _number(row["variance"]),
             f"{share:.6f}",
@@ -301,7 +321,7 @@ def _sweep(result, out):
             "never" if row["steps_to_99"] is None else str(row["steps_to_99"]),
             _mark(row["agrees"]),
         )
-    out.print(table)
+    _print_table(table, out)
     _indented(
         "After t steps the moving mean is m (1 - d^t) and the moving variance d^t + v (1 - d^t): 1 - d^t is the share "
         "of the data. Test error: root mean square of the test output minus the normalised batch.\n",
@@ -310,33 +330,51 @@ def _sweep(result, out):
 
 
 def _number(value):
-    if value is None:
-        return "NaN"
     return f"{value:.8g}"
 
 
+def _decay(value):
+    """As short as says which: .9999999999999999 is not 1."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 # Okabe and Ito's colours, told apart by readers with any colour vision; markers repeat the distinction.
+# After seven decays the colours come again, with other markers.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "x", "P")
 
 
-def plot_sweep(result, kind):
-    """The sweep as a picture: bytes of ``kind`` "png" or "svg"."""
-    import io
+def figure_class():
+    """matplotlib's Figure.
 
+    Raises:
+      ImportError: matplotlib is missing; the message says how to install it.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             "`--plot` needs the package `matplotlib`; install it with `pip install matplotlib`, or `tf1bn[report]`."
         ) from error
+    return Figure
 
-    figure = Figure(figsize=(11, 5), layout="constrained")
+
+def plot_sweep(result, kind):
+    """The sweep as a picture: bytes of ``kind`` "png" or "svg"."""
+    buffer = io.BytesIO()
+    # No date in the file: the same result gives the same picture.
+    sweep_figure(result).savefig(buffer, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def sweep_figure(result):
+    """The sweep as a matplotlib figure: share of the data and test error against training steps."""
+    figure = figure_class()(figsize=(11, 5), layout="constrained")
     carried, error = figure.subplots(1, 2)
     for i, row in enumerate(result["sweep"]):
-        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)]
         reach = row["steps_to_99"]
-        label = f"decay {row['decay']:g}: " + (
+        label = f"decay {_decay(row['decay'])}: " + (
             "99 % never" if reach is None else f"99 % after {reach} step{'' if reach == 1 else 's'}"
         )
         for axes, name in ((carried, "carried"), (error, "test_error")):
@@ -372,7 +410,4 @@ def plot_sweep(result, kind):
         frameon=False,
         title="marks: measured, lines: closed form",
     )
-    buffer = io.BytesIO()
-    # No date in the file: the same result gives the same picture.
-    figure.savefig(buffer, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
+    return figure
