@@ -75,7 +75,7 @@ def test_one_update_a_step_would_be_noticed(played):
 def test_the_readme_shows_this_code_and_these_numbers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     source = Path(dcgan.__file__).read_text(encoding="utf-8")
-    code = re.search(r"# port: begins\n(.*?)    # port: ends", source, re.DOTALL).group(1)
+    code = re.search(r"# port: begins\n(.*?)\n\n# port: ends", source, re.DOTALL).group(1)
     assert code in readme
     for name, values in zip(("moving_mean", "moving_variance"), RECORDED["steps"][-1]["after"], strict=True):
         shown = ", ".join(f"{value:.6f}" for value in values)

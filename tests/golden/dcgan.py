@@ -33,8 +33,8 @@ def images(seed, scale):
     return (np.array(values, np.float32) / 128 - 1).reshape(BATCH, SIZE, SIZE, COLOURS) * np.float32(scale)
 
 
+# port: begins
 def discriminator(tf, batch_norm, image, reuse):
-    # port: begins
     with tf.variable_scope("discriminator", reuse=reuse):
         w = tf.get_variable("d_h0_conv/w", [5, 5, COLOURS, FILTERS], initializer=filters(tf))
         h0 = tf.nn.conv2d(image, w, strides=[1, 2, 2, 1], padding="SAME")
@@ -43,7 +43,9 @@ def discriminator(tf, batch_norm, image, reuse):
         )
         h0 = tf.maximum(h0, 0.2 * h0)
         return tf.reduce_mean(h0, [1, 2, 3])
-    # port: ends
+
+
+# port: ends
 
 
 def filters(tf):
