@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow
 from golden import cases, checkpoints, errors
+from modes import played_in
 
 import tf1bn
 
@@ -24,17 +25,8 @@ SIZE_LIMIT = 4096
 
 @pytest.fixture(params=["reference", "resource"])
 def api(request):
-    """tf1bn with TF1's reference variables and control flow, or with what TensorFlow 2 does by default."""
-    resource, control = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    if request.param == "reference":
-        tf.disable_resource_variables()
-        tf.disable_control_flow_v2()
-    else:
-        tf.enable_resource_variables()
-        tf.enable_control_flow_v2()
-    yield cases.Api(tf, tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
-    (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
-    (tf.enable_control_flow_v2 if control else tf.disable_control_flow_v2)()
+    with played_in(request.param):
+        yield cases.Api(tf, tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
 
 
 def assert_same(case, played, recorded):

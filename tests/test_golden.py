@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow
 from golden import arguments, bounds, cases, errors
+from modes import played_in
 
 import tf1bn
 
@@ -134,17 +135,8 @@ def tally(request):
 
 @pytest.fixture
 def mode(request):
-    """TF1's reference variables and control flow, or what TensorFlow 2 does by default."""
-    resource, control = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
-    if request.param == "reference":
-        tf.disable_resource_variables()
-        tf.disable_control_flow_v2()
-    else:
-        tf.enable_resource_variables()
-        tf.enable_control_flow_v2()
-    yield request.param
-    (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
-    (tf.enable_control_flow_v2 if control else tf.disable_control_flow_v2)()
+    with played_in(request.param) as mode:
+        yield mode
 
 
 @pytest.mark.parametrize(("mode", "id"), REPLAYS, indirect=["mode"])

@@ -12,7 +12,7 @@ import tf1bn
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"checker", "comparison", "_native", "_moments", "article", "releases", "argscope"}
-JUDGE = {"conclusions", "report"}
+JUDGE = {"conclusions", "decays", "report", "files"}
 PLAYER = {"layer", "averages", "normalization", "training", "variables", "contrib", "session", "experiment"}
 JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))

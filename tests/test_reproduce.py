@@ -17,7 +17,7 @@ import pytest
 from sabotage import bessel, no_update
 
 import tf1bn
-from tf1bn import article, cli, experiment, report, reproduce, session
+from tf1bn import article, cli, experiment, files, report, reproduce, session
 from tf1bn import command as command_module
 
 QUICK = ["--steps", "20"]
@@ -509,7 +509,7 @@ def test_without_tensorflow():
 
 
 def test_json_numbers_that_json_cannot_hold_are_null():
-    text = report.to_json({"a": [1.0, float("nan"), (float("inf"),)], "b": {"c": -float("inf")}})
+    text = files.to_json({"a": [1.0, float("nan"), (float("inf"),)], "b": {"c": -float("inf")}})
     assert json.loads(text) == {"a": [1.0, None, [None]], "b": {"c": None}}
 
 
@@ -521,8 +521,8 @@ def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(report.Unwritable, match=r"`--json` is .* could not be written: No space left on device"):
-        report.write_file(str(target), b"new", "--json")
+    with pytest.raises(files.Unwritable, match=r"`--json` is .* could not be written: No space left on device"):
+        files.write_file(str(target), b"new", "--json")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -532,7 +532,7 @@ def test_a_link_stays_a_link_and_modes_stay(tmp_path):
     target.write_text("old")
     target.chmod(0o640)
     link.symlink_to(target)
-    report.write_file(str(link), b"new", "--json")
+    files.write_file(str(link), b"new", "--json")
     assert link.is_symlink()
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o640
@@ -540,8 +540,8 @@ def test_a_link_stays_a_link_and_modes_stay(tmp_path):
 
 def test_devices_and_pipes_are_written_to_not_replaced():
     before = os.stat("/dev/null")
-    report.check_writable("/dev/null", "--json")
-    report.write_file("/dev/null", b"new", "--json")
+    files.check_writable("/dev/null", "--json")
+    files.write_file("/dev/null", b"new", "--json")
     assert os.stat("/dev/null").st_ino == before.st_ino
-    with pytest.raises(report.Unwritable, match="No space left on device"):
-        report.write_file("/dev/full", b"new", "--json")
+    with pytest.raises(files.Unwritable, match="No space left on device"):
+        files.write_file("/dev/full", b"new", "--json")

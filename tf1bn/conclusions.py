@@ -4,7 +4,6 @@ Takes what ``experiment`` measured as plain arrays and recomputes it with ``chec
 """
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -14,7 +13,6 @@ UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
 OUTPUTS = ("training_output", "test_output")
 # A bound wider than this share of the quantity's own scale decides nothing that a user would care about.
 DECIDES = 0.1
-CARRIED = 0.99  # share of the data that "the statistics carry the data" means in the sweep
 
 
 def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON):
@@ -305,89 +303,11 @@ def release_summary(name, decay_0, decay_1, checks):
     }
 
 
-def sweep_rows(sweep):
-    """One row per decay: final statistics and test error, measured and in closed form, and the steps to 99 %.
-
-    Closed form, for one batch repeated: after t steps from (0, 1) the statistics are m (1 - d^t) and
-    d^t + v (1 - d^t), with v times N/(N-1) in the fused layer. The test error is the root mean square over the
-    batch of the test output minus the normalised batch itself.
-    """
-    own = batch_statistics(sweep.batch)
-    moments = checker.batch_moments(sweep.batch)
-    count = sweep.batch.size // sweep.batch.shape[-1]
-    target = own.variance * (count / (count - 1) if sweep.fused and count > 1 else 1.0)
-    ideal, _ = expected_output(sweep.batch, own.mean, own.variance)
-    steps = sweep.mean.shape[1] - 1
-    rows = []
-    for i, decay in enumerate(sweep.decays):
-        stats = checker.MovingStats(sweep.mean[i, 0], sweep.variance[i, 0], decay=decay, bessel=sweep.fused)
-        agrees, tests, errors, closed_errors = (
-            True,
-            dict(zip(sweep.test_steps, sweep.test_outputs[i], strict=True)),
-            [],
-            [],
-        )
-        for t in range(steps + 1):
-            if t:
-                stats.update(moments)
-            if t not in tests:
-                continue
-            kept = decay**t
-            mean, variance = own.mean * (1 - kept), kept + target * (1 - kept)
-            agrees &= within(sweep.mean[i, t], mean, stats.mean_bound + UNIT_ROUNDOFF * np.abs(mean))
-            agrees &= within(sweep.variance[i, t], variance, stats.variance_bound + UNIT_ROUNDOFF * np.abs(variance))
-            expected, bound = expected_output(sweep.batch, mean, variance, stats.mean_bound, stats.variance_bound)
-            agrees &= within(tests[t], expected, bound)
-            errors.append(_rms(tests[t] - ideal))
-            closed_errors.append(_rms(expected - ideal))
-        travelled = (sweep.mean[i] - sweep.mean[i, 0]) / (own.mean - sweep.mean[i, 0])
-        reached = np.flatnonzero(np.all(travelled >= CARRIED, axis=-1))
-        rows.append(
-            {
-                "decay": decay,
-                "steps": steps,
-                "mean": float(sweep.mean[i, -1, 0]),
-                "variance": float(sweep.variance[i, -1, 0]),
-                "test_error": errors[-1],
-                "steps_to_99": steps_to_carry(decay),
-                "mean_closed_form": float(own.mean[0] * (1 - decay**steps)),
-                "variance_closed_form": float(decay**steps + target[0] * (1 - decay**steps)),
-                "test_error_closed_form": closed_errors[-1],
-                "steps_to_99_measured": int(reached[0]) if reached.size else None,
-                "agrees": bool(agrees),
-                "curve": {
-                    "step": list(sweep.test_steps),
-                    "carried": [float(travelled[t].min()) for t in sweep.test_steps],
-                    "carried_closed_form": [1 - decay**t for t in sweep.test_steps],
-                    "test_error": errors,
-                    "test_error_closed_form": closed_errors,
-                },
-            }
-        )
-    return rows
-
-
-def steps_to_carry(decay, share=CARRIED):
-    """The smallest number of steps t with 1 - decay^t >= share; None where no number is enough (decay 1)."""
-    if decay >= 1:
-        return None
-    if decay <= 0:
-        return 1
-    steps = max(1, math.floor(math.log1p(-share) / math.log(decay)) - 1)
-    while 1 - decay**steps < share - 4 * UNIT_ROUNDOFF**2:
-        steps += 1
-    return steps
-
-
 def _moved(phase):
     return all(
         bool(np.all(np.isfinite(phase.after[name]) & (phase.after[name] != phase.before[name])))
         for name in phase.before
     )
-
-
-def _rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _farthest(observed, expected_and_bound):

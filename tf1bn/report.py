@@ -3,70 +3,7 @@
 rich and matplotlib are imported where they are used, so that importing this module costs nothing.
 """
 
-import contextlib
 import io
-import json
-import math
-import os
-import stat
-import tempfile
-
-
-class Unwritable(Exception):
-    """A file could not be written; the message says which and why."""
-
-
-def check_writable(path, option):
-    """Say early that ``path`` cannot be written, before minutes of work are spent on what goes into it."""
-    if not path:
-        raise Unwritable(f"`{option}` is empty; name a file.")
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    if os.path.isdir(target) or path.endswith(os.sep):
-        raise Unwritable(f"`{option}` is {path!r}, which names a folder; name a file in it.")
-    if not os.path.isdir(folder):
-        raise Unwritable(f"`{option}` is {path!r}, but there is no folder {folder!r}; make it, or name another file.")
-    if not os.access(target if os.path.exists(target) else folder, os.W_OK):
-        raise Unwritable(f"`{option}` is {path!r}, and this user may not write there; name another file.")
-
-
-def write_file(path, data, option):
-    """Write bytes whole or not at all: beside the target, then renamed. Devices and pipes are written to directly."""
-    target = os.path.realpath(path)
-    try:
-        if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
-            with open(target, "wb") as file:
-                file.write(data)
-            return
-        handle, beside = tempfile.mkstemp(prefix=os.path.basename(target) + ".", dir=os.path.dirname(target))
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else 0o666 & ~umask)
-            os.replace(beside, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise
-    except OSError as error:
-        raise Unwritable(f"`{option}` is {path!r}, which could not be written: {error.strerror or error}.") from error
-
-
-def to_json(result):
-    """The result as JSON text; numbers that JSON cannot hold are null."""
-    return json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def console(**options):

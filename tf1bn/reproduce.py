@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 
-from . import __version__, command, options, report
+from . import __version__, command, files, options, report
 from .command import CannotWork
 
 
@@ -39,11 +39,11 @@ def run(args):
     report.reproduce(result, out)
     try:
         if args.plot is not None:
-            report.write_file(args.plot, report.plot_sweep(result, args.plot.lower()[-3:]), "--plot")
+            files.write_file(args.plot, report.plot_sweep(result, args.plot.lower()[-3:]), "--plot")
         # Last, so that a file that says ok was written by a command that ends with 0.
         if args.json is not None:
-            report.write_file(args.json, report.to_json(result).encode(), "--json")
-    except report.Unwritable as error:
+            files.write_file(args.json, files.to_json(result).encode(), "--json")
+    except files.Unwritable as error:
         raise CannotWork(str(error)) from error
     if result["ok"]:
         return 0
@@ -52,12 +52,12 @@ def run(args):
 
 def _check_files(args):
     """Refuse, before any work, files that cannot be written."""
-    files = {"--json": args.json, "--plot": args.plot}
-    given = {option: path for option, path in files.items() if path is not None}
+    options_given = {"--json": args.json, "--plot": args.plot}
+    given = {option: path for option, path in options_given.items() if path is not None}
     try:
         for option, path in given.items():
-            report.check_writable(path, option)
-    except report.Unwritable as error:
+            files.check_writable(path, option)
+    except files.Unwritable as error:
         raise CannotWork(str(error)) from error
     if len(given) > len({os.path.realpath(path) for path in given.values()}):
         raise CannotWork(f"`--json` and `--plot` are both {args.json!r}; name two files.")
@@ -105,7 +105,7 @@ def measure(args, wanted):
     import numpy as np
     import tensorflow as tf
 
-    from . import article, conclusions, experiment
+    from . import article, conclusions, decays, experiment
 
     def play(decay, fused, release, source, batch):
         spec = experiment.Spec(decay, fused, release, source, batch)
@@ -127,13 +127,13 @@ def measure(args, wanted):
     ]
     fused_runs, fused_checks = article_pair(True, "1.15")
 
-    decays = tuple(dict.fromkeys(args.decay or options.DECAYS))
+    shown_decays = tuple(dict.fromkeys(args.decay or options.DECAYS))
     # Whatever decays were asked for, conclusion 3 is judged on the article's two on one batch.
-    swept = (*decays, *(printed.decay for printed in article.EXPERIMENTS if printed.decay not in decays))
+    swept = (*shown_decays, *(e.decay for e in article.EXPERIMENTS if e.decay not in shown_decays))
     shown = {int(step) for step in np.geomspace(1, args.steps, 24)}
-    shown |= {conclusions.steps_to_carry(decay) or 0 for decay in swept}
+    shown |= {decays.steps_to_carry(decay) or 0 for decay in swept}
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), swept, args.steps, shown, args.device)
-    sweep_rows = conclusions.sweep_rows(sweep)
+    sweep_rows = decays.sweep_rows(sweep)
 
     judged = conclusions.conclusions(*runs, checks, sweep)
     releases = [
@@ -188,7 +188,7 @@ def measure(args, wanted):
         ],
         "conclusions": judged,
         "releases": [{**row, "reason": _reason(row)} for row in releases],
-        "sweep": sweep_rows[: len(decays)],
+        "sweep": sweep_rows[: len(shown_decays)],
         "notes": notes,
         "problems": problems,
         "undecided": unmet,
