@@ -57,7 +57,9 @@ class Updates:
     def __init__(
         self, path, statistics, decay, collections, is_training, *, active, debias=None, renormalised_variance=None
     ):
-        self._path = path
+        self._core = path.core
+        # The core layer's fused path forms one rate for both statistics, and updates them whether training or not.
+        self._core_fused = path.core and path.fused
         self._statistics = statistics
         self._decay = decay
         self._collections = collections
@@ -77,9 +79,9 @@ class Updates:
         if not self._active:
             return
         updates = self._updates(moments)
-        if self._path.core and self._path.fused:
+        if self._core_fused:
             made = [update() for update in updates]
-        elif self._path.core:
+        elif self._core:
             # One decision for each, where contrib's own code makes one for both: old tools know operations by name.
             made = [
                 training.cond(self._is_training, update, lambda statistic=statistic: statistic)
@@ -90,13 +92,12 @@ class Updates:
                 self._is_training, lambda: tuple(update() for update in updates), lambda: self._statistics
             )
         for update in made:
-            tf.add_to_collections(self._collections, update.op if self._path.core else update)
+            tf.add_to_collections(self._collections, update.op if self._core else update)
 
     def _updates(self, moments):
         mean, variance = moments
         moving_mean, moving_variance = self._statistics
-        # The core layer's fused path knows one rate for both; the others form it anew.
-        shared = self._rate() if self._path.core and self._path.fused else None
+        shared = self._rate() if self._core_fused else None
         rate = self._rate if shared is None else lambda: shared
 
         def update_mean():
@@ -112,9 +113,9 @@ class Updates:
         return update_mean, update_variance
 
     def _rate(self):
-        if not (self._path.core and self._path.fused):
+        if not self._core_fused:
             return 1.0 - self._decay
         # This path makes decay a float32 tensor first and subtracts there; the others subtract in Python. At .999
-        # the two rates differ by 1.3e-5 of themselves (TF 1.8 to 1.15). It also updates when not training, at rate 0.
+        # the two rates differ by 1.3e-5 of themselves (TF 1.8 to 1.15). When not training, the rate is 0.
         decay = _tf.convert_to_tensor(self._decay)
         return 1.0 - training.cond(self._is_training, lambda: _tf.identity(decay), lambda: _tf.ones_like(decay))

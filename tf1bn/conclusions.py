@@ -77,10 +77,11 @@ def same_bits(before, after):
 
 
 def batch_statistics(batch):
-    """The batch's own mean and population variance, with the bounds of a float32 layer that computes them."""
-    zero = np.zeros(batch.shape[-1])
+    """A batch's, or its ``Moments``', mean and population variance with the bounds of a float32 layer's own."""
+    moments = batch if isinstance(batch, checker.Moments) else checker.batch_moments(batch)
+    zero = np.zeros(moments.mean.size)
     stats = checker.MovingStats(zero, zero, decay=0.0)
-    stats.update(batch)
+    stats.update(moments)
     return stats
 
 
@@ -90,17 +91,15 @@ def check_run(run):
     stats = checker.MovingStats(
         train.before["moving_mean"], train.before["moving_variance"], decay=spec.decay, bessel=spec.fused
     )
-    stats.update(spec.batch)
-    own = batch_statistics(spec.batch)
+    moments = checker.batch_moments(spec.batch)
+    stats.update(moments)
+    own = batch_statistics(moments)
     training_output = expected_output(spec.batch, own.mean, own.variance, own.mean_bound, own.variance_bound)
     test_output = expected_output(spec.batch, test.before["moving_mean"], test.before["moving_variance"])
-    comparisons = {
-        "moving_mean after training": checker.compare(train.after["moving_mean"], stats.mean, stats.mean_bound),
-        "moving_variance after training": checker.compare(
-            train.after["moving_variance"], stats.variance, stats.variance_bound
-        ),
-    }
-    problems = [f"{what}: {result}" for what, result in comparisons.items() if not result.ok]
+    compared = stats.compare(train.after["moving_mean"], train.after["moving_variance"])
+    problems = [
+        f"{name} after training: {result}" for name, result in zip(train.after, compared, strict=True) if not result
+    ]
     unmoved = same_bits(test.before, test.after)
     if not unmoved:
         problems.append("testing changed the moving statistics, or they are not finite")
@@ -109,7 +108,7 @@ def check_run(run):
         if not within(phase.output, expected, bound):
             outputs = False
             problems.append(f"the {phase.name} output is not what the statistics in use give")
-    undecided = _undecided(stats, training_output, test_output, spec.batch)
+    undecided = _undecided(stats, training_output, test_output, moments.count)
     return Check(
         stats.mean,
         stats.variance,
@@ -117,7 +116,7 @@ def check_run(run):
         stats.variance_bound,
         training_output,
         test_output,
-        trained=all(result.ok for result in comparisons.values()),
+        trained=compared.ok,
         unmoved_by_test=unmoved,
         outputs=outputs,
         problems=tuple(problems),
@@ -125,7 +124,7 @@ def check_run(run):
     )
 
 
-def _undecided(stats, training_output, test_output, batch):
+def _undecided(stats, training_output, test_output, count):
     """What the bounds are too wide for, as sentences."""
     scale = np.abs(stats.variance) + article.EPSILON
     shares = {
@@ -134,7 +133,6 @@ def _undecided(stats, training_output, test_output, batch):
         "training output": training_output[1] / np.maximum(1, np.abs(training_output[0])),
         "test output": test_output[1] / np.maximum(1, np.abs(test_output[0])),
     }
-    count = batch.size // batch.shape[-1]
     with np.errstate(invalid="ignore"):
         return tuple(
             f"with {count} values per channel the bound of the {name} is {float(np.max(share)):.0%} of its size, "
@@ -282,10 +280,9 @@ def release_summary(name, decay_0, decay_1, checks):
     judged = conclusions(decay_0, decay_1, checks)
     train, test = decay_0.train.output.astype(np.float64), decay_0.test.output.astype(np.float64)
     ratio = float((test * train).sum() / (train * train).sum())
-    own = batch_statistics(decay_0.spec.batch)
-    count = decay_0.spec.batch.size // decay_0.spec.batch.shape[-1]
-    factor = count / (count - 1) if decay_0.spec.fused else 1.0
-    expected = float(np.mean(np.sqrt((own.variance + article.EPSILON) / (own.variance * factor + article.EPSILON))))
+    moments = checker.batch_moments(decay_0.spec.batch)
+    stored = moments.unbiased_variance if decay_0.spec.fused else moments.variance
+    expected = float(np.mean(np.sqrt((moments.variance + article.EPSILON) / (stored + article.EPSILON))))
     _, bound = checks[0].training_output
     same = within(test, train, bound + checks[0].test_output[1])
     return {
@@ -293,7 +290,7 @@ def release_summary(name, decay_0, decay_1, checks):
         "fused": decay_0.ran_fused,
         "moving_mean": decay_0.train.after["moving_mean"].tolist(),
         "moving_variance": decay_0.train.after["moving_variance"].tolist(),
-        "count": count,
+        "count": moments.count,
         "conclusions": [{key: row[key] for key in ("id", "holds", "evidence")} for row in judged],
         "test_equals_training_output": same,
         "test_over_training": ratio,

@@ -17,21 +17,16 @@ def sweep_rows(sweep):
     d^t + v (1 - d^t), with v times N/(N-1) in the fused layer. The test error is the root mean square over the
     batch of the test output minus the normalised batch itself.
     """
-    own = batch_statistics(sweep.batch)
     moments = checker.batch_moments(sweep.batch)
-    count = sweep.batch.size // sweep.batch.shape[-1]
-    target = own.variance * (count / (count - 1) if sweep.fused and count > 1 else 1.0)
+    own = batch_statistics(moments)
+    target = moments.unbiased_variance if sweep.fused else moments.variance
     ideal, _ = expected_output(sweep.batch, own.mean, own.variance)
     steps = sweep.mean.shape[1] - 1
     rows = []
     for i, decay in enumerate(sweep.decays):
         stats = checker.MovingStats(sweep.mean[i, 0], sweep.variance[i, 0], decay=decay, bessel=sweep.fused)
-        agrees, tests, errors, closed_errors = (
-            True,
-            dict(zip(sweep.test_steps, sweep.test_outputs[i], strict=True)),
-            [],
-            [],
-        )
+        tests = dict(zip(sweep.test_steps, sweep.test_outputs[i], strict=True))
+        agrees, errors, closed_errors = True, [], []
         for t in range(steps + 1):
             if t:
                 stats.update(moments)

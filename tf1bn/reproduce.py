@@ -113,12 +113,8 @@ def measure(args, wanted):
         return played, conclusions.check_run(played)
 
     def article_pair(fused, release):
-        return list(
-            zip(
-                *(play(e.decay, fused, release, "article", e.batch()) for e in article.EXPERIMENTS),
-                strict=True,
-            )
-        )
+        played = [play(e.decay, fused, release, "article", e.batch()) for e in article.EXPERIMENTS]
+        return list(zip(*played, strict=True))
 
     runs, checks = article_pair(False, options.ARTICLE_RELEASE)
     compared = [
@@ -152,9 +148,10 @@ def measure(args, wanted):
     notes = [article.SLIP, *_notes(args, wanted)]
 
     everything = [*zip(runs, checks, strict=True), *further]
+    checked = [*everything, *zip(fused_runs, fused_checks, strict=True)]
     problems = [
         f"decay {played.spec.decay:g}, {_kind(played.spec.fused)}, {played.spec.input} input: {problem}"
-        for played, check in [*everything, *zip(fused_runs, fused_checks, strict=True)]
+        for played, check in checked
         for problem in check.problems
     ]
     problems += [
@@ -165,11 +162,11 @@ def measure(args, wanted):
         for run_, result in zip(runs, compared, strict=True)
         if not result.agrees
     ]
-    devices = sweep.devices.union(*(played.devices for played, _ in everything), *(p.devices for p in fused_runs))
+    devices = sweep.devices.union(*(played.devices for played, _ in checked))
     used = ", ".join(sorted(devices, reverse=True)) or "nowhere"
     unmet = [
         f"decay {played.spec.decay:g}, {played.spec.input} input: {sentence}"
-        for played, check in everything
+        for played, check in checked
         for sentence in check.undecided
     ]
     if args.device == "gpu" and not any(device.startswith("GPU") for device in devices):

@@ -348,16 +348,7 @@ def _zero_debias():
             g.train(g.bn(x, decay=0.75, scope="bn", **kw))
 
     def cond_branches(g, kw):
-        x = g.input()
-        training = g.placeholder(lambda mode, step: mode == "train", g.tf.bool, [], "training")
-        g.both(
-            g.tf.cond(
-                training,
-                lambda: g.bn(x, is_training=True, scope="bn", decay=0.75, **kw),
-                lambda: g.bn(x, is_training=False, scope="bn", decay=0.75, reuse=True, **kw),
-            )
-        )
-        g.apps[-1] = g.apps[-1]._replace(updates=[])
+        cases.in_both_branches(g, kw, decay=0.75)
 
     def resource(g, kw):
         x = g.input()

@@ -1100,18 +1100,23 @@ def _arg_scope():
         on_nets("arg_scope/%s" % body.__name__, body, steps=steps)
 
 
+def in_both_branches(g, kw, decay):
+    """A layer trained in one branch of a v1 cond and tested, on the same variables, in the other."""
+    x = g.input()
+    training = g.placeholder(lambda mode, step: mode == "train", g.tf.bool, [], "training")
+    g.both(
+        g.tf.cond(
+            training,
+            lambda: g.bn(x, is_training=True, scope="bn", decay=decay, **kw),
+            lambda: g.bn(x, is_training=False, scope="bn", decay=decay, reuse=True, **kw),
+        )
+    )
+    g.apps[-1] = g.apps[-1]._replace(updates=[])
+
+
 def _control_flow():
     def branches(g, kw):
-        x = g.input()
-        training = g.placeholder(lambda mode, step: mode == "train", g.tf.bool, [], "training")
-        g.both(
-            g.tf.cond(
-                training,
-                lambda: g.bn(x, is_training=True, scope="bn", decay=0.5, **kw),
-                lambda: g.bn(x, is_training=False, scope="bn", decay=0.5, reuse=True, **kw),
-            )
-        )
-        g.apps[-1] = g.apps[-1]._replace(updates=[])
+        in_both_branches(g, kw, decay=0.5)
 
     def arg_scope_around_branch(g, kw):
         x = g.input()
