@@ -9,7 +9,7 @@ bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Without its built extension the environment is not done, whatever the stamp says.
-.venv/done: $(if $(wildcard tf1bn/_moments.*),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+.venv/done: $(if $(and $(wildcard tf1bn/_moments.*),$(wildcard tf1bn/_moving.*)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

@@ -17,34 +17,39 @@ def read_version():
     return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
 
 
+def sources():
+    return sorted(path for path in (HERE / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h"))
+
+
 def source_hash():
     # tf1bn/_native.py computes the same over a source checkout, to refuse an extension built from older code.
     digest = hashlib.sha256()
-    for path in sorted((HERE / "ext").glob("*.p[yx][xd]")):
+    for path in sources():
         digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()
 
 
-extension = Extension(
-    "tf1bn._moments",
-    ["ext/_moments.pyx"],
-    # The macros below come from these, so a change there is a reason to compile again.
-    depends=["setup.py", "tf1bn/__init__.py"],
-    define_macros=[
-        ("TF1BN_VERSION", f'"{read_version()}"'),
-        ("TF1BN_SOURCE_HASH", f'"{source_hash()}"'),
-    ],
-    # No contraction into fused multiply-add: the error-free transformations need every operation rounded.
-    extra_compile_args=["-O3", "-ffp-contract=off"],
-)
+def extension(name):
+    return Extension(
+        f"tf1bn.{name}",
+        [f"ext/{name}.pyx"],
+        # The macros below come from these, so a change there is a reason to compile again.
+        depends=["setup.py", "tf1bn/__init__.py", *(str(path.relative_to(HERE)) for path in sources())],
+        include_dirs=["ext"],
+        define_macros=[
+            ("TF1BN_VERSION", f'"{read_version()}"'),
+            ("TF1BN_SOURCE_HASH", f'"{source_hash()}"'),
+        ],
+        # No contraction into fused multiply-add: the error-free transformations need every operation rounded.
+        extra_compile_args=["-O3", "-ffp-contract=off"],
+    )
 
 
 class Source(sdist):
     """An sdist with the extension's source: cythonize puts the generated C in its place."""
 
     def make_release_tree(self, base_dir, files):
-        sources = (str(path.relative_to(HERE)) for path in (HERE / "ext").glob("*.p[yx][xd]"))
-        super().make_release_tree(base_dir, [*files, *sorted(sources)])
+        super().make_release_tree(base_dir, [*files, *(str(path.relative_to(HERE)) for path in sources())])
 
 
 report = ["rich>=13", "matplotlib>=3.8"]
@@ -63,7 +68,7 @@ setup(
     extras_require={"tensorflow": ["tensorflow>=2.16", *report], "report": report},
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
     ext_modules=cythonize(
-        [extension],
+        [extension("_moments"), extension("_moving")],
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tf1bn
-from tf1bn import _moments, _native
+from tf1bn import _moments, _moving, _native
 
 PACKAGE = Path(tf1bn.__file__).parent
 SOURCES = PACKAGE.parent / "ext"
@@ -30,9 +30,10 @@ def checkout(tmp_path):
     """A copy of the package with its extension and the sources beside it."""
     package = tmp_path / "tf1bn"
     package.mkdir()
-    for name in ("__init__.py", "_native.py", "comparison.py", "checker.py"):
+    for name in ("__init__.py", "_native.py", "comparison.py", "moments.py", "moving.py", "checker.py"):
         shutil.copy(PACKAGE / name, package)
-    shutil.copy(_moments.__file__, package)
+    for module in (_moments, _moving):
+        shutil.copy(module.__file__, package)
     shutil.copytree(SOURCES, tmp_path / "ext")
     return tmp_path
 
@@ -55,12 +56,13 @@ def test_the_copy_is_imported(checkout):
     assert import_checker(checkout) == (0, str(checkout / "tf1bn" / "__init__.py"))
 
 
-def test_a_missing_extension_is_refused(checkout):
-    for path in (checkout / "tf1bn").glob("_moments.*"):
+@pytest.mark.parametrize("missing", ["_moments", "_moving"])
+def test_a_missing_extension_is_refused(checkout, missing):
+    for path in (checkout / "tf1bn").glob(f"{missing}.*"):
         path.unlink()
     code, message = import_checker(checkout)
     assert code == 1
-    assert message.startswith("ImportError: The compiled extension tf1bn._moments cannot be imported (")
+    assert message.startswith("ImportError: The compiled extension of tf1bn cannot be imported (")
     assert message.endswith(BUILD)
 
 
@@ -78,9 +80,9 @@ def test_an_extension_of_another_version_is_refused(checkout):
     )
 
 
-@pytest.mark.parametrize("change", ["edited", "added"])
+@pytest.mark.parametrize("change", ["edited", "added", "header"])
 def test_an_extension_from_other_sources_is_refused(checkout, change):
-    source = checkout / "ext" / ("_moments.pyx" if change == "edited" else "_more.pxd")
+    source = checkout / "ext" / ({"edited": "_moments.pyx", "added": "_more.pxd", "header": "_more.h"}[change])
     with source.open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     code, message = import_checker(checkout)
@@ -103,9 +105,10 @@ def test_an_installed_package_has_no_sources_to_compare_with(checkout):
 
 
 def test_the_extension_knows_what_it_was_built_from():
-    assert _moments.version == tf1bn.__version__
-    assert _moments.source_hash == _native._source_hash(SOURCES)
-    assert len(_moments.source_hash) == 64
+    for module in (_moments, _moving):
+        assert module.version == tf1bn.__version__
+        assert module.source_hash == _native._source_hash(SOURCES)
+        assert len(module.source_hash) == 64
 
 
 # The Python face checks all arguments before; these keep a slip there from reading wild memory.
@@ -136,7 +139,7 @@ def test_states_that_do_not_fit_are_refused():
         _moments.merge_states(np.zeros((3, 2)), 1, np.zeros((3, 2)), 1)
     for stats, mean, variance in (((4, 2), 3, 2), ((4, 2), 2, 3), ((3, 2), 2, 2), ((4, 3), 2, 2)):
         with pytest.raises(ValueError, match="same channels"):
-            _moments.moving_step(
+            _moving.moving_step(
                 np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, False, 0.1, 0.0, 1e-7, 0.0, 1e-7, 0.0
             )
 
