@@ -68,7 +68,7 @@ setup(
     extras_require={"tensorflow": ["tensorflow>=2.16", *report], "report": report},
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
     ext_modules=cythonize(
-        [extension("_moments"), extension("_moving")],
+        [extension(path.stem) for path in sources() if path.suffix == ".pyx"],
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import tf1bn
-from tf1bn import _moments, _moving, _native
+from tf1bn import _moments, _moving, _native, _replay
 
 PACKAGE = Path(tf1bn.__file__).parent
 SOURCES = PACKAGE.parent / "ext"
+NATIVE = (_moments, _moving, _replay)
 BUILD = "`make reproduce` and `make test` build it, and so does `pip install -e .`, in the source checkout."
 
 # Without the hook of `pip install -e .`, which would find the extension of the real checkout.
@@ -30,9 +31,9 @@ def checkout(tmp_path):
     """A copy of the package with its extension and the sources beside it."""
     package = tmp_path / "tf1bn"
     package.mkdir()
-    for name in ("__init__.py", "_native.py", "comparison.py", "moments.py", "moving.py", "checker.py"):
-        shutil.copy(PACKAGE / name, package)
-    for module in (_moments, _moving):
+    for path in PACKAGE.glob("*.py"):
+        shutil.copy(path, package)
+    for module in NATIVE:
         shutil.copy(module.__file__, package)
     shutil.copytree(SOURCES, tmp_path / "ext")
     return tmp_path
@@ -56,7 +57,7 @@ def test_the_copy_is_imported(checkout):
     assert import_checker(checkout) == (0, str(checkout / "tf1bn" / "__init__.py"))
 
 
-@pytest.mark.parametrize("missing", ["_moments", "_moving"])
+@pytest.mark.parametrize("missing", ["_moments", "_moving", "_replay"])
 def test_a_missing_extension_is_refused(checkout, missing):
     for path in (checkout / "tf1bn").glob(f"{missing}.*"):
         path.unlink()
@@ -105,7 +106,7 @@ def test_an_installed_package_has_no_sources_to_compare_with(checkout):
 
 
 def test_the_extension_knows_what_it_was_built_from():
-    for module in (_moments, _moving):
+    for module in NATIVE:
         assert module.version == tf1bn.__version__
         assert module.source_hash == _native._source_hash(SOURCES)
         assert len(module.source_hash) == 64
@@ -137,11 +138,43 @@ def test_states_that_do_not_fit_are_refused():
         _moments.merge_states(np.zeros((4, 2)), 1, np.zeros((4, 3)), 1)
     with pytest.raises(ValueError, match="same channels"):
         _moments.merge_states(np.zeros((3, 2)), 1, np.zeros((3, 2)), 1)
-    for stats, mean, variance in (((4, 2), 3, 2), ((4, 2), 2, 3), ((3, 2), 2, 2), ((4, 3), 2, 2)):
+    rows = _moving.Row.ROWS
+    step = {"weighted": False, "bessel": False, "repeated": False, "rate": 0.1, "slack": 0.0, "deviations": 6.0}
+    step |= {"first_rate": 0.1, "second_rate": 0.1, "sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24}
+    step |= {"unit": 1e-7, "smallest": 0.0, "bits": 24}
+    _moving.moving_step(np.zeros((rows, 2)), np.zeros(2), np.zeros(2), 2, **step)
+    for stats, mean, variance in (((rows, 2), 3, 2), ((rows, 2), 2, 3), ((rows - 1, 2), 2, 2), ((rows, 3), 2, 2)):
         with pytest.raises(ValueError, match="same channels"):
-            _moving.moving_step(
-                np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, False, 0.1, 0.0, 1e-7, 0.0, 1e-7, 0.0
-            )
+            _moving.moving_step(np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, **step)
+
+
+def test_replays_that_do_not_fit_are_refused():
+    order, term = _replay.Order, _replay.Term
+    rows, center = np.zeros((5, 2), np.float32), np.zeros(2, np.float32)
+
+    def add(rows=rows, weights=None, center=center, order=order.IN_ORDER, first=0, length=1, slots=1, channels=2):
+        _replay.add(rows, weights, center, term.VALUE, order, first, length, np.zeros((slots, channels), np.float32))
+
+    add()
+    for change in ({"weights": np.zeros(4, np.float32)}, {"center": np.zeros(3, np.float32)}, {"channels": 3}):
+        with pytest.raises(ValueError, match="must fit each other"):
+            add(**change)
+    for change in (
+        {"order": order.BLOCKED},
+        {"order": order.PAIRWISE, "slots": 63},
+        {"slots": 0},
+        {"length": 0},
+        {"first": -1},
+    ):
+        with pytest.raises(ValueError, match="too few slots"):
+            add(**change)
+    for shape in ((1, 3, 2), (1, 2, 3), (0, 2, 2)):
+        with pytest.raises(ValueError, match="must fit each other"):
+            _replay.welford(rows, 0, np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="same channels"):
+        _replay.total(order.IN_ORDER, np.zeros((1, 2)), 1, np.zeros(3))
+    with pytest.raises(ValueError, match="two rows"):
+        _replay.merge_lanes(np.zeros((2, 1, 3)), 5)
 
 
 def test_a_read_only_state_is_refused():

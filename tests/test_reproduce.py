@@ -17,7 +17,7 @@ import pytest
 from sabotage import bessel, no_update
 
 import tf1bn
-from tf1bn import article, cli, experiment, files, report, reproduce, session
+from tf1bn import article, cli, conclusions, experiment, files, report, reproduce, session
 from tf1bn import command as command_module
 
 QUICK = ["--steps", "20"]
@@ -295,9 +295,11 @@ def test_each_thing_that_ok_stands_for_is_enough_to_fail_it(command, monkeypatch
     assert "NOT reproduced" in out
 
 
-def test_bounds_too_wide_to_decide_are_not_success(command, tmp_path):
+def test_bounds_too_wide_to_decide_are_not_success(command, monkeypatch, tmp_path):
     path = tmp_path / "r.json"
-    code, out, _ = command("reproduce", *QUICK, "--input", "random", "--shape", "1500000,1", "--json", str(path))
+    # What the article's 16 values allow, and no more.
+    monkeypatch.setattr(conclusions, "DECIDES", 5e-6)
+    code, out, _ = command("reproduce", *QUICK, "--input", "random", "--shape", "15000,1", "--json", str(path))
     assert code == 2
     assert "too wide to decide" in " ".join(out.split())
     result = json.loads(path.read_text())

@@ -10,6 +10,7 @@ _BUILD = "`make reproduce` and `make test` build it, and so does `pip install -e
 try:
     from . import _moments as moments
     from . import _moving as moving
+    from . import _replay as replay
 except ImportError as error:
     raise ImportError(f"The compiled extension of tf1bn cannot be imported ({error}); {_BUILD}") from error
 
@@ -25,7 +26,7 @@ def _source_hash(folder):
 _sources = Path(__file__).resolve().parent.parent / "ext"
 _expected_hash = _source_hash(_sources) if (_sources / "_moments.pyx").exists() else None
 
-for _module in (moments, moving):
+for _module in (moments, moving, replay):
     if _module.version != __version__:
         raise ImportError(
             f"The compiled extension {_module.__name__} is of version {_module.version} and the package of "

@@ -1,20 +1,17 @@
 """The moving mean and variance that a layer should have, and how far off is honest. Reached through ``checker``."""
 
 import numbers
+import operator
 
 import numpy as np
 
+from . import bounds
 from ._native import moving as _native
-from .comparison import MovingComparison, compare, vector
-from .moments import Moments, batch_moments, check_data_format, refuse_weights
+from .comparison import MovingComparison, Resolution, compare, vector
+from .moments import Moments, batch_moments, check_data_format
+from .replay import Layers, same_moments
 
-# Unit roundoff, and what a result can lose to underflow. TensorFlow flushes float32 and float64 denormals to
-# zero; float16 it computes through float32, which keeps the denormals of float16.
-_UNITS = {
-    "float16": (2.0**-11, 2.0**-24),
-    "float32": (2.0**-24, 2.0**-126),
-    "float64": (2.0**-53, 2.0**-1022),
-}
+_ROW = _native.Row
 
 
 class MovingStats:
@@ -27,61 +24,45 @@ class MovingStats:
         variance -= (variance - v * f) * (1 - decay)
 
     where v is the population variance (divided by N). TensorFlow starts at mean 0 and variance 1. An empty
-    batch (N = 0) makes both NaN.
+    batch (N = 0) makes both NaN. With zero_debias the first line is that of another vector, `biased`, and
+
+        local_step += 1
+        mean = biased / (1 - decay**local_step)
+
+    with the step's decay (Kingma and Ba 2015, arXiv:1412.6980, section 3, as TF 1.x has it): the start value of the
+    mean is forgotten, the variance is not debiased, and decay 1 gives NaN.
 
     Args:
       mean, variance: [channels], the start values; a layer holds them rounded to `dtype`.
       decay: the weight of the old value, a number from 0 to 1.
       bessel: True for the layers that store N/(N-1) times the variance: the fused ones.
-      zero_debias: not supported yet.
+      zero_debias: whether the mean is debiased.
       dtype: "float16", "float32" or "float64", that of the layer's moving statistics. A float16 layer sums
         in float32, as TensorFlow does.
       rate_dtype: in what the layer forms the rate 1 - decay, before it is rounded to `dtype`. "float64": in
         Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
         then use exactly that rate. None: both are honest, the expected values use 1 - decay and the bounds
         cover both.
+      biased: [channels], with zero_debias, to go on from a state; None: zeros.
+      local_step: with zero_debias, how many updates `biased` has seen.
+      replay_bytes: how many bytes of batches are held, by reference and without a copy, in case a comparison needs
+        them; see `compare`. Memory-mapped files are held and not counted.
 
     Attributes:
       mean, variance: float64 [channels], the expected values; read-only.
-      mean_bound, variance_bound: float64 [channels], absolute, in the unit of the value. No honest layer is
-        farther from the expected value, whatever order it sums in; see below. Read-only.
+      mean_bound, variance_bound: float64 [channels], absolute, in the unit of the value: what decides between ok and
+        a finding. With all batches at hand, 8 times the largest error that honest orders of summation make on these
+        very batches, which are replayed when the bound is first asked for, and no less than the expected error; else
+        the worst case over all orders. Read-only.
       steps: the number of updates.
 
     Raises:
-      TypeError: the decay is not a number, or the start values are not real numbers.
-      ValueError: the decay, dtype or rate_dtype is not one of the above, or the shapes disagree.
-      NotImplementedError: zero_debias is asked for.
+      TypeError: the decay is not a number, the start values are not real numbers, or local_step or replay_bytes is
+        not an integer.
+      ValueError: the decay, dtype, rate_dtype, local_step or replay_bytes is not one of the above, the shapes
+        disagree, or `biased` or `local_step` is given without zero_debias.
 
-    The bounds are a worst case over all orders of summation. First for the moments, with unit roundoff u and
-    g = exp((N + 3 ln N + 6) u) - 1:
-
-        dm = g rms                              rms = sqrt(m^2 + v), which is at least the mean of |x|
-        dv = dm^2 + 3 dm sqrt(v) + g (v + dm^2)
-
-    dm: a sum of N terms, in any order, is off by at most (N-1) u sum|x| (Rump, BIT 52, 2012; Jeannerod and
-    Rump, SIAM J. Matrix Anal. Appl. 34, 2013); rounding the input, and dividing or multiplying by a rounded
-    1/N, adds 4 u. Updating a mean instead (Welford, or pairwise) rounds every intermediate mean once, which
-    adds up to N u mean|x| again, and every weighted difference of means three times; their weights
-    n_b/(n_a + n_b) along any path through any tree add up to at most 1 + ln N. The exponential stands for
-    the products of all these (1 + u) (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 3.1).
-    dv: the mean square about a mean that is off by e is v + e^2 and takes N + 6 roundings: the first and the
-    last term. Welford's and the pairwise update carry the errors of intermediate means into the products of
-    deviations instead: by Cauchy and Schwarz at most 2 sqrt(2) dm sqrt(v), which is the N u kappa v,
-    kappa = sqrt(1 + m^2/v), of Chan, Golub and LeVeque (1983).
-    Bessel's factor and its product add 4 u. Underflow adds N + 4 times the smallest normal number. A float16
-    layer sums in float32 and rounds both moments once more.
-
-    Then in the recurrence, where r = 1 - decay, s is what the layer's rate can differ from r by, and e is the
-    bound so far, at first that of rounding the start value to `dtype`:
-
-        reach = |mean - m| + e + dm
-        e = |1 - r| e + r dm + (s + 3 u (r + s)) reach
-        e = e + u (|mean| + e) + underflow              unless r = s = 0: then nothing moves or is rounded
-
-    A difference and a product are 2 u; the third is for products of errors and for evaluating this in float64.
-
-    In all of it u is 2^-53 more than that of the dtype: the referee itself is an honest float64 layer.
-    Overflow is not covered: where a sum of squares leaves the range of `dtype`, an honest layer has infinity.
+    `tf1bn.bounds` derives the bounds.
     """
 
     def __init__(
@@ -94,47 +75,60 @@ class MovingStats:
         zero_debias=False,
         dtype="float32",
         rate_dtype=None,
+        biased=None,
+        local_step=0,
+        replay_bytes=2**28,
     ):
-        if zero_debias:
-            raise NotImplementedError("`zero_debias` is True; only False is supported yet.")
         try:
             self._dtype = np.dtype(dtype).name
         except TypeError:
             self._dtype = None
-        if self._dtype not in _UNITS:
+        if self._dtype not in bounds.TYPES:
             raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
         if rate_dtype not in (None, "float32", "float64"):
             raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
         self._decay = _checked_decay(decay)
         self._bessel = bool(bessel)
+        self._zero_debias = bool(zero_debias)
         self._rate_dtype = rate_dtype
+        self._local_step = _checked_integer("local_step", local_step)
+        replay_bytes = _checked_integer("replay_bytes", replay_bytes)
         mean = vector("mean", mean)
-        start = np.stack([mean, vector("variance", variance, like=mean)])
-        with np.errstate(over="ignore", invalid="ignore"):
-            stored = start.astype(self._dtype)
-            self._stats = np.concatenate([start, np.abs(start - stored)])
-        self._stats.setflags(write=False)
+        variance = vector("variance", variance, like=mean)
+        if not self._zero_debias:
+            if biased is not None or self._local_step:
+                raise ValueError("`biased` and `local_step` belong to `zero_debias`, which is False.")
+            start = mean
+        else:
+            start = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
+        start = np.stack([start, variance])
+        self._layers = Layers(start, self._dtype, replay_bytes)
+        self._stats = bounds.start(start, self._dtype)
+        # With zero_debias the mean is what was given until the first update.
+        self._given = bounds.start(np.stack([mean, variance]), self._dtype)
+        self._debias = None
+        self._last = None
         self._steps = 0
 
     @property
     def mean(self):
         """The expected moving mean, float64 [channels]."""
-        return self._stats[0]
+        return self._values()[0]
 
     @property
     def variance(self):
         """The expected moving variance, float64 [channels]."""
-        return self._stats[1]
+        return self._values()[1]
 
     @property
     def mean_bound(self):
         """How far the moving mean of an honest layer can be from the expected one, float64 [channels]."""
-        return self._stats[2]
+        return self._bounds()[0]
 
     @property
     def variance_bound(self):
         """How far the moving variance of an honest layer can be from the expected one, float64 [channels]."""
-        return self._stats[3]
+        return self._bounds()[1]
 
     @property
     def steps(self):
@@ -144,69 +138,160 @@ class MovingStats:
     def update(self, batch_or_moments, *, data_format="NHWC", weights=None, decay=None):
         """Take one step; returns None. Arrays that the attributes gave out before do not change.
 
+        A batch is held until the next comparison or longer, see `replay_bytes`, and is not copied. Where it was
+        changed in the meantime, that is noticed, and the comparison does without it.
+
         Args:
           batch_or_moments: a batch as for `batch_moments`, or its `Moments`.
           data_format: that of the batch.
-          weights: not supported yet.
+          weights: those of the batch, as for `batch_moments`.
           decay: for this step only, instead of the constructor's.
 
         Raises:
-          ValueError: the channels are not those of the statistics; and what `batch_moments` and the
-            constructor raise for the same arguments.
+          ValueError: the channels are not those of the statistics; weights are given with moments, or together with
+            `bessel`, which no release of TensorFlow combines; and what `batch_moments` and the constructor raise for
+            the same arguments.
         """
-        refuse_weights(weights)
         check_data_format(data_format)
         decay = self._decay if decay is None else _checked_decay(decay)
         if isinstance(batch_or_moments, Moments):
-            moments = batch_or_moments
+            if weights is not None:
+                raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
+            moments, batch = batch_or_moments, None
         else:
-            moments = batch_moments(batch_or_moments, data_format=data_format)
-        if moments.mean.shape != self.mean.shape:
+            moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
+            batch = np.asarray(batch_or_moments)
+            batch = np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
+        if moments.mean.shape != self._stats.shape[1:]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
-                f"{self.mean.size}; check the `data_format`, which is {data_format!r}."
+                f"{self._stats.shape[1]}; check the `data_format`, which is {data_format!r}."
             )
-        rate, rate_slack = _rate(decay, self._dtype, self._rate_dtype)
-        unit, smallest = _UNITS[self._dtype]
-        sum_unit, sum_smallest = _UNITS["float32" if self._dtype == "float16" else self._dtype]
-        own_unit, _ = _UNITS["float64"]
+        weighted = getattr(moments, "weight", moments.count) != moments.count
+        if self._bessel and weighted:
+            raise ValueError("`weights` with `bessel` has no meaning: no release of TensorFlow combines the two.")
+        rate, slack, rates = bounds.rates(decay, self._dtype, self._rate_dtype)
+        unit, smallest, bits = bounds.TYPES[self._dtype]
+        sum_unit, sum_smallest, sum_bits = bounds.TYPES[bounds.sum_type(self._dtype)]
         stats = self._stats.copy()
         _native.moving_step(
             stats,
             moments.mean,
             moments.variance,
             moments.count,
-            self._bessel,
-            rate,
-            rate_slack,
-            sum_unit + own_unit,
-            sum_smallest,
-            unit + own_unit,
-            smallest,
+            weighted=weighted,
+            bessel=self._bessel,
+            repeated=self._last is not None and same_moments(moments, self._last),
+            rate=rate,
+            slack=slack,
+            first_rate=rates[0],
+            second_rate=rates[1],
+            sum_unit=sum_unit + bounds.OWN_UNIT,
+            sum_smallest=sum_smallest,
+            sum_bits=sum_bits,
+            unit=unit + bounds.OWN_UNIT,
+            smallest=smallest,
+            bits=bits,
+            deviations=bounds.DEVIATIONS,
         )
-        stats.setflags(write=False)
+        if batch is not None and weights is not None:
+            weights = np.array(weights, np.float64)
+        factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
+        self._layers.hold(moments, batch, weights, factor, rates)
         self._stats = stats
+        self._last = moments
         self._steps += 1
+        if self._zero_debias:
+            self._local_step += 1
+            self._debias = bounds.debias(rate, slack, self._local_step, self._dtype)
 
     def compare(self, moving_mean, moving_variance):
-        """Compare a layer's statistics with the expected ones; see `compare`. Returns `MovingComparison`."""
-        return MovingComparison(
-            compare(moving_mean, self.mean, self.mean_bound),
-            compare(moving_variance, self.variance, self.variance_bound),
+        """Compare a layer's statistics with the expected ones.
+
+        Within the expected error a channel is ok, beyond the worst case it is a finding. Where a channel lies in
+        between, the batches are replayed, if they are all at hand and unchanged, and `mean_bound` and
+        `variance_bound` decide; otherwise it is undecidable. A replay takes about as long as 20 updates.
+
+        Args:
+          moving_mean, moving_variance: [channels], real numbers.
+
+        Returns:
+          `MovingComparison`.
+
+        Raises:
+          TypeError: one of them does not hold real numbers.
+          ValueError: the shapes disagree.
+        """
+        observed = np.stack(
+            [
+                vector("moving_mean", moving_mean, like=self.mean),
+                vector("moving_variance", moving_variance, like=self.mean),
+            ]
+        )
+        value = self._values()
+        inside, outside = self._errors()
+        with np.errstate(invalid="ignore"):
+            error = np.abs(observed - value)
+            between = (error > inside) & (error <= outside)
+        reason = None
+        if between.any():
+            bound = self._replayed(inside, outside)
+            if bound is None:
+                reason = self._layers.missing
+            else:
+                inside = outside = bound
+        results = [compare(observed[i], value[i], inside[i], outside[i], dtype=self._dtype) for i in range(2)]
+        return MovingComparison(*results, self._resolution(outside[1]), reason)
+
+    def _values(self):
+        """The expected mean and variance [2, C], read-only."""
+        return _read_only(self._as_stored(bounds.pair(self._stats, _ROW.VALUE)))
+
+    def _as_stored(self, rows):
+        """``rows`` [2, C] with the mean debiased, where it is."""
+        if not self._zero_debias:
+            return rows.copy()
+        if self._debias is None:
+            return bounds.pair(self._given, _ROW.VALUE).copy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return rows / [[self._debias[0]], [1.0]]
+
+    def _errors(self):
+        """The expected error and the worst case, [2, C] each."""
+        if self._zero_debias and self._debias is None:
+            return bounds.expected_and_worst(self._given)
+        errors = bounds.expected_and_worst(self._stats)
+        if self._zero_debias:
+            divisor, lost = self._debias
+            biased = np.abs(bounds.pair(self._stats, _ROW.VALUE)[0])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                for error in errors:
+                    error[0] = (error[0] + (biased + error[0]) * lost) / divisor
+        return errors
+
+    def _replayed(self, inside, outside):
+        """The bounds [2, C] that decide after a replay; None without one."""
+        divisor = self._debias[0] if self._debias is not None else 1.0
+        envelope = self._layers.errors(self._values(), divisor)
+        return None if envelope is None else bounds.replayed(inside, outside, envelope)
+
+    def _bounds(self):
+        inside, outside = self._errors()
+        bound = self._replayed(inside, outside)
+        return _read_only(outside if bound is None else bound)
+
+    def _resolution(self, bound):
+        return Resolution.of(
+            bound,
+            share=np.abs(bounds.pair(self._stats, _ROW.BATCHES)[1]),
+            bessel=bounds.pair(self._stats, _ROW.BESSEL)[1],
+            steps=self._steps,
         )
 
 
-def _rate(decay, dtype, rate_dtype):
-    """The rate, and by how much that of an honest layer can differ from it."""
-    cast = np.dtype(dtype).type
-    honest = {
-        "float64": float(cast(1.0 - decay)),
-        "float32": float(cast(np.float32(1.0) - np.float32(decay))),
-    }
-    if rate_dtype is not None:
-        return honest[rate_dtype], 0.0
-    rate = 1.0 - decay
-    return rate, max(abs(value - rate) for value in honest.values())
+def _read_only(array):
+    array.setflags(write=False)
+    return array
 
 
 def _checked_decay(decay):
@@ -215,3 +300,13 @@ def _checked_decay(decay):
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
     return float(decay)
+
+
+def _checked_integer(name, value):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` is {value!r}; it must be an integer.") from None
+    if number < 0:
+        raise ValueError(f"`{name}` is {value!r}; it must not be negative.")
+    return number

@@ -1,0 +1,166 @@
+"""The replayed orders of summation, bit for bit against plain loops; and how they reach a batch of any layout."""
+
+import numpy as np
+import pytest
+
+from tf1bn import replay
+from tf1bn.checker import batch_moments
+
+WORKERS = replay.WORKERS
+
+
+def in_order(terms):
+    total = terms.dtype.type(0)
+    for term in terms:
+        total = total + term
+    return total
+
+
+def blocked(terms):
+    length = -(-len(terms) // WORKERS)
+    return in_order(np.array([in_order(terms[i : i + length]) for i in range(0, len(terms), length)], terms.dtype))
+
+
+def lanes(count):
+    return lambda terms: in_order(np.array([in_order(terms[lane::count]) for lane in range(count)], terms.dtype))
+
+
+def pairwise(terms):
+    # Trees of 2^k terms, the largest first, and then their sums from the smallest on.
+    sums, rest = [], terms
+    while len(rest):
+        size = 2 ** (len(rest).bit_length() - 1)
+        tree, rest = rest[:size], rest[size:]
+        while len(tree) > 1:
+            tree = tree[::2] + tree[1::2]
+        sums.append(tree[0])
+    return in_order(np.array(sums[::-1], terms.dtype))
+
+
+def two_pass(add, values, weights, divisor=None):
+    one = np.ones_like(values) if weights is None else weights
+    divisor = divisor or (values.dtype.type(len(values)) if weights is None else np.add.reduce(weights))
+    mean = add(values * one) / divisor
+    deviations = values - mean
+    return mean, add(one * (deviations * deviations)) / divisor
+
+
+def shifted(values, weights):
+    one = np.ones_like(values) if weights is None else weights
+    divisor = values.dtype.type(len(values)) if weights is None else np.add.reduce(weights)
+    mean, square = two_pass(in_order, values, weights)
+    rest = in_order(one * (values - mean)) / divisor
+    return mean + rest, square - rest * rest
+
+
+def welford(values):
+    mean = m2 = values.dtype.type(0)
+    for k, x in enumerate(values):
+        delta = x - mean
+        mean = mean + delta / values.dtype.type(k + 1)
+        m2 = m2 + delta * (x - mean)
+    return len(values), mean, m2
+
+
+def welford_lanes(values, count=32):
+    kind = values.dtype.type
+    n, mean, m2 = welford(values[::count])
+    for lane in range(1, min(count, len(values))):
+        k, other, other2 = welford(values[lane::count])
+        share, delta = kind(k) / (kind(n) + kind(k)), other - mean
+        mean = mean + delta * share
+        m2 = m2 + (other2 + delta * delta * (kind(n) * share))
+        n += k
+    return mean, m2 / kind(len(values))
+
+
+def by_hand(values, weights=None):
+    """Mean and variance of one channel by every order."""
+    back = None if weights is None else weights[::-1]
+    sums = {
+        "in order": two_pass(in_order, values, weights),
+        "backwards": two_pass(in_order, values[::-1], back, None if weights is None else np.add.reduce(weights)),
+        "blocked": two_pass(blocked, values, weights),
+        **{f"{count} lanes": two_pass(lanes(count), values, weights) for count in (2, 4, 8, 16)},
+        "pairwise": two_pass(pairwise, values, weights),
+        replay.SHIFTED: shifted(values, weights),
+    }
+    if weights is not None:
+        return sums | dict.fromkeys(("welford", "welford, backwards", "welford, lanes"), sums["in order"])
+    count = values.dtype.type(len(values))
+    forwards, backwards = welford(values), welford(values[::-1])
+    return sums | {
+        "welford": (forwards[1], forwards[2] / count),
+        "welford, backwards": (backwards[1], backwards[2] / count),
+        "welford, lanes": welford_lanes(values),
+    }
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 33, 100, 1000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_order_is_the_loop_that_it_is_named_after(dtype, count, weighted):
+    rng = np.random.default_rng(count)
+    batch = rng.uniform(0, 255, (count, 3)).astype(dtype)
+    weights = rng.uniform(0, 2, count) if weighted else None
+    means, variances = replay.layer_moments(batch, np.dtype(dtype), weights)
+    assert means.dtype == variances.dtype == dtype
+    for c in range(3):
+        expected = by_hand(batch[:, c], weights if weights is None else weights.astype(dtype))
+        assert list(expected) == list(replay.ORDERS)
+        for i, name in enumerate(replay.ORDERS):
+            np.testing.assert_array_equal((means[i, c], variances[i, c]), expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("block", [1, 5, 64, 2**16])
+def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
+    rng = np.random.default_rng(1)
+    batch = rng.normal(3, 2, (5, 4, 7, 3)).astype(np.float32)
+    weights = rng.uniform(0, 2, 5)
+    expected = [
+        replay.layer_moments(batch.reshape(-1, 3), np.dtype("float32")),
+        replay.layer_moments(batch, np.dtype("float32"), weights),
+    ]
+    monkeypatch.setattr(replay, "BLOCK", block)
+    planar = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
+    for layout in (
+        batch,
+        np.moveaxis(planar, 1, -1),
+        batch.astype(">f4"),
+        np.asfortranarray(batch),
+        batch.astype(np.float64),
+        np.stack([batch, batch], axis=1)[:, 0],
+    ):
+        for i, arguments in enumerate([(), (weights,)]):
+            seen = replay.layer_moments(layout, np.dtype("float32"), *arguments)
+            np.testing.assert_array_equal(seen, expected[i])
+
+
+def test_layers_take_their_steps_in_their_own_dtype():
+    rng = np.random.default_rng(2)
+    batches = [rng.uniform(0, 255, (100, 2)).astype(np.float16) for _ in range(3)]
+    layers = replay.Layers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
+    rates, factor = (0.1, 0.2), 100 / 99
+    by_order = {}
+    for batch in batches:
+        layers.hold(batch_moments(batch), batch, None, factor, rates)
+        means, variances = replay.layer_moments(batch, np.dtype("float32"))
+        variances = variances * np.float32(factor)
+        for i, name in enumerate(replay.ORDERS):
+            for rate in rates:
+                old = by_order.get((name, rate), np.array([[0.0, 1.0], [1.0, 2.0]], np.float16))
+                new = np.stack([means[i], variances[i]]).astype(np.float16)
+                by_order[name, rate] = old - (old - new) * np.float16(rate)
+    value = np.array([[10.0, 20.0], [500.0, 600.0]])
+    distances = [np.abs(np.float64(seen) - value) for seen in by_order.values()]
+    np.testing.assert_array_equal(layers.errors(value), np.max(distances, axis=0))
+    divided = [np.abs(np.float64(seen / np.float16([[0.5], [1]])) - value) for seen in by_order.values()]
+    np.testing.assert_array_equal(layers.errors(value, 0.5), np.max(divided, axis=0))
+    assert layers.missing is None
+
+
+def test_a_layer_that_overflows_is_infinitely_far_off():
+    batch = np.full((4, 1), 3e38, np.float32)
+    layers = replay.Layers(np.zeros((2, 1)), "float32", 10**6)
+    layers.hold(batch_moments(batch), batch, None, 1.0, (1.0, 1.0))
+    assert np.isinf(layers.errors(np.array([[3e38], [0.0]]))).all()
