@@ -344,7 +344,7 @@ cdef void accumulate(const Kernels *kernels, const char *base, const Walk *walk,
     cdef Block block
     for c in range(channels):
         scratch.shift[c] = 0.0
-    if count > 4 * MAX_ROWS:
+    if count > 4 * fit // channels:
         # The first chunk is small: it is often done twice, to find the shifts.
         limit = PROBE_ROWS
     while count > 0:

@@ -24,7 +24,7 @@
 #define PREFETCH(address) ((void)(address))
 #endif
 
-enum { MAX_LANES = 1024, SLICE = 64, CACHE_LINE = 64 };
+enum { MAX_LANES = 1024, SLICE = 16, CACHE_LINE = 64, AHEAD = 4096 };
 
 typedef struct {
     const char *name;

@@ -28,11 +28,14 @@ static INLINED void NAMED(panel)(const T *RESTRICT p, ptrdiff_t s, ptrdiff_t lan
  * because the computation fills the processor's window and leaves it no room to look ahead by itself. */
 static INLINED void NAMED(panels)(const T *p, ptrdiff_t stride, ptrdiff_t lanes, const double *shift, int shifted,
                                   double *part, double *square) {
+    ptrdiff_t ahead = 8 * stride;
+    while (ahead > 0 && ahead < AHEAD / (ptrdiff_t)sizeof(T))
+        ahead *= 2;
     for (ptrdiff_t j = 0; j < lanes; j += SLICE) {
         ptrdiff_t n = lanes - j < SLICE ? lanes - j : SLICE;
-        for (ptrdiff_t row = 8; row < 16; row++)
+        for (ptrdiff_t row = 0; row < 8; row++)
             for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
-                PREFETCH((uintptr_t)p + (uintptr_t)(row * stride + j + i) * sizeof(T));
+                PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
         NAMED(panel)(p + j, stride, n, shifted ? shift + j : NULL, shifted, part + j, square + j);
     }
 }

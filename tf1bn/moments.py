@@ -15,7 +15,7 @@ _CHANNEL_AXIS = {"NHWC": -1, "NCHW": 1}
 
 # The work is cut by the shape of the batch alone, so that results do not depend on the number of threads.
 _SINGLE = 1 << 22  # bytes from which on several threads pay
-_SEGMENT = 1 << 23  # bytes of a task, for large batches
+_SEGMENT = 1 << 24  # bytes of a task, for large batches
 _BAND = 1 << 25  # bytes between two looks at signals and two calls of `progress`
 _SEGMENTS = 64  # tasks at most
 _STATES = 1 << 18  # task states of this many channels in all, unless there are more channels
@@ -121,7 +121,7 @@ def _unweighted(array, data_format, threads, progress):
 
 def _cut(batch, channels, size):
     """Slabs of channels and segments of rows, (first, count) each."""
-    wanted = min(_SEGMENTS, max(size // _SEGMENT, min(8, size // (_SEGMENT // 8))))
+    wanted = min(_SEGMENTS, max(size // _SEGMENT, min(8, size // (_SEGMENT // 16))))
     pieces = max(1, min(wanted, _STATES // channels))
     length = -(-batch.rows // pieces)
     length += -length % batch.grain
