@@ -555,6 +555,19 @@ cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile) except -1:
     return 0
 
 
+cdef class DefaultEnvironment:
+    """A context with the default rounding and with denormals, whatever others have set on this thread."""
+
+    cdef fenv_t saved
+
+    def __enter__(self):
+        fegetenv(&self.saved)
+        fesetenv(FE_DFL_ENV)
+
+    def __exit__(self, *_):
+        fesetenv(&self.saved)
+
+
 cdef class Batch:
     """A batch (float16, float32 or float64, channels last) whose buffer is held as long as this lives.
 
@@ -606,7 +619,8 @@ cdef class Batch:
         """Merge the rows `first` to `first + count` into `state`, which holds `done` rows.
 
         state: [4, channels], of the channels from `channel` on; what it holds is ignored if `done` is 0.
-        Rounding modes and flushing to zero that others have set do not matter.
+        Rounding modes and flushing to zero that others have set do not matter: see `DefaultEnvironment`, which
+        is of one thread, and this may run on any.
         """
         cdef const Kernels *kernels = find_variant(variant)
         cdef Py_ssize_t channels = state.shape[1]
@@ -639,7 +653,6 @@ cdef class Batch:
         cdef Py_ssize_t channels = self.walk.channels
         cdef Walk walk = self.walk
         cdef Scratch scratch
-        cdef fenv_t environment
         if (self.view.ndim != 2 or state.shape[0] != 4 or state.shape[1] != channels
                 or poison.shape[0] != channels):
             raise ValueError("The batch must be [rows, channels], the state [4, channels], the poison [channels].")
@@ -652,11 +665,8 @@ cdef class Batch:
         walk.channel_stride = self.view.strides[1]
         allocate(&scratch, channels, True)
         with nogil:
-            fegetenv(&environment)
-            fesetenv(FE_DFL_ENV)
             merge_rows(kernels, <const char *> self.view.buf, &walk, first, weights.shape[0], &weights[0], &high,
                        &low, &state[0, 0], &poison[0], &scratch)
-            fesetenv(&environment)
             PyMem_RawFree(scratch.memory)
         return high, low
 
@@ -664,11 +674,7 @@ cdef class Batch:
 def merge_states(double[:, ::1] state not None, const double[:, ::1] other not None, double share, variant=None):
     """Merge `other` into `state`; `share`, from 0 to 1/2, is the weight of the other in the weight of both."""
     cdef const Kernels *kernels = find_variant(variant)
-    cdef fenv_t environment
     if state.shape[0] != 4 or other.shape[0] != 4 or state.shape[1] != other.shape[1] or state.shape[1] == 0:
         raise ValueError("Both states must be [4, channels] with the same channels.")
     with nogil:
-        fegetenv(&environment)
-        fesetenv(FE_DFL_ENV)
         kernels.merge(state.shape[1], &state[0, 0], state.shape[1], &other[0, 0], other.shape[1], share)
-        fesetenv(&environment)

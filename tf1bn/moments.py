@@ -62,13 +62,14 @@ def batch_moments(batch, *, data_format="NHWC", weights=None, threads=None, prog
     threads = parallel.checked_threads(threads)
     array = _checked_batch(batch, data_format)
     progress = parallel.Progress(progress, array.size)
-    if weights is not None:
+    with _native.DefaultEnvironment():
+        if weights is None:
+            count, state = _unweighted(array, data_format, threads, progress)
+            return Moments._from_state(count, float(count), state)
         weights = weighting.checked_weights(weights, array.shape[0])
         unweighted = partial(_unweighted, data_format=data_format, threads=threads, progress=progress)
         channels = array.shape[_CHANNEL_AXIS[data_format]]
         return Moments._from_state(*weighting.weighted_state(array, weights, channels, unweighted, progress))
-    count, state = _unweighted(array, data_format, threads, progress)
-    return Moments._from_state(count, float(count), state)
 
 
 def _checked_batch(batch, data_format):
@@ -243,7 +244,8 @@ class Moments:
         state = large._state
         if small.weight != 0:
             state = state.copy()
-            _native.merge_states(state, small._state, small.weight / weight)
+            with _native.DefaultEnvironment():
+                _native.merge_states(state, small._state, small.weight / weight)
         return Moments._from_state(count, weight, state)
 
 
