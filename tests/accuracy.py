@@ -62,9 +62,10 @@ def _one_differs(rng, size):
 
 def _scales(rng, size):
     # No shift of one stretch suits the next.
-    return rng.normal(1, 0.01, size) * 10.0 ** np.repeat(rng.integers(-20, 20, (size[0], size[1] // 500 + 1)), 500, 1)[
-        :, : size[1]
-    ]
+    return (
+        rng.normal(1, 0.01, size)
+        * 10.0 ** np.repeat(rng.integers(-20, 20, (size[0], size[1] // 500 + 1)), 500, 1)[:, : size[1]]
+    )
 
 
 # name: function of a generator and a size [channels, elements]

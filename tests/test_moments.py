@@ -12,9 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from accuracy import ACCURACY, DTYPES, HARD, PATHS, assert_accurate
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from accuracy import ACCURACY, DTYPES, HARD, PATHS, assert_accurate
 from reference import exact_moments
 
 from tf1bn.checker import Moments, batch_moments
@@ -480,7 +480,9 @@ def test_weights_that_add_up_to_infinity_are_refused():
 
 
 def test_bessels_factor_is_for_counts_only():
-    with pytest.raises(ValueError, match=r"weight 8.0 and count 2; Bessel's correction is only defined without weights"):
+    with pytest.raises(
+        ValueError, match=r"weight 8.0 and count 2; Bessel's correction is only defined without weights"
+    ):
         _ = Moments(2, [2.5], [0.75], 8.0).unbiased_variance
 
 

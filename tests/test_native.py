@@ -30,7 +30,16 @@ def checkout(tmp_path):
     """A copy of the package with its extension and the sources beside it."""
     package = tmp_path / "tf1bn"
     package.mkdir()
-    for name in ("__init__.py", "_native.py", "comparison.py", "moments.py", "weighting.py", "parallel.py", "moving.py", "checker.py"):
+    for name in (
+        "__init__.py",
+        "_native.py",
+        "comparison.py",
+        "moments.py",
+        "weighting.py",
+        "parallel.py",
+        "moving.py",
+        "checker.py",
+    ):
         shutil.copy(PACKAGE / name, package)
     for module in (_moments, _moving):
         shutil.copy(module.__file__, package)

@@ -238,13 +238,15 @@ class Moments:
         count = large.count + small.count
         # Weights that are counts: the sum of the integers is rounded once.
         plain = all(moments.weight == float(moments.count) for moments in (large, small))
-        weight = float(count) if plain else large.weight + small.weight
-        if not math.isfinite(weight):
-            raise ValueError(f"The weights {large.weight} and {small.weight} add up to infinity; scale all of them.")
-        state = large._state
-        if small.weight != 0:
-            state = state.copy()
-            with _native.DefaultEnvironment():
+        with _native.DefaultEnvironment():
+            weight = float(count) if plain else large.weight + small.weight
+            if not math.isfinite(weight):
+                raise ValueError(
+                    f"The weights {large.weight} and {small.weight} add up to infinity; scale all of them."
+                )
+            state = large._state
+            if small.weight != 0:
+                state = state.copy()
                 _native.merge_states(state, small._state, small.weight / weight)
         return Moments._from_state(count, weight, state)
 

@@ -5,6 +5,8 @@ import operator
 import os
 import threading
 
+_QUOTA = "/sys/fs/cgroup/cpu.max"
+
 
 def checked_threads(threads):
     """None or a positive integer, as an int.
@@ -35,7 +37,7 @@ def available_cores():
     else:
         cores = os.cpu_count()
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+        with open(_QUOTA, encoding="ascii") as file:
             quota, period = file.read().split()
         cores = min(cores or 1, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
@@ -126,13 +128,11 @@ class _Crew:
 
 
 def _join(helpers, crew):
-    interrupt = None
-    for helper in helpers:
-        while helper.is_alive():
-            try:
-                helper.join()
-            except KeyboardInterrupt as error:
-                interrupt = error
-                crew.stop = True
-    if interrupt is not None:
-        raise interrupt
+    try:
+        for helper in helpers:
+            helper.join()
+    except KeyboardInterrupt:
+        # However often: they end after their current part.
+        crew.stop = True
+        _join(helpers, crew)
+        raise

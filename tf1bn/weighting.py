@@ -86,9 +86,12 @@ def weighted_state(array, weights, channels, unweighted, progress):
                 state = total.merge(state, part, float(weights[first]) * part_count)
     state[0] += poison
     state[2] += poison
-    weight = math.ldexp(total.high, exponent) if total.high < 2.0 ** (1023 - exponent) else math.inf
-    if weight == math.inf:
-        raise ValueError(f"`weights` reaches {largest}, and all elements together have no finite weight; scale it.")
+    try:
+        weight = math.ldexp(total.high, exponent)
+    except OverflowError:
+        raise ValueError(
+            f"`weights` reaches {largest}, and all elements together have no finite weight; scale all of them."
+        ) from None
     return count, weight, state
 
 
