@@ -103,23 +103,20 @@ static INLINED float half_to_float(uint16_t bits) {
 #define TF1BN_X86 1
 #include <cpuid.h>
 #include <immintrin.h>
+#define PRAGMA(text) _Pragma(#text)
+#define AVX2 "avx2,f16c"
 #if defined(__clang__)
-#define TARGET_BEGIN_AVX2 \
-    _Pragma("clang attribute push(__attribute__((target(\"avx2,f16c\"))), apply_to = function)")
-#define TARGET_BEGIN_AVX512                                                                                   \
-    _Pragma("clang attribute push(__attribute__((target(\"avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw,"      \
-            "prefer-vector-width=512\"))), apply_to = function)")
-#define TARGET_END _Pragma("clang attribute pop")
+#define AVX512 "avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw"
+#define TARGET_BEGIN(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TARGET_END PRAGMA(clang attribute pop)
 #else
-#define TARGET_BEGIN_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,f16c\")")
-#define TARGET_BEGIN_AVX512    \
-    _Pragma("GCC push_options") \
-    _Pragma("GCC target(\"avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512\")")
-#define TARGET_END _Pragma("GCC pop_options")
+#define AVX512 "avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512"
+#define TARGET_BEGIN(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define TARGET_END PRAGMA(GCC pop_options)
 #endif
 
 #define ISA_HAS_F16C
-TARGET_BEGIN_AVX2
+TARGET_BEGIN(AVX2)
 #define ISA(x) x##_avx2
 #define ISA_NAME "avx2"
 #include "moments_isa.h"
@@ -127,7 +124,7 @@ TARGET_BEGIN_AVX2
 #undef ISA_NAME
 TARGET_END
 
-TARGET_BEGIN_AVX512
+TARGET_BEGIN(AVX512)
 #define ISA(x) x##_avx512
 #define ISA_NAME "avx512"
 #include "moments_isa.h"
