@@ -76,6 +76,8 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
+            # True: what the extensions keep at module level is written once, at import.
+            "freethreading_compatible": True,
         },
     ),
     cmdclass={"sdist": Source},

@@ -3,29 +3,71 @@
 Nothing here knows TensorFlow or NumPy: batches arrive through the buffer protocol, results leave in
 float64 buffers of the caller. `tf1bn.moments` is the documented face and checks every argument.
 
-A state is a float64 array [4, channels]: mean and its low-order word, then M2, the sum of squared
-deviations from the mean, and its low-order word.
+A state is a float64 array [4, channels]: mean and its low-order word, then the population variance and
+its low-order word.
+
+How a batch is read: a chunk at a time, small enough for the second-level cache, so that memory is passed over
+once. Of a chunk, the sums and the sums of squares about a shift per channel are taken; where the shift turns
+out not to suit the data, they are taken again about a better one, from the cache. The kernels say what suits.
 """
 
 from cpython.buffer cimport PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.math cimport NAN, isfinite
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
 
 import sys
+
+cdef extern from "<fenv.h>" nogil:
+    ctypedef struct fenv_t:
+        pass
+    const fenv_t *FE_DFL_ENV
+    int fegetenv(fenv_t *)
+    int fesetenv(const fenv_t *)
+
+cdef extern from "moments_kernels.h" nogil:
+    enum:
+        MAX_LANES
+    ctypedef struct Kernels:
+        const char *name
+        void (*pass_float)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
+                           double *) noexcept nogil
+        void (*pass_double)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
+                            double *) noexcept nogil
+        void (*fold)(double *, double *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*settle)(Py_ssize_t, double, const double *, const double *, const double *, double *,
+                             double *, double *) noexcept nogil
+        void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
+        void (*half)(const uint16_t *, Py_ssize_t, float *) noexcept nogil
+    enum:
+        MAX_VARIANTS
+    int find_kernels(const Kernels **)
+    double next_shift(double, double)
+    double better_shift(double, double, double, double)
 
 cdef extern from *:
     """
     enum {
-        MAX_AXES = 64,  /* NumPy's limit */
-        TILE = 2048,    /* float64 elements that stay in the first-level cache: 16 KiB */
-        MAX_LANES = 64  /* accumulators of a tile */
+        MAX_AXES = 64,      /* NumPy's limit */
+        CHUNK = 131072,     /* bytes that stay in the second-level cache */
+        MIN_ROWS = 256,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
+        MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
+        PROBE_ROWS = 32,    /* of the first chunk of many */
+        WIDE = 512,         /* channels whose sums stay in the first-level cache */
+        RUN_LANES = 64,     /* lanes that a run of one channel is cut into */
+        MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
     };
     """
     enum:
         MAX_AXES
-        TILE
-        MAX_LANES
+        CHUNK
+        MIN_ROWS
+        MAX_ROWS
+        PROBE_ROWS
+        WIDE
+        RUN_LANES
+        MAX_TRIES
     const char *TF1BN_VERSION
     const char *TF1BN_SOURCE_HASH
 
@@ -34,11 +76,19 @@ source_hash = TF1BN_SOURCE_HASH.decode("ascii")
 
 cdef bint BIG_ENDIAN = sys.byteorder == "big"
 
-# What the bytes of an element hold. C has no half: a float16 travels as its bits.
-ctypedef fused element:
+ctypedef fused word:
     uint16_t
-    float
-    double
+    uint32_t
+    uint64_t
+
+
+cdef enum Mode:
+    # Rows of neighbouring channels; rows of neighbouring runs, one a channel; long runs of one channel each;
+    # anything else, gathered into a tile that is like the first.
+    ROWS
+    SHORT_RUNS
+    LONG_RUNS
+    GATHERED
 
 
 cdef struct Walk:
@@ -48,77 +98,63 @@ cdef struct Walk:
     Py_ssize_t stride[MAX_AXES]
     Py_ssize_t channels
     Py_ssize_t channel_stride
-    Py_ssize_t group
-    Py_ssize_t count
+    Py_ssize_t count        # elements per channel that differ in address
+    Py_ssize_t repeats      # how often each of them is repeated by strides of 0
+    Py_ssize_t itemsize     # 2, 4, 8: in memory
+    Py_ssize_t work_size    # 4, 8: as the kernels read it
     bint swapped
+    Mode mode
+    Py_ssize_t grain        # tasks begin at multiples of this many elements per channel
 
 
-cdef inline double half_to_double(uint16_t bits) noexcept nogil:
-    # Through float32, which holds every float16 as a normal number; masks instead of branches, to vectorize.
-    cdef uint32_t magnitude = bits & 0x7FFF
-    cdef uint32_t word = magnitude << 13
-    cdef uint32_t bias = <uint32_t> 112 << 23
-    cdef uint32_t subnormal, mask
-    cdef float value
-    word += bias + (bias & -<uint32_t> (magnitude >= 0x7C00))
-    # A subnormal has no implicit leading bit; with it the value is 2**-15 and half of what it should be.
-    memcpy(&value, &word, 4)
-    value -= <float> 3.0517578125e-05
-    value += value
-    memcpy(&subnormal, &value, 4)
-    mask = -<uint32_t> (magnitude < 0x0400)
-    word = (subnormal & mask) | (word & ~mask) | (<uint32_t> (bits & 0x8000) << 16)
-    memcpy(&value, &word, 4)
-    return value
+cdef struct Block:
+    # [rows, channels, run] elements; strides are in elements. Runs, and channels with runs of 1, are contiguous.
+    const char *data
+    Py_ssize_t rows, row_stride
+    Py_ssize_t channels, channel_stride
+    Py_ssize_t run
 
 
-cdef inline double load(element kind, const char *source, bint swapped) noexcept nogil:
+cdef struct Scratch:
+    double *shift           # [channels of the task]
+    double *state           # [4, MAX_LANES]: of a chunk
+    double *sum             # [MAX_LANES], as the rest
+    double *square
+    double *lane_sum
+    double *lane_square
+    double *lane_shift
+    double *part            # [2 * MAX_LANES]
+    void *memory            # what all the others are parts of
+    char *tile              # CHUNK bytes
+    uint16_t *half          # CHUNK / 2 bytes
+
+
+cdef inline void copy_words(const char *source, Py_ssize_t count, Py_ssize_t stride, bint swapped,
+                            word *out) noexcept nogil:
     # memcpy, because nothing promises that the address is aligned.
-    cdef uint16_t half
-    cdef uint32_t single
-    cdef uint64_t word
-    cdef element value
-    if element is uint16_t:
-        memcpy(&half, source, 2)
-        if swapped:
-            half = <uint16_t> ((half << 8) | (half >> 8))
-        return half_to_double(half)
-    elif element is float:
-        memcpy(&single, source, 4)
-        if swapped:
-            single = ((single << 24) | ((single << 8) & 0x00FF0000U) | ((single >> 8) & 0x0000FF00U)
-                      | (single >> 24))
-        memcpy(&value, &single, 4)
-        return value
-    else:
-        memcpy(&word, source, 8)
-        if swapped:
-            word = ((word & 0x00FF00FF00FF00FFU) << 8) | ((word >> 8) & 0x00FF00FF00FF00FFU)
-            word = ((word & 0x0000FFFF0000FFFFU) << 16) | ((word >> 16) & 0x0000FFFF0000FFFFU)
-            word = (word << 32) | (word >> 32)
-        memcpy(&value, &word, 8)
-        return value
-
-
-cdef inline void gather_run(element kind, const char *source, Py_ssize_t count, Py_ssize_t stride,
-                            bint swapped, double *out) noexcept nogil:
     cdef Py_ssize_t i
-    if swapped:
-        for i in range(count):
-            out[i] = load(kind, source + i * stride, True)
-    elif stride == sizeof(element):
-        # The constant stride is what lets the compiler vectorize.
-        for i in range(count):
-            out[i] = load(kind, source + i * <Py_ssize_t> sizeof(element), False)
-    else:
-        for i in range(count):
-            out[i] = load(kind, source + i * stride, False)
+    cdef word value
+    if stride == sizeof(word) and not swapped:
+        memcpy(out, source, count * sizeof(word))
+        return
+    for i in range(count):
+        memcpy(&value, source + i * stride, sizeof(word))
+        if swapped:
+            if word is uint16_t:
+                value = <uint16_t> ((value << 8) | (value >> 8))
+            elif word is uint32_t:
+                value = ((value << 24) | ((value << 8) & 0x00FF0000U) | ((value >> 8) & 0x0000FF00U)
+                         | (value >> 24))
+            else:
+                value = ((value & 0x00FF00FF00FF00FFU) << 8) | ((value >> 8) & 0x00FF00FF00FF00FFU)
+                value = ((value & 0x0000FFFF0000FFFFU) << 16) | ((value >> 16) & 0x0000FFFF0000FFFFU)
+                value = (value << 32) | (value >> 32)
+        out[i] = value
 
 
-cdef inline void gather(element kind, const char *base, const Walk *walk, Py_ssize_t first,
-                        Py_ssize_t rows, Py_ssize_t channel, Py_ssize_t group,
-                        double *out) noexcept nogil:
-    """Rows `first` to `first + rows` of the reduced axes, `group` channels each, as float64 [rows, group]."""
+cdef inline void gather(const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
+                        Py_ssize_t channel, Py_ssize_t group, word *out) noexcept nogil:
+    """Rows `first` to `first + rows` of the reduced axes, `group` channels each, as [rows, group]."""
     cdef Py_ssize_t index[MAX_AXES]
     cdef Py_ssize_t run, i
     cdef int last = walk.axes - 1
@@ -132,13 +168,12 @@ cdef inline void gather(element kind, const char *base, const Walk *walk, Py_ssi
     while True:
         run = min(rows, walk.size[last] - index[last])
         if group == 1:
-            gather_run(kind, source, run, inner, walk.swapped, out)
+            copy_words(source, run, inner, walk.swapped, out)
         elif inner == group * walk.channel_stride:
-            gather_run(kind, source, run * group, walk.channel_stride, walk.swapped, out)
+            copy_words(source, run * group, walk.channel_stride, walk.swapped, out)
         else:
             for i in range(run):
-                gather_run(kind, source + i * inner, group, walk.channel_stride, walk.swapped,
-                           out + i * group)
+                copy_words(source + i * inner, group, walk.channel_stride, walk.swapped, out + i * group)
         rows -= run
         if rows == 0:
             return
@@ -155,161 +190,292 @@ cdef inline void gather(element kind, const char *base, const Walk *walk, Py_ssi
         source += walk.stride[axis]
 
 
-cdef inline void merge_channel(double *mean, double *mean_low, double *m2, double *m2_low,
-                               double count, double other_mean, double other_mean_low,
-                               double other_m2, double other_m2_low,
-                               double other_count) noexcept nogil:
-    """Chan, Golub and LeVeque's pairwise update; exact low-order words keep many merges accurate.
-
-    The other side must not be the larger one: the rounding of its weight is multiplied by the difference
-    of the means, and only the smaller side's share of that is small against the mean of |x|.
-    """
-    cdef double total = count + other_count
-    cdef double weight = other_count / total
-    cdef double delta = (other_mean - mean[0]) + (other_mean_low - mean_low[0])
-    cdef double step = delta * weight
-    # Knuth's two-sum of the mean and its step.
-    cdef double high = mean[0] + step
-    cdef double part = high - mean[0]
-    cdef double low = ((mean[0] - (high - part)) + (step - part)) + mean_low[0]
-    if isfinite(delta):
-        mean[0] = high + low
-        mean_low[0] = low - (mean[0] - high)
+cdef void fill_tile(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
+                    Py_ssize_t channel, Py_ssize_t group, const Scratch *scratch) noexcept nogil:
+    if walk.itemsize == 2:
+        gather[uint16_t](base, walk, first, rows, channel, group, scratch.half)
+        kernels.half(scratch.half, rows * group, <float *> scratch.tile)
+    elif walk.itemsize == 4:
+        gather[uint32_t](base, walk, first, rows, channel, group, <uint32_t *> scratch.tile)
     else:
-        # Infinities add up to an infinity or to NaN, as in a plain sum; their M2 is NaN already.
-        mean[0] = mean[0] * (count / total) + other_mean * weight
-        mean_low[0] = 0.0
-    step = other_m2 + delta * (delta * (count * weight))
-    high = m2[0] + step
-    part = high - m2[0]
-    low = ((m2[0] - (high - part)) + (step - part)) + (m2_low[0] + other_m2_low)
-    if isfinite(high):
-        m2[0] = high + low
-        m2_low[0] = low - (m2[0] - high)
+        gather[uint64_t](base, walk, first, rows, channel, group, <uint64_t *> scratch.tile)
+
+
+cdef inline Py_ssize_t copies_of(Py_ssize_t width) noexcept nogil:
+    """How many contiguous rows of this width lie side by side in the lanes, so that these are many and even."""
+    cdef Py_ssize_t copies = 1
+    while (copies * width < 64 or copies * width % 16) and 2 * copies * width <= MAX_LANES:
+        copies *= 2
+    return copies
+
+
+cdef inline void sum_lanes(const Kernels *kernels, Py_ssize_t size, const char *data, Py_ssize_t stride,
+                           Py_ssize_t rows, Py_ssize_t lanes, const double *shift,
+                           const Scratch *scratch) noexcept nogil:
+    if size == 4:
+        kernels.pass_float(data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum, scratch.lane_square)
     else:
-        m2[0] = high
-        m2_low[0] = 0.0
+        kernels.pass_double(data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum, scratch.lane_square)
 
 
-cdef inline void fold(double *lanes, Py_ssize_t width, Py_ssize_t group) noexcept nogil:
-    cdef Py_ssize_t j
-    while width > group:
-        width //= 2
-        for j in range(width):
-            lanes[j] += lanes[j + width]
+cdef void sum_rows(const Kernels *kernels, Py_ssize_t size, const Block *block, const double *shift,
+                   const Scratch *scratch) noexcept nogil:
+    """Sums of a block whose rows are contiguous, [channels, run] each."""
+    cdef Py_ssize_t width = block.channels * block.run
+    cdef Py_ssize_t copies = copies_of(width) if block.row_stride == width else 1
+    cdef Py_ssize_t lanes = copies * width
+    cdef Py_ssize_t stride = lanes if copies > 1 else block.row_stride
+    cdef Py_ssize_t rows = block.rows // copies
+    cdef Py_ssize_t left = block.rows - rows * copies
+    cdef Py_ssize_t c, j, k
+    cdef bint shifted = False
+    cdef double total, square
+    for c in range(block.channels):
+        shifted |= shift[c] != 0.0
+    if shifted:
+        for c in range(block.channels):
+            for j in range(block.run):
+                scratch.lane_shift[c * block.run + j] = shift[c]
+        for j in range(width, lanes):
+            scratch.lane_shift[j] = scratch.lane_shift[j - width]
+    memset(scratch.lane_sum, 0, lanes * sizeof(double))
+    memset(scratch.lane_square, 0, lanes * sizeof(double))
+    shift = scratch.lane_shift if shifted else NULL
+    sum_lanes(kernels, size, block.data, stride, rows, lanes, shift, scratch)
+    if left:
+        sum_lanes(kernels, size, block.data + rows * lanes * size, 0, 1, left * width, shift, scratch)
+    kernels.fold(scratch.lane_sum, scratch.lane_square, copies, width)
+    if block.run == 1:
+        memcpy(scratch.sum, scratch.lane_sum, width * sizeof(double))
+        memcpy(scratch.square, scratch.lane_square, width * sizeof(double))
+        return
+    for c in range(block.channels):
+        total = square = 0.0
+        k = c * block.run
+        for j in range(block.run):
+            total += scratch.lane_sum[k + j]
+            square += scratch.lane_square[k + j]
+        scratch.sum[c] = total
+        scratch.square[c] = square
 
 
-cdef inline void add_tile(const double *tile, Py_ssize_t rows, Py_ssize_t group, double done,
-                          double *state, Py_ssize_t channels) noexcept nogil:
-    """The corrected two-pass moments of a tile [rows, group], merged into the state of its channels.
+cdef void sum_runs(const Kernels *kernels, Py_ssize_t size, const Block *block, const double *shift,
+                   const Scratch *scratch) noexcept nogil:
+    """Sums of a block whose runs are long enough to be summed one by one."""
+    cdef Py_ssize_t rows = block.run // RUN_LANES
+    cdef Py_ssize_t left = block.run - rows * RUN_LANES
+    cdef Py_ssize_t c, i, j
+    cdef const char *data
+    cdef const double *lane_shift
+    for c in range(block.channels):
+        lane_shift = NULL
+        if shift[c] != 0.0:
+            lane_shift = scratch.lane_shift
+            for j in range(RUN_LANES):
+                scratch.lane_shift[j] = shift[c]
+        memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
+        memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+        for i in range(block.rows):
+            data = block.data + (i * block.row_stride + c * block.channel_stride) * size
+            sum_lanes(kernels, size, data, RUN_LANES, rows, RUN_LANES, lane_shift, scratch)
+            if left:
+                sum_lanes(kernels, size, data + rows * RUN_LANES * size, 0, 1, left, lane_shift, scratch)
+        kernels.fold(scratch.lane_sum, scratch.lane_square, RUN_LANES, 1)
+        scratch.sum[c] = scratch.lane_sum[0]
+        scratch.square[c] = scratch.lane_square[0]
 
-    The first mean need not be exact: the second pass takes its error out again (Chan, Golub and LeVeque 1983).
-    For a constant that error is a small multiple of the last place, so that both results are exact.
-    """
-    cdef double center[MAX_LANES]
-    cdef double total[MAX_LANES]
-    cdef double square[MAX_LANES]
-    cdef Py_ssize_t size = rows * group
-    cdef Py_ssize_t width = group
-    cdef Py_ssize_t j
-    cdef const double *row
-    cdef const double *end = tile + size
-    cdef double a, b, c, d, mean, m2
-    # Few channels: several rows side by side, a power of two of them for the fold at the end.
-    while 2 * width <= MAX_LANES and 2 * width <= size:
-        width *= 2
 
-    for j in range(width):
-        total[j] = 0.0
-    row = tile
-    while end - row >= 4 * width:
-        for j in range(width):
-            total[j] += (row[j] + row[j + width]) + (row[j + 2 * width] + row[j + 3 * width])
-        row += 4 * width
-    while row < end:
-        for j in range(min(width, end - row)):
-            total[j] += row[j]
-        row += width
-    fold(total, width, group)
-    for j in range(width):
-        center[j] = total[j % group] / rows
+cdef void join(const Kernels *kernels, Py_ssize_t n, double *state, Py_ssize_t ld, double weight, double *part,
+               double part_weight) noexcept nogil:
+    """Merges a part, [4, n] with rows MAX_LANES apart, into `state`; what the part holds then is undefined."""
+    cdef Py_ssize_t c
+    cdef int k
+    cdef double swap
+    if weight == 0.0:
+        for k in range(4):
+            memcpy(state + k * ld, part + k * MAX_LANES, n * sizeof(double))
+        return
+    if weight < part_weight:
+        for k in range(4):
+            for c in range(n):
+                swap = state[k * ld + c]
+                state[k * ld + c] = part[k * MAX_LANES + c]
+                part[k * MAX_LANES + c] = swap
+    kernels.merge(n, state, ld, part, MAX_LANES, min(weight, part_weight) / (weight + part_weight))
 
-    for j in range(width):
-        total[j] = 0.0
-        square[j] = 0.0
-    row = tile
-    while end - row >= 4 * width:
-        for j in range(width):
-            a = row[j] - center[j]
-            b = row[j + width] - center[j]
-            c = row[j + 2 * width] - center[j]
-            d = row[j + 3 * width] - center[j]
-            total[j] += (a + b) + (c + d)
-            square[j] += (a * a + b * b) + (c * c + d * d)
-        row += 4 * width
-    while row < end:
-        for j in range(min(width, end - row)):
-            a = row[j] - center[j]
-            total[j] += a
-            square[j] += a * a
-        row += width
-    fold(total, width, group)
-    fold(square, width, group)
 
-    for j in range(group):
-        mean = center[j]
-        a = total[j] / rows
-        m2 = square[j] - total[j] * a
-        if isfinite(mean):
-            b = mean + a
-            a -= b - mean
-            mean = b
+cdef void add_block(const Kernels *kernels, const Walk *walk, const Block *block, double *shift, double done,
+                    double *state, Py_ssize_t ld, const Scratch *scratch) noexcept nogil:
+    """Merges the moments of a block into the state of its channels, and leaves the shift for the next one."""
+    cdef double *mean = scratch.state
+    cdef double *variance = scratch.state + 2 * MAX_LANES
+    cdef double count = <double> (block.rows * block.run)
+    cdef Py_ssize_t n = block.channels
+    cdef Py_ssize_t c
+    cdef int tries = MAX_TRIES
+    while True:
+        if walk.mode == LONG_RUNS:
+            sum_runs(kernels, walk.work_size, block, shift, scratch)
         else:
-            a = 0.0
-        if done == 0.0:
-            state[j] = mean
-            state[j + channels] = a
-            state[j + 2 * channels] = m2
-            state[j + 3 * channels] = 0.0
+            sum_rows(kernels, walk.work_size, block, shift, scratch)
+        tries -= 1
+        if kernels.settle(n, count, shift, scratch.sum, scratch.square, mean, mean + MAX_LANES, variance) == 0:
+            break
+        if tries == 0:
+            break
+        for c in range(n):
+            shift[c] = better_shift(shift[c], count, scratch.sum[c], scratch.square[c])
+    for c in range(n):
+        shift[c] = next_shift(mean[c], variance[c])
+    memset(mean + 3 * MAX_LANES, 0, n * sizeof(double))
+    join(kernels, n, state, ld, done, mean, count)
+
+
+cdef void accumulate(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first,
+                     Py_ssize_t count, Py_ssize_t channel, Py_ssize_t channels, double done, double *state,
+                     Py_ssize_t ld, const Scratch *scratch) noexcept nogil:
+    """Merges rows `first` to `first + count` of some channels into `state`, which holds `done` rows."""
+    cdef Py_ssize_t size = walk.work_size
+    cdef Py_ssize_t fit = CHUNK // size
+    cdef Py_ssize_t run = walk.size[walk.axes - 1]
+    cdef Py_ssize_t inner = walk.stride[walk.axes - 1]
+    cdef Py_ssize_t rows, outer, offset, group, c
+    cdef Py_ssize_t limit = MAX_ROWS
+    cdef Block block
+    for c in range(channels):
+        scratch.shift[c] = 0.0
+    if count > 4 * fit // channels:
+        # The first chunk is small: it is often done twice, to find the shifts.
+        limit = PROBE_ROWS
+    while count > 0:
+        block.run = 1
+        block.row_stride = 0
+        block.channel_stride = walk.channel_stride // size
+        outer = first
+        offset = 0
+        if walk.mode == ROWS:
+            group = channels if channels <= MAX_LANES else WIDE
+            c = copies_of(channels) if inner == channels * size else 1
+            rows = min(max(fit // (c * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
+            rows = min(c * min(rows, limit), count)
+            block.row_stride = inner // size
+        elif walk.mode == GATHERED:
+            # Channels that lie closer together than rows are gathered together.
+            group = min(channels, <Py_ssize_t> 256)
+            if walk.count > 1 and inner < max(walk.channel_stride, -walk.channel_stride):
+                group = 1
+            rows = min(fit // group, count)
         else:
-            merge_channel(&state[j], &state[j + channels], &state[j + 2 * channels],
-                          &state[j + 3 * channels], done, mean, a, m2, 0.0, <double> rows)
+            outer = first // run
+            offset = first % run
+            block.row_stride = walk.stride[0] // size if walk.axes > 1 else 0
+            if walk.mode == SHORT_RUNS:
+                # These begin and end with whole runs; see `grain`.
+                block.run = run
+                group = min(channels, MAX_LANES // run)
+                rows = min(max(fit // (run * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
+                rows = run * min(min(rows, limit), count // run)
+            else:
+                block.run = rows = min(min(count, run - offset), min(fit, limit * RUN_LANES))
+                if block.run == run:
+                    rows *= min(max(fit // (run * channels), <Py_ssize_t> 1), count // run)
+                group = min(max(fit // rows, <Py_ssize_t> 1), <Py_ssize_t> MAX_LANES)
+        block.rows = rows // block.run
+        c = 0
+        while c < channels:
+            block.channels = min(group, channels - c)
+            if walk.mode == GATHERED:
+                fill_tile(kernels, base, walk, first, rows, channel + c, block.channels, scratch)
+                block.data = scratch.tile
+                block.row_stride = block.channels
+            else:
+                block.data = base + (channel + c) * walk.channel_stride
+                if walk.mode == ROWS or walk.axes > 1:
+                    block.data += outer * walk.stride[0]
+                if walk.mode != ROWS:
+                    block.data += offset * size
+            add_block(kernels, walk, &block, scratch.shift + c, done, state + c, ld, scratch)
+            c += block.channels
+        first += rows
+        count -= rows
+        done += rows
+        limit = MAX_ROWS
 
 
-cdef void accumulate(element kind, const char *base, const Walk *walk, double *state) noexcept nogil:
-    # Every tile of rows serves all channels before the next one is read: memory is passed over once.
-    cdef double tile[TILE]
-    cdef Py_ssize_t rows = TILE // walk.group
-    cdef Py_ssize_t first = 0
-    cdef Py_ssize_t channel, group
-    while first < walk.count:
-        rows = min(rows, walk.count - first)
+cdef void merge_rows(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
+                     const double *weights, double *high, double *low, double *state, double *poison,
+                     const Scratch *scratch) noexcept nogil:
+    """Merges rows of weights `weights` into `state` of weight high + low; one element is its own mean."""
+    cdef double *mean = scratch.state
+    cdef Py_ssize_t group = min(walk.channels, <Py_ssize_t> WIDE)
+    cdef Py_ssize_t fit = CHUNK // walk.work_size // group
+    cdef Py_ssize_t channel, n, taken, i, c
+    cdef double total = 0.0, rest = 0.0, sum, part
+    while rows > 0:
+        taken = min(rows, fit)
         channel = 0
         while channel < walk.channels:
-            group = min(walk.group, walk.channels - channel)
-            gather(kind, base, walk, first, rows, channel, group, tile)
-            add_tile(tile, rows, group, <double> first, state + channel, walk.channels)
-            channel += group
-        first += rows
+            n = min(group, walk.channels - channel)
+            fill_tile(kernels, base, walk, first, taken, channel, n, scratch)
+            total = high[0]
+            rest = low[0]
+            for i in range(taken):
+                for c in range(n):
+                    mean[c] = ((<const float *> scratch.tile)[i * n + c] if walk.work_size == 4
+                               else (<const double *> scratch.tile)[i * n + c])
+                if weights[i] == 0.0:
+                    for c in range(n):
+                        if not isfinite(mean[c]):
+                            poison[channel + c] = NAN
+                    continue
+                memset(mean + MAX_LANES, 0, n * sizeof(double))
+                for c in range(n):
+                    # 0, or NaN for what is not finite.
+                    mean[c + 2 * MAX_LANES] = 0.0 * mean[c]
+                memset(mean + 3 * MAX_LANES, 0, n * sizeof(double))
+                join(kernels, n, state + channel, walk.channels, total, mean, weights[i])
+                # Knuth's two-sum.
+                sum = total + weights[i]
+                part = sum - total
+                rest += (total - (sum - part)) + (weights[i] - part)
+                total = sum + rest
+                rest -= total - sum
+            channel += n
+        high[0] = total
+        low[0] = rest
+        first += taken
+        weights += taken
+        rows -= taken
 
 
-cdef const char *plan(const Py_buffer *view, Walk *walk) noexcept nogil:
-    """Fill `walk` from a view whose last axis is the channels; returns the address of its first element."""
+cdef void plan(Py_buffer *view, Walk *walk, const char **start) noexcept nogil:
+    """Fill `walk` from a view whose last axis is the channels, and find the address of its first element."""
     cdef const char *base = <const char *> view.buf
     cdef int last = view.ndim - 1
     cdef int axis, place, merged
-    cdef Py_ssize_t size, stride
+    cdef Py_ssize_t size, stride, misfit
     walk.axes = 0
-    walk.count = 1
+    walk.count = walk.repeats = 1
+    walk.channels = view.shape[last]
+    walk.channel_stride = view.strides[last]
     for axis in range(last):
+        if view.shape[axis] == 0:
+            walk.count = 0
+    misfit = <Py_ssize_t> (<uintptr_t> base % walk.itemsize)
+    for axis in range(last if walk.count else 0):
         size = view.shape[axis]
         stride = view.strides[axis]
-        walk.count *= size
         if size == 1:
             continue
+        if stride == 0:
+            # The same elements again and again have the same moments.
+            walk.repeats *= size
+            continue
+        walk.count *= size
         if stride < 0:
             base += (size - 1) * stride
             stride = -stride
+        misfit |= stride % walk.itemsize
         # Longest stride outermost, whatever the order of the axes.
         place = walk.axes
         while place > 0 and walk.stride[place - 1] < stride:
@@ -319,9 +485,10 @@ cdef const char *plan(const Py_buffer *view, Walk *walk) noexcept nogil:
         walk.size[place] = size
         walk.stride[place] = stride
         walk.axes += 1
+    start[0] = base
     if walk.axes == 0:
         walk.size[0] = 1
-        walk.stride[0] = 0
+        walk.stride[0] = walk.channels * walk.channel_stride
         walk.axes = 1
     merged = 0
     for axis in range(1, walk.axes):
@@ -332,56 +499,182 @@ cdef const char *plan(const Py_buffer *view, Walk *walk) noexcept nogil:
             walk.size[merged] = walk.size[axis]
         walk.stride[merged] = walk.stride[axis]
     walk.axes = merged + 1
-    walk.channels = view.shape[last]
-    walk.channel_stride = view.strides[last]
+    size = walk.size[merged]
     stride = walk.stride[merged]
-    # Channels that lie closer together than rows are gathered together.
-    if walk.size[merged] > 1 and stride < max(walk.channel_stride, -walk.channel_stride):
-        walk.group = 1
-    else:
-        walk.group = min(walk.channels, <Py_ssize_t> MAX_LANES)
-    return base
+    if walk.channels == 1:
+        walk.channel_stride = walk.itemsize
+    misfit |= walk.channel_stride % walk.itemsize
+    walk.grain = 1
+    walk.mode = GATHERED
+    if misfit or walk.swapped or walk.itemsize == 2:
+        return
+    if (walk.axes == 1 and walk.channel_stride == walk.itemsize
+            and (walk.channels >= 16 or stride == walk.channels * walk.itemsize)):
+        walk.mode = ROWS
+    elif walk.axes <= 2 and stride == walk.itemsize and size > 1:
+        if (walk.channel_stride == size * stride and size * walk.axes <= WIDE
+                and (size <= RUN_LANES or walk.count // size >= 16)):
+            walk.mode = SHORT_RUNS
+            walk.grain = size
+        elif size >= RUN_LANES:
+            walk.mode = LONG_RUNS
+            walk.grain = size if walk.count // size >= 64 else 8 * RUN_LANES
 
 
-def batch_state(batch, double[:, ::1] state not None):
-    """Write the state of `batch` (float16, float32 or float64, channels last) and return its count."""
+# Written once, at import; the fastest first.
+cdef const Kernels *KERNELS[MAX_VARIANTS]
+cdef int KERNEL_COUNT = find_kernels(KERNELS)
+variants = tuple([KERNELS[i].name.decode("ascii") for i in range(KERNEL_COUNT)])
+
+
+cdef const Kernels *find_variant(variant) except NULL:
+    if variant is None:
+        return KERNELS[0]
+    if variant not in variants:
+        raise ValueError(f"This machine has no variant {variant!r}; it has {', '.join(variants)}.")
+    return KERNELS[<Py_ssize_t> variants.index(variant)]
+
+
+cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile) except -1:
+    cdef double *memory = <double *> PyMem_RawMalloc(
+        (channels + 11 * MAX_LANES + 15) * sizeof(double) + (CHUNK + CHUNK // 2 if tile else 0))
+    if memory == NULL:
+        raise MemoryError()
+    scratch.memory = memory
+    # Aligned to cache lines.
+    scratch.state = <double *> ((<uintptr_t> memory + 63) // 64 * 64)
+    scratch.sum = scratch.state + 4 * MAX_LANES
+    scratch.square = scratch.sum + MAX_LANES
+    scratch.lane_sum = scratch.square + MAX_LANES
+    scratch.lane_square = scratch.lane_sum + MAX_LANES
+    scratch.lane_shift = scratch.lane_square + MAX_LANES
+    scratch.part = scratch.lane_shift + MAX_LANES
+    scratch.shift = scratch.part + 2 * MAX_LANES
+    scratch.tile = <char *> (scratch.shift + (channels + 7) // 8 * 8)
+    scratch.half = <uint16_t *> (scratch.tile + CHUNK)
+    return 0
+
+
+cdef class DefaultEnvironment:
+    """A context with the default rounding and with denormals, whatever others have set on this thread."""
+
+    cdef fenv_t saved
+
+    def __enter__(self):
+        fegetenv(&self.saved)
+        fesetenv(FE_DFL_ENV)
+
+    def __exit__(self, *_):
+        fesetenv(&self.saved)
+
+
+cdef class Batch:
+    """A batch (float16, float32 or float64, channels last) whose buffer is held as long as this lives.
+
+    count: elements per channel; rows: how many of them differ in address, which is what `accumulate` counts;
+    grain: ranges of rows begin at multiples of it.
+    """
+
     cdef Py_buffer view
+    cdef bint held
     cdef Walk walk
     cdef const char *base
-    cdef char code
-    PyObject_GetBuffer(batch, &view, PyBUF_RECORDS_RO)
-    try:
-        text = view.format
-        code = text[len(text) - 1]
+    cdef readonly object count
+
+    def __cinit__(self, batch):
+        PyObject_GetBuffer(batch, &self.view, PyBUF_RECORDS_RO)
+        self.held = True
+        text = self.view.format
         if text.lstrip(b"@=<>!^") not in (b"e", b"f", b"d"):
             raise TypeError(f"The extension reads float16, float32 and float64, not format {text!r}.")
-        if not 2 <= view.ndim <= MAX_AXES:
-            raise ValueError(f"The extension reads 2 to {MAX_AXES} axes, not {view.ndim}.")
-        if state.shape[0] != 4 or state.shape[1] != view.shape[view.ndim - 1] or state.shape[1] == 0:
-            raise ValueError("The state must be [4, channels] with at least one channel.")
-        walk.swapped = (text[0] == c"<" and BIG_ENDIAN) or (text[0] in b">!" and not BIG_ENDIAN)
+        if not 2 <= self.view.ndim <= MAX_AXES:
+            raise ValueError(f"The extension reads 2 to {MAX_AXES} axes, not {self.view.ndim}.")
+        if self.view.shape[self.view.ndim - 1] == 0:
+            raise ValueError("The batch must have at least one channel.")
+        self.walk.itemsize = self.view.itemsize
+        self.walk.work_size = max(self.view.itemsize, 4)
+        self.walk.swapped = (text[0] == c"<" and BIG_ENDIAN) or (text[0] in b">!" and not BIG_ENDIAN)
         with nogil:
-            base = plan(&view, &walk)
-            if walk.count == 0:
-                state[:, :] = NAN
-            elif code == c"e":
-                accumulate(<uint16_t> 0, base, &walk, &state[0, 0])
-            elif code == c"f":
-                accumulate(<float> 0, base, &walk, &state[0, 0])
-            else:
-                accumulate(<double> 0, base, &walk, &state[0, 0])
-        return walk.count
-    finally:
-        PyBuffer_Release(&view)
+            plan(&self.view, &self.walk, &self.base)
+        self.count = self.walk.count * int(self.walk.repeats)
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    @property
+    def rows(self):
+        return self.walk.count
+
+    @property
+    def grain(self):
+        return self.walk.grain
+
+    @property
+    def itemsize(self):
+        return self.walk.itemsize
+
+    def accumulate(self, double[:, ::1] state not None, Py_ssize_t first, Py_ssize_t count, Py_ssize_t channel=0,
+                   double done=0.0, variant=None):
+        """Merge the rows `first` to `first + count` into `state`, which holds `done` rows.
+
+        state: [4, channels], of the channels from `channel` on; what it holds is ignored if `done` is 0.
+        Rounding modes and flushing to zero that others have set do not matter: see `DefaultEnvironment`, which
+        is of one thread, and this may run on any.
+        """
+        cdef const Kernels *kernels = find_variant(variant)
+        cdef Py_ssize_t channels = state.shape[1]
+        cdef Walk *walk = &self.walk
+        cdef Scratch scratch
+        cdef fenv_t environment
+        if state.shape[0] != 4 or channels == 0 or channel < 0 or channels > walk.channels - channel:
+            raise ValueError("The state must be [4, channels] with at least one channel, all in the batch.")
+        if (first < 0 or count < 1 or count > walk.count - first or first % walk.grain
+                or (count % walk.grain and first + count != walk.count)):
+            raise ValueError(f"The rows must be some of {walk.count} and begin at multiples of {walk.grain}.")
+        allocate(&scratch, channels, walk.mode == GATHERED)
+        with nogil:
+            fegetenv(&environment)
+            fesetenv(FE_DFL_ENV)
+            accumulate(kernels, self.base, walk, first, count, channel, channels, done, &state[0, 0],
+                       channels, &scratch)
+            fesetenv(&environment)
+            PyMem_RawFree(scratch.memory)
+
+    def accumulate_weighted(self, double[:, ::1] state not None, double[::1] poison not None,
+                            const double[::1] weights not None, Py_ssize_t first, double high, double low,
+                            variant=None):
+        """Merge rows of a batch of rank 2 from `first` on, with a weight each, into the state of all channels.
+
+        high, low: the weight of what the state holds, in two words; what it is then is returned. What is not
+        finite in a row of weight 0 makes its channel of `poison` NaN.
+        """
+        cdef const Kernels *kernels = find_variant(variant)
+        cdef Py_ssize_t channels = self.walk.channels
+        cdef Walk walk = self.walk
+        cdef Scratch scratch
+        if (self.view.ndim != 2 or state.shape[0] != 4 or state.shape[1] != channels
+                or poison.shape[0] != channels):
+            raise ValueError("The batch must be [rows, channels], the state [4, channels], the poison [channels].")
+        if first < 0 or weights.shape[0] < 1 or weights.shape[0] > self.view.shape[0] - first:
+            raise ValueError(f"The rows must be some of {self.view.shape[0]}.")
+        # The order is that of the weights, not that of memory.
+        walk.axes = 1
+        walk.size[0] = self.view.shape[0]
+        walk.stride[0] = self.view.strides[0]
+        walk.channel_stride = self.view.strides[1]
+        allocate(&scratch, channels, True)
+        with nogil:
+            merge_rows(kernels, <const char *> self.view.buf, &walk, first, weights.shape[0], &weights[0], &high,
+                       &low, &state[0, 0], &poison[0], &scratch)
+            PyMem_RawFree(scratch.memory)
+        return high, low
 
 
-def merge_states(double[:, ::1] state not None, double count, const double[:, ::1] other not None,
-                 double other_count):
-    """Merge `other` into `state`; `count >= other_count > 0`."""
-    cdef Py_ssize_t c
-    if state.shape[0] != 4 or other.shape[0] != 4 or state.shape[1] != other.shape[1]:
+def merge_states(double[:, ::1] state not None, const double[:, ::1] other not None, double share, variant=None):
+    """Merge `other` into `state`; `share`, from 0 to 1/2, is the weight of the other in the weight of both."""
+    cdef const Kernels *kernels = find_variant(variant)
+    if state.shape[0] != 4 or other.shape[0] != 4 or state.shape[1] != other.shape[1] or state.shape[1] == 0:
         raise ValueError("Both states must be [4, channels] with the same channels.")
     with nogil:
-        for c in range(state.shape[1]):
-            merge_channel(&state[0, c], &state[1, c], &state[2, c], &state[3, c], count,
-                          other[0, c], other[1, c], other[2, c], other[3, c], other_count)
+        kernels.merge(state.shape[1], &state[0, 0], state.shape[1], &other[0, 0], other.shape[1], share)

@@ -26,7 +26,7 @@ def test_importing_the_checker_imports_no_tensorflow():
     assert {name.split(".")[0] for name in modules}.isdisjoint({"tensorflow", "keras", "matplotlib", "rich"})
     own = {name for name in modules if name.split(".")[0] == "tf1bn"}
     native = {"_native", "_moments", "_moving", "_replay"}
-    python = {"checker", "moments", "moving", "comparison", "bounds", "replay"}
+    python = {"checker", "moments", "parallel", "weighting", "moving", "comparison", "bounds", "replay"}
     assert own == {"tf1bn"} | {f"tf1bn.{name}" for name in native | python}
 
 

@@ -116,28 +116,73 @@ def test_the_extension_knows_what_it_was_built_from():
 
 
 @pytest.mark.parametrize(
-    ("batch", "state", "error", "message"),
+    ("batch", "error", "message"),
     [
-        (np.ones((2, 3), np.int32), (4, 3), TypeError, "reads float16, float32 and float64, not format"),
-        (np.ones((2, 3), complex), (4, 3), TypeError, "not format"),
-        (np.ones((2, 3), "f4,f4"), (4, 3), TypeError, "not format"),
-        (np.ones(3), (4, 3), ValueError, "reads 2 to 64 axes, not 1"),
-        (np.ones((2, 3)), (4, 2), ValueError, r"must be \[4, channels\]"),
-        (np.ones((2, 3)), (3, 3), ValueError, r"must be \[4, channels\]"),
-        (np.ones((2, 0)), (4, 0), ValueError, "with at least one channel"),
-        (None, (4, 1), TypeError, "bytes-like"),
+        (np.ones((2, 3), np.int32), TypeError, "reads float16, float32 and float64, not format"),
+        (np.ones((2, 3), complex), TypeError, "not format"),
+        (np.ones((2, 3), "f4,f4"), TypeError, "not format"),
+        (np.ones(3), ValueError, "reads 2 to 64 axes, not 1"),
+        (np.ones((2, 0)), ValueError, "at least one channel"),
+        (None, TypeError, "bytes-like"),
     ],
 )
-def test_batch_state_refuses(batch, state, error, message):
+def test_a_batch_that_cannot_be_read_is_refused(batch, error, message):
     with pytest.raises(error, match=message):
-        _moments.batch_state(batch, np.zeros(state))
+        _moments.Batch(batch)
+
+
+@pytest.mark.parametrize(
+    ("state", "first", "count", "channel", "message"),
+    [
+        ((3, 3), 0, 8, 0, r"must be \[4, channels\]"),
+        ((4, 0), 0, 8, 0, "at least one channel"),
+        ((4, 4), 0, 8, 0, "all in the batch"),
+        ((4, 3), 0, 8, 1, "all in the batch"),
+        ((4, 3), 0, 8, -1, "all in the batch"),
+        ((4, 3), -1, 4, 0, "must be some of 8"),
+        ((4, 3), 0, 0, 0, "must be some of 8"),
+        ((4, 3), 4, 5, 0, "must be some of 8"),
+        ((4, 3), 8, 2**62, 0, "must be some of 8"),
+    ],
+)
+def test_rows_and_states_that_are_not_of_the_batch_are_refused(state, first, count, channel, message):
+    with pytest.raises(ValueError, match=message):
+        _moments.Batch(np.ones((8, 3))).accumulate(np.zeros(state), first, count, channel)
+
+
+def test_rows_begin_where_runs_begin():
+    batch = _moments.Batch(np.moveaxis(np.ones((5, 3, 20), np.float32), 1, -1))
+    assert (batch.count, batch.rows, batch.grain) == (100, 100, 20)
+    with pytest.raises(ValueError, match="begin at multiples of 20"):
+        batch.accumulate(np.zeros((4, 3)), 10, 20)
+    with pytest.raises(ValueError, match="begin at multiples of 20"):
+        batch.accumulate(np.zeros((4, 3)), 0, 30)
+
+
+@pytest.mark.parametrize(
+    ("batch", "state", "poison", "weights", "first", "message"),
+    [
+        ((8, 3), (4, 2), 3, 8, 0, r"the state \[4, channels\]"),
+        ((8, 3), (3, 3), 3, 8, 0, r"the state \[4, channels\]"),
+        ((8, 3), (4, 3), 2, 8, 0, r"the poison \[channels\]"),
+        ((8, 1, 3), (4, 3), 3, 8, 0, r"must be \[rows, channels\]"),
+        ((8, 3), (4, 3), 3, 9, 0, "must be some of 8"),
+        ((8, 3), (4, 3), 3, 8, 1, "must be some of 8"),
+        ((8, 3), (4, 3), 3, 0, 1, "must be some of 8"),
+        ((8, 3), (4, 3), 3, 4, -1, "must be some of 8"),
+    ],
+)
+def test_weighted_rows_that_are_not_of_the_batch_are_refused(batch, state, poison, weights, first, message):
+    batch = _moments.Batch(np.ones(batch))
+    with pytest.raises(ValueError, match=message):
+        batch.accumulate_weighted(np.zeros(state), np.zeros(poison), np.ones(weights), first, 0.0, 0.0)
 
 
 def test_states_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="same channels"):
-        _moments.merge_states(np.zeros((4, 2)), 1, np.zeros((4, 3)), 1)
+        _moments.merge_states(np.zeros((4, 2)), np.zeros((4, 3)), 0.5)
     with pytest.raises(ValueError, match="same channels"):
-        _moments.merge_states(np.zeros((3, 2)), 1, np.zeros((3, 2)), 1)
+        _moments.merge_states(np.zeros((3, 2)), np.zeros((3, 2)), 0.5)
     rows = _moving.Row.ROWS
     step = {"weighted": False, "bessel": False, "repeated": False, "rate": 0.1, "slack": 0.0, "deviations": 6.0}
     step |= {"first_rate": 0.1, "second_rate": 0.1, "sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24}
@@ -181,4 +226,13 @@ def test_a_read_only_state_is_refused():
     state = np.zeros((4, 3))
     state.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        _moments.batch_state(np.ones((2, 3)), state)
+        _moments.Batch(np.ones((2, 3))).accumulate(state, 0, 2)
+
+
+def test_the_baseline_is_a_variant_and_no_unknown_one_is():
+    assert _moments.variants[-1] == "baseline"
+    batch, state = _moments.Batch(np.ones((2, 3))), np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"This machine has no variant 'mmx'; it has .*baseline"):
+        batch.accumulate(state, 0, 2, variant="mmx")
+    with pytest.raises(ValueError, match="no variant 'mmx'"):
+        _moments.merge_states(state, state.copy(), 0.5, variant="mmx")

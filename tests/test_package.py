@@ -11,7 +11,19 @@ import pytest
 import tf1bn
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"checker", "comparison", "moments", "moving", "bounds", "replay", "article", "releases", "argscope"}
+BASE = {
+    "checker",
+    "comparison",
+    "moments",
+    "parallel",
+    "weighting",
+    "moving",
+    "bounds",
+    "replay",
+    "article",
+    "releases",
+    "argscope",
+}
 BASE |= {"_native", "_moments", "_moving", "_replay"}
 JUDGE = {"conclusions", "decays", "report", "files"}
 PLAYER = {"layer", "averages", "normalization", "training", "variables", "contrib", "session", "experiment"}

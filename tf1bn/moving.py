@@ -167,7 +167,7 @@ class MovingStats:
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
                 f"{self._stats.shape[1]}; check the `data_format`, which is {data_format!r}."
             )
-        weighted = getattr(moments, "weight", moments.count) != moments.count
+        weighted = moments.weight != moments.count
         if self._bessel and weighted:
             raise ValueError("`weights` with `bessel` has no meaning: no release of TensorFlow combines the two.")
         rate, slack, rates = bounds.rates(decay, self._dtype, self._rate_dtype)

@@ -1,0 +1,92 @@
+/* All kernels for one instruction set; included once for each, with ISA(x) to name what it defines. */
+
+#define T float
+#define NAMED(x) ISA(x##_float)
+#include "moments_pass.h"
+#undef T
+#undef NAMED
+#define T double
+#define NAMED(x) ISA(x##_double)
+#include "moments_pass.h"
+#undef T
+#undef NAMED
+
+/* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
+static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
+    while (copies > 1) {
+        copies /= 2;
+        for (ptrdiff_t j = 0; j < copies * width; j++) {
+            sum[j] += sum[j + copies * width];
+            square[j] += square[j + copies * width];
+        }
+    }
+}
+
+/* Mean, its low-order word and the population variance from the sums about a shift; returns how many channels
+ * need another shift (see `acceptable`). */
+static ptrdiff_t ISA(settle)(ptrdiff_t n, double count, const double *RESTRICT shift, const double *RESTRICT sum,
+                             const double *RESTRICT square, double *RESTRICT mean, double *RESTRICT low,
+                             double *RESTRICT variance) {
+    int64_t rejected = 0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        double delta = sum[j] / count, q = square[j] / count;
+        double v = q - delta * delta;
+        double m = shift[j] + delta;
+        mean[j] = m;
+        low[j] = fabs(m) <= DBL_MAX ? two_sum_low(shift[j], delta, m) : 0.0;
+        variance[j] = v < 0.0 ? 0.0 : v;
+        rejected += acceptable(shift[j], m, delta, q, v) ? 0 : 1;
+    }
+    return (ptrdiff_t)rejected;
+}
+
+/* Merges `other` into `state`, both [4, channels] with rows `ld` and `other_ld` apart, where `weight` is the
+ * share of the other in both together and at most 1/2: its rounding is multiplied by the difference of the means,
+ * and only the smaller side's share of that is small against the mean of |x|.
+ *
+ * Chan, Golub and LeVeque's pairwise update (1983) as weighted means, which cannot overflow as sums of squares
+ * can; exact low-order words keep many merges accurate. */
+static void ISA(merge)(ptrdiff_t n, double *RESTRICT state, ptrdiff_t ld, const double *RESTRICT other,
+                       ptrdiff_t other_ld, double weight) {
+    double *RESTRICT mean = state, *RESTRICT mean_low = state + ld;
+    double *RESTRICT variance = state + 2 * ld, *RESTRICT variance_low = state + 3 * ld;
+    const double *RESTRICT o_mean = other, *RESTRICT o_mean_low = other + other_ld;
+    const double *RESTRICT o_variance = other + 2 * other_ld, *RESTRICT o_variance_low = other + 3 * other_ld;
+    const double rest = 1.0 - weight;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        double m = mean[j], v = variance[j];
+        double delta = (o_mean[j] - m) + (o_mean_low[j] - mean_low[j]);
+        double step = delta * weight;
+        double high = m + step;
+        double low = two_sum_low(m, step, high) + mean_low[j];
+        double sum = high + low;
+        /* Infinities add up to an infinity or to NaN, as in a plain sum; their variance is NaN already. */
+        int finite = fabs(delta) <= DBL_MAX;
+        double plain = m * rest + o_mean[j] * weight;
+        mean_low[j] = finite ? low - (sum - high) : 0.0;
+        mean[j] = finite ? sum : plain;
+        double spread = (delta * weight) * (delta * rest);
+        plain = (v * rest + o_variance[j] * weight) + spread;
+        step = ((o_variance[j] - v) + (o_variance_low[j] - variance_low[j])) * weight + spread;
+        high = v + step;
+        low = two_sum_low(v, step, high) + variance_low[j];
+        sum = high + low;
+        finite = fabs(high) <= DBL_MAX;
+        variance_low[j] = finite ? low - (sum - high) : 0.0;
+        variance[j] = finite ? sum : plain;
+    }
+}
+
+/* float16, as its bits, to float32: exact. */
+static void ISA(half)(const uint16_t *RESTRICT bits, ptrdiff_t n, float *RESTRICT out) {
+    ptrdiff_t i = 0;
+#ifdef ISA_HAS_F16C
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(bits + i))));
+#endif
+    for (; i < n; i++)
+        out[i] = half_to_float(bits[i]);
+}
+
+static const Kernels ISA(kernels) = {ISA_NAME,   ISA(pass_float), ISA(pass_double), ISA(fold),
+                                     ISA(settle), ISA(merge),      ISA(half)};

@@ -1,0 +1,129 @@
+"""What the kernels must not depend on: the instruction set, and what others set in the floating-point unit."""
+
+import ctypes
+import ctypes.util
+import platform
+
+import numpy as np
+import pytest
+from accuracy import HARD, PATHS
+
+from tf1bn import _moments
+from tf1bn.checker import batch_moments
+
+FORCED = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD
+
+
+def state_of(batch, data_format, variant):
+    moved = np.moveaxis(batch, {"NHWC": -1, "NCHW": 1}[data_format], -1)
+    state = np.empty((4, moved.shape[-1]))
+    reader = _moments.Batch(moved)
+    reader.accumulate(state, 0, reader.rows, variant=variant)
+    # A second time, which merges two states.
+    reader.accumulate(state, 0, reader.rows, done=float(reader.rows), variant=variant)
+    return state
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
+@pytest.mark.parametrize(("shape", "data_format"), PATHS, ids=str)
+def test_all_instruction_sets_give_the_same_bits(shape, data_format, dtype):
+    # A mean beyond the deviation: shifts are found, and data are summed again.
+    batch = np.random.default_rng(1).normal(3, 2, shape).astype(dtype)
+    expected = state_of(batch, data_format, "baseline")
+    assert np.isfinite(expected).all()
+    for variant in _moments.variants:
+        assert state_of(batch, data_format, variant).tobytes() == expected.tobytes()
+        batch_ = np.moveaxis(batch, -1, 0)
+        np.testing.assert_array_equal(
+            state_of(batch_, "NHWC", variant).tobytes(), state_of(batch_, "NHWC", "baseline").tobytes()
+        )
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_instruction_sets_give_the_same_bits_on_hard_data(kind, dtype):
+    values = HARD[kind](np.random.default_rng(5), (2, 20_000)).astype(dtype)
+    for batch, data_format in ((values.T.copy(), "NHWC"), (values[None], "NCHW")):
+        states = {state_of(batch, data_format, variant).tobytes() for variant in _moments.variants}
+        assert len(states) == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_all_instruction_sets_treat_what_is_not_finite_alike(bad):
+    batch = np.random.default_rng(2).normal(size=(5000, 3)).astype(np.float32)
+    batch[4000, 1] = bad
+    expected = state_of(batch, "NHWC", "baseline")
+    for variant in _moments.variants:
+        np.testing.assert_array_equal(state_of(batch, "NHWC", variant), expected)
+
+
+def test_every_instruction_set_converts_every_float16():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for variant in _moments.variants:
+        state = np.empty((4, 2**16))
+        _moments.Batch(halves[None]).accumulate(state, 0, 1, variant=variant)
+        np.testing.assert_array_equal(state[0], halves.astype(np.float64))
+
+
+def test_merges_and_weighted_rows_are_the_same_on_all_instruction_sets():
+    rng = np.random.default_rng(3)
+    a, b = np.abs(rng.normal(size=(2, 4, 133)))
+    batch = _moments.Batch(rng.normal(5, 1, (300, 133)).astype(np.float32))
+    weights = rng.uniform(0, 1, 300)
+    seen = set()
+    for variant in _moments.variants:
+        merged, state, poison = a.copy(), np.empty((4, 133)), np.zeros(133)
+        _moments.merge_states(merged, b, 0.3, variant=variant)
+        total = batch.accumulate_weighted(state, poison, weights, 0, 0.0, 0.0, variant=variant)
+        seen.add((merged.tobytes(), state.tobytes(), poison.tobytes(), total))
+    assert len(seen) == 1
+
+
+@pytest.fixture
+def libm():
+    return ctypes.CDLL(ctypes.util.find_library("m"))
+
+
+@pytest.mark.skipif(platform.machine() not in FORCED, reason="FE_UPWARD is not known on this machine")
+def test_rounding_modes_of_others_do_not_matter(libm):
+    batch = np.random.default_rng(4).normal(3, 2, (30_000, 5)).astype(np.float32)
+    weights = np.random.default_rng(4).uniform(0, 1, len(batch))
+
+    def compute():
+        first = batch_moments(batch, threads=2)
+        merged = first.merge(batch_moments(batch[:1000]))
+        return [first._state, merged._state, batch_moments(batch, weights=weights)._state]
+
+    expected = compute()
+    try:
+        assert libm.fesetround(FORCED[platform.machine()]) == 0
+        seen = compute()
+        mode = libm.fegetround()
+    finally:
+        libm.fesetround(0)
+    for state, other in zip(expected, seen, strict=True):
+        assert state.tobytes() == other.tobytes()
+    # It is the caller's again.
+    assert mode == FORCED[platform.machine()]
+
+
+@pytest.mark.skipif(
+    (platform.machine(), platform.libc_ver()[0]) != ("x86_64", "glibc"), reason="reads fenv_t of glibc on x86_64"
+)
+def test_flushing_denormals_of_others_does_not_matter(libm):
+    batch = np.full((1000, 3), 1e-40, np.float32)
+    expected = batch_moments(batch)
+    assert expected.mean[0] == float(np.float32(1e-40))
+    environment = (ctypes.c_uint32 * 8)()
+    libm.fegetenv(environment)
+    changed = (ctypes.c_uint32 * 8)(*environment)
+    changed[7] |= 0x8040  # MXCSR: flush to zero, denormals are zero
+    try:
+        libm.fesetenv(changed)
+        flushed = np.float32(1e-20) * np.float32(1e-20)
+        seen = batch_moments(batch)
+    finally:
+        libm.fesetenv(environment)
+    assert flushed == 0
+    np.testing.assert_array_equal(seen.mean, expected.mean)
+    np.testing.assert_array_equal(seen.variance, expected.variance)

@@ -1,0 +1,188 @@
+"""Weighted moments against exact rational arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+from accuracy import DTYPES, HARD, assert_close, exact_weighted
+from reference import channels_first
+
+from tf1bn.checker import Moments, batch_moments
+
+WEIGHTS = {
+    "uniform": lambda rng, items: rng.uniform(0, 1, items),
+    "runs": lambda rng, items: np.repeat(rng.uniform(0, 1, -(-items // 40)), 40)[:items],
+    "some zero": lambda rng, items: rng.integers(0, 3, items),
+    "masks": lambda rng, items: (np.arange(items) < items // 2).astype(np.float32),
+    "all sizes": lambda rng, items: 10.0 ** rng.integers(-300, 290, items),
+    "growing": lambda rng, items: 3.0 ** np.arange(items).clip(0, 500),
+    "ten": lambda rng, items: np.full(items, 10),
+    "denormal": lambda rng, items: np.ldexp(1.0, -1074) * rng.integers(1, 3, items),
+}
+
+
+def assert_weighted(moments, batch, weights, data_format="NHWC"):
+    weights = np.asarray(weights, np.float64)
+    channels = channels_first(np.asarray(batch, batch.dtype), data_format)
+    per_item = channels.shape[1] // len(weights)
+    # channels_first keeps the items outermost in both formats.
+    repeated = np.repeat(weights, per_item)
+    assert moments.count == channels.shape[1]
+    assert moments.weight == pytest.approx(math.fsum(repeated), rel=1e-15, abs=0)
+    for i, values in enumerate(channels):
+        mean, variance, magnitude = exact_weighted(values, repeated)
+        assert_close(
+            moments.mean[i], moments.variance[i], len(repeated), mean, variance, magnitude, np.dtype(batch.dtype)
+        )
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "data_format"),
+    [((500, 3), "NHWC"), ((500, 3), "NCHW"), ((300, 5, 2), "NHWC"), ((300, 2, 5), "NCHW"), ((30, 90), "NHWC")],
+    ids=str,
+)
+def test_weighted_moments_are_exact(shape, data_format, dtype, kind):
+    rng = np.random.default_rng(1)
+    batch = rng.normal(3, 2, shape).astype(dtype)
+    weights = WEIGHTS[kind](rng, shape[0])
+    assert_weighted(batch_moments(batch, data_format=data_format, weights=weights), batch, weights, data_format)
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weighted_moments_of_hard_data(kind, dtype):
+    rng = np.random.default_rng(2)
+    batch = HARD[kind](rng, (2, 3000)).astype(dtype).T
+    weights = rng.uniform(0, 1, 3000)
+    # Turned round, the memory is in the opposite order of the items.
+    for values, weight in ((batch, weights), (batch[::-1], weights), (batch.copy(), weights), (batch, weights[::-1])):
+        assert_weighted(batch_moments(values, weights=weight), values, weight)
+
+
+def test_many_weights_lose_no_digits():
+    # Their sum, added up plainly, would be 1e-12 off.
+    batch = np.tile(np.float32([[1.0], [3.0]]), (200_000, 1))
+    weights = np.tile([0.1, 0.3], 200_000)
+    moments = batch_moments(batch, weights=weights)
+    assert moments.mean[0] == pytest.approx(2.5, rel=1e-15, abs=0)
+    assert moments.variance[0] == pytest.approx(0.75, rel=1e-15, abs=0)
+    assert moments.weight == pytest.approx(80_000.0, rel=1e-15, abs=0)
+
+
+def test_equal_weights_change_nothing_but_the_weight():
+    batch = np.random.default_rng(3).normal(size=(100, 4, 3)).astype(np.float32)
+    plain, weighted = batch_moments(batch), batch_moments(batch, weights=[2.5] * 100)
+    np.testing.assert_array_equal(weighted.mean, plain.mean)
+    np.testing.assert_array_equal(weighted.variance, plain.variance)
+    assert (plain.count, plain.weight, weighted.count, weighted.weight) == (400, 400.0, 400, 1000.0)
+    one = batch_moments(batch, weights=[1] * 100)
+    np.testing.assert_array_equal(one.unbiased_variance, plain.unbiased_variance)
+    with pytest.raises(ValueError, match="no release of TensorFlow combines the two"):
+        _ = weighted.unbiased_variance
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3)])
+@pytest.mark.parametrize("weights", [[0, 0, 0, 1, 2, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 1, 1, 0]])
+def test_items_of_weight_0_count_for_nothing(shape, weights):
+    batch = np.random.default_rng(4).normal(size=shape)
+    expected = batch_moments(batch, weights=weights)
+    changed = batch.copy()
+    changed[[0, 1, 8]] = 1e30
+    moments = batch_moments(changed, weights=weights)
+    np.testing.assert_array_equal(moments.mean, expected.mean)
+    np.testing.assert_array_equal(moments.variance, expected.variance)
+    assert np.isfinite(expected.mean).all()
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3)])
+@pytest.mark.parametrize("item", [0, 2, 5, 8])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_counts_even_with_weight_0(shape, item, bad):
+    # 0 * NaN and 0 * inf are NaN, in TensorFlow too.
+    batch = np.random.default_rng(5).normal(size=shape)
+    weights = [0, 1, 0, 1, 2, 0, 1, 1, 0]
+    expected = batch_moments(batch, weights=weights)
+    batch[(item,) + (0,) * (len(shape) - 2) + (1,)] = bad
+    moments = batch_moments(batch, weights=weights)
+    assert np.isnan([moments.mean[1], moments.variance[1]]).all()
+    np.testing.assert_array_equal(moments.mean[[0, 2]], expected.mean[[0, 2]])
+    np.testing.assert_array_equal(moments.variance[[0, 2]], expected.variance[[0, 2]])
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3)])
+def test_an_infinity_with_a_weight_is_the_mean(shape):
+    batch = np.random.default_rng(5).normal(size=shape)
+    batch[4, ..., 1] = np.inf
+    moments = batch_moments(batch, weights=np.arange(9))
+    assert moments.mean[1] == np.inf
+    assert np.isnan(moments.variance[1])
+    assert np.isfinite(moments.mean[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 4, 2)])
+def test_all_weights_0_give_nan(shape):
+    moments = batch_moments(np.ones(shape), weights=[0, 0, 0])
+    assert (moments.count, moments.weight) == (math.prod(shape[:-1]), 0.0)
+    np.testing.assert_array_equal(moments.mean, [np.nan] * 2)
+    np.testing.assert_array_equal(moments.variance, [np.nan] * 2)
+    other = batch_moments(np.ones((2, 2)))
+    assert other.merge(moments).mean.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("shape", "weights"), [((0, 2), []), ((3, 0, 2), [1, 2, 3])])
+def test_an_empty_batch_has_no_weight(shape, weights):
+    moments = batch_moments(np.ones(shape), weights=weights)
+    assert (moments.count, moments.weight) == (0, 0.0)
+    assert np.isnan(moments.mean).all()
+
+
+def test_parts_merge_to_the_whole():
+    rng = np.random.default_rng(6)
+    batch, weights = rng.normal(100, 1, (400, 3)).astype(np.float32), rng.uniform(0, 1, 400)
+    weights[100:200] = 1
+    parts = [batch_moments(batch[i : i + 50], weights=weights[i : i + 50]) for i in range(0, 400, 50)]
+    # Without weights they are 1.
+    parts[2] = batch_moments(batch[100:150])
+    merged = parts[5]
+    for part in parts[:5] + parts[6:]:
+        merged = part.merge(merged)
+    assert_weighted(merged, batch, weights)
+
+
+def test_the_order_of_threads_and_variants_of_equal_items_does_not_matter():
+    batch = np.random.default_rng(7).normal(3, 1, (3, 700_000, 2)).astype(np.float32)
+    states = {batch_moments(batch, weights=[1, 2, 3], threads=threads)._state.tobytes() for threads in (1, 2, 5)}
+    assert len(states) == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([1.0], ValueError, r"`weights` has shape \(1,\); it must have shape \(3,\), one weight for each item"),
+        (1.0, ValueError, r"`weights` has shape \(\)"),
+        ([[1.0], [1.0], [1.0]], ValueError, r"`weights` has shape \(3, 1\)"),
+        ([1, -1, 1], ValueError, "`weights` holds -1.0; no weight may be negative"),
+        ([1, np.nan, 1], ValueError, "`weights` holds nan; every weight must be finite"),
+        ([1, np.inf, 1], ValueError, "`weights` holds inf; every weight must be finite"),
+        ([True, False, True], TypeError, "`weights` has dtype bool; it must hold real numbers"),
+        ([1, None, 1], TypeError, "`weights` has dtype object; it must hold real numbers"),
+        ([1, 2j, 1], TypeError, "`weights` has dtype complex128; it must hold real numbers"),
+        (["1", "2", "3"], TypeError, "`weights` has dtype <U1; it must hold real numbers"),
+        ([[1], [1, 2], [3]], TypeError, "`weights` cannot be turned into an array: .*inhomogeneous"),
+        ([1e308, 1e308, 1], ValueError, r"`weights` reaches 1e\+308, and all elements together have no finite weight"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(weights, error, message):
+    with pytest.raises(error, match=message):
+        batch_moments(np.ones((3, 2)), weights=weights)
+
+
+def test_moments_with_a_weight_are_worked_out_by_hand():
+    # 1, 2 and 4 with weights 1, 2 and 1.
+    moments = batch_moments(np.array([[1.0], [2.0], [4.0]]), weights=[1, 2, 1])
+    assert (moments.count, moments.weight, moments.mean[0]) == (3, 4.0, 2.25)
+    assert moments.variance[0] == pytest.approx(1.1875, rel=1e-15, abs=0)
+    again = Moments(moments.count, moments.mean, moments.variance, moments.weight)
+    assert again.merge(moments).weight == 8.0
