@@ -22,6 +22,12 @@ BASE = {
     "article",
     "releases",
     "argscope",
+    "trace",
+    "traceencode",
+    "tracefiles",
+    "tracelayer",
+    "traceread",
+    "tracewrite",
 }
 JUDGE = {"conclusions", "decays", "report", "files"}
 PLAYER = {"layer", "averages", "normalization", "training", "variables", "contrib", "session", "experiment"}
@@ -56,7 +62,8 @@ def test_import_loads_nothing_heavy():
 
 def test_the_referee_and_the_command_line_import_no_tensorflow():
     code = (
-        "import sys, tf1bn.checker, tf1bn.conclusions, tf1bn.report, tf1bn.article, tf1bn.releases, tf1bn.cli;"
+        "import sys, tf1bn.checker, tf1bn.conclusions, tf1bn.report, tf1bn.article, tf1bn.releases, tf1bn.trace;"
+        "import tf1bn.cli;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     loaded = set(run_python(code).stdout.split())

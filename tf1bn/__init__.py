@@ -14,6 +14,7 @@ _PUBLIC = {
     "checker": None,
     "contrib": None,
     "releases": None,
+    "trace": None,
 }
 
 __all__ = ["__version__", *_PUBLIC]
