@@ -30,7 +30,21 @@ BASE = {
     "tracewrite",
 }
 JUDGE = {"conclusions", "decays", "report", "files"}
-PLAYER = {"layer", "averages", "normalization", "training", "variables", "contrib", "session", "experiment"}
+PLAYER = {
+    "layer",
+    "averages",
+    "normalization",
+    "training",
+    "variables",
+    "contrib",
+    "session",
+    "experiment",
+    "applications",
+    "graphscan",
+    "graphsites",
+    "graphview",
+    "recorder",
+}
 JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
