@@ -44,6 +44,7 @@ PLAYER = {
     "graphsites",
     "graphview",
     "recorder",
+    "runplan",
 }
 JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))

@@ -11,7 +11,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from .graphsites import Sites, shortest
-from .graphview import CALLS, FIXED, FUSED, IN_FUNCTION, MERGES, SWITCHES, VARIABLES, closes_loop
+from .graphview import CALLS, FIXED, FUSED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # ---- what record_tf1.py holds ----
 
@@ -260,22 +260,26 @@ class Scan(Sites):
                     state[name] = op
         return state
 
-    def _branch(self, merge, way):
-        """The tensor that decides about a cond, and the value with which it goes this way; or None, None."""
-        stack, seen = [merge.inputs[way]], set()
+    def _branch(self, choice, way):
+        """The tensor that decides about a choice, and the value with which it goes this way; or None, None."""
+        if choice.type in SELECTS:
+            return self._plain(choice.inputs[0]), way == 1
+        stack, seen = [choice.inputs[way]], set()
         while stack:
             tensor = stack.pop()
             op = tensor.op
-            if op.type in SWITCHES and self.depth(op) == self.depth(merge) + 1:
-                pred = op.inputs[1]
-                while pred.op.type == "Identity":
-                    pred = pred.op.inputs[0]
-                return pred, tensor.value_index == 1
-            if op.name not in seen and self.depth(op) > self.depth(merge):
+            if op.type in SWITCHES and self.depth(op) == self.depth(choice) + 1:
+                return self._plain(op.inputs[1]), tensor.value_index == 1
+            if op.name not in seen and self.depth(op) > self.depth(choice):
                 seen.add(op.name)
                 stack.extend(op.inputs)
                 stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
         return None, None
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
 
     def _axis(self, site, batch):
         """The axis of the channels of a composed site, and what is wrong with it."""
@@ -311,24 +315,26 @@ class Scan(Sites):
         rate = own[0].rate
         while rate.op.type in SWITCHES + ("Identity", "Cast"):
             rate = rate.op.inputs[0]
-        value = self.static(rate)
-        if value is not None and rate.op.type == "Const":
+        value = self._constant(rate, 0)
+        if value is not None:
             # Formed in Python, the rate may be rounded to float32 on its way to a float64 variable.
-            exact = value.dtype.name == mean.get_attr("dtype").base_dtype.name or value.dtype.name != "float32"
-            return round(1 - shortest(value.reshape(-1)[0]), 12), None, "float64" if exact else None
-        if rate.op.type == "Sub":
-            # The core layer of TF 1.8 and later makes the decay a tensor; in a cond, 1 stands for not training.
-            decay = rate.op.inputs[1]
-            if decay.op.type in MERGES:
-                values = [self.static(tensor) for tensor in decay.op.inputs]
-                still = [i for i, item in enumerate(values) if item is not None and item.size == 1 and item == 1]
-                if still and len(values) == 2:
-                    decay = decay.op.inputs[1 - still[0]]
-            value = self.static(decay)
-            if value is not None:
-                return shortest(value.reshape(-1)[0]), None, "float32"
+            rounded = value.dtype.name == "float32" and mean.get_attr("dtype").base_dtype.name == "float64"
+            return round(1 - shortest(value), 12), None, None if rounded else "float64"
+        value = self._constant(rate.op.inputs[1], 1) if rate.op.type == "Sub" else None
+        if value is not None:
+            # The core layer of TF 1.8 and later makes the decay a tensor, and forms the rate from that.
+            return shortest(value), None, "float32"
         usable = not self.depth(rate.op) and self.graph.is_fetchable(rate)
         return None, (rate if usable else None), None
+
+    def _constant(self, tensor, still):
+        """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
+        values = [self.static(root) for root, _ in self.roots(tensor)]
+        if any(value is None or value.size != 1 for value in values):
+            return None
+        values = [value.reshape(-1)[0] for value in values]
+        values = [value for value in values if value != still] or values[:1]
+        return values[0] if len(values) == 1 else None
 
     def _called(self, found):
         """Layers of which nothing can be seen but that a function is called with their variables."""

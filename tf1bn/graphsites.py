@@ -12,7 +12,7 @@ import collections
 
 import numpy as np
 
-from .graphview import ADDS, PASSES, GraphView
+from .graphview import ADDS, PASSES, SELECTS, GraphView
 
 # ---- what record_tf1.py holds ----
 
@@ -28,7 +28,7 @@ class Sites(GraphView):
             return None
         variable = self.variable(op.inputs[0])
         value = op.inputs[1].op
-        while value.type in PASSES + ("Select", "SelectV2"):
+        while value.type in PASSES + SELECTS:
             value = value.inputs[0 if value.type in PASSES else 1].op
         terms = None
         if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":

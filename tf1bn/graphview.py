@@ -17,6 +17,7 @@ import numpy as np
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
+SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
 # What hands a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
@@ -124,9 +125,6 @@ class GraphView(object):
             return np.asarray(self._make_ndarray(op.get_attr("value")))
         if op.type in PASSES + SWITCHES:
             return self.static(op.inputs[0])
-        if op.type == "Sub":
-            one, other = self.static(op.inputs[0]), self.static(op.inputs[1])
-            return None if one is None or other is None else one - other
         return None
 
     def _before(self, op):
@@ -135,7 +133,10 @@ class GraphView(object):
         return inputs + list(op.control_inputs)
 
     def roots(self, tensor):
-        """Pairs of a tensor that ``tensor`` is made of, and the branches of conds that it came by."""
+        """Pairs of a tensor that ``tensor`` is made of, and the choices that it came by.
+
+        A choice is a pair of an operation and the way: an input of a Merge, or 1 or 0 for the two of a Select.
+        """
         found, stack = [], [(tensor, ())]
         while stack:
             tensor, branches = stack.pop()
@@ -144,6 +145,8 @@ class GraphView(object):
                 stack.append((op.inputs[0], branches))
             elif op.type in MERGES and not closes_loop(op):
                 stack.extend((item, branches + ((op, i),)) for i, item in enumerate(op.inputs))
+            elif op.type in SELECTS:
+                stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
             else:
                 found.append((tensor, branches))
         return found
