@@ -1,11 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test bench bench-layer lint rebuild
+.PHONY: reproduce test bench bench-layer bench-recorder lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
 bench: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
 bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
+bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Without its built extension the environment is not done, whatever the stamp says.

@@ -23,10 +23,31 @@ BASE = {
     "article",
     "releases",
     "argscope",
+    "trace",
+    "traceencode",
+    "tracefiles",
+    "tracelayer",
+    "traceread",
+    "tracewrite",
 }
 BASE |= {"_native", "_moments", "_moving", "_replay"}
 JUDGE = {"conclusions", "decays", "report", "files"}
-PLAYER = {"layer", "averages", "normalization", "training", "variables", "contrib", "session", "experiment"}
+PLAYER = {
+    "layer",
+    "averages",
+    "normalization",
+    "training",
+    "variables",
+    "contrib",
+    "session",
+    "experiment",
+    "applications",
+    "graphscan",
+    "graphsites",
+    "graphview",
+    "recorder",
+    "runplan",
+}
 JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
@@ -58,7 +79,8 @@ def test_import_loads_nothing_heavy():
 
 def test_the_referee_and_the_command_line_import_no_tensorflow():
     code = (
-        "import sys, tf1bn.checker, tf1bn.conclusions, tf1bn.report, tf1bn.article, tf1bn.releases, tf1bn.cli;"
+        "import sys, tf1bn.checker, tf1bn.conclusions, tf1bn.report, tf1bn.article, tf1bn.releases, tf1bn.trace;"
+        "import tf1bn.cli;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     loaded = set(run_python(code).stdout.split())

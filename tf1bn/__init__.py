@@ -10,10 +10,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "batch_norm": "tf1bn.layer",
     "arg_scope": "tf1bn.argscope",
+    "Recorder": "tf1bn.recorder",
     "article": None,
     "checker": None,
     "contrib": None,
     "releases": None,
+    "trace": None,
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -52,6 +52,11 @@ class Updates:
       active: False where the layer is frozen.
       debias: the variables of a zero-debiased moving mean, or None.
       renormalised_variance: with batch renormalisation, what updates the moving variance from the batch's; or None.
+
+    Attributes:
+      in_place: whether the output depends on the updates.
+      debias: as given.
+      made: the operations that `collect` put into the collections.
     """
 
     def __init__(
@@ -65,9 +70,10 @@ class Updates:
         self._collections = collections
         self._is_training = is_training
         self._active = active
-        self._debias = debias
+        self.debias = debias
         self._renormalised_variance = renormalised_variance
         self.in_place = collections is None
+        self.made = ()
 
     def run_before(self, moments, results):
         """``results``, which cannot be had without updating the statistics."""
@@ -91,6 +97,7 @@ class Updates:
             made = training.cond(
                 self._is_training, lambda: tuple(update() for update in updates), lambda: self._statistics
             )
+        self.made = tuple(update.op for update in made)
         for update in made:
             tf.add_to_collections(self._collections, update.op if self._core else update)
 
@@ -101,8 +108,8 @@ class Updates:
         rate = self._rate if shared is None else lambda: shared
 
         def update_mean():
-            if self._debias is not None:
-                return assign_debiased_average(moving_mean, mean, rate(), *self._debias)
+            if self.debias is not None:
+                return assign_debiased_average(moving_mean, mean, rate(), *self.debias)
             return assign_moving_average(moving_mean, mean, rate())
 
         def update_variance():

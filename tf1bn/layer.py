@@ -28,7 +28,7 @@ import dataclasses
 
 import tensorflow as _tf
 
-from . import normalization, training
+from . import applications, normalization, training
 from .argscope import add_arg_scope
 from .averages import Updates
 from .normalization import NCHW, NHWC
@@ -180,6 +180,26 @@ def batch_norm(
         if path.core:
             names = ("moving_mean", "moving_variance", "beta", "gamma")
             variables.collect_again(dict(zip(names, (*statistics, beta, gamma), strict=True)))
+        applications.remember(
+            applications.Applied(
+                inputs=inputs,
+                outputs=outputs,
+                gamma=gamma,
+                beta=beta,
+                statistics=statistics,
+                renorm=renorm_variables,
+                debias=updates.debias,
+                is_training=is_training,
+                decay=decay,
+                epsilon=epsilon,
+                data_format=data_format,
+                fused=path.fused,
+                core=path.core,
+                trainable=trainable,
+                weights=options.get("batch_weights"),
+                updates=updates.made,
+            )
+        )
         if activation_fn is not None:
             outputs = activation_fn(outputs)
         if outputs_collections:

@@ -1,0 +1,1006 @@
+# -*- coding: utf-8 -*-
+# Runs on Python 2.7 too:
+# ruff: noqa: B028, B904, B905, RUF005, SIM115, UP004, UP008, UP009, UP010, UP031
+"""Records the batch-norm layers of a TensorFlow 1.x graph, run by run, as a trace that tf1bn reads.
+
+One file, for Python 2.7 and 3.5 to 3.7 and TensorFlow 1.3 to 1.15; needs nothing but tensorflow and numpy. Put it
+beside your script, and run your training through it:
+
+    import record_tf1
+
+    with record_tf1.Recorder(sess, "old.trace") as rec:
+        for batch in batches:
+            rec.run(train_op, {x: batch})
+
+It finds the layers of tf.contrib.layers.batch_norm, tf.layers.batch_normalization and others of their form in the
+graph, built or imported; `Recorder` says what is written. The format of the trace is described in tf1bn/trace.py.
+Between the lines marked so this file holds parts of tf1bn; change them there.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import collections
+import json
+import os
+import shutil
+import tempfile
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+# ---- from tf1bn/graphview.py ----
+
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
+SWITCHES = ("Switch", "RefSwitch")
+SELECTS = ("Select", "SelectV2")
+MERGES = ("Merge", "RefMerge")
+# What hands a value on, perhaps in another shape or dtype, perhaps into a loop.
+PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
+PASSES += ("Enter", "RefEnter")
+ADDS = ("Add", "AddV2")
+FIXED = ("Const",)
+CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
+AVERAGES = ("moving_mean", "moving_variance")
+IN_CONTROL_FLOW = "it is inside a tf.cond or tf.while_loop"
+IN_FUNCTION = "it is in a function, as tf.cond and tf.while_loop make them"
+
+
+def reached(targets, fed):
+    """Names of the operations that a run must do for ``targets``, operations and tensors; ``fed``: names of tensors."""
+    stack = [getattr(target, "op", target) for target in targets if target.name not in fed]
+    seen = {op.name for op in stack}
+    while stack:
+        op = stack.pop()
+        before = [tensor.op for tensor in op.inputs if tensor.name not in fed]
+        before.extend(op.control_inputs)
+        for other in before:
+            if other.name not in seen:
+                seen.add(other.name)
+                stack.append(other)
+    return seen
+
+
+class GraphView(object):
+    """A graph, and its variables' operations by name.
+
+    Args:
+      graph: the graph.
+      make_ndarray: TensorFlow's function from a TensorProto to an array.
+    """
+
+    def __init__(self, graph, make_ndarray):
+        self.graph = graph
+        self._make_ndarray = make_ndarray
+        self._operations = graph.get_operations()
+        self._depths = {}
+        self.variables = collections.OrderedDict((op.name, op) for op in self._operations if op.type in VARIABLES)
+
+    def depth(self, op):
+        """How many conds and loops of TF 1.x an operation is in."""
+        stack = [op]
+        while stack:
+            top = stack[-1]
+            if top.name in self._depths:
+                stack.pop()
+                continue
+            around = [other for other in self._before(top) if other.name not in self._depths]
+            if around:
+                stack.extend(around)
+                continue
+            stack.pop()
+            depth = max([self._depths[other.name] for other in self._before(top)] or [0])
+            opens = top.type in SWITCHES and not closes_loop(top.inputs[0].op)
+            closes = top.type in MERGES and not closes_loop(top)
+            if opens or top.type in ("Enter", "RefEnter"):
+                depth += 1
+            elif closes or top.type in ("Exit", "RefExit"):
+                depth = max(depth - 1, 0)
+            self._depths[top.name] = depth
+        return self._depths[op.name]
+
+    def problem_of(self, inputs, outputs):
+        """Why the input and output of a layer cannot be fetched, or None."""
+        if any(t.graph is not self.graph for t in (inputs, outputs)):
+            return IN_FUNCTION
+        if any(self.depth(t.op) or not self.graph.is_fetchable(t) for t in (inputs, outputs)):
+            return IN_CONTROL_FLOW
+        return None
+
+    def read_of(self, variable):
+        """A tensor with the value of a variable's operation, or None."""
+        if variable.type != "VarHandleOp":
+            return variable.outputs[0]
+        reads = [op for op in variable.outputs[0].consumers() if op.type == "ReadVariableOp"]
+        plain = [op for op in reads if not op.control_inputs and not self.depth(op)]
+        return plain[0].outputs[0] if plain else None
+
+    def _behind(self, tensor):
+        """Names of the operations that hand a value on to ``tensor``, and of those that made it."""
+        names, stack = set(), [tensor.op]
+        while stack:
+            op = stack.pop()
+            if op.name not in names:
+                names.add(op.name)
+                if op.type in PASSES + SWITCHES:
+                    stack.append(op.inputs[0].op)
+                elif op.type in MERGES and not closes_loop(op):
+                    stack.extend(item.op for item in op.inputs)
+        return names
+
+    def callers_of(self, variable):
+        """Operations that call a function with the variable."""
+        tensors = list(variable.outputs)
+        tensors += [out for op in variable.outputs[0].consumers() if op.type in PASSES for out in op.outputs]
+        return [op for tensor in tensors for op in tensor.consumers() if op.type in CALLS]
+
+    def static(self, tensor):
+        """The value of a tensor that is the same in every run, an array; or None."""
+        op = tensor.op
+        if op.type == "Const":
+            return np.asarray(self._make_ndarray(op.get_attr("value")))
+        if op.type in PASSES + SWITCHES:
+            return self.static(op.inputs[0])
+        return None
+
+    def _before(self, op):
+        loop = closes_loop(op)
+        inputs = [tensor.op for tensor in op.inputs if not (loop and tensor.op.type.endswith("NextIteration"))]
+        return inputs + list(op.control_inputs)
+
+    def roots(self, tensor):
+        """Pairs of a tensor that ``tensor`` is made of, and the choices that it came by.
+
+        A choice is a pair of an operation and the way: an input of a Merge, or 1 or 0 for the two of a Select.
+        """
+        found, stack = [], [(tensor, ())]
+        while stack:
+            tensor, branches = stack.pop()
+            op = tensor.op
+            if op.type in PASSES + SWITCHES:
+                stack.append((op.inputs[0], branches))
+            elif op.type in MERGES and not closes_loop(op):
+                stack.extend((item, branches + ((op, i),)) for i, item in enumerate(op.inputs))
+            elif op.type in SELECTS:
+                stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
+            else:
+                found.append((tensor, branches))
+        return found
+
+    def variable(self, tensor):
+        """The variable's operation that a tensor is the value of, or None."""
+        roots = {root.op.name for root, _ in self.roots(tensor)}
+        return self.variables.get(roots.pop()) if len(roots) == 1 else None
+
+
+def closes_loop(op):
+    return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
+
+
+# ---- from tf1bn/graphsites.py ----
+
+Update = collections.namedtuple("Update", "op variable roots rate")
+
+
+class Sites(GraphView):
+    """A graph in which batch normalisation and updates of moving averages are looked for."""
+
+    def update(self, op):
+        """The `Update` that an operation makes of a moving average, or None."""
+        if not op.type.startswith("Assign") or len(op.inputs) < 2:
+            return None
+        variable = self.variable(op.inputs[0])
+        value = op.inputs[1].op
+        while value.type in PASSES + SELECTS:
+            value = value.inputs[0 if value.type in PASSES else 1].op
+        terms = None
+        if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":
+            # variable -= (variable - new) * rate
+            for difference, rate in (tuple(value.inputs), tuple(value.inputs)[::-1]):
+                if difference.op.type == "Sub" and self.variable(difference.op.inputs[0]) is variable:
+                    terms = (difference.op.inputs[1], rate)
+        elif variable is not None and op.type in ("Assign", "AssignVariableOp") and value.type in ADDS:
+            # variable = variable * decay + new * rate
+            muls = [tensor.op for tensor in value.inputs if tensor.op.type == "Mul"]
+            old = [any(self.variable(item) is variable for item in mul.inputs) for mul in muls]
+            if sorted(old) == [False, True]:
+                new = sorted(muls[old.index(False)].inputs, key=lambda tensor: tensor.get_shape().ndims or 0)
+                terms = (new[1], new[0])
+        if terms is None:
+            return None
+        new, rate = terms
+        return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
+
+    def fused_site(self, op):
+        training = op.get_attr("is_training")
+        means = [(op.outputs[i], ()) for i in (1, 2)] if training else None
+        return {
+            "kind": "fused",
+            "op": op,
+            "x": op.inputs[0],
+            "y": op.outputs[0],
+            "gamma": op.inputs[1],
+            "beta": op.inputs[2],
+            "means": [means[:1], means[1:]] if training else [self.roots(op.inputs[i]) for i in (3, 4)],
+            "epsilon": shortest(np.float32(op.get_attr("epsilon"))),
+            "data_format": op.get_attr("data_format"),
+        }
+
+    def composed_site(self, op):
+        """From 1 / sqrt(variance + epsilon) to x * inv + (beta - mean * inv), as tf.nn.batch_normalization does it."""
+        add = op.inputs[0].op
+        if add.type not in ADDS:
+            return None
+        known = [self.static(tensor) for tensor in add.inputs]
+        if sum(value is not None and value.size == 1 for value in known) != 1:
+            return None
+        at = 0 if known[0] is not None and known[0].size == 1 else 1
+        variance, epsilon = add.inputs[1 - at], known[at]
+        scales = [(op.outputs[0], None)]
+        scales += [(mul.outputs[0], other(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
+        for inverse, gamma in scales:
+            products = {mul.name: other(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
+            for name, x in products.items():
+                product = self.graph.get_operation_by_name(name).outputs[0]
+                for last, tensor in self._users(product, ADDS + ("Sub",)):
+                    mean, beta = self._offset(last, other(last, tensor), products)
+                    if mean is not None and mean.name != x.name:
+                        return {
+                            "kind": "composed",
+                            "op": last,
+                            "x": x,
+                            "y": last.outputs[0],
+                            "gamma": gamma,
+                            "beta": beta,
+                            "means": [self.roots(mean), self.roots(variance)],
+                            "epsilon": shortest(epsilon.reshape(-1)[0]),
+                            "mean": mean,
+                        }
+        return None
+
+    def _offset(self, last, offset, products):
+        """``mean, beta`` if ``offset``, which ``last`` adds or subtracts, is beta - mean * inverse."""
+        beta, op = None, offset.op
+        while op.type in ("Cast", "Identity"):
+            op = op.inputs[0].op
+        if last.type != "Sub":
+            if op.type == "Sub":
+                beta, op = op.inputs[0], op.inputs[1].op
+            elif op.type == "Neg":
+                op = op.inputs[0].op
+            elif op.name not in products or products[op.name].op.type != "Neg":
+                return None, None
+        if op.name not in products:
+            return None, None
+        mean = products[op.name]
+        return (mean.op.inputs[0] if mean.op.type == "Neg" else mean), beta
+
+    def _users(self, tensor, types):
+        """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and what it takes."""
+        found = []
+        for op in tensor.consumers():
+            if op.type in types:
+                found.append((op, tensor))
+            elif op.type in ("Cast", "Identity"):
+                found.extend(self._users(op.outputs[0], types))
+        return found
+
+
+def other(op, tensor):
+    """The other of an operation's two inputs."""
+    return op.inputs[1 if op.inputs[0].name == tensor.name else 0]
+
+
+def shortest(number):
+    """The number that somebody wrote: the shortest decimal that rounds to ``number`` in its dtype."""
+    return float(str(number))
+
+
+# ---- from tf1bn/graphscan.py ----
+
+
+class Application(object):
+    """One place in a graph where a layer is applied.
+
+    statistic: the operation of the moving mean's variable, which tells layers apart. inputs, outputs: tensors. reads:
+    dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values are
+    put together; state: the same for other variables. flag: None, or the tensor that says whether it trains, which it
+    does if its value is `trains`; without a flag, it does if `trains`. rate: None, or the tensor with 1 - decay, or
+    with the decay if `rate_is_decay`, where that is not known before a run. weights: tensor of one weight per sample,
+    or None. touched: the operations that a run cannot do without applying the layer. settings: those of the layer.
+    problem: why it cannot be recorded, or None.
+    """
+
+    def __init__(self, **attributes):
+        self.flag = self.rate = self.weights = self.problem = None
+        self.rate_is_decay = False
+        self.state = {}
+        self.__dict__.update(attributes)
+
+
+class Layer(object):
+    """A layer: a name, its settings, its applications in the order of the graph, and why it cannot be recorded."""
+
+    def __init__(self, name, applications):
+        self.name = name
+        self.applications = applications
+        self.problem = next((a.problem for a in applications if a.problem), None)
+        # What only tests may have been built with another decay, and does not matter to the statistics.
+        training = [a for a in applications if a.trains or a.flag is not None] or applications
+        self.reads, self.state, self.settings = {}, {}, dict(training[0].settings)
+        for application in applications:
+            self.reads.update(application.reads)
+            self.state.update(application.state)
+        for key, givers in (
+            ("decay", training),
+            ("fused", training),
+            ("rate_dtype", training),
+            ("epsilon", applications),
+        ):
+            values = [a.settings[key] for a in givers]
+            self.settings[key] = values[0] if all(value == values[0] for value in values) else None
+        axes = [(a.settings["data_format"], a.settings.get("axis")) for a in applications]
+        if len(set(axes)) > 1:
+            self.problem = self.problem or "its applications do not agree about the axis of the channels"
+        for key in ("center", "scale"):
+            self.settings[key] = next((a.settings[key] for a in applications if a.settings[key] is not None), None)
+
+
+def layers_of(applications):
+    """The applications as a list of `Layer`, by their statistics."""
+    by_statistic = collections.OrderedDict()
+    for application in applications:
+        by_statistic.setdefault(application.statistic.name, []).append(application)
+    layers, names = [], set()
+    for statistic, group in by_statistic.items():
+        name = statistic[: -len("/moving_mean")] if statistic.endswith("/moving_mean") else statistic
+        name = statistic if name in names else name
+        names.add(name)
+        layers.append(Layer(name, group))
+    return layers
+
+
+class Scan(Sites):
+    """A graph, scanned.
+
+    Args:
+      graph: the graph.
+      make_ndarray: TensorFlow's function from a TensorProto to an array.
+      trainable: names of the trainable variables' operations; empty if not known.
+    """
+
+    def __init__(self, graph, make_ndarray, trainable=()):
+        super(Scan, self).__init__(graph, make_ndarray)
+        self._trainable = trainable
+        self._updates_of = collections.defaultdict(list)
+        self._updates_by_root = collections.defaultdict(list)
+        for op in self._operations:
+            update = self.update(op)
+            if update is not None:
+                self._updates_of[update.variable.name].append(update)
+                for root in update.roots:
+                    self._updates_by_root[root].append(update)
+
+    def applications(self, own=()):
+        """List of `Application`, ``own`` first, which are those that are known, and then what else is found."""
+        claimed = set()
+        for application in own:
+            if application.outputs.graph is self.graph:
+                claimed |= self._behind(application.outputs)
+        found, pairs = [], collections.OrderedDict()
+        for op in self._operations:
+            site = None
+            if op.type in FUSED:
+                site = self.fused_site(op)
+            elif op.type == "Rsqrt":
+                site = self.composed_site(op)
+            if site is None or site["y"].op.name in claimed:
+                continue
+            merge = self._merge_after(site["y"]) if site["kind"] == "fused" and self.depth(op) else None
+            if merge is None:
+                found.append([self._application([site], site["x"], site["y"], None)])
+            elif merge.name not in claimed:
+                if merge.name not in pairs:
+                    pairs[merge.name] = (merge, [])
+                    found.append(merge.name)
+                pairs[merge.name][1].append(site)
+        found = [item if isinstance(item, list) else self._paired(*pairs[item]) for item in found]
+        found = list(own) + [application for group in found for application in group if application is not None]
+        return found + self._called(found)
+
+    def _merge_after(self, y):
+        return next((op for op in y.consumers() if op.type in MERGES and not closes_loop(op)), None)
+
+    def _paired(self, merge, sites):
+        """A cond between two fused operations, of which one trains, is one application."""
+        inputs = [site["x"].op.inputs[0] if site["x"].op.type in SWITCHES else None for site in sites]
+        ways = [i for site in sites for i, item in enumerate(merge.inputs) if item.name == site["y"].name]
+        statistics = [self._statistic("moving_mean", site["means"][0], ())[0] for site in sites]
+        statistics = {op.name for op in statistics if op is not None}
+        alike = len({getattr(item, "name", None) for item in inputs}) == 1 and len(statistics) < 2
+        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
+            return [self._application([site], site["x"], site["y"], None) for site in sites]
+        return [self._application(sites, inputs[0], merge.outputs[0], (merge, dict(zip(ways, sites))))]
+
+    def _application(self, sites, x, y, paired):
+        """The `Application` made of one site, or of the two in a cond; None if no moving statistics belong to it."""
+        means, variances = ([root for site in sites for root in site["means"][i]] for i in (0, 1))
+        gamma, beta = (self._parameter(sites, name) for name in ("gamma", "beta"))
+        mean, updates = self._statistic("moving_mean", means, (gamma, beta))
+        variance, more = self._statistic("moving_variance", variances, (mean, gamma, beta))
+        if mean is None or variance is None:
+            return None
+        site = sites[0]
+        prefix = mean.name.rpartition("/")[0]
+        state = self._state(mean, prefix)
+        if gamma is None:
+            gamma = self.variables.get(prefix + "/gamma")
+        if beta is None:
+            beta = self.variables.get(prefix + "/beta")
+        problem = self.problem_of(x, y)
+        # Statistics that were made constants are neither the batch's nor moving.
+        known = FIXED + VARIABLES
+        batch = [(root, branches) for root, branches in means if root.op.type not in known]
+        flag, trains = None, bool(batch)
+        if paired is not None:
+            merge, ways = paired
+            training = [way for way, one in ways.items() if one["op"].get_attr("is_training")]
+            trains = len(training) == 2
+            if len(training) == 1:
+                flag, trains = self._branch(merge, training[0])
+                problem = problem or (None if flag is not None else "what decides whether it trains cannot be seen")
+        elif batch and len(batch) < len(means):
+            branches = batch[0][1]
+            if len(batch) == 1 and len(branches) == 1:
+                flag, trains = self._branch(*branches[0])
+            if flag is None:
+                problem = problem or "what decides whether it trains cannot be seen"
+        if site["kind"] == "composed":
+            axis, why = self._axis(site, batch)
+            problem = problem or why
+            rank = x.get_shape().ndims
+            data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
+            axis = None if axis in (1, (rank or 0) - 1) else axis
+        else:
+            data_format, axis = "NCHW" if site["data_format"].startswith(b"NC") else "NHWC", None
+        decay, rate, rate_dtype = self._decay(mean, updates)
+        reads = {"moving_mean": mean, "moving_variance": variance, "gamma": gamma, "beta": beta}
+        reads = {name: self.read_of(op) for name, op in reads.items() if op is not None}
+        if any(read is None for read in reads.values()):
+            problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
+        parameters = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
+        return Application(
+            statistic=mean,
+            inputs=x,
+            outputs=y,
+            reads={name: [read] for name, read in reads.items()},
+            state={name: [self.read_of(op)] for name, op in state.items() if self.read_of(op) is not None},
+            flag=flag,
+            trains=trains,
+            rate=rate,
+            touched=[y.op] + [update.op for update in updates + more],
+            problem=problem,
+            settings={
+                "decay": decay,
+                "epsilon": site["epsilon"],
+                "data_format": data_format,
+                "dtype": mean.get_attr("dtype").base_dtype.name,
+                "fused": site["kind"] == "fused",
+                "zero_debias": "biased" in state,
+                "trainable": not parameters or any(name in self._trainable for name in parameters),
+                "release": None,
+                "center": self._has(site, "beta", beta),
+                "scale": self._has(site, "gamma", gamma),
+                "axis": axis,
+                "renorm": "renorm_mean" in state,
+                "rate_dtype": rate_dtype,
+            },
+        )
+
+    def _has(self, site, name, variable):
+        """Whether a site has a gamma or beta; None if that cannot be seen."""
+        if variable is not None:
+            return True
+        return False if site[name] is None or self.static(site[name]) is not None else None
+
+    def _parameter(self, sites, name):
+        found = [self.variable(site[name]) for site in sites if site[name] is not None]
+        return found[0] if found else None
+
+    def _statistic(self, name, roots, relatives):
+        """The variable of a moving average, and the updates of it, from what is or becomes of it."""
+        direct = [root.op for root, _ in roots if root.op.name in self.variables]
+        updates = []
+        for root, _ in roots:
+            updates += [update for update in self._updates_by_root[root.name] if update not in updates]
+        averages = [self._average(update.variable) for update in updates]
+        named = [op for op in direct + averages if op.name.rpartition("/")[2] == name]
+        others = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
+        for op in direct + averages + [op for op in relatives if op is not None]:
+            sibling = self.variables.get(op.name.rpartition("/")[0] + "/" + name)
+            if sibling is not None:
+                named.append(sibling)
+        chosen = (direct + named + others + [None])[0]
+        return chosen, updates
+
+    def _average(self, variable):
+        """The moving average that a variable of zero debias belongs to; otherwise the variable itself."""
+        name, _, last = variable.name.rpartition("/")
+        if last.startswith("biased"):
+            for other in self.variables:
+                if name == other or name.endswith("/" + other):
+                    return self.variables[other]
+        return variable
+
+    def _state(self, mean, prefix):
+        state = {}
+        for name in ("moving_stddev", "renorm_mean", "renorm_stddev", "renorm_mean_weight", "renorm_stddev_weight"):
+            if prefix + "/" + name in self.variables:
+                state[name] = self.variables[prefix + "/" + name]
+        for name in ("biased", "local_step"):
+            for other, op in self.variables.items():
+                if other.endswith(mean.name + "/" + name):
+                    state[name] = op
+        return state
+
+    def _branch(self, choice, way):
+        """The tensor that decides about a choice, and the value with which it goes this way; or None, None."""
+        if choice.type in SELECTS:
+            return self._plain(choice.inputs[0]), way == 1
+        stack, seen = [choice.inputs[way]], set()
+        while stack:
+            tensor = stack.pop()
+            op = tensor.op
+            if op.type in SWITCHES and self.depth(op) == self.depth(choice) + 1:
+                return self._plain(op.inputs[1]), tensor.value_index == 1
+            if op.name not in seen and self.depth(op) > self.depth(choice):
+                seen.add(op.name)
+                stack.extend(op.inputs)
+                stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
+        return None, None
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
+
+    def _axis(self, site, batch):
+        """The axis of the channels of a composed site, and what is wrong with it."""
+        x = site["x"]
+        rank = x.get_shape().ndims
+        if not rank:
+            return None, "the rank of its input is not known"
+        for root, _ in batch:
+            if root.op.type in CALLS:
+                return None, IN_FUNCTION
+            ours = {item.name for item, _ in self.roots(x)}
+            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
+            if axes is None or {item.name for item, _ in self.roots(root.op.inputs[0])} != ours:
+                return None, "its batch statistics are not the plain moments of its input, as with weights"
+            left = sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)})
+            if len(left) != 1:
+                return None, "its batch statistics are not those of one axis of channels"
+            return left[0], None
+        shape = site["mean"].get_shape()
+        if shape.ndims == 1:
+            return rank - 1, None
+        sizes = shape.as_list() if shape.ndims == rank else []
+        wide = [i for i, size in enumerate(sizes) if size != 1]
+        if len(wide) > 1 or not sizes:
+            return None, "the axis of its channels cannot be seen"
+        return (wide[0] if wide else 1), None
+
+    def _decay(self, mean, updates):
+        """The decay if it is known, else the tensor with 1 - decay if there is one; and the rate's dtype."""
+        own = [update for update in updates if self._average(update.variable) is mean] or self._updates_of[mean.name]
+        if not own:
+            return None, None, None
+        rate = own[0].rate
+        while rate.op.type in SWITCHES + ("Identity", "Cast"):
+            rate = rate.op.inputs[0]
+        value = self._constant(rate, 0)
+        if value is not None:
+            # Formed in Python, the rate may be rounded to float32 on its way to a float64 variable.
+            rounded = value.dtype.name == "float32" and mean.get_attr("dtype").base_dtype.name == "float64"
+            return round(1 - shortest(value), 12), None, None if rounded else "float64"
+        value = self._constant(rate.op.inputs[1], 1) if rate.op.type == "Sub" else None
+        if value is not None:
+            # The core layer of TF 1.8 and later makes the decay a tensor, and forms the rate from that.
+            return shortest(value), None, "float32"
+        usable = not self.depth(rate.op) and self.graph.is_fetchable(rate)
+        return None, (rate if usable else None), None
+
+    def _constant(self, tensor, still):
+        """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
+        values = [self.static(root) for root, _ in self.roots(tensor)]
+        if any(value is None or value.size != 1 for value in values):
+            return None
+        values = [value.reshape(-1)[0] for value in values]
+        values = [value for value in values if value != still] or values[:1]
+        return values[0] if len(values) == 1 else None
+
+    def _called(self, found):
+        """Layers of which nothing can be seen but that a function is called with their variables."""
+        known = {application.statistic.name for application in found}
+        hidden = []
+        for name, op in self.variables.items():
+            callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in known else []
+            if callers:
+                hidden.append(
+                    Application(
+                        statistic=op,
+                        inputs=None,
+                        outputs=None,
+                        reads={},
+                        trains=False,
+                        touched=callers,
+                        problem=IN_FUNCTION,
+                        settings=unknown_settings(),
+                    )
+                )
+        return hidden
+
+
+def unknown_settings():
+    """The settings of a layer of which nothing is known."""
+    settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
+    settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    return settings
+
+
+# ---- from tf1bn/runplan.py ----
+
+Part = collections.namedtuple("Part", "layer applications outputs")
+"""A layer's applications in one run, and whether their outputs are recorded."""
+
+
+class Plan(object):
+    """What is to be done for runs with the same fetches and feeds.
+
+    Args:
+      layers: those of the graph.
+      targets: the operations and tensors that are fetched.
+      fed: names of the tensors that are fed.
+      outputs: whether outputs are wanted.
+
+    Attributes:
+      layers: those that the run depends on.
+      parts: a `Part` for each of them that can be recorded.
+      extra: dict from names to tensors that are fetched in the run itself.
+      before, after: lists of tensors that are read in runs of their own.
+    """
+
+    def __init__(self, layers, targets, fed, outputs):
+        names = reached(targets, fed)
+
+        def there(tensor):
+            return tensor.op.name in names or tensor.name in fed
+
+        self.layers, self.parts, self.extra = [], [], {}
+        before, after = collections.OrderedDict(), collections.OrderedDict()
+        for layer in layers:
+            applied = [a for a in layer.applications if any(op.name in names for op in a.touched)]
+            if not layer.problem:
+                applied = [a for a in applied if there(a.inputs)]
+            if not applied:
+                continue
+            self.layers.append(layer)
+            if layer.problem:
+                continue
+            made = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
+            wanted = [a.inputs for a in applied]
+            wanted += [a.outputs for a in applied if made]
+            wanted += [tensor for a in applied for tensor in (a.flag, a.weights) if tensor is not None]
+            wanted += [a.rate for a in applied if a.rate is not None and there(a.rate)]
+            self.extra.update((tensor.name, tensor) for tensor in wanted)
+            for held in (layer.reads, layer.state):
+                for name, tensors in held.items():
+                    before.update((tensor.name, tensor) for tensor in tensors)
+                    if name not in ("gamma", "beta"):
+                        after.update((tensor.name, tensor) for tensor in tensors)
+            self.parts.append(Part(layer, applied, made))
+        self.before, self.after = list(before.values()), list(after.values())
+
+    def step(self, before, extra, after, moments, training):
+        """``layers, training`` of a step in a trace.
+
+        Args:
+          before, extra, after: dicts from the names of tensors to arrays.
+          moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
+          training: whether the run trained; None for what the applications did.
+        """
+        entries, flags = {}, {}
+        for part in self.parts:
+            entries[part.layer.name], flags[part.layer.name] = _entry(part, before, extra, after, moments)
+        trained = any(any(own) for own in flags.values()) if training is None else training
+        for name, own in flags.items():
+            if training is None and not all(flag is trained for flag in own):
+                entries[name]["training"] = own
+        return entries, trained
+
+
+def elements(graph, structure, argument, components):
+    """The operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
+
+    components: a function from anything else to the list of tensors that it consists of.
+    """
+    found, stack = [], [structure]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict) or (hasattr(item, "values") and hasattr(item, "keys")):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif hasattr(type(item), "__attrs_attrs__"):
+            stack.extend(getattr(item, attribute.name) for attribute in type(item).__attrs_attrs__)
+        else:
+            try:
+                found.append(graph.as_graph_element(item))
+            except (TypeError, ValueError, KeyError):
+                parts = components(item)
+                if not parts:
+                    raise TypeError("`%s` holds %r, which is not in the session's graph." % (argument, item))
+                stack.extend(parts)
+    return found
+
+
+def _entry(part, before, extra, after, moments):
+    """A layer's part of a step, and a list with whether each application trained."""
+    layer, applications = part.layer, part.applications
+    entry = {}
+    for name, tensors in layer.reads.items():
+        moving = name.startswith("moving_")
+        entry[name + "_before" if moving else name] = _joined(tensors, before)
+        if moving:
+            entry[name + "_after"] = _joined(tensors, after)
+    if layer.state:
+        entry["state"] = {name: _joined(tensors, before) for name, tensors in layer.state.items()}
+        entry["state"].update((name + "_after", _joined(tensors, after)) for name, tensors in layer.state.items())
+    inputs = [_batch(extra[a.inputs.name]) for a in applications]
+    weights = [None if a.weights is None else np.reshape(extra[a.weights.name], -1) for a in applications]
+    weighted = any(weight is not None for weight in weights)
+    if moments is None or weighted:
+        entry["inputs"] = inputs
+    else:
+        axis = layer.settings["axis"]
+        if axis is None:
+            axis = 1 if layer.settings["data_format"] == "NCHW" else -1
+        entry["moments"] = [moments(np.rollaxis(batch, axis % batch.ndim, batch.ndim)) for batch in inputs]
+    if weighted:
+        entry["weights"] = weights
+    if part.outputs:
+        entry["outputs"] = [_batch(extra[a.outputs.name]) for a in applications]
+    flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
+    if layer.settings["decay"] is None:
+        decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
+        entry["decay"] = decays.pop() if len(decays) == 1 else None
+    return entry, flags
+
+
+def _joined(tensors, values):
+    arrays = [values[tensor.name] for tensor in tensors]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _batch(array):
+    """An array as it goes into a trace: of rank 2 or more. TensorFlow takes a vector for one sample."""
+    array = np.asarray(array)
+    return array[np.newaxis] if array.ndim == 1 else array
+
+
+def _decay(application, extra):
+    """The decay in this run, or None."""
+    if application.rate is None:
+        return application.settings["decay"]
+    if application.rate.name not in extra:
+        return None
+    value = float(np.reshape(extra[application.rate.name], -1)[0])
+    value = value if application.rate_is_decay else 1 - value
+    return value if 0 <= value <= 1 else None
+
+
+# ---- end of the parts of tf1bn ----
+
+
+class Recorder(object):
+    """Runs like a session, and records every run that a batch-norm layer takes part in as one step of a trace.
+
+    A layer is recorded in the runs whose fetches depend on it. Its inputs and outputs are fetched in the run itself;
+    gamma, beta and the statistics are read just before and just after, in runs of their own. Nothing else may run in
+    the session meanwhile. A layer inside a tf.cond or tf.while_loop is listed with the reason, and not recorded.
+
+    Args:
+      sess: a tf.Session, or another session with its `run`.
+      path: the folder of the trace, which is made.
+      keep: "inputs" writes inputs and outputs; "moments" writes the moments of the inputs instead.
+      overwrite: replace a trace that is there.
+      producer: what the trace says that made it.
+    """
+
+    def __init__(self, sess, path, keep="inputs", overwrite=False, producer=None):
+        if keep not in ("inputs", "moments"):
+            raise ValueError('`keep` is %r; accepted are "inputs" and "moments".' % (keep,))
+        self._writer = Writer(path, overwrite, producer or "record_tf1.py, TensorFlow %s" % tf.__version__)
+        self._session = sess
+        self._keep = keep
+        self._version = None
+        self._layers, self._plans, self._declared = [], {}, {}
+        self.path = path
+        self.steps = 0
+
+    def run(self, fetches, feed_dict=None, options=None, run_metadata=None, training=None):
+        """`sess.run`, recorded if a layer takes part. training: whether it trains, instead of what the graph says."""
+        if training is not None and not isinstance(training, bool):
+            raise ValueError("`training` is %r; it must be True, False or None." % (training,))
+        plan = self._plan(fetches, feed_dict)
+        self._declare(plan.layers)
+        if not plan.parts:
+            return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
+        before = self._read(plan.before)
+        results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
+        after = self._read(plan.after)
+        moments = _moments if self._keep == "moments" else None
+        layers, trained = plan.step(before, results[1], after, moments, training)
+        self._writer.add_step(layers, trained)
+        self.steps += 1
+        return results[0]
+
+    def close(self):
+        """Finish the trace; more than once does no harm."""
+        self._writer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def _plan(self, fetches, feed_dict):
+        graph = self._session.graph
+        if graph.version != self._version:
+            self._version, self._plans = graph.version, {}
+            with graph.as_default():
+                trainable = [variable.op.name for variable in tf.trainable_variables()]
+            make_ndarray = getattr(tf, "make_ndarray", None) or tf.contrib.util.make_ndarray
+            self._layers = layers_of(Scan(graph, make_ndarray, trainable).applications())
+        targets = elements(graph, fetches, "fetches", _components)
+        fed = elements(graph, list(feed_dict or ()), "feed_dict", _components)
+        key = tuple(element.name for element in targets), frozenset(element.name for element in fed)
+        if key not in self._plans:
+            self._plans[key] = Plan(self._layers, targets, key[1], self._keep == "inputs")
+        return self._plans[key]
+
+    def _declare(self, layers):
+        new = collections.OrderedDict()
+        for layer in layers:
+            if layer.name not in self._declared:
+                new[layer.name] = dict(layer.settings, release=".".join(tf.__version__.split(".")[:2]))
+                if layer.problem:
+                    new[layer.name]["unrecordable"] = layer.problem[0].upper() + layer.problem[1:] + "."
+            elif layer.problem and "unrecordable" not in self._declared[layer.name]:
+                warnings.warn(
+                    "Layer %r is no longer recorded: it was applied once more, and there %s."
+                    % (layer.name, layer.problem)
+                )
+        self._declared.update(new)
+        if new:
+            self._writer.set_layers(self._declared)
+
+    def _read(self, tensors):
+        # A reference variable's value may share memory with the variable.
+        if hasattr(self._session, "run_step_fn"):
+            values = self._session.run_step_fn(lambda step_context: step_context.session.run(tensors))
+        else:
+            values = self._session.run(tensors)
+        return {tensor.name: np.array(value) for tensor, value in zip(tensors, values)}
+
+
+def _components(item):
+    """The tensors of a SparseTensor, IndexedSlices or the like."""
+    return [
+        getattr(item, name) for name in ("values", "indices", "dense_shape") if getattr(item, name, None) is not None
+    ]
+
+
+def _moments(batch):
+    """Count, mean and population variance for each of the last axis, in float64."""
+    rows = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
+    if not len(rows):
+        nothing = np.full(batch.shape[-1], np.nan)
+        return {"count": 0, "mean": nothing, "variance": nothing}
+    return {"count": len(rows), "mean": rows.mean(0), "variance": rows.var(0)}
+
+
+class Writer(object):
+    """Writes a trace: a folder that is readable, with all finished steps, whenever the process should end."""
+
+    def __init__(self, path, overwrite, producer):
+        self._path = path
+        self._producer = producer
+        self._step = 0
+        target = os.path.realpath(path)
+        if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
+            if not overwrite or not os.path.exists(os.path.join(target, "trace.json")):
+                raise ValueError(
+                    "`path` is %r, which is there; choose another path%s."
+                    % (path, "" if overwrite else ", or pass overwrite=True for a trace")
+                )
+            shutil.rmtree(target)
+        # Made aside and moved to its place: a folder at `path` is always a trace.
+        new = tempfile.mkdtemp(prefix="." + os.path.basename(target) + ".", dir=os.path.dirname(target))
+        os.chmod(new, 0o755)
+        os.mkdir(os.path.join(new, "arrays"))
+        open(os.path.join(new, "steps.jsonl"), "wb").close()
+        self.set_layers({}, new)
+        os.rename(new, target)
+        self._steps = open(os.path.join(path, "steps.jsonl"), "ab")
+
+    def set_layers(self, layers, folder=None):
+        """Write trace.json, whole or not at all."""
+        content = collections.OrderedDict([("format", "tf1bn-trace"), ("version", 1), ("producer", self._producer)])
+        content["layers"] = collections.OrderedDict((name, _settings(layers[name])) for name in layers)
+        target = os.path.join(folder or self._path, "trace.json")
+        with open(target + ".new", "wb") as file:
+            file.write(json.dumps(content, allow_nan=False, indent=1, separators=(",", ": ")).encode("ascii") + b"\n")
+        os.rename(target + ".new", target)
+
+    def add_step(self, layers, training):
+        """Write the arrays, and then the line that makes them a step."""
+        self._rows, self._large = collections.OrderedDict(), collections.OrderedDict()
+        entries = {name: self._entry(values) for name, values in layers.items()}
+        for name, array in list(self._large.values()) + [(name, np.stack(rows)) for name, rows in self._rows.items()]:
+            with open(os.path.join(self._path, name), "wb") as file:
+                np.save(file, array)
+        line = {"step": self._step, "training": training, "layers": entries}
+        self._steps.write(
+            json.dumps(line, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
+        )
+        self._steps.flush()
+        self._step += 1
+
+    def close(self):
+        self._steps.close()
+
+    def _entry(self, values):
+        entry = {}
+        for name, value in values.items():
+            if name in ("inputs", "outputs"):
+                entry[name] = [self._array(array) for array in value]
+            elif name == "weights":
+                entry[name] = [None if array is None else self._array(array) for array in value]
+            elif name == "moments":
+                vectors = [{key: self._vector(item[key]) for key in ("mean", "variance")} for item in value]
+                entry[name] = [dict(item, count=int(given["count"])) for item, given in zip(vectors, value)]
+            elif name == "state":
+                entry[name] = {key: self._vector(array) for key, array in value.items()}
+            elif name in ("training", "decay"):
+                entry[name] = value
+            else:
+                entry[name] = self._vector(value)
+        return entry
+
+    def _array(self, array):
+        if id(array) not in self._large:
+            self._large[id(array)] = ("arrays/%08d-%d.npy" % (self._step, len(self._large)), _plain(array))
+        return self._large[id(array)][0]
+
+    def _vector(self, value):
+        value = _plain(np.atleast_1d(value))
+        name = "arrays/%08d-%s%dx%d.npy" % (self._step, value.dtype.kind, value.dtype.itemsize, value.size)
+        rows = self._rows.setdefault(name, [])
+        rows.append(value)
+        return "%s#%d" % (name, len(rows) - 1)
+
+
+def _plain(array):
+    # TensorFlow's bfloat16 is no dtype of NumPy's own.
+    array = np.asarray(array)
+    return array if array.dtype.kind in "fiu" else array.astype(np.float32)
+
+
+def _settings(settings):
+    """In an order, and without what only stands there for nothing."""
+    always = ("decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release")
+    further = [name for name in sorted(settings) if name not in always and settings[name] is not None]
+    return collections.OrderedDict((name, settings[name]) for name in list(always) + further)

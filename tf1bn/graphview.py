@@ -1,0 +1,161 @@
+# Runs on Python 2.7 too, see below:
+# ruff: noqa: RUF005, UP004, UP010
+"""Graphs as something to ask: what a value is made of, what a run needs, what is inside a cond or loop.
+
+Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
+stands word for word in docker/tf1/record_tf1.py too, which runs on Python 2.7; a test compares.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import collections
+
+import numpy as np
+
+# ---- what record_tf1.py holds ----
+
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
+SWITCHES = ("Switch", "RefSwitch")
+SELECTS = ("Select", "SelectV2")
+MERGES = ("Merge", "RefMerge")
+# What hands a value on, perhaps in another shape or dtype, perhaps into a loop.
+PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
+PASSES += ("Enter", "RefEnter")
+ADDS = ("Add", "AddV2")
+FIXED = ("Const",)
+CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
+AVERAGES = ("moving_mean", "moving_variance")
+IN_CONTROL_FLOW = "it is inside a tf.cond or tf.while_loop"
+IN_FUNCTION = "it is in a function, as tf.cond and tf.while_loop make them"
+
+
+def reached(targets, fed):
+    """Names of the operations that a run must do for ``targets``, operations and tensors; ``fed``: names of tensors."""
+    stack = [getattr(target, "op", target) for target in targets if target.name not in fed]
+    seen = {op.name for op in stack}
+    while stack:
+        op = stack.pop()
+        before = [tensor.op for tensor in op.inputs if tensor.name not in fed]
+        before.extend(op.control_inputs)
+        for other in before:
+            if other.name not in seen:
+                seen.add(other.name)
+                stack.append(other)
+    return seen
+
+
+class GraphView(object):
+    """A graph, and its variables' operations by name.
+
+    Args:
+      graph: the graph.
+      make_ndarray: TensorFlow's function from a TensorProto to an array.
+    """
+
+    def __init__(self, graph, make_ndarray):
+        self.graph = graph
+        self._make_ndarray = make_ndarray
+        self._operations = graph.get_operations()
+        self._depths = {}
+        self.variables = collections.OrderedDict((op.name, op) for op in self._operations if op.type in VARIABLES)
+
+    def depth(self, op):
+        """How many conds and loops of TF 1.x an operation is in."""
+        stack = [op]
+        while stack:
+            top = stack[-1]
+            if top.name in self._depths:
+                stack.pop()
+                continue
+            around = [other for other in self._before(top) if other.name not in self._depths]
+            if around:
+                stack.extend(around)
+                continue
+            stack.pop()
+            depth = max([self._depths[other.name] for other in self._before(top)] or [0])
+            opens = top.type in SWITCHES and not closes_loop(top.inputs[0].op)
+            closes = top.type in MERGES and not closes_loop(top)
+            if opens or top.type in ("Enter", "RefEnter"):
+                depth += 1
+            elif closes or top.type in ("Exit", "RefExit"):
+                depth = max(depth - 1, 0)
+            self._depths[top.name] = depth
+        return self._depths[op.name]
+
+    def problem_of(self, inputs, outputs):
+        """Why the input and output of a layer cannot be fetched, or None."""
+        if any(t.graph is not self.graph for t in (inputs, outputs)):
+            return IN_FUNCTION
+        if any(self.depth(t.op) or not self.graph.is_fetchable(t) for t in (inputs, outputs)):
+            return IN_CONTROL_FLOW
+        return None
+
+    def read_of(self, variable):
+        """A tensor with the value of a variable's operation, or None."""
+        if variable.type != "VarHandleOp":
+            return variable.outputs[0]
+        reads = [op for op in variable.outputs[0].consumers() if op.type == "ReadVariableOp"]
+        plain = [op for op in reads if not op.control_inputs and not self.depth(op)]
+        return plain[0].outputs[0] if plain else None
+
+    def _behind(self, tensor):
+        """Names of the operations that hand a value on to ``tensor``, and of those that made it."""
+        names, stack = set(), [tensor.op]
+        while stack:
+            op = stack.pop()
+            if op.name not in names:
+                names.add(op.name)
+                if op.type in PASSES + SWITCHES:
+                    stack.append(op.inputs[0].op)
+                elif op.type in MERGES and not closes_loop(op):
+                    stack.extend(item.op for item in op.inputs)
+        return names
+
+    def callers_of(self, variable):
+        """Operations that call a function with the variable."""
+        tensors = list(variable.outputs)
+        tensors += [out for op in variable.outputs[0].consumers() if op.type in PASSES for out in op.outputs]
+        return [op for tensor in tensors for op in tensor.consumers() if op.type in CALLS]
+
+    def static(self, tensor):
+        """The value of a tensor that is the same in every run, an array; or None."""
+        op = tensor.op
+        if op.type == "Const":
+            return np.asarray(self._make_ndarray(op.get_attr("value")))
+        if op.type in PASSES + SWITCHES:
+            return self.static(op.inputs[0])
+        return None
+
+    def _before(self, op):
+        loop = closes_loop(op)
+        inputs = [tensor.op for tensor in op.inputs if not (loop and tensor.op.type.endswith("NextIteration"))]
+        return inputs + list(op.control_inputs)
+
+    def roots(self, tensor):
+        """Pairs of a tensor that ``tensor`` is made of, and the choices that it came by.
+
+        A choice is a pair of an operation and the way: an input of a Merge, or 1 or 0 for the two of a Select.
+        """
+        found, stack = [], [(tensor, ())]
+        while stack:
+            tensor, branches = stack.pop()
+            op = tensor.op
+            if op.type in PASSES + SWITCHES:
+                stack.append((op.inputs[0], branches))
+            elif op.type in MERGES and not closes_loop(op):
+                stack.extend((item, branches + ((op, i),)) for i, item in enumerate(op.inputs))
+            elif op.type in SELECTS:
+                stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
+            else:
+                found.append((tensor, branches))
+        return found
+
+    def variable(self, tensor):
+        """The variable's operation that a tensor is the value of, or None."""
+        roots = {root.op.name for root, _ in self.roots(tensor)}
+        return self.variables.get(roots.pop()) if len(roots) == 1 else None
+
+
+def closes_loop(op):
+    return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)

@@ -1,0 +1,188 @@
+"""The files of a trace: opened only inside its folder, and arrays read without ever unpickling.
+
+Reached through ``trace``.
+"""
+
+import copy
+import functools
+import io
+import math
+import mmap
+import os
+import re
+import stat
+import struct
+
+import numpy as np
+
+FLOATS = (np.float16, np.float32, np.float64)
+REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+# Longer than any header of a plain array, shorter than what could hurt.
+_LONGEST_HEADER = 4096
+_MAGIC = b"\x93NUMPY"
+_ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
+
+
+class TraceError(ValueError):
+    """A trace cannot be read or used as it is; the message is one sentence that says what is wrong where."""
+
+
+class Folder:
+    """A trace's folder, and the only way into it; every error is a `TraceError`.
+
+    ``load`` reads a file of vectors whole and keeps it, since many vectors share one file.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        self._root = os.path.realpath(self.path)
+        self._inside = os.path.join(self._root, "")
+        self._whole = {}
+
+    def error(self, text):
+        return TraceError(f"The trace {self.path!r} is damaged: {text}")
+
+    def open(self, name):
+        """An open binary file for the relative path ``name``, whose links, too, must stay in the folder."""
+        if not isinstance(name, str):
+            raise self.error(f"{name!r} stands where the path of a file belongs.")
+        parts = name.split("/")
+        if not all(parts) or ".." in parts or "\\" in name or "\0" in name:
+            raise self.error(
+                f"the path {name!r} is not accepted; give the path of a file in the trace's folder, relative to it, "
+                "with '/' and without '..'."
+            )
+        try:
+            target = os.path.realpath(os.path.join(self._root, name))
+            inside = target.startswith(self._inside)
+            # Without O_NONBLOCK a named pipe would wait for a writer for ever.
+            opened = os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if inside else None
+        except FileNotFoundError as error:
+            raise self.error(f"the file {name!r} is missing.") from error
+        except (OSError, UnicodeError) as error:
+            raise self.error(f"the file {name!r} cannot be opened: {getattr(error, 'strerror', error)}.") from error
+        if not inside:
+            raise self.error(f"the path {name!r} leads out of the trace's folder, to {target!r}.")
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise self.error(f"{name!r} is not a regular file.")
+        return os.fdopen(opened, "rb")
+
+    def map(self, name, accepted=FLOATS):
+        """The array in the file ``name``, memory-mapped and read-only."""
+        with self.open(name) as file:
+            shape, order, dtype, start = self._header(file, name, accepted)
+            if math.prod(shape) == 0:
+                return self._array(name, shape, dtype, order, b"", 0)
+            return self._array(name, shape, dtype, order, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), start)
+
+    def load(self, path, accepted=FLOATS):
+        """The vector at ``path`` ("FILE", or "FILE#i" for row i of a 2-D array), in memory and read-only."""
+        row = _ROW.fullmatch(path) if isinstance(path, str) else None
+        name = row[1] if row else path
+        # A path of the wrong type must not be looked up: it may not be hashable.
+        array = self._whole.get(name) if isinstance(name, str) else None
+        if array is None:
+            with self.open(name) as file:
+                shape, order, dtype, start = self._header(file, name, REALS)
+                file.seek(start)
+                array = self._array(name, shape, dtype, order, file.read(), 0)
+            if not dtype.isnative:
+                array = array.astype(dtype.newbyteorder("="))
+                array.setflags(write=False)
+            self._whole[name] = array
+        if array.dtype.type not in accepted:
+            raise self._refused(name, array.dtype, accepted)
+        if row is None:
+            return array
+        if array.ndim != 2 or int(row[2]) >= len(array):
+            raise self.error(
+                f"the path {path!r} asks for row {row[2]} of an array of shape {_text(array.shape)}; it must be a row "
+                "of a 2-D array."
+            )
+        return array[int(row[2])]
+
+    def fresh(self):
+        """The same folder, with nothing kept of its files."""
+        folder = copy.copy(self)
+        folder._whole = {}
+        return folder
+
+    def _array(self, name, shape, dtype, order, buffer, start):
+        try:
+            return np.ndarray(shape, dtype, buffer, start, order=order)  # read-only, as the buffer is
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise self.error(f"the array {name!r} has the shape {_text(shape)}, which NumPy cannot hold.") from error
+
+    def _header(self, file, name, accepted):
+        """``shape, order, dtype, start of the data``; the file is exactly as long as they say."""
+        start = file.read(12)
+        width = {b"\x01": 2, b"\x02": 4}.get(start[6:7])
+        if not start.startswith(_MAGIC) or width is None or len(start) < 8 + width:
+            raise self.error(
+                f"{name!r} is not a .npy file of version 1.0 or 2.0; write it with `numpy.save`."
+                if start
+                else f"the file {name!r} is empty."
+            )
+        length = int.from_bytes(start[8 : 8 + width], "little")
+        if length > _LONGEST_HEADER:
+            raise self.error(
+                f"the header of {name!r} says that it is {length} bytes long; that of a plain array has at most "
+                f"{_LONGEST_HEADER}."
+            )
+        file.seek(8 + width)
+        header = file.read(length)
+        read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+        prefix = struct.pack("<H" if width == 2 else "<I", length)
+        try:
+            shape, fortran, dtype = read(io.BytesIO(prefix + header))
+        except Exception as error:  # NumPy evaluates the header as a literal, which can fail in many ways
+            raise self.error(f"the header of {name!r} is not that of a .npy file.") from error
+        if dtype.hasobject:
+            raise self.error(f"{name!r} holds pickled Python objects, which are never loaded; save plain numbers.")
+        if dtype.type not in accepted:
+            raise self._refused(name, dtype, accepted)
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise self.error(f"the header of {name!r} gives the shape {_text(shape)}.")
+        start = 8 + width + length
+        wanted = start + math.prod(shape) * dtype.itemsize
+        size = os.fstat(file.fileno()).st_size
+        if size != wanted:
+            what = "was cut" if size < wanted else "holds more than it should"
+            raise self.error(f"the file {name!r} {what}: it has {size} bytes where its header asks for {wanted}.")
+        return shape, "F" if fortran else "C", dtype, start
+
+    def _refused(self, name, dtype, accepted):
+        names = ", ".join(np.dtype(kind).name for kind in accepted)
+        return self.error(f"the array {name!r} has dtype {dtype}; accepted are {names}.")
+
+
+def write_array(path, array):
+    """Write ``array`` as .npy; like ``numpy.save`` but without its cost for small arrays."""
+    with open(path, "wb", buffering=0) as file:
+        header = memoryview(_header_bytes(array.shape, array.dtype.newbyteorder("<").str))
+        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        body = memoryview(data.reshape(-1).view(np.uint8)) if data.size else memoryview(b"")
+        if len(body) < 1 << 16:
+            header, body = memoryview(bytes(header) + bytes(body)), memoryview(b"")
+        for part in (header, body):
+            write_all(file.fileno(), part)
+
+
+def write_all(descriptor, data):
+    """Write all of ``data``: one call may take less, and at most 2 GB."""
+    data = memoryview(data)
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+@functools.lru_cache(maxsize=1024)
+def _header_bytes(shape, descr):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def _text(shape):
+    text = str(shape)
+    return text if len(text) < 80 else text[:76] + "...)"
