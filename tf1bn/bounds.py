@@ -37,7 +37,7 @@ and other orders have smaller ones. 2 and 4 are the roundings of deviation, squa
 is what the running mean does to Welford's products. DEVIATIONS standard errors are expected, and (DEVIATIONS sm)^2,
 which a wrong mean adds to the mean square. Weights may put N where N/3 stands.
 
-Over the steps, with r = 1 - decay, s how much the layer's rate can differ from r, U the unit roundoff of what it stores:
+Over the steps, with r = 1 - decay, s how much the layer's rate can differ from r, U the unit roundoff of the store:
 
     standard error^2 <- (1 - r)^2 standard error^2 + (r sm)^2 + (p U)^2 (a^2 + 2 (r (a - m))^2)
     worst case       <- (1 - r) e + r dm + (s + 3 U (r + s)) (|a - m| + e + dm), and U (|a| + that) for the store

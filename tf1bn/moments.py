@@ -254,8 +254,3 @@ class Moments:
 def check_data_format(data_format):
     if not isinstance(data_format, str) or data_format not in _CHANNEL_AXIS:
         raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
-
-
-def refuse_weights(weights):
-    if weights is not None:
-        raise NotImplementedError("`weights` is not supported yet; only None is.")
