@@ -1,16 +1,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test bench bench-layer bench-recorder lint rebuild
+.PHONY: reproduce test bench bench-moments bench-bounds bench-wall bench-layer bench-recorder lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
-bench: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
+bench: .venv/done ; $(BIN)/python benchmarks/table.py $(ARGS)
+bench-moments: .venv/done ; $(BIN)/python benchmarks/moments.py $(ARGS)
+bench-bounds: .venv/done ; $(BIN)/python benchmarks/bounds.py $(ARGS)
+bench-wall: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
 bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Without its built extension the environment is not done, whatever the stamp says.
-.venv/done: $(if $(and $(wildcard tf1bn/_moments.*),$(wildcard tf1bn/_moving.*)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+.venv/done: $(if $(and $(wildcard tf1bn/_moments.*),$(wildcard tf1bn/_moving.*),$(wildcard tf1bn/_replay.*)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

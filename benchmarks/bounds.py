@@ -159,7 +159,7 @@ def main():
                     layers |= {} if dtype == "float64" else single
                     layers |= honest.SLOW_MOMENTS if count <= 5000 else {}
                     layers |= honest.THREADED_MOMENTS if count <= 10**6 else {}
-                    row = measure(kind, count, dtype, layers, 1 if count > 10**5 else 4)
+                    row = measure(kind, count, dtype, layers, 1 if count > 10**5 else 40 if count <= 16 else 4)
                     rows.append(row)
                     wide = [
                         f"{row[name]['wide'] or float('inf'):7.3g} {row[name]['layer']:30}"

@@ -336,3 +336,39 @@ def test_a_zero_debiased_layer_is_honest(dtype, decay):
         # A mean that was not debiased is not.
         if decay == 0.9 and step < 20:
             assert stats.compare(biased, variance).mean.verdict == "finding"
+
+
+# ---------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal", "relu", "constant", "offset"])
+@pytest.mark.parametrize("shape", [(16, 3), (5, 7, 4), (64, 32, 32, 2)], ids=str)
+def test_layers_with_batch_weights_are_honest(kind, shape):
+    rng = np.random.default_rng(6)
+    batch = batch_of(kind, math.prod(shape[:-1]), "float32", shape[-1]).reshape(shape)
+    for weights in (rng.uniform(0, 2, shape[0]), np.arange(shape[0]) % 3, np.full(shape[0], 0.1)):
+        weights = weights.astype(np.float32)
+        zero = np.zeros(shape[-1], np.float32)
+        stats = MovingStats(zero, zero, decay=0.0)
+        stats.update(batch, weights=weights)
+        rows = batch.reshape(-1, shape[-1])
+        spread = np.repeat(weights, len(rows) // shape[0])[:, None]
+        for add in (lambda terms: np.add.reduce(terms, axis=0), honest._pairwise, lambda terms: honest._numpy(terms)):
+            # As path D of TF 1.15: by the reciprocal of the sum of weights, over all elements.
+            reciprocal = np.float32(1) / add(np.broadcast_to(spread, rows.shape).copy())
+            mean = add(spread * rows) * reciprocal
+            assert_honest(stats, (mean, add(spread * np.square(rows - mean)) * reciprocal), f"{kind}, {shape}")
+        if kind == "uniform" and np.ptp(weights):
+            unweighted = MovingStats(zero, zero, decay=0.0)
+            unweighted.update(batch)
+            assert unweighted.compare(mean, unweighted.variance).mean.verdict == "finding"
+
+
+def test_weights_belong_to_batches_and_to_no_correction():
+    batch = np.ones((4, 2))
+    with pytest.raises(ValueError, match=r"`weights` goes with a batch; these are `Moments`"):
+        MovingStats([0.0, 0.0], [1.0, 1.0], decay=0.9).update(batch_moments(batch), weights=np.ones(4))
+    with pytest.raises(ValueError, match=r"`weights` with `bessel` has no meaning"):
+        MovingStats([0.0, 0.0], [1.0, 1.0], decay=0.9, bessel=True).update(batch, weights=[1, 2, 3, 4])
+    # Weights of 1 are none.
+    MovingStats([0.0, 0.0], [1.0, 1.0], decay=0.9, bessel=True).update(batch, weights=np.ones(4))

@@ -37,9 +37,9 @@ def pairwise(terms):
     return in_order(np.array(sums[::-1], terms.dtype))
 
 
-def two_pass(add, values, weights, divisor=None):
+def two_pass(add, values, weights):
     one = np.ones_like(values) if weights is None else weights
-    divisor = divisor or (values.dtype.type(len(values)) if weights is None else np.add.reduce(weights))
+    divisor = values.dtype.type(len(values)) if weights is None else add(weights)
     mean = add(values * one) / divisor
     deviations = values - mean
     return mean, add(one * (deviations * deviations)) / divisor
@@ -47,7 +47,7 @@ def two_pass(add, values, weights, divisor=None):
 
 def shifted(values, weights):
     one = np.ones_like(values) if weights is None else weights
-    divisor = values.dtype.type(len(values)) if weights is None else np.add.reduce(weights)
+    divisor = values.dtype.type(len(values)) if weights is None else in_order(weights)
     mean, square = two_pass(in_order, values, weights)
     rest = in_order(one * (values - mean)) / divisor
     return mean + rest, square - rest * rest
@@ -79,7 +79,7 @@ def by_hand(values, weights=None):
     back = None if weights is None else weights[::-1]
     sums = {
         "in order": two_pass(in_order, values, weights),
-        "backwards": two_pass(in_order, values[::-1], back, None if weights is None else np.add.reduce(weights)),
+        "backwards": two_pass(in_order, values[::-1], back),
         "blocked": two_pass(blocked, values, weights),
         **{f"{count} lanes": two_pass(lanes(count), values, weights) for count in (2, 4, 8, 16)},
         "pairwise": two_pass(pairwise, values, weights),

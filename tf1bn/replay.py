@@ -62,10 +62,9 @@ def layer_moments(batch, dtype, weights=None):
       means, variances: ``dtype`` [orders, C].
     """
     count = math.prod(batch.shape[:-1])
-    divisor = dtype.type(count)
+    divisors = dict.fromkeys(ORDERS, dtype.type(count))
     if weights is not None:
         weights = np.repeat(np.asarray(weights, dtype), count // batch.shape[0])
-        divisor = np.add.reduce(weights, dtype=dtype)
     means, variances = {}, {}
     with np.errstate(all="ignore"):
         for backwards in (False, True):
@@ -77,20 +76,27 @@ def layer_moments(batch, dtype, weights=None):
                 if order.backwards is backwards and weights is None:
                     first.add_welford(name, order)
             first.run()
+            if weights is not None:
+                # Their sum is made in the same order, and rounded as often.
+                own = _Pass(np.broadcast_to(dtype.type(1), (count, 1)), weights, dtype, backwards)
+                for name in names:
+                    own.add(name, _SUMS[name], _native.Term.VALUE)
+                own.run()
+                divisors.update((name, own.total(name)) for name in names)
             for name in names:
-                means[name] = first.total(name) / divisor
+                means[name] = first.total(name) / divisors[name]
                 second.add(name, _SUMS[name], _native.Term.SQUARE, means[name])
             if not backwards:
                 second.add(SHIFTED, _SUMS["in order"], _native.Term.DEVIATION, means["in order"])
             second.run()
             for name in names:
-                variances[name] = second.total(name) / divisor
+                variances[name] = second.total(name) / divisors[name]
             if not backwards:
-                rest = second.total(SHIFTED) / divisor
+                rest = second.total(SHIFTED) / divisors["in order"]
                 means[SHIFTED], variances[SHIFTED] = means["in order"] + rest, variances["in order"] - rest * rest
             for name, state in first.welfords.items():
                 _native.merge_lanes(state, count)
-                means[name], variances[name] = state[0, 0], state[0, 1] / divisor
+                means[name], variances[name] = state[0, 0], state[0, 1] / divisors[name]
     return tuple(
         np.stack([moments.get(name, moments["in order"]) for name in ORDERS]) for moments in (means, variances)
     )
