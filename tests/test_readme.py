@@ -1,5 +1,6 @@
 """The README's Python examples run as written, and what it names exists."""
 
+import os
 import re
 import subprocess
 import sys
@@ -24,8 +25,9 @@ with tf.Session() as sess:
 """
 
 
-def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+def run(code, cwd=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
 def test_the_porting_example_trains_and_moves_the_statistics():
@@ -39,6 +41,13 @@ def test_the_checking_example_names_the_channel():
     done = run(EXAMPLES[CHECKING])
     assert done.returncode == 0, done.stderr
     assert "channel" in done.stdout
+
+
+def test_the_recording_example_prints_every_step(tmp_path):
+    (example,) = (example for example in EXAMPLES if "tf1bn.Recorder" in example)
+    done = run(example, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\d+) bn1 \(True,\)", done.stdout, re.MULTILINE) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)|(?<=`)docker/[\w.]+(?=`)", README)) - {""}))

@@ -177,8 +177,7 @@ def test_every_code_path_is_recorded(mode, folder, id, by_form):
         assert value is None if name not in names else value.tobytes() == by_name[name].tobytes()
 
 
-def test_statistics_before_are_not_those_after(mode, folder):
-    """A reference variable's value could be the variable's own memory."""
+def test_a_run_starts_where_the_last_one_ended(mode, folder):
     x = tf.placeholder(tf.float32, [None, 3])
     y = tf1bn.batch_norm(x, 0.5, updates_collections=None, scope="bn")
     with ready() as session, tf1bn.Recorder(session, folder) as rec:
@@ -378,6 +377,16 @@ def test_a_decay_that_is_fed_is_recorded_with_each_step(mode, folder, by_form):
     assert_honest(records[0])
 
 
+def test_what_only_tests_has_no_say_in_the_decay_of_a_step(mode, folder):
+    x, decay = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [])
+    y = tf1bn.batch_norm(x, decay, scope="bn")
+    test = tf1bn.batch_norm(x, 0.25, is_training=False, scope="bn", reuse=True)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        rec.run([y, test, updates()], {x: batch((4, 3)), decay: 0.5})
+    (record,) = (step.layers["bn"] for step in trace.open(folder))
+    assert (record.training, record.decay) == ((True, False), 0.5)
+
+
 def test_two_flags_in_one_run(mode, folder):
     x, flag = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.bool, [])
     a = tf1bn.batch_norm(x, 0.9, is_training=flag, scope="a")
@@ -434,6 +443,24 @@ def test_only_layers_that_the_fetches_depend_on(mode, folder):
     assert refreshed["a"].outputs is not None
     # Nobody computed the output of the fused operation for its own sake, but it is the same operation.
     assert_honest(refreshed["b"])
+
+
+def test_an_output_that_is_fed_is_not_the_layers(mode, folder):
+    x = tf.placeholder(tf.float32, [None, 4, 4, 3])
+    y = tf1bn.batch_norm(x, 0.9, scope="bn")
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        rec.run([y, updates()], {x: batch((4, 4, 4, 3)), y: np.zeros((4, 4, 4, 3))})
+    (record,) = (step.layers["bn"] for step in trace.open(folder))
+    assert record.outputs is None
+    assert_honest(record)
+
+
+def test_moments_that_are_fed_leave_no_input(mode, folder):
+    x = tf.placeholder(tf.float32, [None, 3])
+    tf1bn.batch_norm(x, 0.9, fused=False, scope="bn")
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        rec.run(updates(), {"bn/moments/Squeeze:0": [1, 2, 3], "bn/moments/Squeeze_1:0": [1, 2, 3]})
+    assert list(trace.open(folder)) == []
 
 
 def test_updates_alone_compute_no_output(mode, folder):
@@ -593,12 +620,51 @@ def test_a_layer_in_control_flow_is_listed(mode, folder, around, fused, by_form)
         if mode == "reference"
         else "It is in a function, as tf.cond and tf.while_loop make them."
     )
+    assert opened.layers["deep/bn"].decay == (None if by_form and mode == "resource" else 0.9)
     assert opened.layers["outer"].unrecordable is None
     assert [list(step.layers) for step in opened] == [["outer"]]
 
 
 def moving_mean():
     return next(v for v in tf.global_variables() if v.op.name == "deep/bn/moving_mean")
+
+
+def test_a_layer_that_a_function_may_update_too_is_listed(folder):
+    """Found by its form: an update that is out of sight would make what is in sight look wrong."""
+    with played_in("resource"), tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [4, 3])
+
+        def layer(x):
+            with tf.variable_scope("deep", reuse=tf.AUTO_REUSE):
+                return tf1bn.batch_norm(x, 0.9, updates_collections=None, fused=False, scope="bn")
+
+        y = in_cond(layer(x), layer)
+        forget()
+        with ready() as session, tf1bn.Recorder(session, folder) as rec:
+            rec.run(y, {x: batch((4, 3))})
+    opened = trace.open(folder)
+    assert opened.layers["deep/bn"].unrecordable == "It is in a function, as tf.cond and tf.while_loop make them."
+    assert list(opened) == []
+
+
+def test_a_layer_in_a_function_is_listed(folder):
+    with played_in("resource"), tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [4, 3])
+        with tf.variable_scope("deep") as scope:
+            tf1bn.batch_norm(x, 0.9, scope="bn")
+
+        @tensorflow.function
+        def layer(x):
+            with tf.variable_scope(scope, reuse=True):
+                return tf1bn.batch_norm(x, 0.5, updates_collections=None, scope="bn")
+
+        y = layer(x)
+        with ready() as session, tf1bn.Recorder(session, folder) as rec:
+            rec.run(y, {x: batch((4, 3))})
+            assert np.abs(session.run(moving_mean())).max() > 0.1
+    opened = trace.open(folder)
+    assert opened.layers["deep/bn"].unrecordable == "It is in a function, as tf.cond and tf.while_loop make them."
+    assert list(opened) == []
 
 
 def test_what_is_not_run_is_not_listed(mode, folder):
@@ -691,6 +757,19 @@ def test_a_layer_made_by_hand(mode, folder, trainable):
     assert record.training == (True,)
     assert_honest(record)
     assert_normalised(record)
+
+
+def test_statistics_of_several_axes_are_listed(mode, folder):
+    x = tf.placeholder(tf.float32, [2, 4, 3])
+    with tf.variable_scope("pop"):
+        moving = [tf.get_variable(f"moving_{name}", [4, 3], trainable=False) for name in ("mean", "variance")]
+    moments = tf.nn.moments(x, [0])
+    changes = [tf.assign_sub(old, (old - new) * 0.1) for old, new in zip(moving, moments, strict=True)]
+    y = tf.nn.batch_normalization(x, *moments, None, None, 1e-3)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        rec.run([y, changes], {x: batch((2, 4, 3))})
+    sentence = "Its batch statistics are not those of one axis of channels."
+    assert trace.open(folder).layers["pop"].unrecordable == sentence
 
 
 def test_channels_in_an_axis_of_their_own(mode, folder):

@@ -123,7 +123,8 @@ class Scan(Sites):
                 pairs[merge.name][1].append(site)
         found = [item if isinstance(item, list) else self._paired(*pairs[item]) for item in found]
         found = list(own) + [application for group in found for application in group if application is not None]
-        return found + self._called(found)
+        # A known layer may well call a function, to choose between training and testing.
+        return found + self._called({application.statistic.name for application in own})
 
     def _merge_after(self, y):
         return next((op for op in y.consumers() if op.type in MERGES and not closes_loop(op)), None)
@@ -229,7 +230,7 @@ class Scan(Sites):
         direct = [root.op for root, _ in roots if root.op.name in self.variables]
         updates = []
         for root, _ in roots:
-            updates += [update for update in self._updates_by_root[root.name] if update not in updates]
+            updates += self._updates_by_root[root.name]
         averages = [self._average(update.variable) for update in updates]
         named = [op for op in direct + averages if op.name.rpartition("/")[2] == name]
         others = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
@@ -324,8 +325,7 @@ class Scan(Sites):
         if value is not None:
             # The core layer of TF 1.8 and later makes the decay a tensor, and forms the rate from that.
             return shortest(value), None, "float32"
-        usable = not self.depth(rate.op) and self.graph.is_fetchable(rate)
-        return None, (rate if usable else None), None
+        return None, (None if self.depth(rate.op) else rate), None
 
     def _constant(self, tensor, still):
         """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
@@ -336,9 +336,8 @@ class Scan(Sites):
         values = [value for value in values if value != still] or values[:1]
         return values[0] if len(values) == 1 else None
 
-    def _called(self, found):
-        """Layers of which nothing can be seen but that a function is called with their variables."""
-        known = {application.statistic.name for application in found}
+    def _called(self, known):
+        """Applications of which nothing can be seen but that a function is called with the layer's variables."""
         hidden = []
         for name, op in self.variables.items():
             callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in known else []

@@ -1,5 +1,5 @@
 # Runs on Python 2.7 too, see below:
-# ruff: noqa: RUF005, UP010
+# ruff: noqa: UP010
 """The operations of batch normalisation and of moving averages, found by their form.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
@@ -79,9 +79,9 @@ class Sites(GraphView):
             products = {mul.name: other(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
             for name, x in products.items():
                 product = self.graph.get_operation_by_name(name).outputs[0]
-                for last, tensor in self._users(product, ADDS + ("Sub",)):
-                    mean, beta = self._offset(last, other(last, tensor), products)
-                    if mean is not None and mean.name != x.name:
+                for last, tensor in self._users(product, ADDS):
+                    mean, beta = self._offset(other(last, tensor), products)
+                    if mean is not None:
                         return {
                             "kind": "composed",
                             "op": last,
@@ -95,22 +95,17 @@ class Sites(GraphView):
                         }
         return None
 
-    def _offset(self, last, offset, products):
-        """``mean, beta`` if ``offset``, which ``last`` adds or subtracts, is beta - mean * inverse."""
+    def _offset(self, offset, products):
+        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse."""
         beta, op = None, offset.op
         while op.type in ("Cast", "Identity"):
             op = op.inputs[0].op
-        if last.type != "Sub":
-            if op.type == "Sub":
-                beta, op = op.inputs[0], op.inputs[1].op
-            elif op.type == "Neg":
-                op = op.inputs[0].op
-            elif op.name not in products or products[op.name].op.type != "Neg":
-                return None, None
-        if op.name not in products:
-            return None, None
-        mean = products[op.name]
-        return (mean.op.inputs[0] if mean.op.type == "Neg" else mean), beta
+        if op.type == "Sub":
+            beta, op = op.inputs[0], op.inputs[1].op
+        mean = products.get(op.name)
+        if mean is not None and beta is None:
+            mean = mean.op.inputs[0] if mean.op.type == "Neg" else None
+        return mean, beta
 
     def _users(self, tensor, types):
         """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and what it takes."""

@@ -87,7 +87,7 @@ class GraphView(object):
         """Why the input and output of a layer cannot be fetched, or None."""
         if any(t.graph is not self.graph for t in (inputs, outputs)):
             return IN_FUNCTION
-        if any(self.depth(t.op) or not self.graph.is_fetchable(t) for t in (inputs, outputs)):
+        if self.depth(inputs.op) or self.depth(outputs.op):
             return IN_CONTROL_FLOW
         return None
 

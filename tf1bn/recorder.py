@@ -126,12 +126,11 @@ class Recorder:
         self._declared |= new
 
     def _read(self, tensors):
-        """The values of these tensors, read in a run of its own, as arrays that nothing changes any more."""
+        """The values of these tensors, read in a run of its own: a dict from their names."""
         key = tuple(tensor.name for tensor in tensors)
         if key not in self._readers:
             self._readers[key] = _reader(self._session, tensors)
-        # A reference variable's value may share memory with the variable.
-        return {name: np.array(value) for name, value in zip(key, self._readers[key](), strict=True)}
+        return dict(zip(key, self._readers[key](), strict=True))
 
 
 def _reader(session, tensors):

@@ -104,7 +104,7 @@ class GraphView(object):
         """Why the input and output of a layer cannot be fetched, or None."""
         if any(t.graph is not self.graph for t in (inputs, outputs)):
             return IN_FUNCTION
-        if any(self.depth(t.op) or not self.graph.is_fetchable(t) for t in (inputs, outputs)):
+        if self.depth(inputs.op) or self.depth(outputs.op):
             return IN_CONTROL_FLOW
         return None
 
@@ -243,9 +243,9 @@ class Sites(GraphView):
             products = {mul.name: other(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
             for name, x in products.items():
                 product = self.graph.get_operation_by_name(name).outputs[0]
-                for last, tensor in self._users(product, ADDS + ("Sub",)):
-                    mean, beta = self._offset(last, other(last, tensor), products)
-                    if mean is not None and mean.name != x.name:
+                for last, tensor in self._users(product, ADDS):
+                    mean, beta = self._offset(other(last, tensor), products)
+                    if mean is not None:
                         return {
                             "kind": "composed",
                             "op": last,
@@ -259,22 +259,17 @@ class Sites(GraphView):
                         }
         return None
 
-    def _offset(self, last, offset, products):
-        """``mean, beta`` if ``offset``, which ``last`` adds or subtracts, is beta - mean * inverse."""
+    def _offset(self, offset, products):
+        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse."""
         beta, op = None, offset.op
         while op.type in ("Cast", "Identity"):
             op = op.inputs[0].op
-        if last.type != "Sub":
-            if op.type == "Sub":
-                beta, op = op.inputs[0], op.inputs[1].op
-            elif op.type == "Neg":
-                op = op.inputs[0].op
-            elif op.name not in products or products[op.name].op.type != "Neg":
-                return None, None
-        if op.name not in products:
-            return None, None
-        mean = products[op.name]
-        return (mean.op.inputs[0] if mean.op.type == "Neg" else mean), beta
+        if op.type == "Sub":
+            beta, op = op.inputs[0], op.inputs[1].op
+        mean = products.get(op.name)
+        if mean is not None and beta is None:
+            mean = mean.op.inputs[0] if mean.op.type == "Neg" else None
+        return mean, beta
 
     def _users(self, tensor, types):
         """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and what it takes."""
@@ -407,7 +402,8 @@ class Scan(Sites):
                 pairs[merge.name][1].append(site)
         found = [item if isinstance(item, list) else self._paired(*pairs[item]) for item in found]
         found = list(own) + [application for group in found for application in group if application is not None]
-        return found + self._called(found)
+        # A known layer may well call a function, to choose between training and testing.
+        return found + self._called({application.statistic.name for application in own})
 
     def _merge_after(self, y):
         return next((op for op in y.consumers() if op.type in MERGES and not closes_loop(op)), None)
@@ -513,7 +509,7 @@ class Scan(Sites):
         direct = [root.op for root, _ in roots if root.op.name in self.variables]
         updates = []
         for root, _ in roots:
-            updates += [update for update in self._updates_by_root[root.name] if update not in updates]
+            updates += self._updates_by_root[root.name]
         averages = [self._average(update.variable) for update in updates]
         named = [op for op in direct + averages if op.name.rpartition("/")[2] == name]
         others = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
@@ -608,8 +604,7 @@ class Scan(Sites):
         if value is not None:
             # The core layer of TF 1.8 and later makes the decay a tensor, and forms the rate from that.
             return shortest(value), None, "float32"
-        usable = not self.depth(rate.op) and self.graph.is_fetchable(rate)
-        return None, (rate if usable else None), None
+        return None, (None if self.depth(rate.op) else rate), None
 
     def _constant(self, tensor, still):
         """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
@@ -620,9 +615,8 @@ class Scan(Sites):
         values = [value for value in values if value != still] or values[:1]
         return values[0] if len(values) == 1 else None
 
-    def _called(self, found):
-        """Layers of which nothing can be seen but that a function is called with their variables."""
-        known = {application.statistic.name for application in found}
+    def _called(self, known):
+        """Applications of which nothing can be seen but that a function is called with the layer's variables."""
         hidden = []
         for name, op in self.variables.items():
             callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in known else []
@@ -888,12 +882,11 @@ class Recorder(object):
             self._writer.set_layers(self._declared)
 
     def _read(self, tensors):
-        # A reference variable's value may share memory with the variable.
         if hasattr(self._session, "run_step_fn"):
             values = self._session.run_step_fn(lambda step_context: step_context.session.run(tensors))
         else:
             values = self._session.run(tensors)
-        return {tensor.name: np.array(value) for tensor, value in zip(tensors, values)}
+        return {tensor.name: value for tensor, value in zip(tensors, values)}
 
 
 def _components(item):
