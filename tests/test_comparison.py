@@ -151,11 +151,11 @@ def test_bessels_correction_is_what_the_other_convention_would_make(bessel):
 
 
 def test_more_channels_and_more_steps_decide_what_one_cannot():
-    _, one = resolution(20_000, 1, 1)
+    _, one = resolution(200_000, 1, 1)
     assert not one.decides_bessel
     assert one.steps > 1
     assert str(one).endswith(f"not decidable in one step; in about {one.steps:,} steps.")
-    _, many = resolution(20_000, 64, 1)
+    _, many = resolution(200_000, 16, 1)
     assert not many.decides_bessel
     assert many.steps < one.steps
 

@@ -341,3 +341,19 @@ def test_the_same_batch_again_adds_to_its_error_and_another_to_its_square():
         return np.sqrt(stats[row.COHERENT, 0] ** 2 + stats[row.SQUARE, 0] - storage)
 
     assert sums(same) / sums(others) == pytest.approx(ratio, rel=0.1, abs=0)
+
+
+def test_what_could_have_shown_is_asked_of_the_bounds_that_decide(replayed):
+    batch = np.random.default_rng(1).uniform(0, 255, (20_000, 2)).astype(np.float32)
+    stats = MovingStats([0.0, 0.0], [0.0, 0.0], decay=0.0)
+    stats.update(batch)
+    comparison = stats.compare(stats.mean, stats.variance)
+    late = stats.compare(stats.mean, stats.variance)
+    assert not replayed
+    assert comparison.resolution.bound in stats.variance_bound
+    assert len(replayed) == 1
+    worst = stats._errors()[1][1]
+    stats.update(batch)
+    assert late.resolution.bound in worst
+    assert late.resolution.taken == 1
+    assert len(replayed) == 1

@@ -1,7 +1,9 @@
 """Observed against expected values, channel by channel, and the verdict as a sentence. Reached through ``checker``."""
 
+import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -134,14 +136,20 @@ class MovingComparison:
 
     Attributes:
       mean, variance: `Comparison`.
-      resolution: the `Resolution` of the moving variance.
       undecided: why the batches could not be replayed where that was needed; None otherwise.
+      resolution: the `Resolution` of the moving variance, by the bounds that decide: asking for it may replay the
+        batches. Where the statistics have been updated since the comparison, by the worst case.
     """
 
     mean: Comparison
     variance: Comparison
-    resolution: Resolution
-    undecided: str | None = None
+    undecided: str | None
+    _resolve: Callable = field(repr=False)
+
+    @functools.cached_property
+    def resolution(self):
+        """The `Resolution` of the moving variance."""
+        return self._resolve()
 
     def __iter__(self):
         return iter((self.mean, self.variance))

@@ -210,7 +210,7 @@ class MovingStats:
 
         Within the expected error a channel is ok, beyond the worst case it is a finding. Where a channel lies in
         between, the batches are replayed, if they are all at hand and unchanged, and `mean_bound` and
-        `variance_bound` decide; otherwise it is undecidable. A replay takes about as long as 20 updates.
+        `variance_bound` decide; otherwise it is undecidable. A replay takes 10 to 100 ns for each value of the batches.
 
         Args:
           moving_mean, moving_variance: [channels], real numbers.
@@ -233,7 +233,7 @@ class MovingStats:
         with np.errstate(invalid="ignore"):
             error = np.abs(observed - value)
             between = (error > inside) & (error <= outside)
-        reason = None
+        reason, bound = None, None
         if between.any():
             bound = self._replayed(inside, outside)
             if bound is None:
@@ -241,7 +241,22 @@ class MovingStats:
             else:
                 inside = outside = bound
         results = [compare(observed[i], value[i], inside[i], outside[i], dtype=self._dtype) for i in range(2)]
-        return MovingComparison(*results, self._resolution(outside[1]), reason)
+        return MovingComparison(*results, reason, self._resolver(inside, outside))
+
+    def _resolver(self, inside, outside):
+        """A function that gives the `Resolution` of the statistics as they are now, within these errors."""
+        stats, steps = self._stats, self._steps
+
+        def resolve():
+            bound = self._replayed(inside, outside) if self._steps == steps else None
+            return Resolution.of(
+                (outside if bound is None else bound)[1],
+                share=np.abs(bounds.pair(stats, _ROW.BATCHES)[1]),
+                bessel=bounds.pair(stats, _ROW.BESSEL)[1],
+                steps=steps,
+            )
+
+        return resolve
 
     def _values(self):
         """The expected mean and variance [2, C], read-only."""
@@ -279,14 +294,6 @@ class MovingStats:
         inside, outside = self._errors()
         bound = self._replayed(inside, outside)
         return _read_only(outside if bound is None else bound)
-
-    def _resolution(self, bound):
-        return Resolution.of(
-            bound,
-            share=np.abs(bounds.pair(self._stats, _ROW.BATCHES)[1]),
-            bessel=bounds.pair(self._stats, _ROW.BESSEL)[1],
-            steps=self._steps,
-        )
 
 
 def _read_only(array):
