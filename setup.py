@@ -70,6 +70,7 @@ setup(
     ext_modules=cythonize(
         [extension("_moments"), extension("_moving")],
         build_dir="build/cython",
+        include_path=["ext"],
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -15,6 +15,8 @@ BASE = {
     "checker",
     "comparison",
     "moments",
+    "parallel",
+    "weighting",
     "moving",
     "_native",
     "_moments",
