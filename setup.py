@@ -70,6 +70,7 @@ setup(
     ext_modules=cythonize(
         [extension(path.stem) for path in sources() if path.suffix == ".pyx"],
         build_dir="build/cython",
+        include_path=["ext"],
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -98,6 +98,14 @@ def test_constant_channel_is_exact(count, value, dtype):
         np.testing.assert_array_equal(moments.variance, 0.0)
 
 
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_constants_whose_squares_underflow_are_exact(count):
+    values = np.geomspace(1e-163, 1e-139, 300)
+    moments = batch_moments(np.tile(values, (count, 1)))
+    np.testing.assert_array_equal(moments.mean, values)
+    np.testing.assert_array_equal(moments.variance, 0.0)
+
+
 def test_variance_that_underflows_is_zero():
     constant = batch_moments(np.full((1000, 1), 1.1e-150))
     assert (constant.mean[0], constant.variance[0]) == (1.1e-150, 0.0)
@@ -409,13 +417,18 @@ def test_merge_of_one_huge_value_with_many():
 
 
 def test_many_merges_lose_no_digits():
-    # Adding 0.1 twenty thousand times is off by 4e-13 without low-order words.
-    merged = one = Moments(1, [3.0], [0.1])
-    for _ in range(19_999):
-        merged = merged.merge(one)
-    assert merged.count == 20_000
-    assert merged.mean[0] == 3.0
-    assert merged.variance[0] == close(0.1, rel=1e-15)
+    # Every step is a few hundred ulp; rounded one by one, without low-order words, they are 1e-12 off.
+    many, merges = 10**12, 20_000
+    merged, part = Moments(many, [1.0], [1.0]), Moments(1, [1.7], [1.3])
+    for _ in range(merges):
+        merged = merged.merge(part)
+    share = Fraction(merges, many + merges)
+    delta = Fraction(1.7) - 1
+    mean = 1 + delta * share
+    variance = 1 + (Fraction(1.3) - 1) * share + delta**2 * share * (1 - share)
+    assert merged.count == many + merges
+    assert abs(Fraction(merged.mean[0]) - mean) <= Fraction(2) ** -52
+    assert abs(Fraction(merged.variance[0]) - variance) <= Fraction(2) ** -52
 
 
 def test_moments_of_rounded_numbers_are_as_far_off_as_documented():

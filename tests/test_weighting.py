@@ -71,6 +71,13 @@ def test_many_weights_lose_no_digits():
     assert moments.weight == pytest.approx(80_000.0, rel=1e-15, abs=0)
 
 
+@pytest.mark.parametrize("shape", [(20_000, 1), (20_000, 1, 1)])
+def test_the_sum_of_weights_loses_no_digits(shape):
+    weights = np.random.default_rng(8).uniform(0, 1, shape[0])
+    moments = batch_moments(np.ones(shape), weights=weights)
+    assert moments.weight == pytest.approx(math.fsum(weights), rel=2e-16, abs=0)
+
+
 def test_equal_weights_change_nothing_but_the_weight():
     batch = np.random.default_rng(3).normal(size=(100, 4, 3)).astype(np.float32)
     plain, weighted = batch_moments(batch), batch_moments(batch, weights=[2.5] * 100)
