@@ -1,9 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+COUNT ?= 1000000
 
-.PHONY: reproduce test bench bench-moments bench-bounds bench-wall bench-layer bench-recorder lint rebuild
+.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
+fuzz: .venv/done ; $(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
+sanitize: .venv/done ; $(BIN)/python tests/sanitize.py $(ARGS)
 bench: .venv/done ; $(BIN)/python benchmarks/table.py $(ARGS)
 bench-moments: .venv/done ; $(BIN)/python benchmarks/moments.py $(ARGS)
 bench-bounds: .venv/done ; $(BIN)/python benchmarks/bounds.py $(ARGS)

@@ -171,6 +171,14 @@ def test_the_estimate_of_steps_is_the_square_of_what_is_missing():
     assert str(together).endswith("decidable in one step over the 4 channels together.")
 
 
+@pytest.mark.parametrize("share", [1e-170, 1e-160])
+def test_what_no_number_of_steps_could_show(share):
+    # The square of the share underflows to 0, or to what makes the number of steps infinite.
+    seen = Resolution.of(np.array([1.0]), np.array([1.0]), np.array([share]), steps=1)
+    assert seen.steps is None
+    assert str(seen).endswith("not decidable in any number of steps.")
+
+
 def test_where_bessels_correction_cannot_show():
     for batch in ([[1.0]], np.zeros((4, 1))):
         stats = MovingStats([0.0], [1.0], decay=0.9)

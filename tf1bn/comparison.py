@@ -110,7 +110,9 @@ class Resolution(NamedTuple):
         best = int(np.argmax(signal))
         needed = steps
         if signal[best] <= 1:
-            needed = max(steps, math.ceil(steps / float(np.square(signal).sum())))
+            with np.errstate(divide="ignore", over="ignore"):
+                needed = float(steps / np.square(signal).sum())
+            needed = max(steps, math.ceil(needed)) if math.isfinite(needed) else None
         return cls(factor, float(bessel[usable][best]), float(bound[usable][best]), needed, bound.size, steps)
 
     @property
@@ -127,6 +129,8 @@ class Resolution(NamedTuple):
             return sentence + f"decidable in {taken}."
         if self.steps == self.taken:
             return sentence + f"decidable in {taken} over the {self.channels} channels together."
+        if self.steps is None:
+            return sentence + "not decidable in any number of steps."
         return sentence + f"not decidable in {taken}; in about {self.steps:,} steps."
 
 

@@ -1,0 +1,59 @@
+"""A short run of the fuzzer, and that it would notice."""
+
+import fuzz
+import numpy as np
+import pytest
+
+from tf1bn import moments
+from tf1bn.checker import Moments
+
+COUNT, BLOCK = 4000, 500
+SEED = 20
+
+
+@pytest.mark.parametrize("first", range(0, COUNT, BLOCK))
+def test_no_input_crashes_or_gives_a_wrong_number(first):
+    for index in range(first, first + BLOCK):
+        error = failure(SEED, index)
+        assert error is None, f"case {index}: {error!r}; to run it again: {fuzz.again(SEED, index)}"
+
+
+def failure(seed, index):
+    try:
+        fuzz.run_case(seed, index)
+    except Exception as error:
+        return error
+    return None
+
+
+def test_a_case_is_the_same_wherever_it_runs():
+    draws = []
+    for _ in range(2):
+        given = fuzz.Input(fuzz.Dice(SEED, 7))
+        draws.append((given.batch.tobytes(), given.batch.strides, given.batch.dtype, given.data_format))
+    assert draws[0] == draws[1]
+
+
+def failures(seed, count):
+    """The names of the kinds of cases that fail because a number or an acceptance is wrong."""
+    errors = [failure(seed, index) for index in range(count)]
+    wrong = [error for error in errors if isinstance(error, AssertionError)]
+    return {error.__traceback__.tb_next.tb_next.tb_frame.f_code.co_name for error in wrong}
+
+
+@pytest.mark.parametrize("row", [0, 2], ids=["mean", "variance"])
+def test_a_thirteenth_digit_that_is_wrong_is_noticed(row, monkeypatch):
+    original = moments.Moments._from_state.__func__
+
+    def wrong(cls, count, weight, state):
+        state = np.array(state)
+        state[row] *= 1 + 3e-13
+        return original(cls, count, weight, state)
+
+    monkeypatch.setattr(Moments, "_from_state", classmethod(wrong))
+    assert {"case_moments", "case_weights", "case_merge", "case_cut"} <= failures(SEED, 600)
+
+
+def test_what_is_wrongly_accepted_is_noticed(monkeypatch):
+    monkeypatch.setattr(moments.parallel, "checked_threads", lambda threads: 1)
+    assert failures(SEED, 600) == {"case_refused"}
