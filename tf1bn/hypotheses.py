@@ -170,6 +170,8 @@ def _fit(view, hypothesis, bessel, moments, decay, updates, updates_before):
         arguments |= {"bessel": False, "decay": 1 - rate}
         stats = _start(view, hypothesis, arguments, updates_before)
         stats.update(merged)
+        for _ in moments[1:]:
+            stats.update(merged, decay=1.0)  # no step, but the rounding of one more store
     else:
         for i in updates:
             stats.update(_scaled(moments[i], factor, view.layer.epsilon))

@@ -66,8 +66,11 @@ class Source:
         noise = unit * (6 * np.abs(shift) * size + 4 * (np.abs(centre) + np.abs(beta)))
         tiny = np.finfo(np.float64).tiny
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            off = np.abs(centre - beta - shift * (moments.mean - mean)) / (noise + np.abs(shift) * mean_bound + tiny)
             deviation = np.sqrt(moments.variance)
+            # How far off the slope can be, over the distance from the batch's mean to M.
+            lever = np.where(deviation > 0, noise / deviation, 0.0) * np.abs(moments.mean - mean)
+            off = np.abs(centre - beta - shift * (moments.mean - mean))
+            off = off / (noise + lever + np.abs(shift) * mean_bound + tiny)
             off = np.maximum(off, rest / (noise + 2 * unit * np.abs(shift) * deviation * 4 + tiny))
             self.misfit = max(self.misfit, float(np.max(np.where(np.isnan(off), np.inf, off))))
             usable = np.isfinite(slope) & (gamma != 0) & (slope != 0) & (slope * gamma > 0)

@@ -129,6 +129,8 @@ def explain(survey, search, found, undecided, notes):
         if plain:
             best = plain[0]
             text = f"The trace does not say what the decay is; {best[0].decay:.6g} explains all steps."
+            survey.declared = best[2]
+            survey.either = {best[1]: best[2]}
             found.append(cause("decay", text, best[2].misfit, named.ADVISORY))
             if survey.layer.fused is None and len({one[1] for one in plain}) > 1:
                 undecided.append("The data cannot tell whether the variance carries Bessel's correction.")
@@ -151,29 +153,48 @@ def explain(survey, search, found, undecided, notes):
         found.append(_unexplained(survey, facts))
 
 
+# Names that give way where another explains the numbers too: they predict the same up to the bound, or more freely.
+YIELDS = {
+    "keras-bessel": ("bessel", "no-bessel"),
+    "double-update": ("one-tower-only",),
+    "decay": ("momentum-flipped", "no-memory", "double-update", "float32-decay", "zero-debias"),
+}
+
+
 def _name(survey, fitting, facts, found):
     least = len(fitting[0][0].ids)
     fitting = [one for one in fitting if len(one[0].ids) == least]
-    # A decay is free: it is a name of its own only where no other explains the rate, or beside a double update.
-    specific = [one for one in fitting if "decay" not in one[0].ids]
-    free = [one for one in fitting if "decay" in one[0].ids]
-    if specific:
-        doubled = [one for one in specific if "double-update" in one[0].ids and one[0].repeats > 1]
-        fitting = specific + (free if doubled and len(doubled) == len(specific) else [])
-    named_already = set()
+    if any(one[0].ids == ("float32-decay",) for one in fitting):
+        fitting = [one for one in fitting if one[0].ids == ("float32-decay",)]
+        # Honest, so this is what the layer is compared with.
+        survey.declared = fitting[0][2]
+        survey.either = {fitting[0][1]: fitting[0][2]}
+    sets = {frozenset(one[0].ids) for one in fitting}
+    fitting = [one for one in fitting if not _yields(frozenset(one[0].ids), sets)]
+    if least > 1:
+        # Only the best pair: a second one would read as if four things had happened.
+        fitting = fitting[:1]
+    already = set()
     for one, _, worst in fitting:
         if one.repeats > 1:
             facts.repeats = one.repeats
         if isinstance(one.decay, float) and "decay" in one.ids:
             facts.seen_decay = one.decay
         for name in sorted(one.ids, key=place):
-            if name not in named_already:
-                named_already.add(name)
+            if name not in already:
+                already.add(name)
                 found.append(cause(name, sentence(name, facts), worst.misfit))
-    if specific and least == 2:
-        # Only the best pair: a second one would read as if four things had happened.
-        keep = {*fitting[0][0].ids}
-        found[:] = [one for one in found if one.id in keep or one.id not in named_already]
+        if one.repeats > 1 and survey.applications == 1 and "decay" not in already and facts.decay is not None:
+            # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
+            already.add("decay")
+            facts.seen_decay = facts.decay**one.repeats
+            found.append(cause("decay", sentence("decay", facts), worst.misfit))
+
+
+def _yields(ids, sets):
+    return any(
+        name in ids and ids - {name} | {other} in sets for name, others in YIELDS.items() for other in others
+    ) or ("decay" in ids and any("decay" not in one for one in sets if len(one) == 1 == len(ids)))
 
 
 def _unexplained(survey, facts):
