@@ -13,6 +13,7 @@ from . import checker
 
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
+SMALLEST = 1e-8  # below any epsilon in use
 BLOCK = 2**18  # elements at a time
 
 
@@ -61,27 +62,41 @@ class Source:
     def add(self, fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
         """Take the line of one application; all but unit are [channels]."""
         slope, centre, rest = fitted
-        shift = np.where(np.isfinite(slope), slope, gamma / np.sqrt(np.maximum(variance, 1e-12) + 1e-3))
-        size = np.sqrt(moments.mean**2 + moments.variance) + np.abs(mean)
-        noise = unit * (6 * np.abs(shift) * size + 4 * (np.abs(centre) + np.abs(beta)))
         tiny = np.finfo(np.float64).tiny
+        deviation = np.sqrt(moments.variance)
+        away = np.abs(moments.mean - mean)
+        size = np.sqrt(moments.mean**2 + moments.variance) + np.abs(mean)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            deviation = np.sqrt(moments.variance)
-            # How far off the slope can be, over the distance from the batch's mean to M.
-            lever = np.where(deviation > 0, noise / deviation, 0.0) * np.abs(moments.mean - mean)
-            off = np.abs(centre - beta - shift * (moments.mean - mean))
-            off = off / (noise + lever + np.abs(shift) * mean_bound + tiny)
-            off = np.maximum(off, rest / (noise + 2 * unit * np.abs(shift) * deviation * 4 + tiny))
+            # The slope shows in the regression and in the distance of the batch's mean from M: the clearer one is used.
+            ends = 4 * unit * (np.abs(centre) + np.abs(beta))
+            across = (centre - beta) / (moments.mean - mean)
+            lost_across = (6 * unit * size + mean_bound) / away + ends / (np.abs(across) * away)
+            lost_along = 6 * unit * size / deviation + ends / (np.abs(slope) * deviation)
+            lost_across = np.where(away > 0, lost_across, np.inf)
+            lost_along = np.where(np.isfinite(slope) & (deviation > 0), lost_along, np.inf)
+            far = lost_across < lost_along
+            steep = np.where(far, across, slope)
+            # Relatively; when rounding can change a quarter of the slope or more, it says nothing.
+            lost = np.where(far, lost_across, lost_along)
+            shows = np.isfinite(steep) & (lost < 0.25)
+            steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + SMALLEST)
+            scale = np.where(shows, np.abs(steep), steepest)
+            noise = 6 * unit * scale * size + ends + tiny
+            # The regression and the distance must agree; where nothing shows, the value at the mean is near beta.
+            lever = np.where(deviation > 0, noise / deviation, 0.0) * away
+            off = np.abs(centre - beta - np.where(deviation > 0, slope, 0) * (moments.mean - mean))
+            off = np.where(shows & far & (deviation <= 0), 0.0, off / (noise + lever + scale * mean_bound))
+            loose = np.abs(centre - beta) / (noise + scale * (mean_bound + away))
+            off = np.where(shows, off, loose)
+            scatter = rest / (noise + np.where(shows, 8 * unit, 1.0) * scale * deviation)
+            off = np.maximum(off, scatter)
             self.misfit = max(self.misfit, float(np.max(np.where(np.isnan(off), np.inf, off))))
-            usable = np.isfinite(slope) & (gamma != 0) & (slope != 0) & (slope * gamma > 0)
-            wrong = np.isfinite(slope) & ~usable & (np.abs(slope * deviation) > noise)
-            wrong |= np.isfinite(slope) & (gamma == 0) & (np.abs(slope * deviation) > noise)
-            if wrong.any():
+            if (shows & (steep * gamma <= 0)).any():
                 self.misfit = math.inf
+            usable = shows & (steep * gamma > 0)
             if usable.any():
-                total = np.square(gamma[usable] / slope[usable])
-                lost = 2 * noise[usable] / (np.abs(slope) * deviation)[usable] + 8 * unit
-                wide = total * lost + variance_bound[usable]
+                total = np.square(gamma[usable] / steep[usable])
+                wide = total * (3 * lost[usable] + 8 * unit) + variance_bound[usable]
                 epsilon = total - variance[usable]
                 self.low = max(self.low, float((epsilon - wide).max()))
                 self.high = min(self.high, float((epsilon + wide).min()))
