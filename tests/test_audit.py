@@ -34,8 +34,9 @@ def command(capsys, monkeypatch):
 
 def of_layers(path, layers):
     """A trace of several layers, from those of ``record`` by name."""
-    opened = {name: record(path.parent / f"{path.name}-{name[0]}", *arguments, **more) for name, (arguments, more) in
-              layers.items()}  # fmt: skip
+    opened = {}
+    for i, (name, (arguments, more)) in enumerate(layers.items()):
+        opened[name] = record(path.parent / f"{path.name}-{i}", *arguments, **more)
     with trace.Writer(path) as writer:
         for name, one in opened.items():
             writer.add_layer(name, one.layers["bn"])
@@ -269,3 +270,26 @@ def test_memory_does_not_grow_with_the_steps(tmp_path):
                           cwd=RECORDINGS.parents[2])  # fmt: skip
     assert int(done.stdout) < 2**25
     shutil.rmtree(tmp_path / "t")
+
+
+def readme_run(path):
+    """What the README shows: three layers of one run."""
+    return of_layers(
+        path,
+        {
+            "conv1/bn": ((Layer(0.9),), {"decay": 0.9, "seed": 1}),
+            "conv2/bn": ((Layer(0.99, True),), {"decay": 0.99, "shape": (8, 4, 4, 3), "seed": 2}),
+            "dense/bn": ((Layer(0.1),), {"decay": 0.9, "shape": (32, 5), "fused": None, "seed": 3}),
+        },
+    )
+
+
+def test_the_readme_shows_a_real_run(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "100")
+    readme_run(tmp_path / "run.trace")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["audit", "run.trace"]) == 1
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    shown = "\n".join(f"    {line}".rstrip() for line in lines if line)
+    readme = (RECORDINGS.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert shown in readme, shown
