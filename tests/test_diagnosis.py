@@ -1,5 +1,7 @@
 """Every cause, injected into simulated layers, is the one that is named; honest layers are ok."""
 
+import json
+import shutil
 from pathlib import Path
 
 import faulty
@@ -663,6 +665,37 @@ def test_layers_that_were_not_judged(tmp_path):
     results = diagnose(trace.open(tmp_path / "t"))
     assert [one.verdict for one in results] == ["undecidable"] * 3
     assert "inside a cond" in results[0].explanation
+
+
+@pytest.mark.parametrize("settings", [{"renorm": True}, {"zero_debias": True}])
+def test_averages_that_the_trace_does_not_hold(tmp_path, settings):
+    result = judge(record(tmp_path / "t", Layer(0.9), decay=0.9, **settings))
+    assert_named(result, verdict="undecidable")
+    assert "does not hold" in result.explanation
+
+
+@pytest.mark.parametrize("made_by", ["tf-1.15.5-python-3.7", "tf-1.4.0-python-2.7"])
+def test_renorm_and_zero_debias_of_the_real_one_under_another_flag(tmp_path, made_by):
+    folder = Path(__file__).parent / "golden/traces" / made_by
+    for name, wrong, cause in (
+        ("renorm", {"renorm": False}, "renorm"),
+        ("zero_debias", {"zero_debias": False}, "zero-debias"),
+        ("default", {"fused": False}, "bessel"),
+        ("composed", {"fused": True}, "no-bessel"),
+        ("rank2", {"decay": 0.001}, "momentum-flipped"),
+        ("default", {"decay": 0.99}, "decay"),
+        ("default", {"epsilon": 1e-5}, "epsilon"),
+        ("twice", {"fused": True}, "no-bessel"),
+        ("twice", {"decay": 0.81}, "decay"),
+    ):
+        path = tmp_path / f"{name}{cause}"
+        shutil.copytree(folder / name, path)
+        head = json.loads((path / "trace.json").read_text())
+        head["layers"]["bn"] |= wrong
+        (path / "trace.json").write_text(json.dumps(head))
+        result = judge(trace.open(path))
+        assert result.verdict == "finding", (name, cause)
+        assert ids(result)[0] == cause, (name, wrong, ids(result))
 
 
 def test_a_trace_that_runs_out_is_refused(tmp_path):

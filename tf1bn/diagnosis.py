@@ -110,7 +110,7 @@ def _of_step(number, name):
 
 
 def _is_wrong(survey):
-    if not survey.trained or survey.unmoved:
+    if not survey.trained or survey.unmoved or survey.missing:
         return False
     return not survey.decay_known or all(worst.verdict == FINDING for worst in survey.either.values())
 
@@ -157,6 +157,9 @@ def _fine(survey):
 def _statistics(survey, search, others_moved, found, undecided, notes):
     """What the training steps show."""
     if not survey.trained:
+        return
+    if survey.missing:
+        undecided.append(f"The trace does not hold {survey.missing}, so the training steps could not be judged.")
         return
     if survey.empty:
         found.append(

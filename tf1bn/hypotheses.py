@@ -188,6 +188,10 @@ def _fit(view, hypothesis, bessel, moments, decay, updates, updates_before):
         compared = stats.compare(*after)
         replayed = compared.ok
     shares = [one.share for one in compared]
+    if compared.verdict == "undecidable":
+        # Without the batches the bound is the worst case.
+        bounds = np.maximum([stats.mean_bound, stats.variance_bound], np.finfo(np.float64).tiny)
+        shares = (np.abs(after - [stats.mean, stats.variance]) / bounds).max(axis=1)
     misfit = np.inf if any(np.isnan(share) for share in shares) else float(max(shares))
     return Fit(compared.verdict, misfit, compared, replayed, stats)
 
@@ -234,6 +238,18 @@ def _moments(view, quantity):
     if quantity == "deviation":
         return [checker.Moments(one.count, one.mean, np.sqrt(one.variance), one.weight) for one in view.moments]
     return view.moments
+
+
+def lacks_state(view, fresh):
+    """What the trace would have to hold for a training step of this layer to be judged, in words; None if it is there.
+
+    ``fresh``: whether the layer was in its start state when the trace began.
+    """
+    if view.layer.renorm and not view.wrong_shape and _renormalised(view) is None:
+        return "the averages of batch renormalisation (renorm_mean, renorm_stddev or moving_stddev) and epsilon"
+    if view.layer.zero_debias and not fresh and not {"biased", "local_step"} <= view.record.state.keys():
+        return "the state of the zero-debiased mean (biased and local_step)"
+    return None
 
 
 def _quantity(view, hypothesis):

@@ -9,7 +9,7 @@ from . import causes as named
 from .causes import Facts, cause, place, sentence
 from .comparison import FINDING, OK
 from .estimators import Estimate, likely_decays
-from .hypotheses import Hypothesis, fit, pairs, singles
+from .hypotheses import RANK, Hypothesis, fit, pairs, singles
 from .outputfit import BATCH
 from .stepview import View
 from .survey import UNITS, Worst
@@ -35,6 +35,11 @@ class Search:
         conventions = [self.survey.bessel] if self.survey.layer.fused is not None else [False, True]
         if self._alive is None:
             decays = likely_decays(self.rate)
+            if self.survey.applications > 1:
+                # Each of n updates keeps the n-th root; the estimate takes their batches for one and is rough.
+                kept = max(0.0, 1 - self.rate.value) ** (1 / self.survey.applications)
+                decays += [round(kept, digits) for digits in (1, 2, 3, 4) if 0 <= kept <= 1]
+                decays = list(dict.fromkeys(decays))
             single = singles(self.survey.layer, view, self.survey.bessel, decays)
             if len(conventions) == 2:
                 single = [one for one in single if one.bessel in (None, "keras")]
@@ -69,8 +74,13 @@ class Search:
 
     def explanations(self):
         """The hypotheses that fit all steps, best first, as (hypothesis, convention, `Worst`)."""
-        fitting = [one for one in self._alive or () if one[2].judged and one[2].verdict == OK]
-        fitting.sort(key=lambda one: (len(one[0].ids), max(map(place, one[0].ids)), one[2].misfit))
+        fitting = [one for one in self._alive or () if one[2].judged and one[2].misfit <= 1]
+        fitting.sort(
+            key=lambda one: (len(one[0].ids), RANK[one[2].verdict], max(map(place, one[0].ids)), one[2].misfit)
+        )
+        # What only the worst case allows explains nothing that the expected error explains.
+        if fitting and fitting[0][2].verdict == OK:
+            fitting = [one for one in fitting if one[2].verdict == OK]
         return fitting
 
 

@@ -67,7 +67,7 @@ class View:
     @property
     def counts(self):
         """The number of elements per channel of the applications that trained."""
-        return [self.all_moments[i].count for i in self.updates] if self.all_moments else []
+        return [self.all_moments[i].count for i in self.updates] if self.updates and self.all_moments else []
 
     @property
     def weighted(self):

@@ -78,6 +78,7 @@ class Survey:
         self.dead = None
         self.initial = self.changed = False
         self.unusable = 0
+        self.missing = None
 
     @property
     def best(self):
@@ -168,6 +169,9 @@ class Survey:
             self._nan(number, view, explained=bool(self.empty or self.single_nan))
         if not view.finite.any():
             self.unusable += 1
+            return
+        self.missing = self.missing or hypotheses.lacks_state(view, self.fresh)
+        if self.missing:
             return
         self._estimate(view)
         updates = self.updates
