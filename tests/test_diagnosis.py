@@ -698,6 +698,16 @@ def test_renorm_and_zero_debias_of_the_real_one_under_another_flag(tmp_path, mad
         assert ids(result)[0] == cause, (name, wrong, ids(result))
 
 
+@pytest.mark.parametrize("fused", [True, False, None])
+def test_training_steps_that_cannot_be_compared_are_no_success(tmp_path, fused):
+    empty = record(
+        tmp_path / "empty", StandsStill(0.9), decay=0.9, fused=fused, batches=lambda t, i: np.zeros((0, 4), np.float32)
+    )
+    assert_named(judge(empty), verdict="undecidable")
+    lost = record(tmp_path / "axis", Layer(0.9), decay=0.9, fused=fused, shape=(5, 4), axis=7)
+    assert judge(lost).verdict != "ok"
+
+
 def test_a_trace_that_runs_out_is_refused(tmp_path):
     with pytest.raises(TypeError, match="iterated over only once"):
         diagnose(iter(()))

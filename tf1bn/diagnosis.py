@@ -122,6 +122,8 @@ def _conclude(name, survey, search, others_moved):
     findings.outputs(survey, found, notes)
     findings.look(survey, others_moved, found)
     findings.advise(survey, found)
+    if survey.trained and not survey.best.judged and survey.decay_known:
+        undecided.append("No training step could be compared.")
     if survey.outputs.unjudged:
         notes.append(survey.outputs.unjudged)
     seen = {}
@@ -178,16 +180,12 @@ def _statistics(survey, search, others_moved, found, undecided, notes):
         if survey.unmoved or survey.declared.verdict == OK:
             found.append(cause("frozen", text, misfit))
             return
-    fitting = {bessel: worst for bessel, worst in survey.either.items() if worst.verdict == OK}
+    fitting = {bessel: worst for bessel, worst in survey.either.items() if worst.verdict == OK and worst.judged}
     if survey.unmoved and (not fitting or not survey.decay_known or _swallowed(survey)):
-        if survey.declared.judged or not survey.decay_known:
+        if survey.best.judged or not survey.decay_known:
             found.append(_still(survey, others_moved))
         return
     if fitting and survey.decay_known:
-        if not survey.declared.judged:
-            if not (survey.empty or survey.single_nan or survey.not_finite):
-                undecided.append("No training step could be compared.")
-            return
         if survey.layer.fused is None:
             convention(survey, fitting, undecided, notes)
         return

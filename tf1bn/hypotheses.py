@@ -263,9 +263,9 @@ def _renormalised(view):
     hold after the step, divided by their weights.
     """
     state, epsilon = view.record.state, view.layer.epsilon
-    if epsilon is None or not view.updates:
+    if epsilon is None or not view.updates or view.all_moments is None:
         return None
-    if "moving_stddev_after" in state:
+    if {"moving_stddev", "moving_stddev_after"} <= state.keys():
         return [checker.Moments(one.count, one.mean, np.sqrt(one.variance + epsilon)) for one in view.moments]
     names = [f"renorm_{which}_after" for which in ("mean", "mean_weight", "stddev", "stddev_weight")]
     if len(view.updates) != 1 or any(name not in state for name in names):
@@ -282,7 +282,7 @@ def _around(view, hypothesis):
     """
     before, after = view.before[:, view.finite], view.after[:, view.finite]
     state = view.record.state
-    if _quantity(view, hypothesis) != "renorm" or "moving_stddev_after" not in state:
+    if _quantity(view, hypothesis) != "renorm" or not {"moving_stddev", "moving_stddev_after"} <= state.keys():
         return before, after
     was, now = (state[name].astype(np.float64)[view.finite] for name in ("moving_stddev", "moving_stddev_after"))
     epsilon = view.layer.epsilon

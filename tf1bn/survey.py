@@ -152,7 +152,8 @@ class Survey:
         self.decay_0 &= view.decay == 0
         if view.wrong_shape:
             self.wrong_shape = True
-            self.declared.add(hypotheses.IMPOSSIBLE, number)
+            for worst in self.either.values():
+                worst.add(hypotheses.IMPOSSIBLE, number)
             self._nan(number, view)
             return
         self.counts.update(view.counts)
