@@ -31,7 +31,18 @@ BASE = {
     "tracewrite",
 }
 BASE |= {"_native", "_moments", "_moving", "_replay"}
-JUDGE = {"conclusions", "decays", "report", "files"}
+JUDGE = {"conclusions", "decays", "report", "files", "auditreport"}
+JUDGE |= {
+    "diagnosis",
+    "causes",
+    "estimators",
+    "findings",
+    "hypotheses",
+    "outputfit",
+    "search",
+    "stepview",
+    "survey",
+}
 PLAYER = {
     "layer",
     "averages",
@@ -48,7 +59,7 @@ PLAYER = {
     "recorder",
     "runplan",
 }
-JOIN = {"reproduce", "cli", "command", "options", "__main__", "__init__"}
+JOIN = {"reproduce", "cli", "command", "options", "audit", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
 

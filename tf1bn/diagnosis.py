@@ -1,0 +1,233 @@
+"""Why the moving statistics of a layer are not what they should be: a verdict per layer, and causes.
+
+    for result in diagnose(trace.open("run.trace")):
+        print(result.name, result.verdict, [(cause.id, cause.explanation) for cause in result.causes])
+
+The first pass over the trace judges every step of every layer as it is declared: the statistics after a step are
+predicted from the observed ones before it, so errors do not add up. Only for layers that are not as declared is there a
+second pass, which tries every cause, and every two of them, as predictions; a cause is named when its prediction lies
+within the bound in all steps. Needs NumPy and the checker, no TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import math
+
+from . import causes as named
+from . import findings
+from .causes import Cause, cause
+from .comparison import FINDING, OK, UNDECIDABLE
+from .outputfit import BATCH, MOVING
+from .search import Search, convention, explain
+from .stepview import COMPARABLE
+from .survey import Survey
+from .tracefiles import TraceError
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What is to be said about one layer.
+
+    Attributes:
+      name: the layer's.
+      verdict: "ok", "finding" or "undecidable".
+      causes: tuple of `Cause`, best first; advisories leave the verdict ok.
+      explanation: the verdict in a sentence or more.
+      mean_error, mean_bound, variance_error, variance_bound: the error and what is allowed there, of the channel and
+        step where the error is largest against it, for the layer as declared; None if nothing was compared.
+      steps: how many steps held the layer.
+    """
+
+    name: str
+    verdict: str
+    causes: tuple[Cause, ...]
+    explanation: str
+    mean_error: float | None = None
+    mean_bound: float | None = None
+    variance_error: float | None = None
+    variance_bound: float | None = None
+    steps: int = 0
+
+
+def diagnose(trace, *, progress=None):
+    """Judge every layer of a trace.
+
+    Args:
+      trace: a `trace.Trace`, or an object with its `layers`, a dict of `trace.Layer`, that can be iterated over twice
+        and gives steps with the attributes of `trace.Step`.
+      progress: None, or called after each step with its `Step`.
+
+    Returns:
+      list of `Diagnosis`, in the order of the trace's layers.
+
+    Raises:
+      TraceError: the trace is damaged.
+      TypeError: the trace can be iterated over only once.
+    """
+    if iter(trace) is trace:
+        raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
+    surveys = {name: Survey(layer) for name, layer in trace.layers.items() if layer.dtype in COMPARABLE}
+    for step in trace:
+        for name, record in step.layers.items():
+            if name in surveys and trace.layers[name].unrecordable is None:
+                with _of_step(step.number, name):
+                    surveys[name].add(step.number, record)
+        if progress is not None:
+            progress(step)
+    searches = {name: Search(survey) for name, survey in surveys.items() if _is_wrong(survey)}
+    if searches:
+        for step in trace:
+            for name in step.layers.keys() & searches.keys():
+                with _of_step(step.number, name):
+                    searches[name].add(step.layers[name])
+            if progress is not None:
+                progress(step)
+    any_moved = {name for name, survey in surveys.items() if survey.steps and not survey.initial}
+    results = []
+    for name, layer in trace.layers.items():
+        survey = surveys.get(name)
+        if layer.unrecordable is not None:
+            results.append(Diagnosis(name, UNDECIDABLE, (), f"It could not be recorded. {layer.unrecordable}"))
+        elif survey is None:
+            text = f"Its statistics are {layer.dtype}, which the checker does not compute in; it was not judged."
+            results.append(Diagnosis(name, UNDECIDABLE, (), text))
+        elif not survey.steps:
+            results.append(Diagnosis(name, UNDECIDABLE, (), "No step of the trace holds it; it was not judged."))
+        else:
+            results.append(_conclude(name, survey, searches.get(name), bool(any_moved - {name})))
+    return results
+
+
+@contextlib.contextmanager
+def _of_step(number, name):
+    """What the checker refuses, such as negative weights, is damage of the trace."""
+    try:
+        yield
+    except TraceError:
+        raise
+    except ValueError as error:
+        raise TraceError(f"step {number}, layer {name!r}: {error}") from error
+
+
+def _is_wrong(survey):
+    if not survey.trained or survey.unmoved or survey.missing:
+        return False
+    return not survey.decay_known or all(worst.verdict == FINDING for worst in survey.either.values())
+
+
+def _conclude(name, survey, search, others_moved):
+    found, undecided, notes = [], [], []
+    _statistics(survey, search, others_moved, found, undecided, notes)
+    findings.inference(survey, found)
+    findings.outputs(survey, found, notes)
+    findings.look(survey, others_moved, found)
+    findings.advise(survey, found)
+    if survey.trained and not survey.best.judged and survey.decay_known:
+        undecided.append("No training step could be compared.")
+    if survey.outputs.unjudged:
+        notes.append(survey.outputs.unjudged)
+    seen = {}
+    for one in found:
+        seen.setdefault(one.id, one)
+    found = tuple(sorted(seen.values(), key=lambda one: one.severity != named.FINDING))
+    wrong = any(one.severity == named.FINDING for one in found)
+    verdict = FINDING if wrong else UNDECIDABLE if undecided else OK
+    if verdict == FINDING:
+        explanation = " ".join(one.explanation for one in found if one.severity == named.FINDING)
+    elif verdict == UNDECIDABLE:
+        explanation = " ".join(undecided)
+    else:
+        explanation = " ".join([_fine(survey), *notes, *(one.explanation for one in found)])
+    (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
+    return Diagnosis(
+        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps
+    )
+
+
+def _fine(survey):
+    worst = survey.best
+    parts = []
+    if worst.judged:
+        steps = "the training step" if worst.judged == 1 else f"all {worst.judged} training steps"
+        parts.append(f"The statistics are what they should be in {steps}, at most {worst.misfit:.2g} of the bound off.")
+    if survey.tested:
+        steps = "the step" if survey.tested == 1 else f"all {survey.tested} steps"
+        parts.append(f"They stayed as they were in {steps} without training.")
+    return " ".join(parts)
+
+
+def _statistics(survey, search, others_moved, found, undecided, notes):
+    """What the training steps show."""
+    if not survey.trained:
+        return
+    if survey.missing:
+        undecided.append(f"The trace does not hold {survey.missing}, so the training steps could not be judged.")
+        return
+    if survey.empty:
+        found.append(
+            cause("empty-batch", f"In {survey.empty} steps the batch was empty, which makes both statistics NaN.")
+        )
+    if survey.single:
+        text = f"In {survey.single} steps there was one value per channel, whose variance is 0"
+        if survey.single_nan:
+            text += "; the moving variance became NaN, as on a GPU, where N/(N-1) is infinite at N = 1."
+            found.append(cause("single-value", text, severity=named.FINDING))
+        else:
+            found.append(cause("single-value", text + ": the moving variance only shrinks."))
+    if survey.frozen:
+        text = "The decay is 1 in training, so the statistics keep their start values for ever; use a smaller one."
+        misfit = 0.0 if survey.unmoved else survey.declared.misfit
+        if survey.unmoved or survey.declared.verdict == OK:
+            found.append(cause("frozen", text, misfit))
+            return
+    fitting = {bessel: worst for bessel, worst in survey.either.items() if worst.verdict == OK and worst.judged}
+    if survey.unmoved and (not fitting or not survey.decay_known or _swallowed(survey)):
+        if survey.best.judged or not survey.decay_known:
+            found.append(_still(survey, others_moved))
+        return
+    if fitting and survey.decay_known:
+        if survey.layer.fused is None:
+            convention(survey, fitting, undecided, notes)
+        return
+    if survey.decay_known and any(worst.verdict == UNDECIDABLE for worst in survey.either.values()):
+        worst = survey.declared
+        undecided.append(
+            f"The statistics lie between what is expected and the worst case, and {worst.undecided}; "
+            f"N = {max(survey.counts)}, so record the inputs instead of their moments, or smaller batches."
+        )
+        return
+    if not survey.declared.judged and survey.decay_known:
+        return
+    explain(survey, search, found, undecided, notes)
+
+
+def _swallowed(survey):
+    """Whether float16 statistics stood still in every step, although there was something to learn."""
+    rate = survey.rate.estimate()
+    return survey.layer.dtype == "float16" and survey.trained > 0 and math.isfinite(rate.value) and not survey.decay_0
+
+
+def _still(survey, others_moved):
+    """Why the statistics are the same bits before and after every training step."""
+    steps = f"all {survey.trained} training steps" if survey.trained > 1 else "the training step"
+    stood = f"The statistics are the same bits before and after {steps}"
+    outputs = survey.outputs.sources
+    if not survey.layer.trainable:
+        return cause("trainable-false", f"{stood}: the layer is not trainable, which TF 2 takes for frozen.", 0.0)
+    moving, batch = outputs[True, MOVING], outputs[True, BATCH]
+    if moving.seen and moving.consistent and not batch.consistent:
+        return cause(
+            "training-flag-off",
+            f"{stood}, and the outputs are normalised by the moving statistics: the layer ran with training=False.",
+            moving.misfit,
+        )
+    if survey.layer.dtype == "float16" and any(worst.verdict == OK for worst in survey.either.values()):
+        return cause(
+            "half-precision",
+            f"{stood}: they are float16, and the updates are too small to show in it.",
+            survey.best.misfit,
+        )
+    if survey.initial and survey.changed and others_moved:
+        return cause("not-restored", f"{stood} and still (0, 1), while beta or gamma are trained.", 0.0)
+    never = ", and have never been updated: they are still (0, 1)" if survey.initial else ""
+    return cause("not-updated", f"{stood}{never}. The update operations (UPDATE_OPS) did not run.", 0.0)

@@ -1,0 +1,212 @@
+"""What one pass over a trace shows about a layer, step by step, in memory of its channels. Used by ``diagnosis``."""
+
+import math
+
+import numpy as np
+
+from . import hypotheses
+from .estimators import Slope, VarianceFactor
+from .hypotheses import RANK, Hypothesis, fit
+from .outputfit import Outputs
+from .stepview import View
+
+UNITS = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+
+
+class Worst:
+    """The worst `Fit` so far, and the worst error of each statistic."""
+
+    def __init__(self):
+        self.verdict, self.misfit, self.replayed, self.judged = "ok", 0.0, False, 0
+        self.errors = [(-1.0, None, None), (-1.0, None, None)]
+        self.undecided = None
+        self.first = None
+
+    def add(self, found, step=None):
+        """Take the `Fit` of a step."""
+        self.judged += 1
+        self.misfit = max(self.misfit, found.misfit)
+        self.replayed |= found.replayed
+        if found.verdict != "ok" and self.first is None:
+            self.first = step
+        if RANK[found.verdict] > RANK[self.verdict]:
+            self.verdict = found.verdict
+            if found.verdict == "undecidable":
+                self.undecided = found.comparison.undecided or "a bound is not finite"
+        if found.comparison is not None:
+            for i, compared in enumerate(found.comparison):
+                share = compared.share
+                share = math.inf if math.isnan(share) else share
+                if share > self.errors[i][0]:
+                    self.errors[i] = share, compared.error, compared.allowed
+
+
+class Survey:
+    """A layer over the steps that it was in.
+
+    Attributes:
+      steps, trained, tested: how many steps held the layer, trained it, and did not.
+      declared: `Worst` of the training steps for the layer as it is declared.
+      either: `Worst` by convention (False, True) where the layer declares none.
+      rate, factor: the estimators of the step taken and of the variance taken.
+      everything else: what the name says.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.bessel = bool(layer.fused)
+        self.steps = self.trained = self.tested = self.updates = 0
+        self.declared = Worst()
+        self.either = {False: self.declared, True: Worst()} if layer.fused is None else {self.bessel: self.declared}
+        self.share, self.resolved = Slope(), None
+        self.rate, self.factor = Slope(), VarianceFactor()
+        self.variance_rate = Slope()
+        self.outputs = Outputs()
+        self.unmoved = True  # in every training step
+        self.needless = True  # the honest update was nothing
+        self.moved_in_tests, self.leak = 0, Worst()
+        self.frozen = self.decay_0 = True
+        self.decay_known = True
+        self.kept = 1.0
+        self.fresh = None
+        self.decays, self.counts = set(), set()
+        self.applications = 1
+        self.kappa = 0.0
+        self.wrong_shape = False
+        self.empty = self.single = self.single_nan = 0
+        self.not_finite = self.bad_variance = None
+        self.dead = None
+        self.initial = self.changed = False
+        self.unusable = 0
+        self.missing = None
+
+    @property
+    def best(self):
+        """The `Worst` of the convention that fits better."""
+        return min(self.either.values(), key=lambda worst: (RANK[worst.verdict], worst.misfit))
+
+    def add(self, number, record):
+        """Take the layer's record of a step."""
+        view = View(record)
+        self.steps += 1
+        self._look(number, view)
+        self.outputs.add(view)
+        if view.updates:
+            self.trained += 1
+            self._train(number, view)
+        else:
+            self.tested += 1
+            self._test(number, view)
+        self.updates += len(view.updates)
+
+    def _look(self, number, view):
+        initial = bool((view.after[0] == 0).all() and (view.after[1] == 1).all())
+        if self.fresh is None:
+            self.fresh = bool((view.before[0] == 0).all() and (view.before[1] == 1).all())
+        gamma, beta = view.record.gamma, view.record.beta
+        self.changed = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and (beta != 0).any()))
+        self.initial = initial and self.fresh
+        for values in (view.before, view.after):
+            if self.bad_variance is None and (values[1] < 0).any():
+                self.bad_variance = number, int(np.argmin(np.where(np.isnan(values[1]), np.inf, values[1])))
+        stuck = (view.before[1] == 0) & (view.after[1] == 0)
+        if not view.counts or max(view.counts) <= 1:
+            stuck &= not view.updates
+        self.dead = stuck if self.dead is None or self.dead.shape != stuck.shape else self.dead & stuck
+
+    def _nan(self, number, view, explained=False):
+        for when, values in (("before", view.before), ("after", view.after)):
+            bad = ~np.isfinite(values)
+            if bad.any() and self.not_finite is None and not explained:
+                where = "moving mean" if bad[0].any() else "moving variance"
+                channels = np.flatnonzero(bad.any(axis=0))
+                source = ""
+                if view.all_moments:
+                    dirty = [~np.isfinite(one.mean) | ~np.isfinite(one.variance) for one in view.all_moments]
+                    if any((one & bad.any(axis=0)).any() for one in dirty):
+                        source = "; the input holds NaN or infinity there"
+                self.not_finite = (number, when, where, channels, source)
+
+    def _test(self, number, view):
+        self._nan(number, view)
+        if view.unmoved:
+            return
+        self.moved_in_tests += 1
+        view.updates = list(range(len(view.training)))
+        if view.finite.any() and view.decay is not None and view.all_moments is not None:
+            worst = [
+                fit(view, Hypothesis(order=order), bessel) for order in ("successive", "any") for bessel in self.either
+            ]
+            self.leak.add(min(worst, key=lambda one: (RANK[one.verdict], one.misfit)), number)
+        else:
+            self.leak.add(hypotheses.IMPOSSIBLE, number)
+
+    def _train(self, number, view):
+        self.applications = max(self.applications, len(view.updates))
+        self.unmoved &= view.unmoved
+        self.decay_known &= view.decay is not None
+        if view.decay is not None:
+            self.decays.add(view.decay)
+            self.kept *= view.decay ** len(view.updates)
+        self.frozen &= view.decay == 1
+        self.decay_0 &= view.decay == 0
+        if view.wrong_shape:
+            self.wrong_shape = True
+            for worst in self.either.values():
+                worst.add(hypotheses.IMPOSSIBLE, number)
+            self._nan(number, view)
+            return
+        self.counts.update(view.counts)
+        if 0 in view.counts:
+            self.empty += bool(np.isnan(view.after).all())
+            self._nan(number, view, explained=True)
+            return
+        if view.counts and max(view.counts) == 1:
+            self.single += 1
+            only_variance = bool(np.isnan(view.after[1]).all() and np.isfinite(view.after[0]).all())
+            self.single_nan += only_variance
+            self._nan(number, view, explained=only_variance or self.single_nan)
+        else:
+            self._nan(number, view, explained=bool(self.empty or self.single_nan))
+        if not view.finite.any():
+            self.unusable += 1
+            return
+        self.missing = self.missing or hypotheses.lacks_state(view, self.fresh)
+        if self.missing:
+            return
+        self._estimate(view)
+        updates = self.updates
+        if view.decay is None:
+            return
+        found = {}
+        for bessel, worst in self.either.items():
+            found[bessel] = fit(view, Hypothesis(), bessel, updates)
+            worst.add(found[bessel], number)
+        if len(found) == 2 and all(one.stats is not None for one in found.values()):
+            self._tell_apart(view, *found.values())
+
+    def _tell_apart(self, view, plain, bessel):
+        """Pool all channels and steps into one share of Bessel's correction, 0 or 1."""
+        after = view.after[1, view.finite]
+        bound = plain.stats.variance_bound
+        self.share.add(bessel.stats.variance - plain.stats.variance, after - plain.stats.variance, bound)
+        self.resolved = bessel.comparison.resolution
+
+    def _estimate(self, view):
+        layer, mask = self.layer, view.finite
+        if layer.renorm:
+            return
+        unit = UNITS[layer.dtype]
+        (a0, b0), (a1, b1) = view.before[:, mask], view.after[:, mask]
+        m = np.mean([one.mean for one in view.moments], axis=0)
+        v = np.mean([one.variance for one in view.moments], axis=0)
+        count = max(view.counts)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            sums = math.sqrt(count) * UNITS["float32" if layer.dtype == "float16" else layer.dtype]
+            bound = 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
+            self.rate.add(m - a0, a1 - a0, bound)
+            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + np.abs(m) * np.sqrt(v)) * 0.1 + 1e-300
+            self.factor.add(b0, b1, v, wide)
+            self.variance_rate.add(v - b0, b1 - b0, wide)
+            ratio = np.where(v > 0, np.abs(m) / np.sqrt(v), 0.0)
+            self.kappa = max(self.kappa, float(ratio.max()))
