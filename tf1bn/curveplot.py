@@ -112,7 +112,7 @@ def word(value):
 
 def times(share):
     """``share`` of a bound as text: "0.3 times"."""
-    return f"{share:.2g} times" if share < 10 or share >= 1e6 else f"{share:,.0f} times"
+    return f"{share:.2g} times" if share < 10 or share >= 1e6 else f"{float(f'{share:.3g}'):,.0f} times"
 
 
 def draw(curve, prefix):
@@ -189,7 +189,7 @@ def _figure(figure_class, curve):
     axes.plot(step, observed, color=OBSERVED, linewidth=1.4, label="observed", **_marker(few, "o", 3))
     strays = curve.strays[chosen]
     if strays.any():
-        _edge(axes, step[strays], 0.03, "x", "observed: no finite number")
+        _edge(axes, step[strays], 0.03, "x", "not finite")
     if not high - low > 1e-12 * max(abs(low), abs(high)) and np.isnan(bound).all():
         # Equal values: matplotlib would show digits that float64 does not hold.
         reach = max(abs(low), abs(high)) * 0.05 or 1
@@ -203,7 +203,9 @@ def _figure(figure_class, curve):
     if curve.count == 1:
         bottom.set_xticks(step, [f"{step[0]:.0f}"])
         bottom.set_xlim(step[0] - 1, step[0] + 1)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, columnspacing=1.2
+    )
     return figure
 
 

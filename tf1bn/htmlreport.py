@@ -20,7 +20,6 @@ def write(result, path, title=None, *, option="--html"):
     Raises:
       files.Unwritable: the message names ``option``, the file and the reason.
     """
-    # A lone surrogate, which JSON can hold and UTF-8 cannot, was made visible by `printable`.
     files.write_file(path, render(result, title).encode("utf-8"), option)
 
 
@@ -56,7 +55,10 @@ def render(result, title=None):
         if layer["curves"] and number > PLOTTED:
             left_out += 1
         else:
-            layer["plots"] = [_plot(key, curve, layer["id"], jinja2) for key, curve in layer["curves"].items()]
+            layer["plots"] = [
+                _plot(key, curve, f"{layer['id']}-{i}-", jinja2)
+                for i, (key, curve) in enumerate(layer["curves"].items())
+            ]
     counts = {severity: sum(layer["severity"] == severity for layer in layers) for severity in SEVERITIES}
     problems = result.get("problems") or []
     worst = next((severity for severity in SEVERITIES if counts[severity]), "undecidable")
@@ -106,7 +108,7 @@ def _layer(given):
         "causes": [_cause(cause) for cause in causes],
         "explanation": given.get("explanation"),
         "errors": errors,
-        "steps": "not given" if given.get("steps") is None else str(given["steps"]),
+        "steps": _whole(given.get("steps")),
         "facts": _facts(given),
         "curves": given.get("curves") or {},
         "rank": (SEVERITIES.index(severity), not first, -worst),
@@ -115,7 +117,7 @@ def _layer(given):
 
 def _cause(cause):
     misfit = cause.get("misfit")
-    if isinstance(misfit, (int, float)) and math.isfinite(misfit):
+    if _finite(misfit):
         fit = f"explains the numbers to within {word(misfit)} of the bound"
     else:
         fit = f"misfit: {word(misfit)}"
@@ -130,21 +132,32 @@ def _cause(cause):
 def _error(given, statistic):
     """The worst error of one statistic beside what is allowed."""
     error, bound = (given.get(f"{statistic}_{what}") for what in ("error", "bound"))
-    share = None
     if error is None and bound is None:
-        text = "not measured"
+        text, share = "not measured", None
     else:
         text = f"{word(error)} of {word(bound)} allowed"
-        if isinstance(error, (int, float)) and isinstance(bound, (int, float)):
-            if not (math.isfinite(error) and math.isfinite(bound)):
-                share = math.inf
-            elif error <= bound:
-                share = error / bound if bound else 0.0
-            else:
-                share = error / bound if bound > 0 else math.inf
-                if math.isfinite(share):
-                    text += f", {times(share)} the bound"
+        if not (_finite(error) and _finite(bound)):
+            # JSON holds NaN as null, so that one of the two being missing is no good sign.
+            share = math.inf
+        elif error <= bound:
+            share = error / bound if bound else 0.0
+        else:
+            share = error / bound if bound > 0 else math.inf
+            if math.isfinite(share):
+                text += f", {times(share)} the bound"
     return {"name": f"moving {statistic}", "text": text, "share": share, "over": share is not None and share > 1}
+
+
+def _finite(value):
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _whole(value):
+    """A count or an index with all of its digits."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**15 else word(value)
 
 
 def _facts(given):
@@ -165,14 +178,14 @@ def _facts(given):
     return facts
 
 
-def _plot(key, given, identifier, jinja2):
+def _plot(key, given, prefix, jinja2):
     name = key.replace("_", " ")
     channel = given.get("channel") if isinstance(given, dict) else None
     if channel is not None:
-        name += f", channel {channel}"
+        name += f", channel {_whole(channel)}"
     try:
         curve = Curve(given)
-        drawing = jinja2.utils.markupsafe.Markup(draw(curve, f"{identifier}-{key}-"))
+        drawing = jinja2.utils.markupsafe.Markup(draw(curve, prefix))
     except NoPlot as reason:
         return {"name": name, "svg": None, "summary": str(reason)}
     return {"name": name, "svg": drawing, "summary": curve.summary()}
