@@ -154,6 +154,13 @@ def test_the_table_is_sorted_by_severity_and_marks_the_first():
     assert [row.split(" finding")[0] for row in rows[1:]] == ["by nan", "by 0.001", "by 0.0001", "by 1e-05"]
 
 
+def test_an_explanation_is_not_said_twice():
+    text = "Within the bound. It is said in words. Epsilon is unknown."
+    page = Page(htmlreport.render(audit(layer("x", causes=[cause("cold-start", "advisory")], explanation=text))))
+    assert page.text.count("It is said in words.") == 1
+    assert "Within the bound. Epsilon is unknown. cold-start" in page.text
+
+
 def test_good_layers_are_folded_and_others_are_not():
     text = htmlreport.render(mixed())
     folded = text[text.index("<details>") : text.index("</details>")]
@@ -351,7 +358,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path):
     result, paths = mixed(), [str(tmp_path / name) for name in ("a.html", "b.html")]
     before = copy.deepcopy(result)
     htmlreport.write(result, paths[0])
-    with matplotlib.rc_context({"lines.linewidth": 9, "svg.hashsalt": None, "axes.facecolor": "red"}):
+    with matplotlib.rc_context({"xtick.major.size": 30, "svg.hashsalt": None, "axes.titlesize": 50}):
         settings = dict(matplotlib.rcParams)
         htmlreport.write(result, paths[1])
         assert dict(matplotlib.rcParams) == settings

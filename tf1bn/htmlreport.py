@@ -99,6 +99,10 @@ def _layer(given):
         severity = "advisory"
     errors = [_error(given, statistic) for statistic in STATISTICS]
     first = bool(given.get("first"))
+    explanation = str(given.get("explanation") or "")
+    for cause in causes:
+        # The causes are shown in full; what is left are the notes beside them.
+        explanation = " ".join(explanation.replace(str(cause.get("explanation") or ""), "").split())
     worst = max((error["share"] for error in errors if error["share"] is not None), default=-1)
     return {
         "name": str(given.get("name") or "(a layer without a name)"),
@@ -106,7 +110,7 @@ def _layer(given):
         "verdict": "not judged" if verdict is None else str(verdict),
         "first": first,
         "causes": [_cause(cause) for cause in causes],
-        "explanation": given.get("explanation"),
+        "explanation": explanation,
         "errors": errors,
         "steps": _whole(given.get("steps")),
         "facts": _facts(given),
