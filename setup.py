@@ -52,7 +52,7 @@ class Source(sdist):
         super().make_release_tree(base_dir, [*files, *(str(path.relative_to(HERE)) for path in sources())])
 
 
-report = ["rich>=13", "matplotlib>=3.8"]
+report = ["rich>=13", "matplotlib>=3.8", "jinja2>=3.1"]
 
 setup(
     name="tf1bn",
@@ -63,6 +63,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=["tf1bn"],
+    package_data={"tf1bn": ["*.jinja"]},
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={"tensorflow": ["tensorflow>=2.16", *report], "report": report},

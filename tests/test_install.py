@@ -60,6 +60,7 @@ def test_the_source_distribution_can_be_installed(tmp_path, source):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(sdist)], check=True)
     code = "import numpy, tf1bn.checker as c; print(c.__file__, c.batch_moments(numpy.ones((2, 3))).variance.sum())"
+    assert (target / "tf1bn" / "audit.html.jinja").exists()
     # With -c, the first folder on the path is the current one.
     done = subprocess.run([sys.executable, "-c", code], cwd=target, capture_output=True, text=True)
     assert done.stdout.split() == [str(target / "tf1bn" / "checker.py"), "0.0"], done.stderr
