@@ -15,6 +15,7 @@ import traces
 from faulty import Layer, record
 
 from tf1bn import auditreport, cli, diagnosis, trace
+from tf1bn.curves import STATISTICS, curves
 
 RECORDINGS = Path(__file__).parent / "golden/traces"
 
@@ -293,3 +294,50 @@ def test_the_readme_shows_a_real_run(capsys, monkeypatch, tmp_path):
     shown = "\n".join(f"    {line}".rstrip() for line in lines if line)
     readme = (RECORDINGS.parents[2] / "README.md").read_text(encoding="utf-8")
     assert shown in readme, shown
+
+
+def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
+    path = of_layers(
+        tmp_path / "t",
+        {"well": ((Layer(0.9),), {"decay": 0.9}), "<b>port</b>": ((Layer(0.1),), {"decay": 0.9})},
+    )
+    page, data = tmp_path / "a.html", tmp_path / "a.json"
+    code, _, err = command("audit", path, "--html", page, "--json", data)
+    assert (code, err) == (1, "")
+    text = page.read_text(encoding="utf-8")
+    assert "momentum-flipped" in text
+    assert "<b>port" not in text
+    assert text.count("<svg") == 4  # two statistics of two layers
+    assert "curves" not in data.read_text()
+    seen = curves(trace.open(path), {"<b>port</b>"})["<b>port</b>"]
+    for i, name in enumerate(STATISTICS):
+        curve = seen[name]
+        assert curve["step"] == [0, 1, 2, 3]
+        for number, step in enumerate(trace.open(path)):
+            record = step.layers["<b>port</b>"]
+            before = [record.moving_mean_before, record.moving_variance_before][i].astype(np.float64)
+            after = [record.moving_mean_after, record.moving_variance_after][i]
+            batch = np.concatenate([array.reshape(-1, array.shape[-1]) for array in record.inputs]).astype(np.float64)
+            moment = [batch.mean(axis=0), batch.var(axis=0)][i]
+            expected = before - (before - moment) * (1 - 0.9)
+            channel = curve["channel"]
+            assert curve["observed"][number] == after[channel]
+            assert curve["expected"][number] == pytest.approx(expected[channel], rel=1e-9, abs=1e-12)
+            assert 0 < curve["bound"][number] < abs(after[channel] - expected[channel])
+
+
+def test_page_and_json_must_be_two_files(command, tmp_path):
+    record(tmp_path / "t", Layer(0.9), decay=0.9)
+    path = tmp_path / "a"
+    code, out, err = command("audit", tmp_path / "t", "--html", path, "--json", path)
+    assert (code, out) == (2, "")
+    assert "`--json` and `--html` are both" in err
+    assert not path.exists()
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(command, tmp_path):
+    record(tmp_path / "t", Layer(0.9), decay=0.9)
+    code, out, err = command("audit", tmp_path / "t", "--html", tmp_path / "missing" / "a.html")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "--html" in err

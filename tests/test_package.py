@@ -31,7 +31,7 @@ BASE = {
     "tracewrite",
 }
 BASE |= {"_native", "_moments", "_moving", "_replay"}
-JUDGE = {"conclusions", "decays", "report", "files", "auditreport", "curveplot", "htmlreport"}
+JUDGE = {"conclusions", "decays", "report", "files", "auditreport", "curveplot", "curves", "htmlreport"}
 JUDGE |= {
     "diagnosis",
     "causes",

@@ -13,7 +13,8 @@ where they are not what they should be.
 
 examples:
   tf1bn audit run.trace
-  tf1bn audit run.trace --json audit.json --layer 'resnet/*'
+  tf1bn audit run.trace --json audit.json --html audit.html
+  tf1bn audit run.trace --layer 'resnet/*' --quiet
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
 interrupted"""
@@ -23,6 +24,7 @@ def add_arguments(parser):
     """Declare the options of ``tf1bn audit`` on an argparse parser."""
     parser.add_argument("path", metavar="TRACE", help="the folder of a trace")
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
 
@@ -31,13 +33,16 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CannotWork: there is no such trace, it is damaged, or the JSON cannot be written.
+      CannotWork: there is no such trace, it is damaged, or a file cannot be written.
     """
+    wanted = {f"--{name}": path for name in ("json", "html") if (path := getattr(args, name)) is not None}
     try:
-        if args.json is not None:
-            files.check_writable(args.json, "--json")
+        for option, path in wanted.items():
+            files.check_writable(path, option)
     except files.Unwritable as error:
         raise CannotWork(str(error)) from error
+    if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
+        raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
     _refuse_checkpoints(args.path)
     from . import auditreport, diagnosis, report, trace
 
@@ -46,17 +51,31 @@ def run(args):
         opened = _selected(trace.open(args.path), args.layer)
         with auditreport.progress(opened, sys.stderr) as advance:
             results = diagnosis.diagnose(opened, progress=advance)
-    except trace.TraceError as error:
+        found = auditreport.result(results)
+        page = None if args.html is None else _page(found, opened, args.path)
+    except (trace.TraceError, ImportError) as error:
         raise CannotWork(str(error)) from error
-    found = auditreport.result(results)
     auditreport.audit(found, args.path, out, quiet=args.quiet)
     # Last, so that a file that says ok was written by a command that ends with 0.
-    if args.json is not None:
-        try:
+    try:
+        if page is not None:
+            files.write_file(args.html, page.encode(), "--html")
+        if args.json is not None:
             files.write_file(args.json, files.to_json(found).encode(), "--json")
-        except files.Unwritable as error:
-            raise CannotWork(str(error)) from error
+    except files.Unwritable as error:
+        raise CannotWork(str(error)) from error
     return auditreport.exit_code(found)
+
+
+def _page(found, opened, path):
+    """The HTML page of the dict that the JSON holds, with curves for the layers that are plotted."""
+    from . import htmlreport
+    from .curves import curves
+
+    ranked = sorted(found["layers"], key=lambda layer: layer["verdict"] == "ok")
+    plotted = curves(opened, {layer["name"] for layer in ranked[: htmlreport.PLOTTED] if layer["steps"]})
+    layers = [{**layer, "curves": plotted.get(layer["name"], {})} for layer in found["layers"]]
+    return htmlreport.render({**found, "path": path, "layers": layers})
 
 
 def _refuse_checkpoints(path):
