@@ -68,7 +68,7 @@ TYPES = {
 }
 OWN_UNIT = TYPES["float64"][0]
 DEVIATIONS = 6.0  # one normal error in 5e8 is larger
-SAFETY = 8.0  # honest orders that are not replayed were at most 2.9 times as far off (benchmarks/bounds.py)
+SAFETY = 8.0  # honest orders that are not replayed were at most 4.8 times as far off (benchmarks/bounds.py)
 
 
 def rates(decay, dtype, rate_dtype):
