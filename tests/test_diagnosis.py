@@ -13,7 +13,7 @@ from tf1bn import trace
 from tf1bn.diagnosis import diagnose
 
 RECORDINGS = sorted(path.parent for path in (Path(__file__).parent / "golden/traces").glob("*/*/trace.json"))
-ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay", "double-update"}
+ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay"}
 
 
 def judge(opened):
@@ -95,8 +95,12 @@ def test_honest_layers_are_ok(tmp_path, kind, decay, shape, settings):
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_recordings_of_the_real_one_are_ok(path):
     for result in diagnose(trace.open(path)):
-        assert_ok(result)
-        assert ("double-update" in ids(result)) is (path.name == "twice")
+        if path.name == "twice":
+            # Two applications in a step, as in a GAN's discriminator: right as far as it goes, and without an order.
+            assert (result.verdict, ids(result)[0]) == ("finding", "double-update")
+            assert result.causes[0].misfit <= 1
+        else:
+            assert_ok(result)
 
 
 # ---------------------------------------------------------------- statistics alone
@@ -436,9 +440,9 @@ def test_two_applications(tmp_path, kind, decay, shape, settings):
     arguments = {"decay": decay, "shape": shape, "kind": kind, "applications": 2, **settings}
     for layer in (Layer, Backwards):
         result = judge(record(tmp_path / layer.__name__, layer(decay), **arguments))
-        assert_ok(result)
-        assert ids(result)[0] == "double-update"
-        assert result.causes[0].severity == "advisory"
+        assert_named(result, "double-update")
+        assert result.causes[0].misfit <= 1
+        assert "TensorFlow gives such updates no order" in result.explanation
     assert_named(judge(record(tmp_path / "tower", LastTower(decay), **arguments)), "one-tower-only")
     assert_named(judge(record(tmp_path / "race", Race(decay), **arguments)), "double-update")
     result = judge(record(tmp_path / "bessel", LastTower(decay, True), **arguments))

@@ -111,7 +111,7 @@ def look(survey, others_moved, found):
 
 
 def advise(survey, found):
-    """What is worth knowing about an update that is right."""
+    """What is worth knowing about an update that is right, as far as it goes."""
     if any(one.severity == named.FINDING for one in found) or not survey.declared.judged:
         return
     worst = survey.best
@@ -122,7 +122,7 @@ def advise(survey, found):
             f"It was applied {survey.applications} times in a step and updated its statistics each time, one after "
             "the other; TensorFlow gives such updates no order, and can lose one."
         )
-        found.append(cause("double-update", text, worst.misfit, named.ADVISORY))
+        found.append(cause("double-update", text, worst.misfit, named.FINDING))
     if survey.decay_0:
         found.append(
             cause(
