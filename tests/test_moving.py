@@ -341,3 +341,11 @@ def test_the_same_batch_again_adds_to_its_error_and_another_to_its_square():
         return np.sqrt(stats[row.COHERENT, 0] ** 2 + stats[row.SQUARE, 0] - storage)
 
     assert sums(same) / sums(others) == pytest.approx(ratio, rel=0.1, abs=0)
+
+
+def test_the_bounds_of_an_empty_batch_with_weights_are_nan():
+    stats = MovingStats([0.0], [1.0], decay=0.9)
+    stats.update(np.ones((0, 1), np.float32), weights=[])
+    for value in (stats.mean, stats.variance, stats.mean_bound, stats.variance_bound):
+        np.testing.assert_array_equal(value, [np.nan])
+    assert stats.compare([0.0], [1.0]).verdict == "finding"

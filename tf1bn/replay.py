@@ -64,7 +64,7 @@ def layer_moments(batch, dtype, weights=None):
     count = math.prod(batch.shape[:-1])
     divisor = dtype.type(count)
     if weights is not None:
-        weights = np.repeat(np.asarray(weights, dtype), count // batch.shape[0])
+        weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
         divisor = np.add.reduce(weights, dtype=dtype)
     means, variances = {}, {}
     with np.errstate(all="ignore"):
