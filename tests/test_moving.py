@@ -357,3 +357,11 @@ def test_what_could_have_shown_is_asked_of_the_bounds_that_decide(replayed):
     assert late.resolution.bound in worst
     assert late.resolution.taken == 1
     assert len(replayed) == 1
+
+
+def test_the_bounds_of_an_empty_batch_with_weights_are_nan():
+    stats = MovingStats([0.0], [1.0], decay=0.9)
+    stats.update(np.ones((0, 1), np.float32), weights=[])
+    for value in (stats.mean, stats.variance, stats.mean_bound, stats.variance_bound):
+        np.testing.assert_array_equal(value, [np.nan])
+    assert stats.compare([0.0], [1.0]).verdict == "finding"

@@ -64,7 +64,7 @@ def layer_moments(batch, dtype, weights=None):
     count = math.prod(batch.shape[:-1])
     divisors = dict.fromkeys(ORDERS, dtype.type(count))
     if weights is not None:
-        weights = np.repeat(np.asarray(weights, dtype), count // batch.shape[0])
+        weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
     means, variances = {}, {}
     with np.errstate(all="ignore"):
         for backwards in (False, True):
