@@ -291,7 +291,7 @@ def check(seen, given, weights=None):
             mean_ok = np.where(whole, mean_ok, same)
             variance_ok = np.where(whole, variance_ok, np.isnan(state[1]))
         constant = whole & (channels == channels[:, :1]).all(1)
-        mean_ok &= ~constant | (state[0] == channels[:, 0])
+        mean_ok &= ~constant | (state[0] == channels[:, 0]) | beyond
         variance_ok &= ~constant | (state[1] == 0) | beyond
         variance_ok &= ~(state[1] < 0)
     ok = mean_ok & variance_ok

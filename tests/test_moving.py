@@ -139,6 +139,7 @@ def test_statistics_given_out_do_not_change():
         ({"replay_bytes": None}, TypeError, "`replay_bytes` is None; it must be an integer"),
         ({"dtype": "int32"}, ValueError, "`dtype` is 'int32'; it must be"),
         ({"dtype": "bfloat"}, ValueError, "`dtype` is 'bfloat'; it must be"),
+        ({"dtype": None}, ValueError, "`dtype` is None; it must be"),
         ({"rate_dtype": "float16"}, ValueError, "`rate_dtype` is 'float16'; it must be None"),
         ({"variance": [1.0, 1.0]}, ValueError, "`variance` has 2 channels; 1 are expected"),
         ({"mean": [None]}, TypeError, "`mean` has dtype object; it must hold real numbers"),

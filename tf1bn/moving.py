@@ -80,7 +80,8 @@ class MovingStats:
         replay_bytes=2**28,
     ):
         try:
-            self._dtype = np.dtype(dtype).name
+            # NumPy takes None for float64.
+            self._dtype = None if dtype is None else np.dtype(dtype).name
         except TypeError:
             self._dtype = None
         if self._dtype not in bounds.TYPES:
