@@ -123,8 +123,11 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
     ]
     monkeypatch.setattr(replay, "BLOCK", block)
     planar = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
+    unaligned = np.frombuffer(bytes(1) + batch.tobytes(), np.float32, offset=1).reshape(batch.shape)
+    assert all(rows.flags.aligned for rows in replay._blocks(unaligned, np.dtype("float32"), False))
     for layout in (
         batch,
+        unaligned,
         np.moveaxis(planar, 1, -1),
         batch.astype(">f4"),
         np.asfortranarray(batch),

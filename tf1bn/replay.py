@@ -155,7 +155,8 @@ def _blocks(batch, dtype, backwards):
         return
     step = max(1, BLOCK // max(1, size))
     for start in range(0, batch.shape[0], step):
-        yield np.ascontiguousarray(batch[start : start + step], dtype).reshape(-1, batch.shape[-1])
+        # Aligned, too: a file or a buffer may start anywhere.
+        yield np.require(batch[start : start + step], dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
 
 
 class _Step(NamedTuple):
