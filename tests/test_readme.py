@@ -40,7 +40,9 @@ def test_the_porting_example_trains_and_moves_the_statistics():
 def test_the_checking_example_names_the_channel():
     done = run(EXAMPLES[CHECKING])
     assert done.returncode == 0, done.stderr
-    assert "channel" in done.stdout
+    assert len(done.stdout.splitlines()) == 3
+    for line in done.stdout.splitlines():
+        assert f"    {line}\n" in README
 
 
 def test_the_recording_example_prints_every_step(tmp_path):
