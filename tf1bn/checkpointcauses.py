@@ -240,7 +240,10 @@ def _updates(layer, values, wide, others_moved, step):
 
 def _never_fed(mean, variance):
     """Channels that saw only zeros: the mean stayed 0, and of the variance some of the start value 1 is left."""
-    fed_nothing = (mean == 0) & (variance > 0) & (variance < 1)
+    still = mean == 0
+    fed_nothing = still & (variance > 0) & (variance < 1)
+    if still.all() and not fed_nothing.all():
+        return np.zeros_like(still)
     # What is left of the start value is the same in all such channels.
     return fed_nothing if np.unique(variance[fed_nothing]).size <= 1 else np.zeros_like(fed_nothing)
 

@@ -47,13 +47,20 @@ class Checkpoint:
       notes: sentences on how it was found.
     """
 
-    def __init__(self, path, variables, read, notes=()):
+    def __init__(self, path, variables, read, notes=(), close=None):
         if len(variables) > MOST_VARIABLES:
             raise CheckpointError(
                 f"`path` is {path!r}, which has {len(variables)} variables; at most {MOST_VARIABLES} are read."
             )
         self.path, self.variables, self.notes = path, variables, list(notes)
-        self._read, self._left = read, MOST_VALUES
+        self._read, self._close, self._left = read, close, MOST_VALUES
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._close:
+            self._close()
 
     def read(self, name):
         """The values of a variable, as the checkpoint has them."""
@@ -152,7 +159,7 @@ def _links(prefix, folder):
     root = os.path.join(os.path.realpath(folder), "")
     files = [prefix + ".index", prefix, *shards(prefix), *glob.glob(glob.escape(prefix) + ".data-*")]
     away = [os.path.basename(file) for file in files if not os.path.realpath(file).startswith(root)]
-    return [f"{', '.join(away)} in {folder!r} is a link out of the folder, and was followed."] if away else []
+    return [f"The folder {folder!r} has links to files elsewhere, which were read: {', '.join(away)}."] if away else []
 
 
 def open_npz(path):
@@ -163,6 +170,8 @@ def open_npz(path):
             members = archive.namelist()
             if len(members) > MOST_VARIABLES:
                 raise CheckpointError(f"`path` is {path!r}, which has more than {MOST_VARIABLES} arrays.")
+            if len(set(members)) < len(members):
+                raise damaged(path, "two of its members have the same name")
             headers = {name[:-4]: _header(archive, name) for name in members if name.endswith(".npy")}
     except CheckpointError:
         raise
@@ -170,8 +179,6 @@ def open_npz(path):
         raise damaged(path, f"it is no whole `.npz` file ({reason(error)})") from error
     if not headers:
         raise CheckpointError(f"`path` is {path!r}, a zip file without a single array; give one that `np.savez` wrote.")
-    if len(set(members)) < len(members):
-        raise damaged(path, "two of its members have the same name")
     pickled = sorted(name for name, header in headers.items() if header is None)
     if len(pickled) == len(headers) or any(map(role_of, pickled)):
         raise CheckpointError(
@@ -190,7 +197,7 @@ def open_npz(path):
             raise damaged(path, f"reading `{name}` failed ({reason(error)})") from error
 
     notes = [f"{len(pickled)} arrays of Python objects were not read."] if pickled else []
-    return Checkpoint(path, variables, read, notes)
+    return Checkpoint(path, variables, read, notes, arrays.close)
 
 
 def _header(archive, name):

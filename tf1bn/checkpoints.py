@@ -49,10 +49,10 @@ def audit_checkpoint(path):
     Raises:
       CheckpointError: there is no such checkpoint, it is damaged or too large, or TensorFlow is missing.
     """
-    checkpoint = open_checkpoint(path)
-    layers, notes = group(checkpoint.variables)
-    step = _global_step(checkpoint)
-    values = [_values(checkpoint, layer) for layer in layers]
+    with open_checkpoint(path) as checkpoint:
+        layers, notes = group(checkpoint.variables)
+        step = _global_step(checkpoint)
+        values = [_values(checkpoint, layer) for layer in layers]
     moved = [at_start(own) is False for own in values]
     results = [
         judge(layer, own, any(moved[:i] + moved[i + 1 :]), step)
@@ -139,6 +139,10 @@ def _check_tf1(prefix):
 def _open_tf1(path, notes):
     path = _ENDINGS.sub("", path)
     data = _check_tf1(path)
+    if special := re.search(r"[*?\[\]\\]", re.sub(r"-\?{5}-of-\d{5}$", "", path)):
+        raise CheckpointError(
+            f"`path` is {path!r}, and TensorFlow takes {special[0]!r} in it for a pattern; move the checkpoint."
+        )
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -161,6 +165,10 @@ def _open_tf1(path, notes):
     def read(name):
         try:
             return reader.get_tensor(name)
+        except (NotImplementedError, tf.errors.UnimplementedError) as error:
+            raise CheckpointError(
+                f"`{name}` in {path!r} is {variables[name].dtype}, which TensorFlow cannot read there."
+            ) from error
         except Exception as error:
             raise damaged(path, f"reading `{name}` failed, and TensorFlow says: {reason(error)}") from error
 
