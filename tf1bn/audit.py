@@ -1,4 +1,4 @@
-"""``tf1bn audit``: what a trace shows about every batch-norm layer in it, and why."""
+"""``tf1bn audit``: what a trace or a checkpoint shows about every batch-norm layer in it, and why."""
 
 import fnmatch
 import os
@@ -9,12 +9,13 @@ from . import files
 from .command import CannotWork
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
-where they are not what they should be.
+where they are not what they should be; or those in a checkpoint, by their values alone.
 
 examples:
   tf1bn audit run.trace
   tf1bn audit run.trace --json audit.json --html audit.html
   tf1bn audit run.trace --layer 'resnet/*' --quiet
+  tf1bn audit model.ckpt-1000
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
 interrupted"""
@@ -22,7 +23,9 @@ interrupted"""
 
 def add_arguments(parser):
     """Declare the options of ``tf1bn audit`` on an argparse parser."""
-    parser.add_argument("path", metavar="TRACE", help="the folder of a trace")
+    parser.add_argument(
+        "path", metavar="PATH", help="the folder of a trace; or a TF1 checkpoint's prefix or folder, or an .npz file"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
@@ -33,7 +36,7 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CannotWork: there is no such trace, it is damaged, or a file cannot be written.
+      CannotWork: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
     wanted = {f"--{name}": path for name in ("json", "html") if (path := getattr(args, name)) is not None}
     try:
@@ -43,18 +46,16 @@ def run(args):
         raise CannotWork(str(error)) from error
     if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
         raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
-    _refuse_checkpoints(args.path)
-    from . import auditreport, diagnosis, report, trace
+    from . import auditreport, report, trace
 
     out = report.console()
-    try:
-        opened = _selected(trace.open(args.path), args.layer)
-        with auditreport.progress(opened, sys.stderr) as advance:
-            results = diagnosis.diagnose(opened, progress=advance)
-        found = auditreport.result(results)
-        page = None if args.html is None else _page(found, opened, args.path)
-    except (trace.TraceError, ImportError) as error:
-        raise CannotWork(str(error)) from error
+    found, opened = _judge(args)
+    page = None
+    if args.html is not None:
+        try:
+            page = _page(found, opened, args.path)
+        except (trace.TraceError, ImportError) as error:
+            raise CannotWork(str(error)) from error
     auditreport.audit(found, args.path, out, quiet=args.quiet)
     # Last, so that a file that says ok was written by a command that ends with 0.
     try:
@@ -67,33 +68,60 @@ def run(args):
     return auditreport.exit_code(found)
 
 
+def _judge(args):
+    """The dict that the JSON holds, and the trace that it is of; None for a checkpoint."""
+    from . import auditreport, checkpoints, diagnosis, trace
+
+    try:
+        if _is_checkpoint(args.path):
+            return _only(checkpoints.audit_checkpoint(args.path), args.layer), None
+        opened = trace.open(args.path)
+        if args.layer is not None:
+            opened = Selection(opened, _matching(opened.layers, args.layer))
+        with auditreport.progress(opened, sys.stderr) as advance:
+            return auditreport.result(diagnosis.diagnose(opened, progress=advance)), opened
+    except (trace.TraceError, checkpoints.CheckpointError) as error:
+        raise CannotWork(str(error)) from error
+
+
+def _is_checkpoint(path):
+    """Whether a path is none of a trace but looks like a checkpoint's."""
+    if os.path.isdir(path):
+        return not os.path.lexists(os.path.join(path, "trace.json")) and os.path.exists(
+            os.path.join(path, "checkpoint")
+        )
+    endings = ("", ".index", ".data-00000-of-00001")
+    return path.endswith((".npz", ".ckpt", ".index")) or any(os.path.isfile(path + ending) for ending in endings)
+
+
+def _only(found, pattern):
+    """The dict of an audit with those layers alone whose names match."""
+    if pattern is None:
+        return found
+    kept = _matching({layer["name"]: layer for layer in found["layers"]}, pattern)
+    ok = not found["problems"] and all(layer["verdict"] == "ok" for layer in kept.values())
+    return {**found, "layers": list(kept.values()), "ok": ok}
+
+
+def _matching(layers, pattern):
+    """Those of the ``layers`` by name whose names match."""
+    kept = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
+    if not kept:
+        raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
+    return kept
+
+
 def _page(found, opened, path):
     """The HTML page of the dict that the JSON holds, with curves for the layers that are plotted."""
     from . import htmlreport
     from .curves import curves
 
     ranked = sorted(found["layers"], key=lambda layer: layer["verdict"] == "ok")
-    plotted = curves(opened, {layer["name"] for layer in ranked[: htmlreport.PLOTTED] if layer["steps"]})
+    plotted = {}
+    if opened is not None:
+        plotted = curves(opened, {layer["name"] for layer in ranked[: htmlreport.PLOTTED] if layer["steps"]})
     layers = [{**layer, "curves": plotted.get(layer["name"], {})} for layer in found["layers"]]
     return htmlreport.render({**found, "path": path, "layers": layers})
-
-
-def _refuse_checkpoints(path):
-    """Say that a checkpoint is none of what can be audited yet."""
-    names = os.listdir(path) if os.path.isdir(path) and os.access(path, os.R_OK) else ()
-    prefix = any(os.path.exists(path + ending) for ending in (".index", ".meta", ".data-00000-of-00001"))
-    if "trace.json" not in names and ("checkpoint" in names or prefix or path.endswith((".npz", ".ckpt", ".index"))):
-        raise CannotWork(f"`TRACE` is {path!r}, which is a checkpoint; this version of tf1bn audits traces only.")
-
-
-def _selected(opened, pattern):
-    """The trace with those layers alone whose names match."""
-    if pattern is None:
-        return opened
-    layers = {name: layer for name, layer in opened.layers.items() if fnmatch.fnmatchcase(name, pattern)}
-    if not layers:
-        raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(opened.layers)} layers.")
-    return Selection(opened, layers)
 
 
 class Selection:

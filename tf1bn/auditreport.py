@@ -68,6 +68,8 @@ def audit(found, path, out, *, quiet=False):
         )
     if shown:
         out.print(table)
+    for sentence in (*found.get("problems", ()), *found.get("notes", ())):
+        out.print(Text(sentence))
     counts = [sum(layer["verdict"] == verdict for layer in layers) for verdict in VERDICTS]
     if not layers:
         out.print(Text(f"{path}: no layers, so nothing was judged."))
