@@ -170,15 +170,53 @@ def test_damage_is_one_sentence_and_exit_2(command, tmp_path, how):
     assert not (tmp_path / "a.json").exists()
 
 
+CHECKPOINTS = Path(__file__).parent / "golden/checkpoints"
+
+
+def test_a_checkpoint_is_judged_by_its_values(command, tmp_path):
+    data, page = tmp_path / "a.json", tmp_path / "a.html"
+    for path in (CHECKPOINTS / "fused_gamma", CHECKPOINTS / "fused_gamma-V1"):
+        code, out, err = command("audit", path, "--json", data, "--html", page)
+        assert (code, err) == (0, ""), out
+        found = json.loads(data.read_text())
+        assert (found["format"], found["ok"]) == ("tf1bn-audit", True)
+        assert [layer["verdict"] for layer in found["layers"]] == ["ok"] * len(found["layers"])
+        assert {(layer["steps"], layer["mean_bound"]) for layer in found["layers"]} == {(0, None)}
+        assert found["layers"][0]["name"] in page.read_text(encoding="utf-8")
+    fresh = {"a/bn/moving_mean": np.zeros(4), "a/bn/moving_variance": np.ones(4), "a/bn/beta": np.zeros(4)}
+    trained = {f"b/bn/{name}": np.linspace(0.5, 1.7, 4) / 3 for name in ("moving_mean", "moving_variance", "beta")}
+    np.savez(tmp_path / "w.npz", **fresh, **trained)
+    code, out, _ = command("audit", tmp_path / "w.npz")
+    assert code == 1
+    assert "a/bn finding not-updated" in out
+    assert "b/bn ok" in out
+    code, out, _ = command("audit", tmp_path / "w.npz", "--layer", "b/*", "--quiet")
+    assert (code, "a/bn" in out) == (0, False)
+    code, _, err = command("audit", tmp_path / "w.npz", "--layer", "c/*")
+    assert code == 2
+    assert "matches none of the 2 layers" in err
+
+
+def test_a_checkpoint_without_a_layer_is_no_success(command, tmp_path):
+    np.savez(tmp_path / "w.npz", weights=np.ones((3, 3)))
+    code, out, _ = command("audit", tmp_path / "w.npz", "--json", tmp_path / "a.json")
+    assert code == 2
+    assert "belongs to a batch-norm layer, so nothing was judged." in out
+    assert json.loads((tmp_path / "a.json").read_text())["ok"] is False
+
+
 def test_what_is_no_trace(command, tmp_path):
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt/checkpoint").write_text("")
     (tmp_path / "ckpt/model.index").write_text("")
-    np.savez(tmp_path / "w.npz", a=1)
-    for path in (tmp_path / "ckpt", tmp_path / "ckpt/model", tmp_path / "w.npz"):
-        code, out, err = command("audit", path)
+    (tmp_path / "w.npz").write_bytes(b"PK")
+    (tmp_path / "notes.txt").write_text("no checkpoint")
+    for path in ("ckpt", "ckpt/model", "w.npz", "notes.txt"):
+        code, out, err = command("audit", tmp_path / path)
         assert (code, out) == (2, "")
-        assert "is a checkpoint; this version of tf1bn audits traces only." in err
+        assert err.startswith("tf1bn audit: ")
+        assert err.count("\n") == 1
+        assert "not foreseen" not in err
     code, _, err = command("audit", tmp_path / "nothing")
     assert code == 2
     assert "does not exist" in err
