@@ -193,3 +193,12 @@ def test_moments_with_a_weight_are_worked_out_by_hand():
     assert moments.variance[0] == pytest.approx(1.1875, rel=1e-15, abs=0)
     again = Moments(moments.count, moments.mean, moments.variance, moments.weight)
     assert again.merge(moments).weight == 8.0
+
+
+def test_a_signaling_nan_warns_no_more_than_another():
+    # Its quiet bit is not set, so that any operation on it is invalid.
+    batch = np.array([[0x7FF0000000000001, 0]], np.uint64).view(np.float64)
+    for weights in ([1.0], [0.5]):
+        moments = batch_moments(batch, weights=weights)
+        np.testing.assert_array_equal(moments.mean, [np.nan, 0])
+        np.testing.assert_array_equal(moments.variance, [np.nan, 0])

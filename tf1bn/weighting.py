@@ -84,8 +84,9 @@ def weighted_state(array, weights, channels, unweighted, progress):
                 poison += np.where(np.isfinite(part[0]), 0.0, np.nan)
             else:
                 state = total.merge(state, part, float(weights[first]) * part_count)
-    state[0] += poison
-    state[2] += poison
+    with np.errstate(invalid="ignore"):  # which a signaling NaN of the batch would raise
+        state[0] += poison
+        state[2] += poison
     try:
         weight = math.ldexp(total.high, exponent)
     except OverflowError:
