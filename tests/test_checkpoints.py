@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import tensorflow
 from golden import checkpoints as golden
+from modes import played_in
 
+import tf1bn
 from tf1bn import checkpointfiles
 from tf1bn.checkpointcauses import ORDER
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint
@@ -340,7 +342,7 @@ CAUSES = {
     "not-updated": {
         "everything": (fresh(scope="net/bn"), "In all 8 channels the moving mean is exactly 0"),
         "with honest layers": (fresh(scope="net/bn") | HONEST, "the update operations never ran"),
-        "trained, alone": (with_values(trained(), **UNTOUCHED), "gamma runs from"),
+        "trained, alone": (with_values(trained(), **UNTOUCHED), "gamma varies by"),
         "one channel": (fresh(1, "net/bn"), "variance exactly 1"),
         "without gamma": (without(fresh(scope="net/bn"), "gamma"), "exactly 0"),
         "another initializer": (
@@ -358,13 +360,13 @@ CAUSES = {
         "untouched beta": (with_values(trained(), beta=ZEROS, gamma=ONES, **UNTOUCHED), "exactly 0"),
     },
     "not-restored": {
-        "gamma and beta": (with_values(trained(), **UNTOUCHED) | HONEST, "gamma runs from"),
-        "beta alone": (without(with_values(trained(), **UNTOUCHED), "gamma") | HONEST, "beta runs from"),
+        "gamma and beta": (with_values(trained(), **UNTOUCHED) | HONEST, "gamma varies by"),
+        "beta alone": (without(with_values(trained(), **UNTOUCHED), "gamma") | HONEST, "beta varies by"),
         "one channel": (
             with_values(trained(1), moving_mean=ZEROS[:1], moving_variance=ONES[:1]) | HONEST,
             "gamma is",
         ),
-        "untouched beta": (with_values(trained(), beta=ZEROS, **UNTOUCHED) | HONEST, "gamma runs from"),
+        "untouched beta": (with_values(trained(), beta=ZEROS, **UNTOUCHED) | HONEST, "gamma varies by"),
     },
     "not-finite": {
         "mean": (changed(trained(), "moving_mean", i3=np.nan), "is NaN in 1 of 8 channels (3)"),
@@ -450,6 +452,13 @@ def test_every_cause_has_three_variants():
     assert min(len(rows) for rows in CAUSES.values()) >= 3
 
 
+def test_parameters_that_are_not_finite_do_not_hide_the_rest(tmp_path):
+    layer = with_values(trained(), gamma=ZEROS * np.nan, **UNTOUCHED)
+    result = audited(tmp_path, layer | HONEST)
+    assert causes(result) == ["not-finite", "not-restored"]
+    assert "gamma is not finite" in result["layers"][0]["explanation"]
+
+
 def test_causes_come_best_first(tmp_path):
     layer = changed(changed(trained(), "moving_mean", i0=np.nan), "moving_variance", i1=-1, i2=0)
     layer |= {"net/bn/beta/ExponentialMovingAverage": ONES}
@@ -525,6 +534,78 @@ def test_conditional_layers_have_a_table_of_gammas(tmp_path):
     assert causes(audited(tmp_path, with_values(trained(), gamma=table.T))) == ["wrong-axis"]
 
 
+# What TensorFlow itself leaves, with the real mistakes.
+
+
+def network(layers=3):
+    x = tf.placeholder(tf.float32, [16, 6])
+    y = x
+    for i in range(layers):
+        y = tf.matmul(tf.tanh(y), np.random.default_rng(i).normal(size=(6, 6)).astype(F32)) if i else y
+        y = tf1bn.batch_norm(y, scale=True, decay=0.9, scope=f"net/layer{i}/BatchNorm", is_training=True)
+    return x, tf.reduce_mean(tf.square(y - x))
+
+
+def train(tmp_path, optimizer, updates=True, average=False, restore=None, steps=5):
+    """Train for real and save everything; returns the prefix. ``restore`` gives a prefix, and what is restored."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(3)
+        x, loss = network()
+        step = tf.train.get_or_create_global_step()
+        wanted = tf.get_collection(tf.GraphKeys.UPDATE_OPS) if updates else []
+        with tf.control_dependencies(wanted):
+            op = optimizer.minimize(loss, global_step=step)
+        if average:
+            with tf.control_dependencies([op]):
+                op = tf.train.ExponentialMovingAverage(0.9).apply(tf.trainable_variables())
+        session.run(tf.global_variables_initializer())
+        if restore:
+            tf.train.Saver(restore[1]()).restore(session, restore[0])
+        rng = np.random.default_rng(4)
+        for _ in range(steps):
+            session.run(op, {x: rng.normal(1, 2, (16, 6))})
+        return tf.train.Saver().save(session, str(tmp_path / f"model-{updates}"), write_meta_graph=False)
+
+
+OPTIMIZERS = {
+    "Adam": lambda: tf.train.AdamOptimizer(0.1),
+    "Momentum": lambda: tf.train.MomentumOptimizer(0.1, 0.9),
+    "RMSProp": lambda: tf.train.RMSPropOptimizer(0.1, centered=True),
+    "Ftrl": lambda: tf.train.FtrlOptimizer(0.1),
+    "Adagrad": lambda: tf.train.AdagradOptimizer(0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_trained_for_real(name, tmp_path):
+    with played_in("reference"):
+        result = well_formed(audit_checkpoint(train(tmp_path, OPTIMIZERS[name]())))
+    assert [layer["name"] for layer in result["layers"]] == [f"net/layer{i}/BatchNorm" for i in range(3)]
+    assert [layer["causes"] for layer in result["layers"]] == [[], [], []]
+    assert result["ok"]
+    assert result["notes"] == []
+
+
+def test_mistakes_made_for_real(tmp_path):
+    names = [f"net/layer{i}/BatchNorm" for i in range(3)]
+    with played_in("reference"):
+        descent = tf.train.GradientDescentOptimizer
+        forgotten = well_formed(audit_checkpoint(train(tmp_path, descent(0.1), updates=False)))
+        averaged = well_formed(audit_checkpoint(train(tmp_path, descent(0.1), average=True)))
+        good = train(tmp_path, descent(0.1))
+
+        def some():
+            """All but the statistics of one layer."""
+            return [v for v in tf.global_variables() if "layer1" not in v.name or "moving" not in v.name]
+
+        partly = train(tmp_path, descent(0.1), restore=(good, some), steps=0)
+        restored = well_formed(audit_checkpoint(partly))
+    assert [causes(forgotten, name) for name in names] == [["not-updated"]] * 3
+    assert all("at global step 5, though gamma varies by" in layer["explanation"] for layer in forgotten["layers"])
+    assert [causes(averaged, name) for name in names] == [["shadow-average"]] * 3
+    assert [causes(restored, name) for name in names] == [[], ["not-restored"], []]
+
+
 # Folders.
 
 
@@ -572,7 +653,7 @@ def test_links_out_of_the_folder_are_said(tmp_path):
     assert any("has links to files elsewhere, which were read: model.ckpt-7.index" in note for note in notes)
 
 
-NAME = """modèle's "1\""""
+NAME = 'modèle\'s "1"'
 
 
 def test_names_in_state_files_are_unescaped(tmp_path):

@@ -192,9 +192,11 @@ def _trained(layer, wide):
         array = wide.get(role)
         if array is None or not array.size:
             continue
-        same = (array == array[0]).all()
-        if not same:
-            found.append(f"{role} runs from {np.nanmin(array):.4g} to {np.nanmax(array):.4g}")
+        finite = array[np.isfinite(array)]
+        if finite.size < array.size:
+            found.append(f"{role} is not finite")
+        elif np.ptp(array) > 0:
+            found.append(f"{role} varies by {np.ptp(array):.4g} over the channels")
         elif array.size == 1 and array[0] not in starts:
             found.append(f"{role} is {array[0]:.4g}")
     return found
