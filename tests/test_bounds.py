@@ -170,7 +170,7 @@ def test_a_long_run_stays_within_a_sharp_bound(dtype, decay, steps):
 
 
 def test_updates_that_are_swallowed_are_honest():
-    # One step of float16 at decay .999 does not move a warm mean, of real 1.15.5 either (issue 5's causes).
+    # One step of float16 at decay .999 does not move a warm mean; nor does it in the real 1.15.5.
     batches = [np.random.default_rng(i).normal(100, 1, (64, 4)).astype(np.float16) for i in range(300)]
     start = (100.25, 1.0)
     stats = expect(batches, start, decay=0.999)
