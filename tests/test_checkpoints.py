@@ -215,6 +215,7 @@ def test_names(key, tmp_path):
     """Each way of naming gives one layer with all four parts, and the values of each part are looked at."""
     result = audited(tmp_path, NAMES[key])
     assert [(layer["name"], layer["causes"]) for layer in result["layers"]] == [(LAYERS[key], [])]
+    assert result["notes"] == []
     for name, value in NAMES[key].items():
         result = audited(tmp_path, {**NAMES[key], name: np.full_like(value, np.nan)})
         assert causes(result, LAYERS[key]) == ["not-finite"]
@@ -245,6 +246,18 @@ def test_layer_norms_are_named_in_a_note(tmp_path):
     assert note.startswith("5 scopes with gamma or beta")
     assert "`encoder/LayerNorm_0`" in note
     assert "and 2 more" in note
+
+
+def test_the_statistics_own_words_come_first(tmp_path):
+    layer = trained(scope="conv1")
+    (note,) = audited(tmp_path, layer | {"conv1/scale": np.full(8, np.nan, np.float32)})["notes"]
+    assert note == "`conv1/gamma` was taken for the gamma of its layer, and not `conv1/scale`."
+
+
+def test_scalars_called_gamma_are_no_layers(tmp_path):
+    result = audited(tmp_path, trained() | {"attention/gamma": np.float32(0), "bn_attention/gamma": np.float32(0)})
+    assert len(result["layers"]) == 1
+    assert result["notes"] == []
 
 
 def test_the_bias_of_a_convolution_is_not_beta(tmp_path):
@@ -358,6 +371,10 @@ CAUSES = {
             "In 2 of 8 channels (1, 5)",
         ),
         "untouched beta": (with_values(trained(), beta=ZEROS, gamma=ONES, **UNTOUCHED), "exactly 0"),
+        "gamma of an initializer": (
+            with_values(trained(), beta=ZEROS, gamma=ONES / 2, **UNTOUCHED) | HONEST,
+            "the update operations never ran",
+        ),
     },
     "not-restored": {
         "gamma and beta": (with_values(trained(), **UNTOUCHED) | HONEST, "gamma varies by"),
@@ -392,6 +409,10 @@ CAUSES = {
         "only zeros were fed": (
             changed(changed(trained(), "moving_mean", i1=0, i2=0), "moving_variance", i1=0.125, i2=0.125),
             "In 2 of 8 channels (1, 2) the moving mean is exactly 0 and the moving variance 0.125",
+        ),
+        "both": (
+            changed(changed(trained(), "moving_mean", i1=0, i2=0), "moving_variance", i1=0, i2=0.125),
+            "multiplied by 1/sqrt(epsilon). In 1 of 8 channels (2) the moving mean is exactly 0",
         ),
         "only zeros, everywhere": (
             with_values(trained(), moving_mean=ZEROS, moving_variance=ONES * F32(0.25)),
@@ -507,6 +528,14 @@ def test_three_values_do_not_show_half_precision(channels, tmp_path):
     if channels == 2:
         layer = changed(layer, "moving_mean", i0=layer["net/bn/moving_mean"][1])
     assert audited(tmp_path, layer)["ok"]
+
+
+def test_start_values_and_nan_are_no_halves(tmp_path):
+    """0, 1 and NaN are on every grid, or on none, so they neither count nor excuse."""
+    few = np.array([0, 1, 0, 1, 0, 1, 1.2001953125, 3.298828125], F32)
+    assert audited(tmp_path, with_values(trained(), moving_mean=few))["ok"]
+    layer = changed(halves(trained(), "mean", "variance"), "moving_mean", i0=np.nan)
+    assert causes(audited(tmp_path, layer)) == ["not-finite", "half-precision"]
 
 
 def test_chance_on_the_float16_grid_is_what_the_limit_assumes():
@@ -843,8 +872,11 @@ def test_limits(tmp_path, monkeypatch):
             patch.setattr(checkpointfiles, name, value)
             refused(path, match)
             refused(prefix, match)
-    # Large tensors that are no vectors of a layer do not count.
-    monkeypatch.setattr(checkpointfiles, "LONGEST_VECTOR", 8)
+    # As much as is allowed is read, and large tensors that are no vectors of a layer do not count.
+    for name, value in (("LONGEST_VECTOR", 8), ("MOST_VALUES", 32), ("MOST_VARIABLES", 4)):
+        monkeypatch.setattr(checkpointfiles, name, value)
+    assert audit_checkpoint(path)["ok"]
+    monkeypatch.setattr(checkpointfiles, "MOST_VARIABLES", 5)
     assert audit_checkpoint(npz(tmp_path, trained() | {"kernel": np.ones((9, 9))}))["ok"]
 
 

@@ -251,28 +251,28 @@ def _never_fed(mean, variance):
 
 
 def _dead(layer, wide):
-    if "variance" not in wide or ((wide["variance"] == 0).all() and wide["variance"].size > 1):
+    variance, mean = wide.get("variance"), wide.get("mean")
+    # bad-variance says it better where every channel is 0.
+    if variance is None or (variance.size > 1 and not variance.any()):
         return
-    variance = wide["variance"]
+    texts = []
     dead = (variance >= 0) & (variance <= DEAD_VARIANCE)
     if dead.any():
         worst = variance[dead].max()
         what = "0" if worst == 0 else f"at most {worst:.3g}"
-        yield _cause(
-            "dead-channel",
+        texts.append(
             f"The moving variance is {what} in {_which(dead)}: the inputs there never vary, and any that do are "
-            "multiplied by 1/sqrt(epsilon).",
+            "multiplied by 1/sqrt(epsilon)."
         )
-    mean = wide.get("mean")
-    if mean is None or mean.size != variance.size:
-        return
-    silent = _never_fed(mean, variance) & ~dead
-    if silent.any():
-        yield _cause(
-            "dead-channel",
-            f"In {_which(silent)} the moving mean is exactly 0 and the moving variance {variance[silent][0]:.6g}, what "
-            "is left of its start value 1: only zeros were ever fed there.",
-        )
+    if mean is not None and mean.size == variance.size:
+        silent = _never_fed(mean, variance) & ~dead
+        if silent.any():
+            texts.append(
+                f"In {_which(silent)} the moving mean is exactly 0 and the moving variance {variance[silent][0]:.6g}, "
+                "what is left of its start value 1: only zeros were ever fed there."
+            )
+    if texts:
+        yield _cause("dead-channel", " ".join(texts))
 
 
 def _half(layer, wide, stored):
