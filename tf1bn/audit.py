@@ -16,6 +16,7 @@ examples:
   tf1bn audit run.trace --json audit.json --html audit.html
   tf1bn audit run.trace --layer 'resnet/*' --quiet
   tf1bn audit model.ckpt-1000
+  tf1bn audit model.keras
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
 interrupted"""
@@ -24,7 +25,9 @@ interrupted"""
 def add_arguments(parser):
     """Declare the options of ``tf1bn audit`` on an argparse parser."""
     parser.add_argument(
-        "path", metavar="PATH", help="the folder of a trace; or a TF1 checkpoint's prefix or folder, or an .npz file"
+        "path",
+        metavar="PATH",
+        help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt",
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
@@ -73,7 +76,7 @@ def _judge(args):
     from . import auditreport, checkpoints, diagnosis, trace
 
     try:
-        if _is_checkpoint(args.path):
+        if checkpoints.looks_like_one(args.path):
             return _only(checkpoints.audit_checkpoint(args.path), args.layer), None
         opened = trace.open(args.path)
         if args.layer is not None:
@@ -82,16 +85,6 @@ def _judge(args):
             return auditreport.result(diagnosis.diagnose(opened, progress=advance)), opened
     except (trace.TraceError, checkpoints.CheckpointError) as error:
         raise CannotWork(str(error)) from error
-
-
-def _is_checkpoint(path):
-    """Whether a path is none of a trace but looks like a checkpoint's."""
-    if os.path.isdir(path):
-        return not os.path.lexists(os.path.join(path, "trace.json")) and os.path.exists(
-            os.path.join(path, "checkpoint")
-        )
-    endings = ("", ".index", ".data-00000-of-00001")
-    return path.endswith((".npz", ".ckpt", ".index")) or any(os.path.isfile(path + ending) for ending in endings)
 
 
 def _only(found, pattern):

@@ -28,6 +28,7 @@ ORDER = (
     "shadow-average",
 )
 _TITLES = {"mean": "moving mean", "variance": "moving variance", "gamma": "gamma", "beta": "beta"}
+_TITLES |= {"affine": "gamma or beta"}
 
 
 def at_start(values):
@@ -46,27 +47,29 @@ def at_start(values):
     return bool(constant and not (mean[0] == 0 and variance[0] < 1))
 
 
-def judge(layer, values, others_moved, step):
+def judge(layer, values, *, stored, averages, others_moved, step, usual):
     """The dict of a layer in an audit's JSON.
 
     Args:
       layer: a `checkpointlayers.Layer`.
       values: its arrays by role, and its further state by name.
+      stored: the dtypes that these have in the file.
+      averages: the arrays of its shadows by role.
       others_moved: whether the statistics of another layer were ever updated.
       step: the checkpoint's global step, or None.
+      usual: those of "gamma" and "beta" whose absence is worth an advisory.
     """
-    stored = {key: str(array.dtype) for key, array in values.items()}
     shapes = {key: array.shape for key, array in values.items()}
     wide = {key: array.astype(np.float64).ravel() for key, array in values.items()}
     causes = [
-        *_missing(layer),
+        *_missing(layer, usual),
         *_lengths(layer, shapes),
         *_not_finite(layer, wide),
         *_variances(layer, wide),
         *_updates(layer, values, wide, others_moved, step),
         *_dead(layer, wide),
         *_half(layer, wide, stored),
-        *_shadows(layer),
+        *_shadows(layer, wide, averages),
     ]
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
     findings = any(cause["severity"] == FINDING for cause in causes)
@@ -105,7 +108,7 @@ def _which(flags):
     return f"{found.size} of {flags.size} channel{'s' if flags.size > 1 else ''} ({shown})"
 
 
-def _missing(layer):
+def _missing(layer, usual):
     absent = [role for role in ("mean", "variance") if role not in layer.parts and role not in layer.unclear]
     if len(absent) == 2 and layer.parts:
         yield _cause(
@@ -121,13 +124,13 @@ def _missing(layer):
                 f"The {_TITLES[there]} `{layer.parts[there]}` has no {_TITLES[absent[0]]} beside it; a model that is "
                 "restored from this would keep the start value there.",
             )
-    if {"mean", "variance"} <= layer.parts.keys():
+    if {"mean", "variance"} <= layer.parts.keys() and "affine" not in layer.parts:
         for role, option in (("gamma", "scale=False"), ("beta", "center=False")):
-            if role not in layer.parts and role not in layer.unclear:
+            if role in usual and role not in layer.parts and role not in layer.unclear:
                 yield _cause(
                     "missing-variable",
                     f"There is no {role}, which is right if the layer was built with {option}"
-                    + (" (the default of contrib's batch_norm)." if role == "gamma" else "."),
+                    + (", and other layers have one." if role == "gamma" else "."),
                     ADVISORY,
                 )
 
@@ -188,17 +191,17 @@ def _variances(layer, wide):
 def _trained(layer, wide):
     """Sentences on gamma and beta that are not what an initializer leaves."""
     found = []
-    for role, starts in (("gamma", (0, 1)), ("beta", (0,))):
+    for role, starts in (("gamma", (0, 1)), ("beta", (0,)), ("affine", (0, 1))):
         array = wide.get(role)
         if array is None or not array.size:
             continue
         finite = array[np.isfinite(array)]
         if finite.size < array.size:
-            found.append(f"{role} is not finite")
+            found.append(f"{_TITLES[role]} is not finite")
         elif np.ptp(array) > 0:
-            found.append(f"{role} varies by {np.ptp(array):.4g} over the channels")
+            found.append(f"{_TITLES[role]} varies by {np.ptp(array):.4g} over the channels")
         elif array.size == 1 and array[0] not in starts:
-            found.append(f"{role} is {array[0]:.4g}")
+            found.append(f"{_TITLES[role]} is {array[0]:.4g}")
     return found
 
 
@@ -307,15 +310,37 @@ def _on_the_grid(numbers):
     return 2 * np.count_nonzero(scaled != np.rint(scaled)) >= numbers.size
 
 
-def _shadows(layer):
+def _shadows(layer, wide, averages):
+    """A finding where a restore of either would find less than it should; twins as training leaves them are none.
+
+    Twins are what ExponentialMovingAverage is for, and which of the two an evaluation takes is its own choice.
+    """
     if not layer.shadows:
         return
     averaged = [role for role in _TITLES if role in layer.shadows]
     alone = [role for role in averaged if role not in layer.parts]
     text = f"There are exponential moving averages of its {', '.join(_TITLES[role] for role in averaged)} "
     text += f"(`{layer.shadows[averaged[0]]}`); "
+    wrong = [said for role in averaged if role in wide for said in _wrong_average(layer, role, wide, averages[role])]
     if alone:
         text += f"the {', '.join(_TITLES[role] for role in alone)} itself is absent, so a plain restore finds no value."
+    elif wrong:
+        text += f"{' and '.join(wrong)}, so a restore of the averages gives what training did not."
     else:
         text += "a plain restore takes the variables themselves, and one for evaluation may want the averages."
-    yield _cause("shadow-average", text)
+    yield _cause("shadow-average", text, FINDING if alone or wrong else ADVISORY)
+
+
+def _wrong_average(layer, role, wide, array):
+    """What shows that an array is no average of the variable of that role, in words."""
+    average, own = array.astype(np.float64).ravel(), wide[role]
+    title = f"that of its {_TITLES[role]}"
+    start = {"variance": 1, "gamma": 1}.get(role, 0)
+    if average.size != own.size:
+        yield f"{title} has {average.size} values and not {own.size}"
+    elif (bad := ~np.isfinite(average) & np.isfinite(own)).any():
+        yield f"{title} is not finite in {_which(bad)}"
+    elif role == "variance" and (bad := (average < 0) & (own >= 0)).any():
+        yield f"{title} is negative in {_which(bad)}"
+    elif own.size and (average == start).all() and not (own == start).any():
+        yield f"{title} is still exactly {start}, as it began"

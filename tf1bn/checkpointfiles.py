@@ -45,14 +45,17 @@ class Checkpoint:
       path: what was opened in the end.
       variables: `Variable` by name.
       notes: sentences on how it was found.
+      declared: what the configuration of a layer says, by the layer's name: its "epsilon", "decay", "scale", ...
+      problems: sentences on layers that could not be read.
     """
 
-    def __init__(self, path, variables, read, notes=(), close=None):
+    def __init__(self, path, variables, read, notes=(), close=None, declared=None, problems=()):
         if len(variables) > MOST_VARIABLES:
             raise CheckpointError(
                 f"`path` is {path!r}, which has {len(variables)} variables; at most {MOST_VARIABLES} are read."
             )
         self.path, self.variables, self.notes = path, variables, list(notes)
+        self.declared, self.problems = declared or {}, list(problems)
         self._read, self._close, self._left = read, close, MOST_VALUES
 
     def __enter__(self):
@@ -86,6 +89,16 @@ def holds(path, mark, at=None):
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - len(mark), 0) if at is None else at)
         return file.read(len(mark)) == mark
+
+
+def holds_pickle(path):
+    """Whether a zip file is one of PyTorch's, which has a pickle and no arrays of NumPy."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, KeyError):
+        return path.endswith((".pt", ".pth"))
+    return any(name.endswith("data.pkl") for name in names) and not any(name.endswith(".npy") for name in names)
 
 
 def reason(error):

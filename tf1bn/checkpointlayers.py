@@ -16,9 +16,11 @@ FAMILIES = (
     {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"},
     {"gamma": "scale", "beta": "offset", "mean": "mean", "variance": "variance"},
 )
-ROLES = ("gamma", "beta", "mean", "variance")
+# "affine": a single parameter of a file that does not say which of the two it is.
+ROLES = ("gamma", "beta", "affine", "mean", "variance")
 _ROLE_OF = {word: (role, family) for family, words in enumerate(FAMILIES) for role, word in words.items()}
 _ROLE_OF |= {"moving_var": ("variance", 0), "running_variance": ("variance", 1), "var": ("variance", 2)}
+_ROLE_OF |= {"gamma_or_beta": ("affine", 0)}
 _STATISTICS = ("moving_mean", "moving_variance", "moving_var", "running_mean", "running_var", "running_variance")
 # Words that mean a batch norm wherever they stand; the others need company.
 _STRONG = {*_STATISTICS, "gamma", "beta"}
@@ -48,7 +50,8 @@ class Layer:
 
     Attributes:
       name: the scope of its variables.
-      parts: variable by role; the roles are "gamma", "beta", "mean" and "variance".
+      parts: variable by role; the roles are "gamma", "beta", "mean" and "variance", and "affine" for one that is gamma
+        or beta.
       state: further variables of its own: those of zero-debiasing and of batch renormalisation.
       shadows: by role, the exponential moving averages of its variables.
       unclear: by role, sentences on what could be read in two ways, so that the layer cannot be judged.
@@ -158,12 +161,12 @@ def role_of(name):
     return found and (found["scope"] or "", _ROLE_OF[found["word"]][0], found["word"])
 
 
-def _named_like_one(scope):
+def named_like_batch_norm(scope):
     return bool(_LIKE_BATCH_NORM.search(re.split(r"[/.]", scope)[-1]))
 
 
 def _candidate(scope, roles):
-    return _named_like_one(scope) or any(word in _STRONG for role in ROLES for _, word in roles[role])
+    return named_like_batch_norm(scope) or any(word in _STRONG for role in ROLES for _, word in roles[role])
 
 
 def _home(scope, known):
@@ -183,7 +186,7 @@ def _is_layer(scope, roles, variables):
     affine = [(name, word) for role in ("gamma", "beta") for name, word in roles[role]]
     if roles["mean"] and roles["variance"]:
         return True
-    if _named_like_one(scope):
+    if named_like_batch_norm(scope):
         return bool(statistics or affine)
     # A lone scalar may be the moving mean of anything.
     strong = [name for name, word in statistics if word in _STATISTICS]
@@ -248,6 +251,6 @@ def _with_shadows(layers, shadows):
             alone[scope] = found
     result = [dataclasses.replace(layer, shadows=own.get(layer.name, {})) for layer in layers]
     for scope, found in alone.items():
-        if _named_like_one(scope) or "mean" in found or "variance" in found:
+        if named_like_batch_norm(scope) or "mean" in found or "variance" in found:
             result.append(Layer(scope or NO_SCOPE, {}, shadows=found))
     return sorted(result, key=lambda layer: layer.name)

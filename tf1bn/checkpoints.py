@@ -1,9 +1,11 @@
 """Checkpoints judged before anybody trains: `audit_checkpoint` reads one and says what is wrong with its layers.
 
-Reads prefixes and folders of TF1 checkpoints (V1 and V2), which needs TensorFlow, and ``.npz``, which needs NumPy
-alone. Nothing is unpickled, and only vectors whose names may belong to a batch norm are read.
+Reads, with the packages in brackets, prefixes and folders of TF1 checkpoints of both formats (TensorFlow), ``.npz``,
+``.keras``, ``.weights.h5`` and ``.h5`` (h5py), ``.safetensors`` (safetensors), and ``.pt`` and ``.pth`` (PyTorch).
+Nothing is unpickled that could run code, and only vectors whose names may belong to a batch norm are read.
 
-Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables, and 2**28 bytes of an index or a state file.
+Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables, and 2**28 bytes of an index or a state file; those of
+each format are in the module that reads it.
 """
 
 import glob
@@ -21,14 +23,19 @@ from .checkpointfiles import (
     Variable,
     damaged,
     holds,
+    holds_pickle,
     latest,
     open_npz,
     reason,
     shards,
 )
+from .checkpointkeras import is_keras, open_hdf5, open_keras
 from .checkpointlayers import group
+from .checkpointtorch import open_safetensors, open_torch
 
-__all__ = ["CheckpointError", "audit_checkpoint", "open_checkpoint"]
+__all__ = ["CheckpointError", "audit_checkpoint", "looks_like_one", "open_checkpoint"]
+ENDINGS = (".npz", ".keras", ".h5", ".hdf5", ".safetensors", ".pt", ".pth")
+_HDF5 = bytes.fromhex("894844460d0a1a0a")
 # The last bytes of a table, which a V1 checkpoint and the index of a V2 checkpoint both are.
 _TABLE = bytes.fromhex("57fb808b247547db")
 _ENDINGS = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
@@ -38,8 +45,8 @@ def audit_checkpoint(path):
     """Judge every batch-norm layer of a checkpoint by its values alone.
 
     Args:
-      path: a TF1 prefix (or one of its files), a folder with a ``checkpoint`` state file, or an ``.npz`` file whose
-        keys are names of variables.
+      path: a TF1 prefix (or one of its files), a folder with a ``checkpoint`` state file, an ``.npz`` file whose keys
+        are names of variables, or a file of Keras or PyTorch (see above).
 
     Returns:
       The dict of an audit's JSON: "format", "tf1bn", "ok", "layers", and beside them "problems" (sentences; with any
@@ -47,19 +54,31 @@ def audit_checkpoint(path):
       steps are 0, since nothing was replayed.
 
     Raises:
-      CheckpointError: there is no such checkpoint, it is damaged or too large, or TensorFlow is missing.
+      CheckpointError: there is no such checkpoint, it is damaged or too large, or a package that reads it is missing.
     """
     with open_checkpoint(path) as checkpoint:
         layers, notes = group(checkpoint.variables)
         step = _global_step(checkpoint)
-        values = [_values(checkpoint, layer) for layer in layers]
+        values = [read_values(checkpoint, layer) for layer in layers]
+        averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
     moved = [at_start(own) is False for own in values]
+    usual = {role for layer in layers for role in ("gamma", "beta") if role in layer.parts}
     results = [
-        judge(layer, own, any(moved[:i] + moved[i + 1 :]), step)
+        judge(
+            layer,
+            own,
+            stored=stored(checkpoint, layer),
+            averages=averages[i],
+            others_moved=any(moved[:i] + moved[i + 1 :]),
+            step=step,
+            usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
+        )
         for i, (layer, own) in enumerate(zip(layers, values, strict=True))
     ]
-    problems = []
-    if not layers:
+    if not usual & {"gamma"} and any(_without_gamma(layer, checkpoint) for layer in layers):
+        notes.append("No layer has a gamma, which is right for scale=False (the default of contrib's batch_norm).")
+    problems = list(checkpoint.problems)
+    if not layers and not problems:
         problems.append(
             f"None of the {len(checkpoint.variables)} variables of {checkpoint.path!r} belongs to a batch-norm layer, "
             "so nothing was judged."
@@ -83,19 +102,54 @@ def open_checkpoint(path):
         if os.path.isdir(path):
             prefix, notes = latest(path)
             return _open_tf1(prefix, notes)
-        if os.path.isfile(path) and (path.endswith(".npz") or holds(path, b"PK", at=0)):
-            return open_npz(path)
-        if path.endswith(".npz"):
+        if os.path.isfile(path) and (reader := _reader(path)):
+            return reader(path)
+        if path.endswith(ENDINGS) and not os.path.isfile(path):
             raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
         return _open_tf1(path, [])
     except OSError as error:
         raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror or error}.") from error
 
 
-def _values(checkpoint, layer):
+def looks_like_one(path):
+    """Whether a path is none of a trace but looks like a checkpoint's."""
+    if os.path.isdir(path):
+        return not os.path.lexists(os.path.join(path, "trace.json")) and os.path.exists(
+            os.path.join(path, "checkpoint")
+        )
+    endings = ("", ".index", ".data-00000-of-00001")
+    return path.endswith((*ENDINGS, ".ckpt", ".index")) or any(os.path.isfile(path + ending) for ending in endings)
+
+
+def _reader(path):
+    """What reads a file, by its first bytes and else by its name; None for TF1's own."""
+    if holds(path, b"PK", at=0):
+        if is_keras(path):
+            return open_keras
+        return open_torch if holds_pickle(path) else open_npz
+    if holds(path, _HDF5, at=0) or path.endswith((".h5", ".hdf5")):
+        return open_hdf5
+    readers = {".npz": open_npz, ".keras": open_keras, ".safetensors": open_safetensors}
+    readers |= dict.fromkeys((".pt", ".pth"), open_torch)
+    return readers.get(os.path.splitext(path)[1])
+
+
+def read_values(checkpoint, layer):
     """The layer's values by the names of its variables' roles, the further state by its own names."""
-    names = {**layer.parts, **{name: name for name in layer.state}}
-    return {role: checkpoint.read(name) for role, name in names.items()}
+    return {role: checkpoint.read(name) for role, name in _names(layer).items()}
+
+
+def stored(checkpoint, layer):
+    """The dtypes of the same as the file has them."""
+    return {role: checkpoint.variables[name].dtype for role, name in _names(layer).items()}
+
+
+def _names(layer):
+    return {**layer.parts, **{name: name for name in layer.state}}
+
+
+def _without_gamma(layer, checkpoint):
+    return "mean" in layer.parts and "affine" not in layer.parts and layer.name not in checkpoint.declared
 
 
 def _global_step(checkpoint):
@@ -117,8 +171,8 @@ def _check_tf1(prefix):
             raise CheckpointError(f"`path` is {prefix!r}, and there is no checkpoint with that name or prefix.")
         if bad := [table for table in tables if not holds(table, _TABLE)]:
             raise CheckpointError(
-                f"`path` is {bad[0]!r}, which is neither a whole TF1 checkpoint nor an `.npz` file; it is damaged or "
-                "of another format."
+                f"`path` is {bad[0]!r}, which is neither a whole TF1 checkpoint nor a file of another known format; "
+                f"it is damaged or of another one ({', '.join(ENDINGS)} are read)."
             )
         return []
     if os.path.getsize(index) > LARGEST_INDEX:
