@@ -181,7 +181,8 @@ class Layers:
         self._dtype = np.dtype(dtype)
         with np.errstate(over="ignore"):
             stored = np.asarray(start).astype(self._dtype)
-        self._values = np.broadcast_to(stored, (2, len(ORDERS), *stored.shape)).copy()
+        self._start = stored
+        self._values = None  # of every layer, once there are any
         self._limit = limit
         self._held = 0
         self._steps = []
@@ -214,7 +215,7 @@ class Layers:
         if self.missing is not None:
             return None
         with np.errstate(all="ignore"):
-            values = self._values.copy()
+            values = self._started().copy()
             if divisor != 1.0:
                 values[:, :, 0] /= self._dtype.type(divisor)
             # A layer that overflows is as far off as can be.
@@ -230,8 +231,13 @@ class Layers:
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            for values, rate in zip(self._values, step.rates, strict=True):
+            for values, rate in zip(self._started(), step.rates, strict=True):
                 values -= (values - moments) * self._dtype.type(rate)
+
+    def _started(self):
+        if self._values is None:
+            self._values = np.broadcast_to(self._start, (2, len(ORDERS), *self._start.shape)).copy()
+        return self._values
 
     def _give_up(self, reason):
         self.missing = reason

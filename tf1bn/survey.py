@@ -198,15 +198,18 @@ class Survey:
             return
         unit = UNITS[layer.dtype]
         (a0, b0), (a1, b1) = view.before[:, mask], view.after[:, mask]
-        m = np.mean([one.mean for one in view.moments], axis=0)
-        v = np.mean([one.variance for one in view.moments], axis=0)
+        m, v = view.moments[0].mean, view.moments[0].variance
+        if len(view.moments) > 1:
+            m = np.mean([one.mean for one in view.moments], axis=0)
+            v = np.mean([one.variance for one in view.moments], axis=0)
         count = max(view.counts)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             sums = math.sqrt(count) * UNITS["float32" if layer.dtype == "float16" else layer.dtype]
+            size, deviation = np.abs(m), np.sqrt(v)
             bound = 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
             self.rate.add(m - a0, a1 - a0, bound)
-            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + np.abs(m) * np.sqrt(v)) * 0.1 + 1e-300
+            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + size * deviation) * 0.1 + 1e-300
             self.factor.add(b0, b1, v, wide)
             self.variance_rate.add(v - b0, b1 - b0, wide)
-            ratio = np.where(v > 0, np.abs(m) / np.sqrt(v), 0.0)
+            ratio = np.where(v > 0, size / deviation, 0.0)
             self.kappa = max(self.kappa, float(ratio.max()))
