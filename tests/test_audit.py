@@ -15,7 +15,7 @@ import traces
 from faulty import Layer, record
 
 from tf1bn import auditreport, cli, diagnosis, trace
-from tf1bn.curves import STATISTICS, curves
+from tf1bn.curves import STATISTICS, Curves
 
 RECORDINGS = Path(__file__).parent / "golden/traces"
 
@@ -347,7 +347,9 @@ def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
     assert "<b>port" not in text
     assert text.count("<svg") == 4  # two statistics of two layers
     assert "curves" not in data.read_text()
-    seen = curves(trace.open(path), {"<b>port</b>"})["<b>port</b>"]
+    with Curves() as curves:
+        diagnosis.diagnose(trace.open(path), curves=curves)
+        seen = curves.of("<b>port</b>")
     for i, name in enumerate(STATISTICS):
         curve = seen[name]
         assert curve["step"] == [0, 1, 2, 3]

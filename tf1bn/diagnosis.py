@@ -11,6 +11,7 @@ within the bound in all steps. Needs NumPy and the checker, no TensorFlow.
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 from . import causes as named
@@ -49,13 +50,14 @@ class Diagnosis:
     steps: int = 0
 
 
-def diagnose(trace, *, progress=None):
+def diagnose(trace, *, progress=None, curves=None):
     """Judge every layer of a trace.
 
     Args:
       trace: a `trace.Trace`, or an object with its `layers`, a dict of `trace.Layer`, that can be iterated over twice
         and gives steps with the attributes of `trace.Step`.
       progress: None, or called after each step with its `Step`.
+      curves: None, or a `curves.Curves` that is to keep what was observed and expected in each training step.
 
     Returns:
       list of `Diagnosis`, in the order of the trace's layers.
@@ -67,6 +69,9 @@ def diagnose(trace, *, progress=None):
     if iter(trace) is trace:
         raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
     surveys = {name: Survey(layer) for name, layer in trace.layers.items() if layer.dtype in COMPARABLE}
+    if curves is not None:
+        for name, survey in surveys.items():
+            survey.observe = functools.partial(curves.add, name)
     for step in trace:
         for name, record in step.layers.items():
             if name in surveys and trace.layers[name].unrecordable is None:

@@ -280,7 +280,7 @@ def _around(view, hypothesis):
 
     With moving_stddev the moving variance is no average: it is set to relu(moving_stddev^2 - epsilon).
     """
-    before, after = view.before[:, view.finite], view.after[:, view.finite]
+    before, after = view.around
     state = view.record.state
     if _quantity(view, hypothesis) != "renorm" or not {"moving_stddev", "moving_stddev_after"} <= state.keys():
         return before, after

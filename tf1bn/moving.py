@@ -106,7 +106,7 @@ class MovingStats:
         self._layers = Layers(start, self._dtype, replay_bytes)
         self._stats = bounds.start(start, self._dtype)
         # With zero_debias the mean is what was given until the first update.
-        self._given = bounds.start(np.stack([mean, variance]), self._dtype)
+        self._given = bounds.start(np.stack([mean, variance]), self._dtype) if self._zero_debias else None
         self._debias = None
         self._last = None
         self._steps = 0
@@ -223,13 +223,13 @@ class MovingStats:
           TypeError: one of them does not hold real numbers.
           ValueError: the shapes disagree.
         """
+        value = self._values()
         observed = np.stack(
             [
-                vector("moving_mean", moving_mean, like=self.mean),
-                vector("moving_variance", moving_variance, like=self.mean),
+                vector("moving_mean", moving_mean, like=value[0]),
+                vector("moving_variance", moving_variance, like=value[0]),
             ]
         )
-        value = self._values()
         inside, outside = self._errors()
         with np.errstate(invalid="ignore"):
             error = np.abs(observed - value)
