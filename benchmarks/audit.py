@@ -36,9 +36,11 @@ from tf1bn.checker import MovingStats, batch_moments
 LIMIT = 0.7
 DECAY, EPSILON = 0.9, 1e-3
 POOL = np.random.default_rng(0).standard_normal(1 << 22, np.float32)
-VECTORS = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after", "gamma", "beta")
-REPORT = "import tf1bn.cli, tf1bn.audit, tf1bn.report, tf1bn.auditreport, tf1bn.diagnosis, tf1bn.checkpoints, rich.table"
-PAGE = REPORT + ", tf1bn.htmlreport, tf1bn.curves, tf1bn.curveplot, jinja2, matplotlib.figure, matplotlib.backends.backend_svg"
+AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
+VECTORS = (*AROUND, "gamma", "beta")
+OWN = [f"tf1bn.{name}" for name in ("cli", "audit", "report", "auditreport", "diagnosis", "checkpoints")]
+REPORT = f"import {', '.join(OWN)}, rich.table"
+PAGE = f"{REPORT}, tf1bn.htmlreport, jinja2, matplotlib.figure, matplotlib.backends.backend_svg"
 
 
 def resnet(batch):
@@ -202,7 +204,7 @@ def measure(title, path, size, rounds, arrays, wrong, page):
     ):
         seconds, most = float("inf"), 0.0
         for _ in range(2):
-            bare, _ = process_seconds(["-c", f"import {imported.removeprefix('import ')}"])
+            bare, _ = process_seconds(["-c", imported])
             taken, peak = process_seconds(["-m", "tf1bn", "audit", str(path), *options], (int(wrong > 0),))
             seconds, most = min(seconds, taken - bare), max(most, peak)
         rows.append((name, seconds, most))

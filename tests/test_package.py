@@ -38,6 +38,7 @@ JUDGE |= {
     "estimators",
     "findings",
     "hypotheses",
+    "linefit",
     "outputfit",
     "search",
     "stepview",

@@ -16,8 +16,8 @@ class NotKept(Exception):
 class Curves:
     """What a diagnosis computed for each training step, kept for the plots: the trace is not read again for them.
 
-    48 bytes for each channel of a step that could be compared, up to 16 MB of them in memory and the rest in a temporary
-    file: 12/N of the size of float32 inputs with N values per channel. A context manager; without it the file is closed with the object.
+    48 bytes for each channel of a step that could be compared, up to 16 MB of them in memory and the rest in a
+    temporary file: 12/N of the size of float32 inputs with N values per channel. A context manager, which closes it.
 
     Raises:
       NotKept: the temporary file cannot be written; the message says why, and what to do.
@@ -63,8 +63,8 @@ class Curves:
             self._end += self._file.write(values.tobytes())
         except OSError as error:
             raise NotKept(
-                f"What `--html` plots does not go into a temporary file in {tempfile.gettempdir()!r}: {error.strerror}. "
-                "Set TMPDIR to a folder with more room."
+                f"What `--html` plots finds no room in {tempfile.gettempdir()!r} ({error.strerror}); "
+                "set TMPDIR to a folder with more room."
             ) from error
 
     def of(self, name):
