@@ -9,7 +9,7 @@ from ._native import moments as _native
 
 BLOCK = 1 << 16  # values that are converted at a time
 LANES = 64  # channels side by side, at least, in which the kernel sums
-SAMPLE = 64  # rows from which the first line is taken
+SAMPLE = 16  # rows from which the first line is taken
 LOST = 1e-8  # of the squares about the first line: what may be left before it is taken again
 
 
