@@ -19,12 +19,15 @@ import numbers
 
 import tensorflow as _tf
 
-from . import applications, constraints, normalization, training
+from . import applications, constraints, normalization
 from .averages import Updates
 from .normalization import NCHW, NHWC
+from .training import known, learning_phase
 from .variables import Variables
 
 tf = _tf.compat.v1
+
+_ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
 
 
 class _Path:
@@ -43,10 +46,10 @@ def batch_normalization(
     epsilon=0.001,
     center=True,
     scale=True,
-    beta_initializer=tf.zeros_initializer(),
-    gamma_initializer=tf.ones_initializer(),
-    moving_mean_initializer=tf.zeros_initializer(),
-    moving_variance_initializer=tf.ones_initializer(),
+    beta_initializer=_ZEROS,
+    gamma_initializer=_ONES,
+    moving_mean_initializer=_ZEROS,
+    moving_variance_initializer=_ONES,
     beta_regularizer=None,
     gamma_regularizer=None,
     beta_constraint=None,
@@ -112,6 +115,10 @@ def batch_normalization(
         _check_virtual(virtual_batch_size, axes, adjustment)
         path = _Path(_is_fused(fused, inputs, axes, renorm, virtual_batch_size, adjustment))
         training = _checked_training(training)
+        # What 1.15 raises for None is whatever meets it first.
+        _check_number(epsilon, "epsilon", TypeError if path.fused else ValueError)
+        if known(training) is not False:
+            _check_number(momentum, "momentum", ValueError if path.fused else TypeError)
         x, virtual_axis = inputs, None
         if virtual_batch_size is not None:
             x, virtual_axis = _in_virtual_batches(inputs, virtual_batch_size), 1
@@ -198,7 +205,7 @@ def batch_normalization(
                 weights=None,
                 updates=updates.made,
                 axis=None if channels_second or axes == [inputs.shape.rank - 1] else axes[0],
-                problem=_not_recordable(axis, axes, virtual_batch_size),
+                problem=_not_recordable(axis, axes, virtual_batch_size, inputs.shape.rank),
             )
         )
         return outputs
@@ -248,8 +255,8 @@ def _resolved(axis, inputs):
     rank = inputs.shape.rank
     if not rank:
         raise ValueError(
-            f"`inputs` ({inputs.name}) has {'an unknown rank' if rank is None else 'rank 0'}; batch_normalization needs "
-            "rank 1 or more, and the size of every axis in `axis`, when the graph is built. Give them with "
+            f"`inputs` ({inputs.name}) has {'an unknown rank' if rank is None else 'rank 0'}; batch_normalization "
+            "needs rank 1 or more, and the size of every axis in `axis`, when the graph is built. Give them with "
             "`inputs.set_shape(...)`."
         )
     axes = [i + rank if i < 0 else i for i in axis]
@@ -294,12 +301,19 @@ def _checked_renorm(renorm, clipping):
 
 def _checked_training(value):
     if value is None:
-        return training.learning_phase()
+        return learning_phase()
     if not (_tf.is_tensor(value) or isinstance(value, _tf.Variable) or value in (True, False)):
         raise TypeError(
             f"`training` is {value!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
         )
     return value
+
+
+def _check_number(value, argument, missing):
+    if value is None or isinstance(value, str):
+        raise (missing if value is None else TypeError)(
+            f"`{argument}` is {value!r}; accepted is a number, or a scalar tensor or variable."
+        )
 
 
 def _is_fused(fused, inputs, axes, renorm, virtual_batch_size, adjustment):
@@ -333,9 +347,11 @@ def _parameter_shape(x, axes, virtual_axis):
     return [size if i in axes else 1 for i, size in enumerate(x.shape.as_list())]
 
 
-def _not_recordable(axis, axes, virtual_batch_size):
+def _not_recordable(axis, axes, virtual_batch_size, rank):
     if virtual_batch_size is not None:
         return "it normalises virtual batches, each with statistics of its own, which a trace cannot hold"
     if len(axes) > 1:
         return f"it has the channels in several axes ({axis}), and a trace holds layers with one"
+    if rank == 1:
+        return "its inputs have rank 1, and a trace holds inputs of rank 2 or more"
     return None

@@ -145,6 +145,11 @@ class Variables:
                     f"{', '.join(_NAMED_INITIALIZERS)}, and any initializer object."
                 )
             return made(**wanted.get("config", {}))
+        if self._path.core and not (initializer is None or callable(initializer)):
+            raise ValueError(
+                f"{self._spelt(name, 'initializer')} is {initializer!r}; accepted are initializers, functions from a "
+                "shape to a tensor, and names."
+            )
         return initializer() if inspect.isclass(initializer) else initializer
 
     def _of(self, name):

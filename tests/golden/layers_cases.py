@@ -1,6 +1,6 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 3.7 too, beside the real TensorFlow 1.15:
-# ruff: noqa: B905, RUF005, UP004, UP008, UP009, UP010, UP031
+# ruff: noqa: B905, C408, RUF005, UP008, UP009, UP031
 """The table of cases for ``batch_normalization``, played by the machinery of ``cases.py``.
 
 ``record_layers.py`` plays it under the real ``tf.layers.batch_normalization``, ``tests/test_batch_normalization.py``
@@ -129,7 +129,7 @@ def _layout():
         for axis in axes[rank]:
             # Where nothing can be fused, `fused` is another word for the same.
             for fused in (None, True, False) if rank == 4 or axis == -1 else (None,):
-                if rank != 4 and fused is False or axis in (0, 2, [3], [-1], -2) and fused is True:
+                if (rank != 4 and fused is False) or (axis in (0, 2, [3], [-1], -2) and fused is True):
                     continue
                 kwargs = dict(momentum=0.75, axis=axis)
                 if fused is not None:
@@ -161,7 +161,7 @@ def _several_axes():
     }
     for rank in sorted(axes):
         for axis in axes[rank]:
-            for kind in ("bool", "placeholder") if rank == 4 and len(axis) > 2 or axis == [1, 3] else ("bool",):
+            for kind in ("bool", "placeholder") if (rank == 4 and len(axis) > 2) or axis == [1, 3] else ("bool",):
                 id = ("several_axes/rank%d-%s-%s" % (rank, axis, kind)).replace(" ", "")
                 add_layer(id, dict(momentum=0.75, axis=axis), kind=kind, real=REAL[rank], gradients=True)
     for fused in (True, False):

@@ -35,13 +35,17 @@ class Ghosts(bounds.Batch):
         super().__init__(array, u)
         self.number = number = case.real[0] // case.virtual
         sample = np.arange(len(self.x)) // (len(self.x) // case.real[0])
-        self.owner = sample % number
+        self.owner = self.owner_of(sample, number, case.virtual)
         self.parts = [bounds.Batch(self.x[self.owner == j], u) for j in range(number)]
         for name in ("mean", "variance"):
             values = np.array([getattr(part, name) for part in self.parts])
             wrong = np.array([getattr(part, f"{name}_error") for part in self.parts])
             setattr(self, name, values.mean(0))
             setattr(self, f"{name}_error", wrong.mean(0) + (number + 1) * u * np.abs(values).mean(0))
+
+    def owner_of(self, sample, number, size):
+        """Which virtual batch a sample belongs to, of ``number`` with ``size`` samples each."""
+        return sample % number
 
     def spread(self, of_parts):
         """What belongs to the elements of each virtual batch, in the order of the elements of the whole."""
