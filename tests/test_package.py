@@ -50,6 +50,8 @@ PLAYER = {
     "normalization",
     "training",
     "variables",
+    "corelayer",
+    "constraints",
     "contrib",
     "session",
     "experiment",
