@@ -14,6 +14,7 @@ from golden import cases, checkpoints, errors, layers_cases, layers_checkpoints,
 from modes import played_in
 
 import tf1bn
+from tf1bn import checkpoints as judge
 
 tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(layers_checkpoints.FOLDER)
@@ -34,6 +35,23 @@ def assert_same(case, played, recorded):
 
 def started(result):
     return dict(result["initial"], **result["start"])
+
+
+@pytest.mark.parametrize("name", layers_checkpoints.NETS)
+def test_honest_checkpoints_are_judged_ok(name):
+    """With several axes the variables are no vectors, and nothing is wrong with that."""
+    result = judge.audit_checkpoint(str(FOLDER / name))
+    assert [layer["verdict"] for layer in result["layers"]] == ["ok"] * (2 if name == "unnamed" else 1)
+    if name == "several_axes":
+        assert "Nothing is wrong with the 9 channels" in result["layers"][0]["explanation"]
+
+
+def test_several_axes_must_be_the_same_for_all_variables(tmp_path):
+    one = {f"net/bn/{k}": np.full((1, 3, 1, 4), 0.3, np.float32) for k in ("beta", "gamma", "moving_mean")}
+    one["net/bn/moving_variance"] = np.full((1, 4, 1, 3), 0.7, np.float32)
+    np.savez(tmp_path / "one.npz", **one)
+    (layer,) = judge.audit_checkpoint(str(tmp_path / "one.npz"))["layers"]
+    assert layer["causes"][0]["id"] == "wrong-axis"
 
 
 def last_values(result):
