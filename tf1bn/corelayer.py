@@ -205,7 +205,7 @@ def batch_normalization(
                 weights=None,
                 updates=updates.made,
                 axis=None if channels_second or axes == [inputs.shape.rank - 1] else axes[0],
-                problem=_not_recordable(axis, axes, virtual_batch_size, inputs.shape.rank),
+                problem=_not_recordable(axis, axes, virtual_batch_size),
             )
         )
         return outputs
@@ -347,11 +347,9 @@ def _parameter_shape(x, axes, virtual_axis):
     return [size if i in axes else 1 for i, size in enumerate(x.shape.as_list())]
 
 
-def _not_recordable(axis, axes, virtual_batch_size, rank):
+def _not_recordable(axis, axes, virtual_batch_size):
     if virtual_batch_size is not None:
         return "it normalises virtual batches, each with statistics of its own, which a trace cannot hold"
     if len(axes) > 1:
         return f"it has the channels in several axes ({axis}), and a trace holds layers with one"
-    if rank == 1:
-        return "its inputs have rank 1, and a trace holds inputs of rank 2 or more"
     return None
