@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ PARAMETERS = {
     "adjustment": None,
 }
 FOUR = (6, 4, 5, 3)
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ CALLS = [
     ({"virtual_batch_size": 2, "axis": 0}, ValueError, "`virtual_batch_size` splits dimension 0, and `axis` names it"),
     ({"virtual_batch_size": 2, "adjustment": len}, ValueError, "`virtual_batch_size` and `adjustment` exclude"),
     ({"renorm": True, "renorm_clipping": {"max": 1}}, ValueError, r"`renorm_clipping` has the keys \['max'\]"),
+    ({"training": np.array([True, False])}, TypeError, r"`training` is array\(\[ True, False\]\); accepted are True"),
     ({"training": "yes"}, TypeError, "`training` is 'yes'; accepted are True, False, or a boolean tensor"),
     ({"momentum": "much", "training": True}, TypeError, "`momentum` is 'much'; accepted is a number"),
     ({"momentum": None, "training": True}, ValueError, "`momentum` is None; accepted is a number"),
@@ -107,6 +110,14 @@ def test_wrong_arguments_are_named_in_a_sentence(graph, arguments, kind, message
 def test_wrong_shapes_are_named_in_a_sentence(graph, shape, arguments, kind, message):
     with pytest.raises(kind, match=message):
         tf1bn.batch_normalization(tf.placeholder(tf.float32, shape), **arguments)
+
+
+def test_the_example_of_the_readme_runs(graph):
+    (example,) = re.findall(r"```py\n(x = tf.placeholder.*?batch_normalization\n)```", README, re.DOTALL)
+    names = {"tf": tf, "tf1bn": tf1bn}
+    exec(example, names)
+    assert names["y"].shape.as_list() == [None, 64, 28, 28]
+    assert [v.op.name for v in tf.trainable_variables()] == ["bn1/gamma", "bn1/beta"]
 
 
 def test_two_inputs_are_not_stacked_without_a_word(graph):

@@ -16,6 +16,7 @@ its own, and m and v of the update are the means of the B moments.
 
 import contextlib
 import numbers
+from collections.abc import Hashable
 
 import tensorflow as _tf
 
@@ -106,7 +107,7 @@ def batch_normalization(
       IndexError: `axis` is an empty list.
     """
     axis = _checked_axis(axis)
-    limits = _checked_renorm(renorm, renorm_clipping)
+    limits = normalization.checked_clipping(renorm_clipping) if renorm else {}
     beta_constraint = constraints.get(beta_constraint, "beta_constraint")
     gamma_constraint = constraints.get(gamma_constraint, "gamma_constraint")
     with _scope(name, reuse):
@@ -287,22 +288,12 @@ def _check_virtual(size, axes, adjustment):
         raise ValueError("`virtual_batch_size` and `adjustment` exclude each other; leave one of them out.")
 
 
-def _checked_renorm(renorm, clipping):
-    if not renorm:
-        return {}
-    clipping = clipping or {}
-    unknown = set(clipping) - set(normalization.Renorm.KEYS)
-    if unknown:
-        raise ValueError(
-            f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(normalization.Renorm.KEYS)}."
-        )
-    return clipping
-
-
 def _checked_training(value):
     if value is None:
         return learning_phase()
-    if not (_tf.is_tensor(value) or isinstance(value, _tf.Variable) or value in (True, False)):
+    tensor = _tf.is_tensor(value) or isinstance(value, _tf.Variable)
+    # An array of several flags cannot be hashed, and says nothing when it is compared.
+    if not tensor and not (isinstance(value, Hashable) and value in (True, False)):
         raise TypeError(
             f"`training` is {value!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
         )

@@ -250,13 +250,7 @@ def _checked_renorm(renorm, clipping, path):
             "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
             "than the default; batch renormalisation works with none of them, leave them out."
         )
-    clipping = clipping or {}
-    unknown = set(clipping) - set(normalization.Renorm.KEYS)
-    if unknown:
-        raise ValueError(
-            f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(normalization.Renorm.KEYS)}."
-        )
-    return clipping
+    return normalization.checked_clipping(clipping)
 
 
 def _per_sample(batch_weights, inputs):

@@ -123,6 +123,15 @@ def _then(scale, offset, then_scale, then_offset):
     return scale, offset if then_offset is None else offset + then_offset
 
 
+def checked_clipping(clipping):
+    """The dict of `renorm_clipping`, empty for None; ValueError for keys that do not exist."""
+    clipping = clipping or {}
+    unknown = set(clipping) - set(Renorm.KEYS)
+    if unknown:
+        raise ValueError(f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(Renorm.KEYS)}.")
+    return clipping
+
+
 def _moments(x, axes, weights, keepdims=False):
     """Mean and population variance over ``axes``; with ``weights`` [N], those of the weighted batch."""
     if weights is None:
