@@ -72,6 +72,7 @@ def measure(layer_name, kind, door, layers, steps):
 
     x = tf.placeholder(tf.float32, SHAPE)
     layer(x)  # the first one loads what is loaded late
+    known = len(tf.trainable_variables())
     graph = tf.get_default_graph()
     tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)[:] = []
     nodes, start = len(graph.get_operations()), time.perf_counter()
@@ -80,7 +81,7 @@ def measure(layer_name, kind, door, layers, steps):
         y = layer(y)
     build = time.perf_counter() - start
     nodes = len(graph.get_operations()) - nodes
-    gradients = tf.gradients(tf.reduce_sum(y * y), [x, *tf.trainable_variables()[1:]])
+    gradients = tf.gradients(tf.reduce_sum(y * y), [x, *tf.trainable_variables()[known:]])
     train = tf.group(*(gradients + tf.get_collection(tf.GraphKeys.UPDATE_OPS)))
     batch = np.random.RandomState(0).uniform(0, 255, SHAPE).astype(np.float32)
     taken = []
