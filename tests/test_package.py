@@ -51,6 +51,8 @@ PLAYER = {
     "normalization",
     "training",
     "variables",
+    "corelayer",
+    "constraints",
     "contrib",
     "session",
     "experiment",
