@@ -97,7 +97,7 @@ _ALL_LAYERS = {**_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
 # What each module holds: where a name is found, or, for a name with a colon, the module that it is.
 _TREE = {
     "": {"layers": ":layers", "framework": ":framework", "slim": ":slim"},
-    "layers": _ALL_LAYERS,
+    "layers": {**_ALL_LAYERS, "python": ":layers.python"},
     "layers.python": {"layers": ":layers.python.layers"},
     "layers.python.layers": {
         **_ALL_LAYERS,
@@ -107,7 +107,7 @@ _TREE = {
     "layers.python.layers.initializers": _INITIALIZERS,
     "layers.python.layers.regularizers": _REGULARIZERS,
     "layers.python.layers.utils": _UTILS,
-    "framework": _FRAMEWORK,
+    "framework": {**_FRAMEWORK, "python": ":framework.python"},
     "framework.python": {"ops": ":framework.python.ops"},
     "framework.python.ops": {**_ARG_SCOPE, **_VARIABLES, "variables": ":framework.python.ops.variables"},
     "framework.python.ops.arg_scope": _ARG_SCOPE,
@@ -180,6 +180,18 @@ def missing(path):
     instead = next((_INSTEAD[part] for part in reversed(path.split(".")) if part in _INSTEAD), None)
     use = f"use {instead}" if instead else "replace it with its successor in today's TensorFlow"
     return f"tf1bn does not provide `tf.contrib.{path}`, and TensorFlow 2 has no `{name}` of contrib: {use}."
+
+
+def module(path):
+    """The module at ``path`` below `tf.contrib`, such as "layers.python.layers".
+
+    Raises:
+      ModuleNotFoundError: there is none here; the message says what to use.
+    """
+    try:
+        return _modules[path]
+    except KeyError:
+        raise ModuleNotFoundError(missing(path), name=f"tensorflow.contrib.{path}") from None
 
 
 class _Module(types.ModuleType):

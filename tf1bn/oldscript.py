@@ -137,7 +137,8 @@ def _print_exception(error):
 def _report(recording, path, status):
     """Say on stderr what was recorded; the status, or 2 in the place of 0 if that failed."""
     for folder, steps, layers in recording.traces:
-        print(f"tf1bn run: {steps} steps of {layers} layers were recorded in {folder}.", file=sys.stderr)
+        counted = f"{steps} step{'s' * (steps != 1)} of {layers} layer{'s' * (layers != 1)}"
+        print(f"tf1bn run: {counted} recorded in {folder}.", file=sys.stderr)
     if recording.problem is not None:
         print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
         return status or 2
@@ -253,6 +254,7 @@ def _kept_process():
     handlers, level = list(root.handlers), root.level
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
             yield
     finally:
         environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept

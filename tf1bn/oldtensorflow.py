@@ -66,7 +66,13 @@ class OldTensorFlow:
         """``__import__``, of the old TensorFlow where it is asked for."""
         top, _, rest = name.partition(".")
         if level or top != "tensorflow":
-            return self._import(name, globals, locals, fromlist, level)
+            try:
+                return self._import(name, globals, locals, fromlist, level)
+            except ModuleNotFoundError as error:
+                if level or error.name != top or not (globals or {}).get("__package__"):
+                    raise
+            # In Python 2 a module of a package imports its neighbours like this.
+            return self._import(name, globals, locals, fromlist, 1)
         found = self._walk(rest)
         if found is None:
             try:
@@ -87,18 +93,13 @@ class OldTensorFlow:
             parts = parts[2:]
         if parts and parts[0] not in ("contrib", "layers", "compat"):
             return None
-        if parts[:2] == ["compat", "v2"]:
-            return None
-        found, path = self.module, "tensorflow"
-        for part in parts:
-            path += f".{part}"
-            try:
-                found = getattr(found, part)
-            except AttributeError as error:
-                raise ModuleNotFoundError(str(error), name=path) from None
-            if not isinstance(found, types.ModuleType):
-                raise ModuleNotFoundError(f"No module named {path!r}; {part!r} is no module.", name=path)
-        return found
+        if not parts:
+            return self.module
+        if parts[0] == "contrib":
+            return contrib.module(".".join(parts[1:])) if parts[1:] else contrib
+        if len(parts) > 1 and (parts[0] == "layers" or parts[1] != "v2"):
+            raise ModuleNotFoundError(_no_module(f"tensorflow.{rest}"), name=f"tensorflow.{rest}")
+        return None if parts[1:] else getattr(self.module, parts[0])
 
     def _find(self, name):
         if name in _GONE:
