@@ -58,12 +58,12 @@ def test_scripts_print_what_they_print_in_1_15(play, name):
     recorded = (SCRIPTS / f"{name}.tf-1.15.0.txt").read_text().replace("u'", "'")
     assert status == 0
     assert re.sub(r"[-\d.e]+", "", out) == re.sub(r"[-\d.e]+", "", recorded)
-    assert len(numbers(out)) > 25
+    assert len(numbers(out)) >= 25
     np.testing.assert_allclose(numbers(out), numbers(recorded), rtol=3e-5, atol=3e-7)
 
 
 @pytest.mark.parametrize("decay", [0, 1])
-@pytest.mark.parametrize("release", ["1.15", pytest.param("1.4", marks=with_release), pytest.param("1.3", marks=with_release)])  # fmt: skip
+@pytest.mark.parametrize("release", ["1.15", *(pytest.param(name, marks=with_release) for name in ("1.4", "1.3"))])
 def test_the_listings_print_the_digits_of_their_release(play, monkeypatch, decay, release):
     values = listing.recovered_inputs()[f"decay{decay}"].reshape(1, 4, 4, 1)
     monkeypatch.setattr(np.random, "uniform", lambda low, high, shape: values)
@@ -93,7 +93,7 @@ def test_the_listings_print_the_digits_of_their_release(play, monkeypatch, decay
 
 def test_a_fissix_that_is_missing_is_asked_for(play, monkeypatch):
     monkeypatch.setitem(sys.modules, "fissix", None)
-    with pytest.raises(CannotWork, match=r"gan\.py is no Python 3 \(line 87: Missing paren.*`pip install fissix`"):
+    with pytest.raises(CannotWork, match=r"gan\.py is no Python 3 \(line 88: Missing paren.*`pip install fissix`"):
         play(SCRIPTS / "gan.py")
 
 
@@ -177,7 +177,7 @@ def test_modules(play, tmp_path, monkeypatch):
     (package / "near.py").write_text("NAME = __name__\n")
     monkeypatch.chdir(tmp_path)
     assert play(Path("project.train"), "x", module=True)[:2] == (0, "__main__ project ['x'] project.near\n")
-    with pytest.raises(CannotWork, match="`script` is 'project.none', and there is no such module"):
+    with pytest.raises(CannotWork, match=r"`script` is 'project\.none', and there is no such module"):
         play(Path("project.none"), module=True)
     assert oldscript.run_script("project.train", ["x"], module=True) == 0
 
@@ -204,7 +204,7 @@ def test_what_tensorflow_is(play):
         assert tf.contrib.slim is slim and framework.arg_scope is arg_scope is slim.arg_scope
         assert deep.batch_norm is batch_norm is layers.batch_norm is tensorflow.contrib.layers.batch_norm
         assert conv2d is slim.conv2d
-        assert not tf.executing_eagerly() and ops.Tensor is tf.Tensor
+        assert not tf.executing_eagerly() and ops.get_default_graph() is tf.get_default_graph()
         assert tf.get_variable("v", [1]).dtype.name == "float32_ref"
         print(tf.VERSION, tf.__version__, tf.placeholder(tf.float32, [2]).shape[0])
         """,
@@ -327,7 +327,8 @@ def test_everything_is_put_back(play, tmp_path):
             sys.exit(4)
         tf.app.run()
         """
-    play("")  # what the first run imports stays imported
+    # What the first run imports of tf1bn stays imported.
+    play("import tensorflow as tf\ntf.Session().run(tf.constant(1))\n", record=str(tmp_path / "none"))
     before = state()
     for record in (None, str(tmp_path / "trace")):
         status, out, err = play(source, record=record)
@@ -421,7 +422,7 @@ def test_every_session_is_recorded(play, tmp_path, body, steps):
     for folder, count in zip(folders, steps, strict=True):
         opened = trace.open(folder)
         assert opened.count_steps() == count
-        (layer,) = diagnosis.diagnose(opened).layers
+        (layer,) = diagnosis.diagnose(opened)
         assert layer.verdict == "ok"
     assert not os.path.exists(f"{path}.{len(steps) + 1}")
 
@@ -470,6 +471,7 @@ def test_errors_of_the_session_are_the_scripts(play, tmp_path):
     body = """
         x, y = build("a")
         with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
             for fetched, feeds, error in ((None, {}, TypeError), (y, {}, tf.errors.InvalidArgumentError),
                                           ("nowhere:0", {}, (ValueError, KeyError)),
                                           (y, {x: [[1.0]]}, ValueError)):
@@ -495,7 +497,7 @@ def test_the_command(tmp_path, capsys):
     assert capsys.readouterr().out == f"{[str(script), '--release', 'x', '-m', '--', '--record']}\n"
     for arguments, words in [
         (["run", str(tmp_path / "none.py")], "`script` is .*none.py', which could not be read: No such file"),
-        (["run", str(tmp_path)], "could not be read: Is a directory"),
+        (["run", str(tmp_path)], "`script` is .*could not be read: Is a directory"),
         (["run", "--release", "2.0", str(script)], "`release` is '2.0'; accepted are"),
         (["run", "--record", str(tmp_path), str(script)], "`--record` is .*already"),
         (["run"], "the following arguments are required: SCRIPT"),
@@ -510,7 +512,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_release_that_this_tf1bn_lacks(play, monkeypatch):
     monkeypatch.delattr(tf1bn, "release", raising=False)
     monkeypatch.setitem(tf1bn.__dict__, "_PUBLIC", {k: v for k, v in tf1bn._PUBLIC.items() if k != "release"})
-    with pytest.raises(CannotWork, match="`--release` is '1.3', and this tf1bn has the numbers of 1.15 alone"):
+    with pytest.raises(CannotWork, match=r"`--release` is '1\.3', and this tf1bn has the numbers of 1.15 alone"):
         play("", release="1.3")
 
 

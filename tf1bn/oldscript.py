@@ -19,8 +19,10 @@ import tf1bn
 from . import oldsource, releases
 from .command import CannotWork
 
-_OWN_FILES = {os.path.join(os.path.dirname(__file__), f"old{name}.py") for name in ("script", "source", "tensorflow")}
-_OWN_FILES.add(os.path.join(os.path.dirname(__file__), "oldsessions.py"))
+_OWN_FILES = {
+    os.path.join(os.path.dirname(__file__), f"{name}.py")
+    for name in ("oldscript", "oldsource", "oldtensorflow", "oldsessions", "contrib")
+}
 
 
 def run_script(script, args=(), *, release="1.15", record=None, module=False):
@@ -227,12 +229,11 @@ def _own_folders(first):
         folder = os.path.realpath(folder)
         if any(folder == other or folder.startswith(other + os.sep) for other in standard):
             return False
-        for entry in (first, *(os.path.realpath(entry) for entry in sys.path)):
-            below = os.path.relpath(folder, entry).split(os.sep)
-            installed = below[0] == os.pardir or {"site-packages", "dist-packages"} & set(below)
-            if not installed and (entry == first or entry not in foreign):
-                return True
-        return False
+        # A virtual environment inside the project.
+        if {"site-packages", "dist-packages"} & (set(folder.split(os.sep)) - set(first.split(os.sep))):
+            return False
+        own_entries = {os.path.realpath(entry) for entry in sys.path} - foreign | {first}
+        return any(folder == entry or folder.startswith(entry + os.sep) for entry in own_entries)
 
     return own
 
