@@ -427,6 +427,25 @@ def test_every_session_is_recorded(play, tmp_path, body, steps):
     assert not os.path.exists(f"{path}.{len(steps) + 1}")
 
 
+def test_a_thread_that_fills_a_queue_does_not_wait_for_the_layer_that_empties_it(play, tmp_path):
+    body = """
+        import threading
+        queue = tf.FIFOQueue(4, [tf.float32], [[16, 3]])
+        fed = tf.placeholder(tf.float32, [16, 3])
+        fill = queue.enqueue(fed)
+        y = tf.contrib.layers.batch_norm(queue.dequeue(), updates_collections=None)
+        sess = tf.Session()
+        sess.run(tf.global_variables_initializer())
+        timer = threading.Timer(0.2, lambda: sess.run(fill, {fed: batch(0)}))
+        timer.start()
+        print(sess.run(y).shape)
+        """
+    source = textwrap.dedent(TRAINING) + textwrap.dedent(body)
+    status, out, err = play(source, record=str(tmp_path / "trace"))
+    assert (status, out) == (0, "(16, 3)\n"), err
+    assert trace.open(str(tmp_path / "trace")).count_steps() == 1
+
+
 def test_a_script_that_runs_no_layer_says_so(play, tmp_path):
     path = str(tmp_path / "trace")
     status, _, err = play("import tensorflow as tf\ntf.Session().run(tf.constant(1))\n", record=path)

@@ -30,7 +30,6 @@ class Recording:
         self._sessions = weakref.WeakKeyDictionary()
         self._recorders = []
         self._lock = threading.Lock()
-        self._inside = threading.local()
         self.traces, self.problem = [], None
 
     def __enter__(self):
@@ -56,7 +55,7 @@ class Recording:
 
         def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
             arguments = (fetches, feed_dict, options, run_metadata)
-            if recording.problem is not None or getattr(recording._inside, "run", False):
+            if recording.problem is not None:
                 return original(self, *arguments)
             return recording._run(self, original, arguments)
 
@@ -71,7 +70,6 @@ class Recording:
         if not takes_part:
             # Other threads may run what fills the queues meanwhile; those runs are none of a layer.
             return original(session, *arguments)
-        self._inside.run = True
         try:
             with recorded.lock:
                 try:
@@ -87,7 +85,6 @@ class Recording:
                     return recorded.results[0] if recorded.results else original(session, *arguments)
         finally:
             recorded.results = recorded.error = None
-            self._inside.run = False
 
     def _next_path(self):
         return self._path if not self._recorders else f"{self._path}.{len(self._recorders) + 1}"
