@@ -503,6 +503,7 @@ def test_errors_of_the_session_are_the_scripts(play, tmp_path):
     plain = play(source)
     recorded = play(source, record=str(tmp_path / "trace"))
     assert plain[:2] == recorded[:2]
+    assert "tf1bn/" not in recorded[2].partition("tf1bn run:")[0]
     assert plain[1].split() == ["TypeError", "InvalidArgumentError", "ValueError", "ValueError"]
 
 

@@ -21,7 +21,7 @@ from .command import CannotWork
 
 _OWN_FILES = {
     os.path.join(os.path.dirname(__file__), f"{name}.py")
-    for name in ("oldscript", "oldsource", "oldtensorflow", "oldsessions", "contrib")
+    for name in ("oldscript", "oldsource", "oldtensorflow", "oldsessions", "contrib", "recorder")
 }
 
 

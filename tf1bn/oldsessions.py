@@ -70,21 +70,20 @@ class Recording:
         if not takes_part:
             # Other threads may run what fills the queues meanwhile; those runs are none of a layer.
             return original(session, *arguments)
-        try:
-            with recorded.lock:
-                try:
-                    if recorded.recorder is None:
-                        with self._lock:
-                            recorded.recorder = Recorder(recorded, self._next_path())
-                            self._recorders.append(recorded.recorder)
-                    return recorded.recorder.run(*arguments)
-                except (OSError, ValueError, TypeError) as error:
-                    if error is recorded.error:
-                        raise
-                    self.problem = f"the recording ended with {type(error).__name__}: {error}"
-                    return recorded.results[0] if recorded.results else original(session, *arguments)
-        finally:
-            recorded.results = recorded.error = None
+        with recorded.lock:
+            try:
+                if recorded.recorder is None:
+                    with self._lock:
+                        recorded.recorder = Recorder(recorded, self._next_path())
+                        self._recorders.append(recorded.recorder)
+                return recorded.recorder.run(*arguments)
+            except (OSError, ValueError, TypeError) as error:
+                if error is recorded.error:
+                    raise
+                self.problem = f"the recording ended with {type(error).__name__}: {error}"
+                return recorded.results[0] if recorded.results else original(session, *arguments)
+            finally:
+                recorded.results = recorded.error = None
 
     def _next_path(self):
         return self._path if not self._recorders else f"{self._path}.{len(self._recorders) + 1}"
