@@ -43,6 +43,16 @@ JUDGE |= {
     "stepview",
     "survey",
 }
+JUDGE |= {
+    "matching",
+    "parity",
+    "paritylayer",
+    "paritypair",
+    "parityplaces",
+    "parityreport",
+    "parityverdict",
+    "paritywords",
+}
 JUDGE |= {"checkpoints", "checkpointfiles", "checkpointlayers", "checkpointcauses"}
 PLAYER = {
     "layer",
@@ -60,7 +70,7 @@ PLAYER = {
     "recorder",
     "runplan",
 }
-JOIN = {"reproduce", "cli", "command", "options", "audit", "__main__", "__init__"}
+JOIN = {"reproduce", "cli", "command", "options", "audit", "paritycommand", "testing", "__main__", "__init__"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
 

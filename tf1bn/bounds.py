@@ -46,15 +46,15 @@ The weighted recurrence of Keras, Flax and PyTorch, a <- fl(fl(a d) + fl(m r)), 
 and holds d as well as r rounded, q off 1 - r at most, so that the two need not add up to 1:
 
     standard error^2 <- (1 - r)^2 standard error^2 + (r sm)^2 + (p U)^2 (a'^2 + ((1 - r) a)^2 + (r m)^2), a' the new a
-    worst case       <- (1 - r) e + r dm + q (|a| + e) + s (|m| + dm) + 3 U ((1 - r + q)(|a| + e) + (r + s)(|m| + dm)),
-                        and U (|a'| + that) for the store
+    worst case       <- (1 - r) e + r dm + q (|a| + e) + s (|m| + dm)
+                        + 3 U ((1 - r + q)(|a| + e) + (r + s)(|m| + dm)), and U (|a'| + that) for the store
 
 Per step that is at most three times as much: U (|a'| + (1 - r) |a| + r |m|) with the products, where the difference
 has U |a'| and what is left of a - m. That q |a| has one sign in every step, q |a| / r in the end (1.3e-5 of a at .999),
 is seen by running it; see below. A layer whose recurrence is not known may be off by the larger of the two.
 
-In both, where a step on the same batch as the one before it adds to that one's error and not to its square. Small updates that
-the store swallows have no mean zero: so the recurrence is also run in the layer's dtype on the exact moments, and
+In both, a step on the same batch as the one before it adds to that one's error and not to its square. Small updates
+that the store swallows have no mean zero: so the recurrence is also run in the layer's dtype on the exact moments, and
 twice its distance from the expected values is expected on top.
 
 The replay. Sums that stagnate (float32 squares of zero-mean data from about 1e5 values on, any constant) are farther

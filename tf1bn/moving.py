@@ -61,8 +61,8 @@ class MovingStats:
     Raises:
       TypeError: the decay is not a number, the start values are not real numbers, or local_step or replay_bytes is
         not an integer.
-      ValueError: the decay, dtype, rate_dtype, recurrence, local_step or replay_bytes is not one of the above, the shapes
-        disagree, or `biased` or `local_step` is given without zero_debias.
+      ValueError: the decay, dtype, rate_dtype, recurrence, local_step or replay_bytes is not one of the above, the
+        shapes disagree, or `biased` or `local_step` is given without zero_debias.
 
     `tf1bn.bounds` derives the bounds.
     """

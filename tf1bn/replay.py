@@ -169,7 +169,7 @@ class _Step(NamedTuple):
 
 
 class Layers:
-    """The layers of ``ORDERS``, with each of two honest rates and each recurrence, from the start values on through all steps.
+    """The layers of ``ORDERS``, with each of two honest rates and each recurrence, from the start through all steps.
 
     Steps are taken when ``errors`` is called and not before: until then the batches are held, by reference. They are
     held up to ``limit`` bytes, memory-mapped files not counted.
