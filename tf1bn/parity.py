@@ -71,14 +71,15 @@ def compare(old, new, mapping=None, *, layers=None, progress=None):
     new_results = {one.name: one for one in diagnose(part, progress=progress)}
     numbers, lengths, problems = _numbers(old, new, pairs, laws, axes, progress)
     judged = []
-    in_sequence = parityplaces.in_sequence(old_faces, new_faces, pairs, numbers)
+    in_sequence = parityplaces.in_sequence(old_faces, new_faces, matching.pairs)
     by_face = {face.name: face for face in old_faces}
     for pair in pairs:
         sides = old_results[pair.old], new_results[pair.new]
         declared = old.layers[pair.old], new.layers[pair.new]
         one = LayerParity(pair, declared, sides, laws[pair.old], numbers[pair], axes.get(pair), in_sequence)
         judged.append(one.result())
-    parityplaces.placed(judged, by_face, {face.name: face for face in new_faces})
+    complete = len(pairs) == len(old_faces) == len(new_faces) > 0
+    parityplaces.placed(judged, by_face, {face.name: face for face in new_faces}, complete)
     parityplaces.exchanged(judged, [numbers[pair] for pair in pairs])
     data = parityplaces.same_run(judged, problems)
     judged += [parityplaces.unmatched(name, None) for name in matching.only_old if wanted(name)]

@@ -3,22 +3,24 @@
 from .causes import FINDING
 
 
-def in_sequence(old_faces, new_faces, pairs, numbers):
+def in_sequence(old_faces, new_faces, pairs):
     """Whether both runs apply as many layers, of the same channels, in the same order, to the same data."""
     places = {face.name: i for i, face in enumerate(new_faces)}
     return (
-        len(pairs) == len(old_faces) == len(new_faces)
+        len(pairs) == len(old_faces) == len(new_faces) > 0
         and all(
             places[pair.new] == i and pair.old == face.name
             for i, (pair, face) in enumerate(zip(pairs, old_faces, strict=True))
         )
-        and bool(pairs)
-        and numbers[pairs[0]].data in ("bitwise", "moments", "close")
+        and old_faces[0].resembles(new_faces[0]) is True
     )
 
 
-def placed(judged, old_faces, new_faces):
-    """Layers whose inputs are not those of their counterpart: swapped ones, and what lies between."""
+def placed(judged, old_faces, new_faces, complete):
+    """Layers whose inputs are not those of their counterpart: swapped ones, and what lies between.
+
+    ``complete``: whether all layers of both runs are among those that are compared.
+    """
     different = [layer for layer in judged if layer["data"]["state"] == "different"]
     for layer in different:
         for other in different:
@@ -30,7 +32,7 @@ def placed(judged, old_faces, new_faces):
                 for one in (layer, other):
                     if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
                         one["causes"].insert(0, _finding("swapped-layers", text))
-    if not judged or judged[0]["data"]["state"] in ("different", None):
+    if not complete or judged[0]["data"]["state"] in ("different", None):
         return
     explained = False
     for layer in judged:
