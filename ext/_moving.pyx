@@ -134,12 +134,13 @@ def moving_step(double[:, ::1] stats not None, const double[::1] mean not None, 
                 double count, *, bint weighted, bint bessel, bint repeated, double rate, double slack,
                 double first_rate, double second_rate, double sum_unit, double sum_smallest, int sum_bits,
                 double unit, double smallest, int bits, double deviations, int recurrence=DIFFERENCE, double keep=NAN,
-                double keep_slack=NAN):
+                double keep_slack=NAN, double input_error=0.0):
     """One step of the moving statistics [ROWS, channels] and of their errors; `MovingStats` derives them.
 
     sum_unit, sum_smallest, sum_bits: unit roundoff, smallest number and bits of significand of the type that the
     layer sums in; the next three those of the type it stores. deviations: how many standard errors count as expected.
     recurrence: of `Recurrence`, or both; keep, keep_slack: the weight of the old value in a weighted sum.
+    input_error: how far off the inputs that the moments are of can be, in units of their root mean square.
     """
     cdef Py_ssize_t c
     cdef Py_ssize_t channels = stats.shape[1]
@@ -167,6 +168,12 @@ def moving_step(double[:, ::1] stats not None, const double[::1] mean not None, 
             v_error = ROUNDING * sum_unit * v * sqrt(terms + 4.0) + 2.0 * m_error * sqrt(v / n)
             m_linear = 4.0 * sum_smallest
             v_linear = (deviations * m_error) * (deviations * m_error) + 4.0 * sum_smallest
+            if input_error > 0.0:
+                layer = input_error * hypot(m, sqrt(v))
+                m_worst += layer
+                m_linear += layer
+                v_worst += layer * (2.0 * sqrt(v) + layer)
+                v_linear += layer * (2.0 * sqrt(v) + layer)
             if bessel:
                 v *= factor
                 v_worst = factor * v_worst + 4.0 * sum_unit * (v + factor * v_worst)

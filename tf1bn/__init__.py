@@ -15,6 +15,7 @@ _PUBLIC = {
     "checker": None,
     "contrib": None,
     "releases": None,
+    "testing": None,
     "trace": None,
 }
 

@@ -62,6 +62,9 @@ off than expected, every time and with one sign. Where an answer lies between th
 hand, the orders of ``replay.ORDERS`` are run on these very batches in the layer's dtype, through all steps; SAFETY
 times the largest of their errors then decides. No less than the expected error and no more than the worst case.
 
+Inputs that are known up to an error of root mean square f rms only add f rms to dm and f rms (2 sqrt(v) + f rms) to dv,
+by the triangle inequality for standard deviations, to the worst case and to the expected error.
+
 In all of it u is 2^-53 more than that of the dtype: the referee itself is an honest float64 layer. Overflow is not
 covered: where a sum of squares leaves the range of the dtype, an honest layer has infinity.
 """

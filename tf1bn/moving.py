@@ -45,6 +45,8 @@ class MovingStats:
         cover both.
       recurrence: how the layer takes a step, which decides how it rounds. "difference": as above; "weighted":
         mean = mean * decay + m * (1 - decay), as Keras, Flax and PyTorch do. None: the bounds cover both.
+      input_error: how far the inputs that the layer had can be from those that `update` gets, as a root mean square in
+        units of that of the inputs, per channel: not 0 where they are another program's.
       biased: [channels], with zero_debias, to go on from a state; None: zeros.
       local_step: with zero_debias, how many updates `biased` has seen.
       replay_bytes: how many bytes of batches are held, by reference and without a copy, in case a comparison needs
@@ -78,6 +80,7 @@ class MovingStats:
         dtype="float32",
         rate_dtype=None,
         recurrence="difference",
+        input_error=0.0,
         biased=None,
         local_step=0,
         replay_bytes=2**28,
@@ -94,6 +97,9 @@ class MovingStats:
         if not (recurrence is None or (isinstance(recurrence, str) and recurrence in bounds.RECURRENCES)):
             raise ValueError(f'`recurrence` is {recurrence!r}; it must be "difference", "weighted" or None.')
         self._recurrence = recurrence
+        if not isinstance(input_error, numbers.Real) or not 0.0 <= input_error < 1.0:
+            raise ValueError(f"`input_error` is {input_error!r}; it must be a number from 0 to below 1.")
+        self._input_error = float(input_error)
         self._decay = _checked_decay(decay)
         self._bessel = bool(bessel)
         self._zero_debias = bool(zero_debias)
@@ -197,6 +203,7 @@ class MovingStats:
             recurrence=bounds.RECURRENCES[self._recurrence],
             keep=keep,
             keep_slack=keep_slack,
+            input_error=self._input_error,
             sum_unit=sum_unit + bounds.OWN_UNIT,
             sum_smallest=sum_smallest,
             sum_bits=sum_bits,

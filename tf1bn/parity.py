@@ -10,7 +10,8 @@ outputs and statistics are compared number by number too. Needs NumPy and the ch
 The result is a dict that goes into JSON:
 
     {"format": "tf1bn-parity", "kind": "traces", "ok", "old", "new", "data": {"state", "error", "sentence"},
-     "steps": [OLD's, NEW's], "problems": [sentences: what keeps this from being a success], "notes": [sentences],
+     "only": null|"training"|"inference", "steps": [OLD's, NEW's], "notes": [sentences],
+     "problems": [sentences: what keeps this from being a success],
      "layers": [{"name", "old", "new", "matched": "name"|"map"|"guess"|null, "verdict", "first": it diverges first,
                  "causes": [{"id", "severity", "explanation", "misfit"}], "undecided": [sentences], "explanation",
                  "checks": [{"what", "error", "bound", "step", "channel", "old", "new", "first"}],
@@ -34,7 +35,7 @@ from .parityverdict import FORMAT, checked, rejudge
 __all__ = ["checked", "compare", "compare_traces", "rejudge"]
 
 
-def compare_traces(old, new, mapping=None, *, layers=None, progress=None):
+def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=None):
     """Compare two runs, layer by layer.
 
     Args:
@@ -42,6 +43,8 @@ def compare_traces(old, new, mapping=None, *, layers=None, progress=None):
         can be iterated over several times and give steps like those of `trace.Trace`.
       mapping: None, or which layer is which: see `matching.match`.
       layers: None, or a function that says whether an old layer's name is wanted.
+      only: "training" where nothing is to be said about outputs, "inference" where nothing is about training; None:
+        both must be comparable, or it is undecidable.
       progress: None, or called with each step that is read.
 
     Returns:
@@ -49,13 +52,16 @@ def compare_traces(old, new, mapping=None, *, layers=None, progress=None):
 
     Raises:
       MappingError: the map cannot be used.
+      ValueError: `only` is none of the three.
       TraceError: a trace is damaged.
     """
-    return compare(old, new, mapping, layers=layers, progress=progress)[0]
+    return compare(old, new, mapping, layers=layers, only=only, progress=progress)[0]
 
 
-def compare(old, new, mapping=None, *, layers=None, progress=None):
+def compare(old, new, mapping=None, *, layers=None, only=None, progress=None):
     """The dict of `compare_traces`, and NEW as it was judged: declared as if it did what OLD does."""
+    if only not in (None, "training", "inference"):
+        raise ValueError(f'`only` is {only!r}; it must be "training", "inference" or None.')
     old_faces, new_faces = faces(old), faces(new)
     matching = match(old_faces, new_faces, mapping)
     wanted = layers or (lambda name: True)
@@ -76,7 +82,7 @@ def compare(old, new, mapping=None, *, layers=None, progress=None):
     for pair in pairs:
         sides = old_results[pair.old], new_results[pair.new]
         declared = old.layers[pair.old], new.layers[pair.new]
-        one = LayerParity(pair, declared, sides, laws[pair.old], numbers[pair], axes.get(pair), in_sequence)
+        one = LayerParity(pair, declared, sides, laws[pair.old], numbers[pair], axes.get(pair), in_sequence, only)
         judged.append(one.result())
     complete = len(pairs) == len(old_faces) == len(new_faces) > 0
     parityplaces.placed(judged, by_face, {face.name: face for face in new_faces}, complete)
@@ -101,6 +107,7 @@ def compare(old, new, mapping=None, *, layers=None, progress=None):
             "steps": list(lengths),
             "problems": problems,
             "notes": notes,
+            "only": only,
             "layers": judged,
         }
     )
@@ -112,33 +119,37 @@ class _Part:
 
     def __init__(self, opened, changes):
         self._opened, self._changes = opened, changes
-        self.layers = {
-            name: dataclasses.replace(opened.layers[name], **{k: v for k, v in change.items() if k != "decays"})
-            for name, change in changes.items()
-        }
+        self.layers = {name: dataclasses.replace(opened.layers[name], **change) for name, change in changes.items()}
 
     def __iter__(self):
         for step in self._opened:
-            yield _Step(step, self.layers, self._changes)
+            records = {}
+            for name, record in step.layers.items():
+                if name in self.layers:
+                    decay = self._changes[name].get("decay", record.decay)
+                    records[name] = _Record(record, layer=self.layers[name], decay=decay)
+            yield _Step(step, records)
 
 
 class _Step:
-    def __init__(self, step, layers, changes):
-        self.number, self.training = step.number, step.training
-        self.layers = {
-            name: _Record(record, layers[name], changes[name]) for name, record in step.layers.items() if name in layers
-        }
+    def __init__(self, step, layers):
+        self.number, self.training, self.layers = step.number, step.training, layers
 
 
 class _Record:
-    """A record whose layer is declared otherwise."""
+    """A record of which something is otherwise."""
 
-    def __init__(self, record, layer, change):
-        self._record, self.layer = record, layer
-        self.decay = change.get("decay", record.decay)
+    def __init__(self, record, **changes):
+        self._record = record
+        self.__dict__.update(changes)
 
     def __getattr__(self, name):
         return getattr(self._record, name)
+
+
+def changed(step, **changes):
+    """A trace's step whose records have these attributes."""
+    return _Step(step, {name: _Record(record, **changes) for name, record in step.layers.items()})
 
 
 def _axes(old, new, pairs):

@@ -39,6 +39,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--layer", metavar="PATTERN", help="compare only OLD's layers with such names, as in 'block1/*'"
     )
+    parser.add_argument(
+        "--only",
+        choices=("training", "inference"),
+        help="be content with one of the two where the runs do not show both (traces only)",
+    )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
 
 
@@ -114,7 +119,7 @@ def _traces(args, mapping):
             raise CannotWork(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
     with _progress(old, new) as advance:
-        found, expected = parity.compare(old, new, mapping, layers=layers, progress=advance)
+        found, expected = parity.compare(old, new, mapping, layers=layers, only=args.only, progress=advance)
 
     def drawn():
         worst = parityreport.ranked(found["layers"])[: htmlreport.PLOTTED]

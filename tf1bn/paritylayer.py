@@ -14,9 +14,9 @@ STILL = {"not-updated", "frozen", "training-flag-off", "trainable-false", "not-r
 class LayerParity:
     """What is to be said about one pair."""
 
-    def __init__(self, pair, declared, sides, law, numbers, axis, in_sequence):
+    def __init__(self, pair, declared, sides, law, numbers, axis, in_sequence, only=None):
         self.pair, self.declared, self.sides, self.law, self.numbers = pair, declared, sides, law, numbers
-        self.axis, self.in_sequence = axis, in_sequence
+        self.axis, self.in_sequence, self.only = axis, in_sequence, only
         self.causes, self.undecided, self.both = [], [], set()
         self.effective = [_effective(side, layer) for side, layer in zip(sides, declared, strict=True)]
 
@@ -27,6 +27,10 @@ class LayerParity:
         self._parameters()
         self._flags()
         self._unchecked()
+        if any(cause["id"] == "wrong-axis" for cause in self.causes):
+            # Nothing else is comparable.
+            self.causes = [one for one in self.causes if one["id"] not in ("unexplained", "other-parameters")]
+        self.causes.sort(key=lambda cause: cause["severity"] != FINDING)
         numbers = self.numbers
         compared = dict(numbers.checks)
         if self.both and not any(cause["severity"] == FINDING for cause in self.causes):
@@ -68,16 +72,12 @@ class LayerParity:
         if pair.confirmed:
             why = {"bitwise": "bit for bit the same inputs", "moments": "inputs of the same moments"}
             why = why.get(self.numbers.data, "the same inputs up to rounding")
-            text = f"OLD's {pair.old!r} is NEW's {pair.new!r}: a guess by order and shape, confirmed by {why}."
-            self._add("renamed", text, ADVISORY)
+            self._add("renamed", f"Its name is a guess by order and shape, confirmed by {why}.", ADVISORY)
         elif self._same_parameters() or self.in_sequence:
             why = "the same gamma and beta" if self._same_parameters() else "its place in the same sequence of layers"
-            text = f"OLD's {pair.old!r} is NEW's {pair.new!r}: a guess by order and shape, confirmed by {why}."
-            self._add("renamed", text, ADVISORY)
+            self._add("renamed", f"Its name is a guess by order and shape, confirmed by {why}.", ADVISORY)
         else:
-            self._add(
-                "renamed", f"OLD's {pair.old!r} is taken for NEW's {pair.new!r}, by order and shape alone.", ADVISORY
-            )
+            self._add("renamed", "Its name is a guess by order and shape alone.", ADVISORY)
             self.undecided.append(
                 f"That NEW's {pair.new!r} is OLD's {pair.old!r} is a guess by order and shape, which the data do not "
                 "confirm; say so with --map."
@@ -238,9 +238,9 @@ class LayerParity:
         if not numbers.steps:
             self.undecided.append("No step holds it on both sides.")
             return
-        if not numbers.compared_training and not numbers.flags:
+        if not numbers.compared_training and not numbers.flags and self.only != "inference":
             self.undecided.append("No training step holds it, so continued training was not compared.")
-        if not numbers.compared_outputs and not numbers.notes:
+        if not numbers.compared_outputs and not numbers.notes and self.only != "training":
             lacking = [
                 side
                 for side, result in zip(("OLD", "NEW"), self.sides, strict=True)
@@ -251,8 +251,12 @@ class LayerParity:
                     f"{' and '.join(lacking)} hold{'s' if len(lacking) == 1 else ''} no outputs that can be judged, "
                     "with inputs, gamma and beta, so epsilon and the outputs were not compared; the statistics were."
                 )
-        self.undecided += numbers.notes
-        if self.law["bessel"] is None and not any("Bessel" in text for text in self.undecided):
+        self.undecided += numbers.notes if self.only != "training" else []
+        if (
+            self.law["bessel"] is None
+            and self.only != "inference"
+            and not any("Bessel" in text for text in self.undecided)
+        ):
             self.undecided.append("OLD does not say which variance it averages, and its data cannot tell.")
 
     def _updates(self):

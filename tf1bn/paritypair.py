@@ -211,6 +211,7 @@ class Pair:
             bessel=bool(self.law["bessel"]),
             dtype=view.layer.dtype,
             recurrence=view.layer.recurrence,
+            input_error=getattr(view.record, "input_error", 0.0),
         )
 
     def _update(self, step, old, new):

@@ -11,7 +11,8 @@
 Needs NumPy, no TensorFlow. Any program can write a trace; it is a folder of JSON and plain .npy files:
 
     trace.json      {"format": "tf1bn-trace", "version": 1, "layers": {NAME: SETTINGS, ...}}
-    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}}
+    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}},
+                    the layers in the order in which they are applied, if that is known
     arrays/*.npy    arrays of float16, float32 or float64, in version 1.0 or 2.0 of .npy
 
 SETTINGS: the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release"; and, if
