@@ -44,6 +44,16 @@ JUDGE |= {
     "stepview",
     "survey",
 }
+JUDGE |= {
+    "matching",
+    "parity",
+    "paritylayer",
+    "paritypair",
+    "parityplaces",
+    "parityreport",
+    "parityverdict",
+    "paritywords",
+}
 JUDGE |= {"checkpoints", "checkpointfiles", "checkpointlayers", "checkpointcauses"}
 PLAYER = {
     "layer",
@@ -64,7 +74,7 @@ PLAYER = {
     "runplan",
 }
 PLAYER |= {"aliases", "contriblayers", "initializers", "modelvariables", "regularizers"}
-JOIN = {"reproduce", "cli", "command", "options", "audit", "__main__", "__init__"}
+JOIN = {"reproduce", "cli", "command", "options", "audit", "paritycommand", "testing", "__main__", "__init__"}
 JOIN |= {"run", "oldscript", "oldsource", "oldtensorflow", "oldsessions"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {"contrib", "run", "oldscript", "oldtensorflow"}

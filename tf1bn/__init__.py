@@ -16,6 +16,7 @@ _PUBLIC = {
     "checker": None,
     "contrib": None,
     "releases": None,
+    "testing": None,
     "trace": None,
 }
 

@@ -37,6 +37,7 @@ class Diagnosis:
       mean_error, mean_bound, variance_error, variance_bound: the error and what is allowed there, of the channel and
         step where the error is largest against it, for the layer as declared; None if nothing was compared.
       steps: how many steps held the layer.
+      survey: the `survey.Survey` that this was concluded from; None if nothing was looked at.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Diagnosis:
     variance_error: float | None = None
     variance_bound: float | None = None
     steps: int = 0
+    survey: object = dataclasses.field(default=None, repr=False, compare=False)
 
 
 def diagnose(trace, *, progress=None, curves=None):
@@ -145,7 +147,7 @@ def _conclude(name, survey, search, others_moved):
         explanation = " ".join([_fine(survey), *notes, *(one.explanation for one in found)])
     (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
     return Diagnosis(
-        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps
+        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps, survey
     )
 
 
