@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COUNT ?= 1000000
 
-.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder lint rebuild
+.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder bench-audit matrix lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest $(ARGS)
 fuzz: .venv/done ; $(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
@@ -13,6 +13,8 @@ bench-bounds: .venv/done ; $(BIN)/python benchmarks/bounds.py $(ARGS)
 bench-wall: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
 bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
+bench-audit: .venv/done ; $(BIN)/python benchmarks/audit.py $(ARGS)
+matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Without its built extension the environment is not done, whatever the stamp says.

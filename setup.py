@@ -66,7 +66,12 @@ setup(
     package_data={"tf1bn": ["*.jinja"]},
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
-    extras_require={"tensorflow": ["tensorflow>=2.16", *report], "report": report},
+    extras_require={
+        "tensorflow": ["tensorflow>=2.16", *report],
+        "report": report,
+        # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
+        "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
+    },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
     ext_modules=cythonize(
         [extension(path.stem) for path in sources() if path.suffix == ".pyx"],

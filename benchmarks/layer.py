@@ -4,7 +4,8 @@
 
 Stacks of N layers on [32, 28, 28, 64] float32, forward, backward and the updates of the moving statistics in one
 session run. Compared in turn, in one call: tf1bn, the bare ``tf.nn.fused_batch_norm`` with two assigns, and, where
-`--tf1` names an interpreter, real ``tf.contrib.layers.batch_norm``. Prints medians per layer and ratios.
+`--tf1` names an interpreter, real ``tf.contrib.layers.batch_norm``. With ``--door layers`` it is
+``tf1bn.batch_normalization`` and real ``tf.layers.batch_normalization``. Prints medians per layer and ratios.
 Runs under Python 3.7 too: the measuring half is executed by the TF1 interpreter.
 """
 
@@ -37,7 +38,24 @@ def bare_layer(tf, x, kind):
         return y
 
 
-def measure(layer_name, kind, layers, steps):
+def door_of(layer_name, door):
+    """The layer of the real TF 1.15, or that of tf1bn, as a function of the input and of `fused`."""
+    if door == "layers":
+        if layer_name == "tf1bn":
+            from tf1bn import batch_normalization
+        else:
+            import tensorflow
+
+            batch_normalization = tensorflow.layers.batch_normalization
+        return lambda x, fused: batch_normalization(x, training=True, fused=fused)
+    if layer_name == "tf1bn":
+        from tf1bn import batch_norm
+    else:
+        from tensorflow.contrib.layers import batch_norm
+    return lambda x, fused: batch_norm(x, is_training=True, fused=fused)
+
+
+def measure(layer_name, kind, door, layers, steps):
     """Build and run one stack in this process; returns a dict."""
     import numpy as np
 
@@ -47,18 +65,14 @@ def measure(layer_name, kind, layers, steps):
     tf = tensorflow if tensorflow.__version__.startswith("1.") else tensorflow.compat.v1
     if tf is not tensorflow:
         tf.disable_v2_behavior()
-    if layer_name == "contrib":
-        from tensorflow.contrib.layers import batch_norm
-    elif layer_name == "tf1bn":
-        from tf1bn import batch_norm
+    made = None if layer_name == "bare" else door_of(layer_name, door)
 
     def layer(x):
-        if layer_name == "bare":
-            return bare_layer(tf, x, kind)
-        return batch_norm(x, is_training=True, fused=kind == "fused")
+        return bare_layer(tf, x, kind) if made is None else made(x, kind == "fused")
 
     x = tf.placeholder(tf.float32, SHAPE)
     layer(x)  # the first one loads what is loaded late
+    known = len(tf.trainable_variables())
     graph = tf.get_default_graph()
     tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)[:] = []
     nodes, start = len(graph.get_operations()), time.perf_counter()
@@ -67,7 +81,7 @@ def measure(layer_name, kind, layers, steps):
         y = layer(y)
     build = time.perf_counter() - start
     nodes = len(graph.get_operations()) - nodes
-    gradients = tf.gradients(tf.reduce_sum(y * y), [x, *tf.trainable_variables()[1:]])
+    gradients = tf.gradients(tf.reduce_sum(y * y), [x, *tf.trainable_variables()[known:]])
     train = tf.group(*(gradients + tf.get_collection(tf.GraphKeys.UPDATE_OPS)))
     batch = np.random.RandomState(0).uniform(0, 255, SHAPE).astype(np.float32)
     taken = []
@@ -95,6 +109,7 @@ def in_turn(interpreters, arguments):
             for name, python in interpreters:
                 command = [python, os.path.abspath(__file__), "--measure", name, kind]
                 command += ["--layers", str(arguments.layers), "--steps", str(arguments.steps)]
+                command += ["--door", arguments.door]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     sys.exit(f"{name} {kind} failed:\n{done.stderr}")
@@ -105,17 +120,18 @@ def in_turn(interpreters, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tf1", help="Python interpreter with tensorflow 1.15")
+    parser.add_argument("--door", choices=("contrib", "layers"), default="contrib", help="which of the two functions")
     parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(*arguments.measure, layers=arguments.layers, steps=arguments.steps)))
+        print(json.dumps(measure(*arguments.measure, arguments.door, arguments.layers, arguments.steps)))
         return
     interpreters = [("tf1bn", sys.executable), ("bare", sys.executable)]
     if arguments.tf1:
-        interpreters.append(("contrib", arguments.tf1))
+        interpreters.append((arguments.door, arguments.tf1))
     medians = in_turn(interpreters, arguments)
     print(f"per layer, {arguments.layers} stacked on {list(SHAPE)}; {arguments.rounds} rounds, {os.cpu_count()} cores")
     print(f"{'':<18} {'nodes':>6} {'build ms':>10} {'step ms':>9}   tf1bn over it: nodes, build, step")

@@ -200,3 +200,30 @@ def merge_states(double[:, ::1] state not None, const double[:, ::1] other not N
         raise ValueError("Both states must be [4, channels] with the same channels.")
     with nogil:
         kernels.merge(state.shape[1], &state[0, 0], state.shape[1], &other[0, 0], other.shape[1], share)
+
+
+ctypedef fused real:
+    float
+    double
+
+
+def add_residuals(const real[:, ::1] x not None, const real[:, ::1] y not None, const double[:, ::1] line not None,
+                  double[:, ::1] sums not None, variant=None):
+    """Add to `sums` [3, lanes] those of r, d r and r^2, where d = x - mid and r = (y - at) - slope d.
+
+    x, y: [rows, lanes]; line: [3, lanes], mid, at and slope.
+    """
+    cdef const Kernels *kernels = find_variant(variant)
+    cdef Py_ssize_t rows = x.shape[0]
+    cdef Py_ssize_t lanes = x.shape[1]
+    if y.shape[0] != rows or not lanes == y.shape[1] == line.shape[1] == sums.shape[1]:
+        raise ValueError("The arrays must be [rows, lanes], the line and the sums [3, lanes].")
+    if line.shape[0] != 3 or sums.shape[0] != 3:
+        raise ValueError("The line and the sums must have three rows.")
+    if rows == 0 or lanes == 0:
+        return
+    with nogil:
+        if real is float:
+            kernels.line_float(&x[0, 0], &y[0, 0], rows, lanes, &line[0, 0], &sums[0, 0])
+        else:
+            kernels.line_double(&x[0, 0], &y[0, 0], rows, lanes, &line[0, 0], &sums[0, 0])

@@ -30,16 +30,26 @@ cpdef enum Row:
     OTHER_LAYER = 12  # with the other one
     BATCHES = 14  # what the batches contributed to the expected value
     BESSEL = 16  # the row after: how far the other convention would have taken the variance
-    ROWS = 18
+    WEIGHTED = 18  # as LAYER, of the weighted recurrence
+    OTHER_WEIGHTED = 20
+    ROWS = 22
+
+
+cpdef enum Recurrence:
+    DIFFERENCE = 1  # a -= (a - m) * r
+    WEIGHTED_SUM = 2  # a = a * d + m * r
 
 
 cdef struct Step:
     double rate
     double slack
     double rates[2]
+    double keep
+    double keep_slack
     double unit
     double smallest
     int storage
+    int recurrence
     bint repeated
 
 
@@ -65,15 +75,28 @@ cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *st
     cdef double gap = stats[0] - moment
     cdef double rest = fabs(1.0 - step.rate)
     cdef double moves = step.rate + step.slack
-    cdef double reach, value
+    cdef double old = stats[0]
+    cdef double reach, value, held, lost, rounding
     cdef int i
     # VALUE
     row[0] -= gap * step.rate
     value = row[0]
     # WORST
     row += two
-    reach = fabs(gap) + row[0] + worst
-    row[0] = rest * row[0] + step.rate * worst + (step.slack + 3.0 * step.unit * moves) * reach
+    lost = rounding = 0.0
+    if step.recurrence & DIFFERENCE:
+        reach = fabs(gap) + row[0] + worst
+        lost = (step.slack + 3.0 * step.unit * moves) * reach
+        rounding = 2.0 * (moves * gap) * (moves * gap)
+    if step.recurrence & WEIGHTED_SUM and moves > 0.0:
+        held, reach = fabs(old) + row[0], fabs(moment) + worst
+        held = step.keep_slack * held + step.slack * reach + 3.0 * step.unit * (
+            (rest + step.keep_slack) * held + moves * reach)
+        # NaN must stay NaN.
+        lost = lost if lost > held else held
+        held = rest * rest * old * old + moves * moves * moment * moment
+        rounding = rounding if rounding > held else held
+    row[0] = rest * row[0] + step.rate * worst + lost
     if moves > 0.0:
         # Only a value that moves is rounded to storage.
         row[0] += step.unit * (fabs(value) + row[0]) + 4.0 * step.smallest
@@ -91,13 +114,17 @@ cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *st
         row[two] = rest * rest * (row[two] + row[0] * row[0])
         row[0] = step.rate * standard
     if moves > 0.0:
-        row[two] += ROUNDING * ROUNDING * step.unit * step.unit * (value * value + 2.0 * (moves * gap) * (moves * gap))
+        row[two] += ROUNDING * ROUNDING * step.unit * step.unit * (value * value + rounding)
     # LAYER and OTHER_LAYER
     row += two
     for i in range(2):
         row += two
-        gap = rounded(rounded(row[0] - layer, step.storage) * step.rates[i], step.storage)
-        row[0] = rounded(row[0] - gap, step.storage)
+        if step.recurrence & DIFFERENCE:
+            gap = rounded(rounded(row[0] - layer, step.storage) * step.rates[i], step.storage)
+            row[0] = rounded(row[0] - gap, step.storage)
+        if step.recurrence & WEIGHTED_SUM:
+            held = rounded((row + 4 * two)[0] * step.keep, step.storage)
+            (row + 4 * two)[0] = rounded(held + rounded(layer * step.rates[i], step.storage), step.storage)
     # BATCHES
     row += two
     row[0] = (1.0 - step.rate) * row[0] + step.rate * moment
@@ -106,11 +133,14 @@ cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *st
 def moving_step(double[:, ::1] stats not None, const double[::1] mean not None, const double[::1] variance not None,
                 double count, *, bint weighted, bint bessel, bint repeated, double rate, double slack,
                 double first_rate, double second_rate, double sum_unit, double sum_smallest, int sum_bits,
-                double unit, double smallest, int bits, double deviations):
+                double unit, double smallest, int bits, double deviations, int recurrence=DIFFERENCE, double keep=NAN,
+                double keep_slack=NAN, double input_error=0.0):
     """One step of the moving statistics [ROWS, channels] and of their errors; `MovingStats` derives them.
 
     sum_unit, sum_smallest, sum_bits: unit roundoff, smallest number and bits of significand of the type that the
     layer sums in; the next three those of the type it stores. deviations: how many standard errors count as expected.
+    recurrence: of `Recurrence`, or both; keep, keep_slack: the weight of the old value in a weighted sum.
+    input_error: how far off the inputs that the moments are of can be, in units of their root mean square.
     """
     cdef Py_ssize_t c
     cdef Py_ssize_t channels = stats.shape[1]
@@ -121,6 +151,7 @@ def moving_step(double[:, ::1] stats not None, const double[::1] mean not None, 
         raise ValueError(f"The statistics must be [{ROWS}, channels], and the moments [channels] with the same channels.")
     step.rate, step.slack, step.rates = rate, slack, [first_rate, second_rate]
     step.unit, step.smallest, step.storage, step.repeated = unit, smallest, bits, repeated
+    step.recurrence, step.keep, step.keep_slack = recurrence, keep, keep_slack
     with nogil:
         terms = 2.0 * n + 3.0 if weighted else n
         growth = expm1((terms + 3.0 * log(terms) + 6.0) * sum_unit) if count > 0.0 else NAN
@@ -137,6 +168,12 @@ def moving_step(double[:, ::1] stats not None, const double[::1] mean not None, 
             v_error = ROUNDING * sum_unit * v * sqrt(terms + 4.0) + 2.0 * m_error * sqrt(v / n)
             m_linear = 4.0 * sum_smallest
             v_linear = (deviations * m_error) * (deviations * m_error) + 4.0 * sum_smallest
+            if input_error > 0.0:
+                layer = input_error * hypot(m, sqrt(v))
+                m_worst += layer
+                m_linear += layer
+                v_worst += layer * (2.0 * sqrt(v) + layer)
+                v_linear += layer * (2.0 * sqrt(v) + layer)
             if bessel:
                 v *= factor
                 v_worst = factor * v_worst + 4.0 * sum_unit * (v + factor * v_worst)

@@ -23,6 +23,8 @@ cdef extern from "moments_kernels.h" nogil:
                              double *, double *) noexcept nogil
         void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
         void (*half)(const uint16_t *, Py_ssize_t, float *) noexcept nogil
+        void (*line_float)(const void *, const void *, Py_ssize_t, Py_ssize_t, const double *, double *) noexcept nogil
+        void (*line_double)(const void *, const void *, Py_ssize_t, Py_ssize_t, const double *, double *) noexcept nogil
     enum:
         MAX_VARIANTS
     int find_kernels(const Kernels **)

@@ -3,11 +3,13 @@
 #define T float
 #define NAMED(x) ISA(x##_float)
 #include "moments_pass.h"
+#include "line_pass.h"
 #undef T
 #undef NAMED
 #define T double
 #define NAMED(x) ISA(x##_double)
 #include "moments_pass.h"
+#include "line_pass.h"
 #undef T
 #undef NAMED
 
@@ -89,4 +91,4 @@ static void ISA(half)(const uint16_t *RESTRICT bits, ptrdiff_t n, float *RESTRIC
 }
 
 static const Kernels ISA(kernels) = {ISA_NAME,   ISA(pass_float), ISA(pass_double), ISA(fold),
-                                     ISA(settle), ISA(merge),      ISA(half)};
+                                     ISA(settle), ISA(merge),      ISA(half),        ISA(line_float), ISA(line_double)};

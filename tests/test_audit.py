@@ -1,5 +1,7 @@
 """``tf1bn audit``: exit codes, the table, the JSON, and one sentence for whatever is wrong with a trace."""
 
+import errno
+import io
 import json
 import os
 import shutil
@@ -14,8 +16,7 @@ import pytest
 import traces
 from faulty import Layer, record
 
-from tf1bn import auditreport, cli, diagnosis, trace
-from tf1bn.curves import STATISTICS, curves
+from tf1bn import auditreport, cli, curves, diagnosis, trace
 
 RECORDINGS = Path(__file__).parent / "golden/traces"
 
@@ -347,8 +348,10 @@ def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
     assert "<b>port" not in text
     assert text.count("<svg") == 4  # two statistics of two layers
     assert "curves" not in data.read_text()
-    seen = curves(trace.open(path), {"<b>port</b>"})["<b>port</b>"]
-    for i, name in enumerate(STATISTICS):
+    with curves.Curves() as kept:
+        diagnosis.diagnose(trace.open(path), curves=kept)
+        seen = kept.of("<b>port</b>")
+    for i, name in enumerate(curves.STATISTICS):
         curve = seen[name]
         assert curve["step"] == [0, 1, 2, 3]
         for number, step in enumerate(trace.open(path)):
@@ -362,6 +365,48 @@ def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
             assert curve["observed"][number] == after[channel]
             assert curve["expected"][number] == pytest.approx(expected[channel], rel=1e-9, abs=1e-12)
             assert 0 < curve["bound"][number] < abs(after[channel] - expected[channel])
+
+
+def test_the_trace_is_read_once(command, tmp_path, monkeypatch):
+    record(tmp_path / "t", Layer(0.9), decay=0.9)
+    times = []
+
+    def steps(self, each=trace.Trace.__iter__):
+        times.append(1)
+        yield from each(self)
+
+    monkeypatch.setattr(trace.Trace, "__iter__", steps)
+    assert command("audit", tmp_path / "t", "--html", tmp_path / "a.html")[0] == 0
+    assert len(times) == 1
+
+
+def test_what_is_plotted_may_be_more_than_goes_into_memory(command, tmp_path, monkeypatch):
+    path, pages = (
+        of_layers(
+            tmp_path / "t", {name: ((Layer(decay),), {"decay": 0.9}) for name, decay in (("a", 0.9), ("b", 0.5))}
+        ),
+        [],
+    )
+    for held in (curves.HELD, 100):
+        monkeypatch.setattr(curves, "HELD", held)
+        assert command("audit", path, "--html", tmp_path / "a.html")[0] == 1
+        pages.append((tmp_path / "a.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert pages[0].count(b"<svg") == 4
+
+
+def test_no_room_for_what_is_plotted_is_one_sentence(command, tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    record(tmp_path / "t", Layer(0.9), decay=0.9)
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda max_size: Full())
+    code, out, err = command("audit", tmp_path / "t", "--html", tmp_path / "a.html")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "No space left on device" in err
+    assert "TMPDIR" in err
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_page_and_json_must_be_two_files(command, tmp_path):

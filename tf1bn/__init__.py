@@ -9,12 +9,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "batch_norm": "tf1bn.layer",
+    "batch_normalization": "tf1bn.corelayer",
     "arg_scope": "tf1bn.argscope",
     "Recorder": "tf1bn.recorder",
     "article": None,
     "checker": None,
     "contrib": None,
     "releases": None,
+    "testing": None,
     "trace": None,
 }
 

@@ -16,9 +16,10 @@ _KEY = ("tf1bn", "applications")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Applied:
-    """One call of ``batch_norm``: its tensors, variables and arguments as they were, None for what it has not.
+    """One call of a layer: its tensors, variables and arguments as they were, None for what it has not.
 
     outputs: before any activation. fused: the path's. core: whether the core layer's code ran. updates: operations.
+    axis: that of the channels where `data_format` does not say it. problem: why no trace can hold it.
     """
 
     inputs: Any
@@ -37,6 +38,8 @@ class Applied:
     trainable: bool
     weights: Any
     updates: tuple
+    axis: int | None = None
+    problem: str | None = None
 
 
 def remember(applied):
@@ -59,7 +62,7 @@ def layers_in(graph):
 def _application(scan, applied):
     mean, variance = applied.statistics
     statistic = mean.op
-    problem = scan.problem_of(applied.inputs, applied.outputs)
+    problem = applied.problem or scan.problem_of(applied.inputs, applied.outputs)
     touched = [applied.outputs.op, *applied.updates]
     if applied.outputs.graph is not scan.graph:
         # What is inside a function is run by who calls the function.
@@ -103,7 +106,7 @@ def _application(scan, applied):
             "release": "1.15",
             "center": applied.beta is not None,
             "scale": applied.gamma is not None,
-            "axis": None,
+            "axis": applied.axis,
             "renorm": applied.renorm is not None,
             "rate_dtype": _rate_dtype(applied) if decay is not None else None,
         },

@@ -7,6 +7,7 @@ old names in ``tf1bn.contrib.framework``.
 import contextlib
 import contextvars
 import functools
+import inspect
 
 _defaults = contextvars.ContextVar("tf1bn_arg_scope", default={})  # noqa: B039 (never mutated, only replaced)
 _ATTRIBUTE = "_tf1bn_arg_scope_key"
@@ -66,3 +67,25 @@ def arg_scope(list_ops_or_scope, **kwargs):
         yield scope
     finally:
         _defaults.reset(token)
+
+
+def current_arg_scope():
+    """The scope in force, which `arg_scope` takes."""
+    return _defaults.get()
+
+
+def arg_scope_func_key(function):
+    """What a scope knows ``function`` by."""
+    return getattr(function, _ATTRIBUTE, str(function))
+
+
+def arg_scoped_arguments(function):
+    """The names of the arguments of ``function`` that have defaults, which an `arg_scope` can give others.
+
+    Raises:
+      ValueError: ``function`` is not decorated with ``add_arg_scope``.
+    """
+    if not has_arg_scope(function):
+        raise ValueError(f"`function` is {function!r}, which is not decorated with `add_arg_scope`.")
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.default is not parameter.empty)

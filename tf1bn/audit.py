@@ -49,16 +49,14 @@ def run(args):
         raise CannotWork(str(error)) from error
     if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
         raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
-    from . import auditreport, report, trace
+    from . import auditreport, report
 
     out = report.console()
-    found, opened = _judge(args)
     page = None
-    if args.html is not None:
-        try:
-            page = _page(found, opened, args.path)
-        except (trace.TraceError, ImportError) as error:
-            raise CannotWork(str(error)) from error
+    if args.html is None:
+        found = _judge(args)
+    else:
+        found, page = _judged_page(args)
     auditreport.audit(found, args.path, out, quiet=args.quiet)
     # Last, so that a file that says ok was written by a command that ends with 0.
     try:
@@ -71,18 +69,18 @@ def run(args):
     return auditreport.exit_code(found)
 
 
-def _judge(args):
-    """The dict that the JSON holds, and the trace that it is of; None for a checkpoint."""
+def _judge(args, curves=None):
+    """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step."""
     from . import auditreport, checkpoints, diagnosis, trace
 
     try:
         if checkpoints.looks_like_one(args.path):
-            return _only(checkpoints.audit_checkpoint(args.path), args.layer), None
+            return _only(checkpoints.audit_checkpoint(args.path), args.layer)
         opened = trace.open(args.path)
         if args.layer is not None:
             opened = Selection(opened, _matching(opened.layers, args.layer))
         with auditreport.progress(opened, sys.stderr) as advance:
-            return auditreport.result(diagnosis.diagnose(opened, progress=advance)), opened
+            return auditreport.result(diagnosis.diagnose(opened, progress=advance, curves=curves))
     except (trace.TraceError, checkpoints.CheckpointError) as error:
         raise CannotWork(str(error)) from error
 
@@ -104,17 +102,18 @@ def _matching(layers, pattern):
     return kept
 
 
-def _page(found, opened, path):
-    """The HTML page of the dict that the JSON holds, with curves for the layers that are plotted."""
+def _judged_page(args):
+    """The dict that the JSON holds, and the HTML page of it."""
     from . import htmlreport
-    from .curves import curves
+    from .curves import Curves, NotKept
 
-    ranked = sorted(found["layers"], key=lambda layer: layer["verdict"] == "ok")
-    plotted = {}
-    if opened is not None:
-        plotted = curves(opened, {layer["name"] for layer in ranked[: htmlreport.PLOTTED] if layer["steps"]})
-    layers = [{**layer, "curves": plotted.get(layer["name"], {})} for layer in found["layers"]]
-    return htmlreport.render({**found, "path": path, "layers": layers})
+    try:
+        with Curves() as curves:
+            found = _judge(args, curves)
+            layers = [{**layer, "curves": curves.of(layer["name"])} for layer in found["layers"]]
+        return found, htmlreport.render({**found, "path": args.path, "layers": layers})
+    except (NotKept, ImportError) as error:
+        raise CannotWork(str(error)) from error
 
 
 class Selection:

@@ -137,6 +137,8 @@ def _missing(layer, usual):
 
 def _lengths(layer, shapes):
     parts = [role for role in layer.parts if not _per_class(role, shapes)]
+    if _several_axes({shapes[role] for role in parts}):
+        return
     for role in parts:
         if length(shapes[role]) is None:
             yield _cause(
@@ -152,6 +154,12 @@ def _lengths(layer, shapes):
     elif len(set(sizes.values())) > 1:
         each = ", ".join(f"{layer.parts[role]} {size}" for role, size in sizes.items())
         yield _cause("wrong-axis", f"The vectors of the layer are not of one length: {each}.")
+
+
+def _several_axes(shapes):
+    """Whether these are variables of tf.layers with a list of axes: of one shape, 1 wherever it was reduced."""
+    (shape, *others) = shapes or {()}
+    return not others and 1 in shape and length(shape) is None
 
 
 def _per_class(role, shapes):

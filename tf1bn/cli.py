@@ -1,6 +1,6 @@
 """The command ``tf1bn`` and its subcommands."""
 
-from . import __version__, audit, command, options, reproduce
+from . import __version__, audit, command, options, paritycommand, reproduce, run
 
 DESCRIPTION = """The batch_norm of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics.
 
@@ -20,6 +20,12 @@ def parser():
     sub = commands.add_parser("audit", help="judge the layers of a recorded run", description=audit.DESCRIPTION)
     audit.add_arguments(sub)
     sub.set_defaults(run=audit.run, prog=sub.prog)
+    sub = commands.add_parser("run", help="run an old script unedited", description=run.DESCRIPTION, usage=run.USAGE)
+    run.add_arguments(sub)
+    sub.set_defaults(run=run.run, prog=sub.prog)
+    sub = commands.add_parser("parity", help="compare a port with its original", description=paritycommand.DESCRIPTION)
+    paritycommand.add_arguments(sub)
+    sub.set_defaults(run=paritycommand.run, prog=sub.prog)
     return made
 
 

@@ -11,6 +11,7 @@ within the bound in all steps. Needs NumPy and the checker, no TensorFlow.
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 from . import causes as named
@@ -36,6 +37,7 @@ class Diagnosis:
       mean_error, mean_bound, variance_error, variance_bound: the error and what is allowed there, of the channel and
         step where the error is largest against it, for the layer as declared; None if nothing was compared.
       steps: how many steps held the layer.
+      survey: the `survey.Survey` that this was concluded from; None if nothing was looked at.
     """
 
     name: str
@@ -47,15 +49,17 @@ class Diagnosis:
     variance_error: float | None = None
     variance_bound: float | None = None
     steps: int = 0
+    survey: object = dataclasses.field(default=None, repr=False, compare=False)
 
 
-def diagnose(trace, *, progress=None):
+def diagnose(trace, *, progress=None, curves=None):
     """Judge every layer of a trace.
 
     Args:
       trace: a `trace.Trace`, or an object with its `layers`, a dict of `trace.Layer`, that can be iterated over twice
         and gives steps with the attributes of `trace.Step`.
       progress: None, or called after each step with its `Step`.
+      curves: None, or a `curves.Curves` that is to keep what was observed and expected in each training step.
 
     Returns:
       list of `Diagnosis`, in the order of the trace's layers.
@@ -67,6 +71,9 @@ def diagnose(trace, *, progress=None):
     if iter(trace) is trace:
         raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
     surveys = {name: Survey(layer) for name, layer in trace.layers.items() if layer.dtype in COMPARABLE}
+    if curves is not None:
+        for name, survey in surveys.items():
+            survey.observe = functools.partial(curves.add, name)
     for step in trace:
         for name, record in step.layers.items():
             if name in surveys and trace.layers[name].unrecordable is None:
@@ -140,7 +147,7 @@ def _conclude(name, survey, search, others_moved):
         explanation = " ".join([_fine(survey), *notes, *(one.explanation for one in found)])
     (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
     return Diagnosis(
-        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps
+        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps, survey
     )
 
 

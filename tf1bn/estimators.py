@@ -36,8 +36,10 @@ class Slope:
         """Take [channels] of x and y, and of how far off y can be; what is not finite is left out."""
         usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
         if usable.any():
+            if not usable.all():
+                x, y, bound = x[usable], y[usable], bound[usable]
             with np.errstate(over="ignore"):
-                scaled_x, scaled_y = x[usable] / bound[usable], y[usable] / bound[usable]
+                scaled_x, scaled_y = x / bound, y / bound
                 self._xx += float(scaled_x @ scaled_x)
                 self._xy += float(scaled_x @ scaled_y)
                 self._yy += float(scaled_y @ scaled_y)

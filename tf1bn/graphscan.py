@@ -175,7 +175,7 @@ class Scan(Sites):
                 problem = problem or "what decides whether it trains cannot be seen"
         if site["kind"] == "composed":
             axis, why = self._axis(site, batch)
-            problem = problem or why
+            problem = problem or why or self._no_vector(mean)
             rank = x.get_shape().ndims
             data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
             axis = None if axis in (1, (rank or 0) - 1) else axis
@@ -281,6 +281,11 @@ class Scan(Sites):
         while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
             tensor = tensor.op.inputs[0]
         return tensor
+
+    def _no_vector(self, variable):
+        if variable.type in VARIABLES and len(variable.get_attr("shape").dim) > 1:
+            return "its statistics are no vectors, as with several axes or virtual batches"
+        return None
 
     def _axis(self, site, batch):
         """The axis of the channels of a composed site, and what is wrong with it."""

@@ -27,10 +27,11 @@ def render(result, title=None):
     """The page of an audit.
 
     Args:
-      result: the dict of the audit's JSON. Beside what every audit has, "path", "problems" (sentences) and "tf1bn" (a
-        version) are shown if there, and of a layer "first" (it diverges first), "explanation", "estimates" (a dict from
-        name to value, interval or text), "inherited_error", "added_error" and "curves": {"moving_mean" and
-        "moving_variance": {"channel", "step", "observed", "expected", "bound"}}.
+      result: the dict of the audit's JSON. Beside what every audit has, "path", "problems", "notes", "headline",
+        "legend" (of the plots; all are sentences) and "tf1bn" (a version) are shown if there, and of a layer "first"
+        (it diverges first), "explanation", "estimates" (a dict from name to value, interval or text), "facts" (pairs of
+        a name and a text), "inherited_error", "added_error" and "curves": {"moving_mean" and "moving_variance":
+        {"channel", "step", "observed", "expected", "bound"}}.
       title: instead of "Audit of " and the path.
 
     Raises:
@@ -70,7 +71,9 @@ def render(result, title=None):
         path=path,
         version=result.get("tf1bn"),
         worst=worst,
-        verdict=_verdict(counts, worst),
+        verdict=result.get("headline") or _verdict(counts, worst),
+        notes=result.get("notes") or [],
+        legend=result.get("legend"),
         counts=counts,
         problems=problems,
         layers=layers,
@@ -121,7 +124,9 @@ def _layer(given):
 
 def _cause(cause):
     misfit = cause.get("misfit")
-    if _finite(misfit):
+    if "misfit" not in cause:
+        fit = None
+    elif _finite(misfit):
         fit = f"explains the numbers to within {word(misfit)} of the bound"
     else:
         fit = f"misfit: {word(misfit)}"
@@ -166,7 +171,7 @@ def _whole(value):
 
 def _facts(given):
     """Pairs of a name and a text: what else is known of a layer."""
-    facts = []
+    facts = list(given.get("facts") or [])
     if "inherited_error" in given:
         facts.append(("error that came in with its input", word(given["inherited_error"])))
     if "added_error" in given:

@@ -219,6 +219,9 @@ def _start(view, hypothesis, arguments, updates_before):
         *before,
         dtype=hypothesis.dtype or layer.dtype,
         rate_dtype=hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
+        # A release of TensorFlow 1.x says which recurrence it is.
+        input_error=getattr(view.record, "input_error", 0.0),
+        recurrence=layer.recurrence or (None if layer.release is None else "difference"),
         **arguments,
         **more,
     )
@@ -280,7 +283,7 @@ def _around(view, hypothesis):
 
     With moving_stddev the moving variance is no average: it is set to relu(moving_stddev^2 - epsilon).
     """
-    before, after = view.before[:, view.finite], view.after[:, view.finite]
+    before, after = view.around
     state = view.record.state
     if _quantity(view, hypothesis) != "renorm" or not {"moving_stddev", "moving_stddev_after"} <= state.keys():
         return before, after

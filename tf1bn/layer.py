@@ -144,7 +144,7 @@ def batch_norm(
         variables = Variables(
             path,
             path.variable_dtype(inputs.dtype),
-            channels,
+            [channels],
             collections=variables_collections,
             trainable=trainable,
             initializers=param_initializers,
@@ -166,13 +166,16 @@ def batch_norm(
             debias=variables.debias(statistics[0]) if zero_debias_moving_mean and updated else None,
             renormalised_variance=options["renorm"].update_variance if renorm else None,
         )
-        arguments = {"is_training": is_training, "epsilon": epsilon, "data_format": data_format}
+        arguments = {"is_training": is_training, "epsilon": epsilon}
         if path.fused:
-            outputs = normalization.fused(inputs, gamma, beta, statistics, updates, **arguments)
+            outputs = normalization.fused(
+                inputs, gamma, beta, statistics, updates, data_format=data_format, **arguments
+            )
         else:
             if path.core:
                 # contrib's own composed code takes an adjustment and never looks at it.
                 options["adjustment"] = adjustment
+            arguments["axes"] = [1 if data_format == NCHW else inputs.shape.rank - 1]
             outputs = normalization.composed(
                 inputs, gamma, beta, statistics, updates, **arguments, select_first=path.core, **options
             )
@@ -247,13 +250,7 @@ def _checked_renorm(renorm, clipping, path):
             "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
             "than the default; batch renormalisation works with none of them, leave them out."
         )
-    clipping = clipping or {}
-    unknown = set(clipping) - set(normalization.Renorm.KEYS)
-    if unknown:
-        raise ValueError(
-            f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(normalization.Renorm.KEYS)}."
-        )
-    return clipping
+    return normalization.checked_clipping(clipping)
 
 
 def _per_sample(batch_weights, inputs):

@@ -43,6 +43,10 @@ class MovingStats:
         Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
         then use exactly that rate. None: both are honest, the expected values use 1 - decay and the bounds
         cover both.
+      recurrence: how the layer takes a step, which decides how it rounds. "difference": as above; "weighted":
+        mean = mean * decay + m * (1 - decay), as Keras, Flax and PyTorch do. None: the bounds cover both.
+      input_error: how far the inputs that the layer had can be from those that `update` gets, as a root mean square in
+        units of that of the inputs, per channel: not 0 where they are another program's.
       biased: [channels], with zero_debias, to go on from a state; None: zeros.
       local_step: with zero_debias, how many updates `biased` has seen.
       replay_bytes: how many bytes of batches are held, by reference and without a copy, in case a comparison needs
@@ -59,8 +63,8 @@ class MovingStats:
     Raises:
       TypeError: the decay is not a number, the start values are not real numbers, or local_step or replay_bytes is
         not an integer.
-      ValueError: the decay, dtype, rate_dtype, local_step or replay_bytes is not one of the above, the shapes
-        disagree, or `biased` or `local_step` is given without zero_debias.
+      ValueError: the decay, dtype, rate_dtype, recurrence, local_step or replay_bytes is not one of the above, the
+        shapes disagree, or `biased` or `local_step` is given without zero_debias.
 
     `tf1bn.bounds` derives the bounds.
     """
@@ -75,6 +79,8 @@ class MovingStats:
         zero_debias=False,
         dtype="float32",
         rate_dtype=None,
+        recurrence="difference",
+        input_error=0.0,
         biased=None,
         local_step=0,
         replay_bytes=2**28,
@@ -88,6 +94,12 @@ class MovingStats:
             raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
         if rate_dtype not in (None, "float32", "float64"):
             raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
+        if not (recurrence is None or (isinstance(recurrence, str) and recurrence in bounds.RECURRENCES)):
+            raise ValueError(f'`recurrence` is {recurrence!r}; it must be "difference", "weighted" or None.')
+        self._recurrence = recurrence
+        if not isinstance(input_error, numbers.Real) or not 0.0 <= input_error < 1.0:
+            raise ValueError(f"`input_error` is {input_error!r}; it must be a number from 0 to below 1.")
+        self._input_error = float(input_error)
         self._decay = _checked_decay(decay)
         self._bessel = bool(bessel)
         self._zero_debias = bool(zero_debias)
@@ -103,10 +115,10 @@ class MovingStats:
         else:
             start = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
         start = np.stack([start, variance])
-        self._layers = Layers(start, self._dtype, replay_bytes)
+        self._layers = Layers(start, self._dtype, replay_bytes, recurrence)
         self._stats = bounds.start(start, self._dtype)
         # With zero_debias the mean is what was given until the first update.
-        self._given = bounds.start(np.stack([mean, variance]), self._dtype)
+        self._given = bounds.start(np.stack([mean, variance]), self._dtype) if self._zero_debias else None
         self._debias = None
         self._last = None
         self._steps = 0
@@ -173,6 +185,7 @@ class MovingStats:
             raise ValueError("`weights` with `bessel` has no meaning: no release of TensorFlow combines the two.")
         rate, slack, rates = bounds.rates(decay, self._dtype, self._rate_dtype)
         unit, smallest, bits = bounds.TYPES[self._dtype]
+        keep, keep_slack = bounds.keeps(decay, self._dtype, rate, rates)
         sum_unit, sum_smallest, sum_bits = bounds.TYPES[bounds.sum_type(self._dtype)]
         stats = self._stats.copy()
         _native.moving_step(
@@ -187,6 +200,10 @@ class MovingStats:
             slack=slack,
             first_rate=rates[0],
             second_rate=rates[1],
+            recurrence=bounds.RECURRENCES[self._recurrence],
+            keep=keep,
+            keep_slack=keep_slack,
+            input_error=self._input_error,
             sum_unit=sum_unit + bounds.OWN_UNIT,
             sum_smallest=sum_smallest,
             sum_bits=sum_bits,
@@ -198,7 +215,7 @@ class MovingStats:
         if batch is not None and weights is not None:
             weights = np.array(weights, np.float64)
         factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
-        self._layers.hold(moments, batch, weights, factor, rates)
+        self._layers.hold(moments, batch, weights, factor, rates, keep)
         self._stats = stats
         self._last = moments
         self._steps += 1
@@ -223,13 +240,13 @@ class MovingStats:
           TypeError: one of them does not hold real numbers.
           ValueError: the shapes disagree.
         """
+        value = self._values()
         observed = np.stack(
             [
-                vector("moving_mean", moving_mean, like=self.mean),
-                vector("moving_variance", moving_variance, like=self.mean),
+                vector("moving_mean", moving_mean, like=value[0]),
+                vector("moving_variance", moving_variance, like=value[0]),
             ]
         )
-        value = self._values()
         inside, outside = self._errors()
         with np.errstate(invalid="ignore"):
             error = np.abs(observed - value)
@@ -275,8 +292,8 @@ class MovingStats:
     def _errors(self):
         """The expected error and the worst case, [2, C] each."""
         if self._zero_debias and self._debias is None:
-            return bounds.expected_and_worst(self._given)
-        errors = bounds.expected_and_worst(self._stats)
+            return bounds.expected_and_worst(self._given, self._recurrence)
+        errors = bounds.expected_and_worst(self._stats, self._recurrence)
         if self._zero_debias:
             divisor, lost = self._debias
             biased = np.abs(bounds.pair(self._stats, _ROW.VALUE)[0])

@@ -55,24 +55,29 @@ def composed(
     *,
     is_training,
     epsilon,
-    data_format,
+    axes,
     select_first,
     batch_weights=None,
     adjustment=None,
     renorm=None,
+    virtual_axis=None,
 ):
     """Normalise with ``tf.nn.moments`` and ``tf.nn.batch_normalization``; the population variance. Any rank.
 
-    ``select_first``: the core layer chooses between the batch's and the moving statistics before it makes the
-    updates, contrib's own code after it; operations are numbered accordingly. ``renorm``: a ``Renorm`` or None.
+    ``axes``: those that are not reduced, not negative. With one of them the parameters and statistics are vectors;
+    with several, or with a ``virtual_axis`` (the axis that numbers virtual batches, each normalised on its own), they
+    have the rank of the inputs. ``select_first``: the core layer chooses between the batch's and the moving statistics
+    before it makes the updates, contrib's own code after it; operations are numbered accordingly. ``renorm``: a
+    ``Renorm`` or None.
     """
     rank = inputs.shape.rank
-    axis = 1 if data_format == NCHW else rank - 1
-    shape = [-1 if i == axis else 1 for i in range(rank)]
+    reduced = [i for i in range(rank) if i not in axes and i != virtual_axis]
+    vectors = len(axes) == 1 and virtual_axis is None
+    shape = [-1 if i in axes else 1 for i in range(rank)]
 
     def spread(value):
         """A per-channel vector in a shape that broadcasts over the inputs; anything else is left as it is."""
-        if value is None or axis == rank - 1 or value.shape.rank == rank:
+        if value is None or not vectors or axes[0] == rank - 1 or value.shape.rank == rank:
             return value
         return _tf.reshape(value, shape)
 
@@ -88,15 +93,17 @@ def composed(
                 offset,
             )
         dtype = statistics[0].dtype.base_dtype
-        moments = _moments(_tf.cast(inputs, dtype), [i for i in range(rank) if i != axis], batch_weights)
+        moments = _moments(_tf.cast(inputs, dtype), reduced, batch_weights, keepdims=not vectors)
         if updates.in_place:
             mean, variance = training.cond(
                 is_training, lambda: updates.run_before(moments, moments), lambda: statistics
             )
         elif select_first:
             mean, variance = chosen = training.each(is_training, moments, statistics)
+            if virtual_axis is not None:
+                chosen = [_tf.reduce_mean(value, virtual_axis, keepdims=True) for value in chosen]
             if renorm is not None:
-                r, d, chosen = renorm.correct(mean, variance, is_training)
+                r, d, chosen = renorm.correct(*chosen, is_training)
                 scale, offset = _then(spread(r), spread(d), scale, offset)
             updates.collect(chosen)
         else:
@@ -116,10 +123,19 @@ def _then(scale, offset, then_scale, then_offset):
     return scale, offset if then_offset is None else offset + then_offset
 
 
-def _moments(x, axes, weights):
+def checked_clipping(clipping):
+    """The dict of `renorm_clipping`, empty for None; ValueError for keys that do not exist."""
+    clipping = clipping or {}
+    unknown = set(clipping) - set(Renorm.KEYS)
+    if unknown:
+        raise ValueError(f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(Renorm.KEYS)}.")
+    return clipping
+
+
+def _moments(x, axes, weights, keepdims=False):
     """Mean and population variance over ``axes``; with ``weights`` [N], those of the weighted batch."""
     if weights is None:
-        return tuple(_tf.nn.moments(x, axes))
+        return tuple(_tf.nn.moments(x, axes, keepdims=keepdims))
     # TF 1.x multiplies by the reciprocal of the sum of weights, so that weights of zero give NaN and are noticed;
     # today's tf.nn.weighted_moments gives 0.
     half = x.dtype == _tf.float16

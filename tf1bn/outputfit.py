@@ -10,41 +10,11 @@ import math
 import numpy as np
 
 from . import checker
+from .linefit import line
 
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
 SMALLEST = 1e-8  # below any epsilon in use
-BLOCK = 2**18  # elements at a time
-
-
-def line(x, y, axis, moments):
-    """Slope, value at the batch's mean, and root mean square distance from that line, [channels] each.
-
-    Args:
-      x, y: arrays of one shape; axis: that of the channels; moments: the `Moments` of x.
-    """
-    x, y = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
-    sums = np.zeros((2, moments.mean.size))
-    step = max(1, BLOCK // max(1, math.prod(x.shape[1:])))
-
-    def blocks():
-        for start in range(0, x.shape[0], step):
-            part = slice(start, start + step)
-            yield (
-                x[part].astype(np.float64).reshape(-1, x.shape[-1]) - moments.mean,
-                y[part].astype(np.float64).reshape(-1, x.shape[-1]),
-            )
-
-    count = moments.count
-    for centred, out in blocks():
-        sums += [np.einsum("nc,nc->c", centred, out), out.sum(axis=0)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope = np.where(moments.variance > 0, sums[0] / (count * moments.variance), np.nan)
-        centre = sums[1] / count
-        rest = np.zeros_like(slope)
-        for centred, out in blocks():
-            rest += np.square(out - centre - np.where(moments.variance > 0, slope, 0) * centred).sum(axis=0)
-        return slope, centre, np.sqrt(rest / count)
 
 
 class Source:

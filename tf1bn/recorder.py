@@ -55,9 +55,7 @@ class Recorder:
         self._writer = trace.Writer(path, overwrite=overwrite, producer=f"tf1bn.Recorder, TensorFlow {_tf.__version__}")
         self._session = sess
         self._keep = keep
-        self._version = None
-        self._layers = []
-        self._plans = {}
+        self._plans = Plans(sess.graph, keep == "inputs")
         self._readers = {}
         self._declared = {}
         self.path = self._writer.path
@@ -76,7 +74,7 @@ class Recorder:
         """
         if training is not None and not isinstance(training, bool):
             raise ValueError(f"`training` is {training!r}; it must be True, False or None.")
-        plan = self._plan(fetches, feed_dict)
+        plan = self._plans.of(fetches, feed_dict)
         self._declare(plan)
         if not plan.parts:
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
@@ -89,6 +87,11 @@ class Recorder:
         self.steps += 1
         return results[0]
 
+    @property
+    def layers(self):
+        """The number of layers that are listed in the trace so far."""
+        return len(self._declared)
+
     def close(self):
         """Finish the trace; more than once does no harm."""
         self._writer.close()
@@ -98,17 +101,6 @@ class Recorder:
 
     def __exit__(self, *error):
         self.close()
-
-    def _plan(self, fetches, feed_dict):
-        graph = self._session.graph
-        if graph.version != self._version:
-            self._layers, self._plans, self._version = layers_in(graph), {}, graph.version
-        targets = runplan.elements(graph, fetches, "fetches", _components)
-        fed = runplan.elements(graph, list(feed_dict or ()), "feed_dict", _components)
-        key = tuple(element.name for element in targets), frozenset(element.name for element in fed)
-        if key not in self._plans:
-            self._plans[key] = runplan.Plan(self._layers, targets, key[1], outputs=self._keep == "inputs")
-        return self._plans[key]
 
     def _declare(self, plan):
         """Name the layers in the trace the first time that a run depends on them; what they were then is kept."""
@@ -131,6 +123,35 @@ class Recorder:
         if key not in self._readers:
             self._readers[key] = _reader(self._session, tensors)
         return dict(zip(key, self._readers[key](), strict=True))
+
+
+class Plans:
+    """The plans for the runs of one graph, made anew when the graph has grown.
+
+    Args:
+      outputs: whether outputs are recorded.
+    """
+
+    def __init__(self, graph, outputs):
+        self._graph, self._outputs = graph, outputs
+        self._version = None
+        self._layers, self._plans = [], {}
+
+    def of(self, fetches, feed_dict):
+        """The `runplan.Plan` of a run.
+
+        Raises:
+          TypeError: `fetches` or `feed_dict` holds something that is not in the graph.
+        """
+        graph = self._graph
+        if graph.version != self._version:
+            self._layers, self._plans, self._version = layers_in(graph), {}, graph.version
+        targets = runplan.elements(graph, fetches, "fetches", _components)
+        fed = runplan.elements(graph, list(feed_dict or ()), "feed_dict", _components)
+        key = tuple(element.name for element in targets), frozenset(element.name for element in fed)
+        if key not in self._plans:
+            self._plans[key] = runplan.Plan(self._layers, targets, key[1], outputs=self._outputs)
+        return self._plans[key]
 
 
 def _reader(session, tensors):

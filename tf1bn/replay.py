@@ -165,10 +165,11 @@ class _Step(NamedTuple):
     weights: np.ndarray | None
     factor: float
     rates: tuple
+    keep: float  # the weight of the old value
 
 
 class Layers:
-    """The layers of ``ORDERS``, with each of two honest rates, from the start values on through all steps.
+    """The layers of ``ORDERS``, with each of two honest rates and each recurrence, from the start through all steps.
 
     Steps are taken when ``errors`` is called and not before: until then the batches are held, by reference. They are
     held up to ``limit`` bytes, memory-mapped files not counted.
@@ -177,17 +178,20 @@ class Layers:
       missing: why the layers cannot be run, as the end of a sentence; None if they can.
     """
 
-    def __init__(self, start, dtype, limit):
+    def __init__(self, start, dtype, limit, recurrence="difference"):
         self._dtype = np.dtype(dtype)
         with np.errstate(over="ignore"):
             stored = np.asarray(start).astype(self._dtype)
-        self._values = np.broadcast_to(stored, (2, len(ORDERS), *stored.shape)).copy()
+        self._start = stored
+        self._values = None  # of every layer, once there are any
+        # Whether the recurrence is the weighted one, for every two rates.
+        self._weighted = (False, True) if recurrence is None else (recurrence == "weighted",)
         self._limit = limit
         self._held = 0
         self._steps = []
         self.missing = None
 
-    def hold(self, moments, batch, weights, factor, rates):
+    def hold(self, moments, batch, weights, factor, rates, keep=None):
         """Take note of a step: ``batch`` [..., C] is what the ``moments`` are of, or None if it is not at hand."""
         if self.missing is not None:
             return
@@ -198,7 +202,7 @@ class Layers:
         elif self._held > self._limit:
             self._give_up(f"the batches are larger than `replay_bytes`, {self._limit} bytes")
         else:
-            self._steps.append(_Step(moments, batch, weights, factor, rates))
+            self._steps.append(_Step(moments, batch, weights, factor, rates, keep))
 
     def errors(self, value, divisor=1.0):
         """The largest distance [2, C] of a layer's statistics from ``value`` [2, C]; None if they cannot be run.
@@ -214,7 +218,7 @@ class Layers:
         if self.missing is not None:
             return None
         with np.errstate(all="ignore"):
-            values = self._values.copy()
+            values = self._started().copy()
             if divisor != 1.0:
                 values[:, :, 0] /= self._dtype.type(divisor)
             # A layer that overflows is as far off as can be.
@@ -230,8 +234,19 @@ class Layers:
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            for values, rate in zip(self._values, step.rates, strict=True):
-                values -= (values - moments) * self._dtype.type(rate)
+            forms = [(weighted, rate) for weighted in self._weighted for rate in step.rates]
+            for values, (weighted, rate) in zip(self._started(), forms, strict=True):
+                if weighted:
+                    values[...] = values * self._dtype.type(step.keep) + moments * self._dtype.type(rate)
+                else:
+                    values -= (values - moments) * self._dtype.type(rate)
+
+    def _started(self):
+        if self._values is None:
+            self._values = np.broadcast_to(
+                self._start, (2 * len(self._weighted), len(ORDERS), *self._start.shape)
+            ).copy()
+        return self._values
 
     def _give_up(self, reason):
         self.missing = reason

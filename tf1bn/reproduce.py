@@ -26,7 +26,7 @@ def run(args):
     # A broken extension is found before the seconds that TensorFlow takes.
     from . import checker  # noqa: F401
 
-    _import_tensorflow(args.verbose)
+    import_tensorflow(args.verbose)
     from . import session
 
     try:
@@ -67,7 +67,7 @@ def _check_files(args):
         report.figure_class()
 
 
-def _import_tensorflow(verbose):
+def import_tensorflow(verbose):
     """Import TensorFlow with its start-up noise kept from the terminal, unless it fails or ``verbose``."""
     if "tensorflow" in sys.modules:
         return

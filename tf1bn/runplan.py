@@ -75,7 +75,7 @@ class Plan(object):
           moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
           training: whether the run trained; None for what the applications did.
         """
-        entries, flags = {}, {}
+        entries, flags = collections.OrderedDict(), {}
         for part in self.parts:
             entries[part.layer.name], flags[part.layer.name] = _entry(part, before, extra, after, moments)
         trained = any(any(own) for own in flags.values()) if training is None else training

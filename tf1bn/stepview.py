@@ -105,6 +105,13 @@ class View:
             result.append((array if every else array[..., self.finite], self._weights[i]))
         return result
 
+    @functools.cached_property
+    def around(self):
+        """`before` and `after` on the finite channels, [2, channels] each."""
+        if self.finite.all():
+            return self.before, self.after
+        return self.before[:, self.finite], self.after[:, self.finite]
+
     def _cut(self, moments):
         return cut(moments, self.finite)
 

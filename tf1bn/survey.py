@@ -49,6 +49,8 @@ class Survey:
       declared: `Worst` of the training steps for the layer as it is declared.
       either: `Worst` by convention (False, True) where the layer declares none.
       rate, factor: the estimators of the step taken and of the variance taken.
+      observe: None, or called after each training step that was compared with its number, its `stepview.View` and the
+        `checker.MovingStats` of the layer as it is declared.
       everything else: what the name says.
     """
 
@@ -60,6 +62,7 @@ class Survey:
         self.either = {False: self.declared, True: Worst()} if layer.fused is None else {self.bessel: self.declared}
         self.share, self.resolved = Slope(), None
         self.rate, self.factor = Slope(), VarianceFactor()
+        self.observe = None
         self.variance_rate = Slope()
         self.outputs = Outputs()
         self.unmoved = True  # in every training step
@@ -182,6 +185,8 @@ class Survey:
         for bessel, worst in self.either.items():
             found[bessel] = fit(view, Hypothesis(), bessel, updates)
             worst.add(found[bessel], number)
+        if self.observe is not None:
+            self.observe(number, view, found[self.bessel].stats)
         if len(found) == 2 and all(one.stats is not None for one in found.values()):
             self._tell_apart(view, *found.values())
 
@@ -193,20 +198,23 @@ class Survey:
         self.resolved = bessel.comparison.resolution
 
     def _estimate(self, view):
-        layer, mask = self.layer, view.finite
+        layer = self.layer
         if layer.renorm:
             return
         unit = UNITS[layer.dtype]
-        (a0, b0), (a1, b1) = view.before[:, mask], view.after[:, mask]
-        m = np.mean([one.mean for one in view.moments], axis=0)
-        v = np.mean([one.variance for one in view.moments], axis=0)
+        (a0, b0), (a1, b1) = view.around
+        m, v = view.moments[0].mean, view.moments[0].variance
+        if len(view.moments) > 1:
+            m = np.mean([one.mean for one in view.moments], axis=0)
+            v = np.mean([one.variance for one in view.moments], axis=0)
         count = max(view.counts)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             sums = math.sqrt(count) * UNITS["float32" if layer.dtype == "float16" else layer.dtype]
+            size, deviation = np.abs(m), np.sqrt(v)
             bound = 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
             self.rate.add(m - a0, a1 - a0, bound)
-            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + np.abs(m) * np.sqrt(v)) * 0.1 + 1e-300
+            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + size * deviation) * 0.1 + 1e-300
             self.factor.add(b0, b1, v, wide)
             self.variance_rate.add(v - b0, b1 - b0, wide)
-            ratio = np.where(v > 0, np.abs(m) / np.sqrt(v), 0.0)
+            ratio = np.where(v > 0, size / deviation, 0.0)
             self.kappa = max(self.kappa, float(ratio.max()))

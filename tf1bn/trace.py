@@ -11,13 +11,14 @@
 Needs NumPy, no TensorFlow. Any program can write a trace; it is a folder of JSON and plain .npy files:
 
     trace.json      {"format": "tf1bn-trace", "version": 1, "layers": {NAME: SETTINGS, ...}}
-    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}}
+    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}},
+                    the layers in the order in which they are applied, if that is known
     arrays/*.npy    arrays of float16, float32 or float64, in version 1.0 or 2.0 of .npy
 
 SETTINGS: the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release"; and, if
-need be, "center", "scale", "axis", "renorm", "rate_dtype", "unrecordable". `Layer` says what they mean, and the values
-of those that are left out. "producer", beside "layers", is a string that says what made the trace. A file may have
-further keys, here and elsewhere, which are not looked at.
+need be, "center", "scale", "axis", "renorm", "rate_dtype", "recurrence", "unrecordable". `Layer` says what they mean,
+and the values of those that are left out. "producer", beside "layers", is a string that says what made the trace. A
+file may have further keys, here and elsewhere, which are not looked at.
 
 RECORD, where PATH is the path of a .npy file, relative to the folder, with "/"; or, for vectors, such a path and "#i",
 for row i of a 2-D array:

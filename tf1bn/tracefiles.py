@@ -131,11 +131,8 @@ class Folder:
                 f"{_LONGEST_HEADER}."
             )
         file.seek(8 + width)
-        header = file.read(length)
-        read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-        prefix = struct.pack("<H" if width == 2 else "<I", length)
         try:
-            shape, fortran, dtype = read(io.BytesIO(prefix + header))
+            shape, fortran, dtype = _parsed_header(width, length, file.read(length))
         except Exception as error:  # NumPy evaluates the header as a literal, which can fail in many ways
             raise self.error(f"the header of {name!r} is not that of a .npy file.") from error
         if dtype.hasobject:
@@ -174,6 +171,13 @@ def write_all(descriptor, data):
     data = memoryview(data)
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed_header(width, length, header):
+    """``shape, fortran, dtype``; evaluating a header takes longer than reading a small file, and most are the same."""
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    return read(io.BytesIO(struct.pack("<H" if width == 2 else "<I", length) + header))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -28,6 +28,8 @@ class Layer:
       axis: the axis of the channels, instead of that of `data_format`; None for that of `data_format`.
       renorm: whether it is batch renormalisation.
       rate_dtype: in what 1 - decay is computed, "float64" or "float32"; None if not known.
+      recurrence: how the moving averages take a step, which decides how they round: "difference" for
+        a - (a - m)(1 - d), as TensorFlow 1.x, "weighted" for a d + m (1 - d), as Keras and PyTorch; None if not known.
       unrecordable: why no step can hold this layer, a sentence; None for a layer that can be recorded.
 
     Raises:
@@ -47,6 +49,7 @@ class Layer:
     axis: int | None = None
     renorm: bool = False
     rate_dtype: str | None = None
+    recurrence: str | None = None
     unrecordable: str | None = None
 
     def __post_init__(self):
@@ -64,6 +67,7 @@ class Layer:
             raise ValueError(f"`axis` is {self.axis!r}; it must be an integer or null.")
         one_of("renorm", self.renorm, (True, False))
         one_of("rate_dtype", self.rate_dtype, (None, "float64", "float32"))
+        one_of("recurrence", self.recurrence, (None, "difference", "weighted"))
         if self.unrecordable is not None and not isinstance(self.unrecordable, str):
             raise ValueError(f"`unrecordable` is {self.unrecordable!r}; it must be a sentence or null.")
 

@@ -127,6 +127,7 @@ class Record:
     def __init__(self, folder, layer, training, entry, where):
         self._folder = folder
         self._where = where
+        self._vectors = {}
         self.layer = layer
         member("layer", entry, dict)
         # null is nothing, but for the decay, where it is one that is not known.
@@ -244,11 +245,15 @@ class Record:
         return types.MappingProxyType(result)
 
     def _vector(self, name, entry=None, like="moving_mean_before"):
+        if entry is None and name in self._vectors:
+            return self._vectors[name]
         array = self._folder.load((self._entry if entry is None else entry)[name])
         wanted = array.shape if like is None else self._vector(like, like=None).shape
         if array.ndim != 1 or not array.size or array.shape != wanted:
             has = "" if like is None else f" like the {wanted[0]} of `{like}`"
             raise self._error(f"`{name}` has shape {array.shape}; it must be a vector with one value per channel{has}.")
+        if entry is None:
+            self._vectors[name] = array
         return array
 
     def _one_each(self, name):

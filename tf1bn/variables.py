@@ -21,17 +21,44 @@ _NAMED_INITIALIZERS = {
 }
 
 
+# What the weights of sum|w| and sum(w * w) are without a config.
+_NAMED_REGULARIZERS = {
+    "l1": lambda l=0.01: (l, 0.0),  # noqa: E741
+    "l2": lambda l=0.01: (0.0, l),  # noqa: E741
+    "l1_l2": lambda l1=0.01, l2=0.01: (l1, l2),
+    "L1L2": lambda l1=0.0, l2=0.0: (l1, l2),
+}
+
+
 class Variables:
     """Creates or reuses the variables of one call in the current variable scope.
 
     With ``path.core`` the call goes through the core layer of TF 1.15, which differs from contrib's own code in when
-    it fills collections and in what it takes as initializers and regularizers.
+    it fills collections and in what it takes as initializers and regularizers. ``standard_collections`` receive every
+    variable besides its own ``collections``; None leaves both to ``get_variable``.
     """
 
-    def __init__(self, path, dtype, channels, *, collections, trainable, initializers, regularizers):
+    def __init__(
+        self,
+        path,
+        dtype,
+        shape,
+        *,
+        collections,
+        trainable,
+        initializers,
+        regularizers,
+        constraints=None,
+        standard_collections=_STANDARD_COLLECTIONS,
+        spelt="`param_{1}s[{0!r}]`".format,
+    ):
         self._path = path
         self._dtype = dtype
-        self._shape = [channels]
+        self._shape = list(shape)
+        self._standard = standard_collections
+        self._constraints = constraints or {}
+        # How messages call the argument for a variable's "initializer" or "regularizer".
+        self._spelt = spelt
         self._collections = collections
         self._trainable = trainable
         self._initializers = initializers or {}
@@ -94,7 +121,7 @@ class Variables:
         regularizer = self._regularizers.get(name)
         if not self._path.core:
             return self._get(name, self._initializer(name), self._trainable, regularizer)
-        regularizer = _named_regularizer(name, regularizer)
+        regularizer = _named_regularizer(regularizer, self._spelt(name, "regularizer"))
         before = {id(variable) for variable in tf.global_variables()}
         variable = self._get(name, self._initializer(name), self._trainable)
         # Beside a regularizer of the enclosing scope, not instead of it.
@@ -114,10 +141,15 @@ class Variables:
             made = _NAMED_INITIALIZERS.get(str(wanted.get("class_name")).replace("_", "").lower())
             if made is None:
                 raise ValueError(
-                    f"`param_initializers[{name!r}]` is {initializer!r}; accepted names are "
+                    f"{self._spelt(name, 'initializer')} is {initializer!r}; accepted names are "
                     f"{', '.join(_NAMED_INITIALIZERS)}, and any initializer object."
                 )
             return made(**wanted.get("config", {}))
+        if self._path.core and not (initializer is None or callable(initializer)):
+            raise ValueError(
+                f"{self._spelt(name, 'initializer')} is {initializer!r}; accepted are initializers, functions from a "
+                "shape to a tensor, and names."
+            )
         return initializer() if inspect.isclass(initializer) else initializer
 
     def _of(self, name):
@@ -133,20 +165,24 @@ class Variables:
             initializer,
             regularizer,
             trainable=trainable,
-            collections=[*collections, *_STANDARD_COLLECTIONS],
+            collections=None if self._standard is None else [*collections, *self._standard],
+            constraint=self._constraints.get(name),
         )
 
 
-def _named_regularizer(name, regularizer):
+def _named_regularizer(regularizer, argument):
     """A function from a variable to its loss; the core layer takes Keras' names for its default ones."""
     if regularizer is None or callable(regularizer):
         return regularizer
-    absolute = 0.01 if regularizer in ("l1", "l1_l2") else 0.0
-    square = 0.01 if regularizer in ("l2", "l1_l2") else 0.0
-    if not absolute and not square:
+    wanted = regularizer if isinstance(regularizer, dict) else {"class_name": regularizer}
+    config = wanted.get("config", {})
+    weights = _NAMED_REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)
+    if weights is None:
         raise ValueError(
-            f"`param_regularizers[{name!r}]` is {regularizer!r}; accepted is a function from a variable to its loss."
+            f"{argument} is {regularizer!r}; accepted are a function from a variable to its loss, and the names "
+            f"{', '.join(_NAMED_REGULARIZERS)}."
         )
+    absolute, square = weights
 
     def loss(variable):
         total = 0.0

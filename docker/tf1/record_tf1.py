@@ -454,7 +454,7 @@ class Scan(Sites):
                 problem = problem or "what decides whether it trains cannot be seen"
         if site["kind"] == "composed":
             axis, why = self._axis(site, batch)
-            problem = problem or why
+            problem = problem or why or self._no_vector(mean)
             rank = x.get_shape().ndims
             data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
             axis = None if axis in (1, (rank or 0) - 1) else axis
@@ -560,6 +560,11 @@ class Scan(Sites):
         while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
             tensor = tensor.op.inputs[0]
         return tensor
+
+    def _no_vector(self, variable):
+        if variable.type in VARIABLES and len(variable.get_attr("shape").dim) > 1:
+            return "its statistics are no vectors, as with several axes or virtual batches"
+        return None
 
     def _axis(self, site, batch):
         """The axis of the channels of a composed site, and what is wrong with it."""
@@ -704,7 +709,7 @@ class Plan(object):
           moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
           training: whether the run trained; None for what the applications did.
         """
-        entries, flags = {}, {}
+        entries, flags = collections.OrderedDict(), {}
         for part in self.parts:
             entries[part.layer.name], flags[part.layer.name] = _entry(part, before, extra, after, moments)
         trained = any(any(own) for own in flags.values()) if training is None else training
@@ -941,14 +946,13 @@ class Writer(object):
     def add_step(self, layers, training):
         """Write the arrays, and then the line that makes them a step."""
         self._rows, self._large = collections.OrderedDict(), collections.OrderedDict()
-        entries = {name: self._entry(values) for name, values in layers.items()}
+        # In the order of application, whatever dicts do in this Python.
+        entries = collections.OrderedDict((name, _sorted(self._entry(values))) for name, values in layers.items())
         for name, array in list(self._large.values()) + [(name, np.stack(rows)) for name, rows in self._rows.items()]:
             with open(os.path.join(self._path, name), "wb") as file:
                 np.save(file, array)
-        line = {"step": self._step, "training": training, "layers": entries}
-        self._steps.write(
-            json.dumps(line, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("ascii") + b"\n"
-        )
+        line = collections.OrderedDict([("layers", entries), ("step", self._step), ("training", training)])
+        self._steps.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n")
         self._steps.flush()
         self._step += 1
 
@@ -984,6 +988,13 @@ class Writer(object):
         rows = self._rows.setdefault(name, [])
         rows.append(value)
         return "%s#%d" % (name, len(rows) - 1)
+
+
+def _sorted(value):
+    """``value`` with the keys of every dict in it in order."""
+    if isinstance(value, dict):
+        return collections.OrderedDict((key, _sorted(value[key])) for key in sorted(value))
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(array):

@@ -1,0 +1,342 @@
+"""Runs an old script as Python would, in this process, and puts everything back afterwards."""
+
+import contextlib
+import glob
+import importlib.machinery
+import importlib.util
+import logging
+import os
+import signal
+import sys
+import sysconfig
+import threading
+import traceback
+import types
+import warnings
+
+import tf1bn
+
+from . import oldsource, releases
+from .command import CannotWork
+
+_OWN_FILES = {
+    os.path.join(os.path.dirname(__file__), f"{name}.py")
+    for name in ("oldscript", "oldsource", "oldtensorflow", "oldsessions", "contrib", "recorder")
+}
+
+
+def run_script(script, args=(), *, release="1.15", record=None, module=False):
+    """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
+
+    The default graph and sessions are the script's. What it changes in this process is put back: the environment,
+    ``sys.argv``, ``sys.path``, the working directory, its own modules, warning filters, log handlers, flags, and
+    whether TensorFlow behaves as its version 2. Installed packages that it imports stay imported.
+
+    Args:
+      script: path of the script, or with `module` the name of a module that ``python -m`` would run.
+      args: its arguments, strings.
+      release: "1.0" to "1.15"; see `tf1bn.release`.
+      record: None, or the folder for a trace of the session; of several sessions that run layers, the second goes to
+        ``record.2``, and so on.
+
+    Returns:
+      The status that Python would have ended with: the script's own in ``sys.exit``, 1 after an uncaught exception,
+      whose traceback is on stderr, and 130 after Ctrl-C; 2 if the script ended well but the recording did not.
+
+    Raises:
+      CannotWork: there is no such script, it is Python 2 and fissix is missing, TensorFlow is missing, `release` is
+        none or this tf1bn has no releases, or there is something at `record`.
+    """
+    try:
+        releases.get(release)
+    except ValueError as error:
+        raise CannotWork(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_kept_process())
+        if module:
+            sys.path.insert(0, os.getcwd())
+        else:
+            data = _read(script)
+            sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+        if record is not None:
+            _check_free(record)
+        _import_tensorflow()
+        from .oldtensorflow import OldTensorFlow
+
+        old = OldTensorFlow(release, _own_folders(sys.path[0]))
+        sys.meta_path.insert(0, old)
+        main, code = _main_of_module(script, old) if module else _main_of_script(script, data, old)
+        sys.argv = [main.__file__ if module else script, *args]
+        sys.modules["__main__"] = main
+        stack.enter_context(_tensorflow_1())
+        stack.enter_context(_release(release))
+        recording = None
+        if record is not None:
+            from .oldsessions import Recording
+
+            recording = stack.enter_context(Recording(record))
+        status = _execute(main, code)
+        stack.close()
+    return status if recording is None else _report(recording, record, status)
+
+
+def _execute(main, code):
+    """Run what ``code()`` gives; exceptions, of its syntax too, become a status as Python makes it."""
+    interrupted = []
+
+    def interrupt(number, frame):
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    with contextlib.ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, interrupt))
+        try:
+            exec(code(), main.__dict__)
+        except CannotWork:
+            raise
+        except SystemExit as error:
+            return _status(error.code)
+        except BaseException as error:
+            _print_exception(error)
+            # TensorFlow turns a KeyboardInterrupt inside its own code into errors of its own.
+            return 130 if interrupted or isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _status(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return int(code)
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _print_exception(error):
+    """The traceback as Python prints it: without what runs the script."""
+    own_hook = sys.excepthook is not sys.__excepthook__
+    if own_hook:
+        seen = error.__traceback__
+        while seen is not None and seen.tb_frame.f_code.co_filename in _OWN_FILES:
+            seen = seen.tb_next
+        sys.excepthook(type(error), error, seen)
+        return
+    printed = traceback.TracebackException.from_exception(error)
+    waiting = [printed]
+    while waiting:
+        one = waiting.pop()
+        one.stack[:] = [
+            frame
+            for frame in one.stack
+            if frame.filename not in _OWN_FILES and not frame.filename.startswith("<frozen importlib")
+        ]
+        waiting += filter(None, (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())))
+    sys.stdout.flush()
+    print("".join(printed.format()), end="", file=sys.stderr, flush=True)
+
+
+def _report(recording, path, status):
+    """Say on stderr what was recorded; the status, or 2 in the place of 0 if that failed."""
+    for folder, steps, layers in recording.traces:
+        counted = f"{steps} step{'s' * (steps != 1)} of {layers} layer{'s' * (layers != 1)}"
+        print(f"tf1bn run: {counted} recorded in {folder}.", file=sys.stderr)
+    if recording.problem is not None:
+        print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
+        return status or 2
+    if not recording.traces:
+        print(f"tf1bn run: no layer took part in any run of the script; {path} was not written.", file=sys.stderr)
+    elif not any(steps for _, steps, _ in recording.traces):
+        print("tf1bn run: no run of a layer could be recorded; the traces say why.", file=sys.stderr)
+    return status
+
+
+# ---- what is checked before ----
+
+
+def _read(script):
+    try:
+        with open(script, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise CannotWork(
+            f"`script` is {script!r}, which could not be read: {error.strerror or error}. For a module, as in "
+            "`python -m`, give -m."
+        ) from error
+
+
+def _check_free(record):
+    numbered = [found for found in glob.glob(f"{glob.escape(record)}.*") if found[len(record) + 1 :].isdigit()]
+    found = ([record] if os.path.lexists(record) else []) + sorted(numbered)
+    if found:
+        raise CannotWork(
+            f"`--record` is {record!r}, and there is {found[0]} already; remove it or name another folder."
+        )
+    above = os.path.dirname(os.path.realpath(record))
+    if not os.path.isdir(above) or not os.access(above, os.W_OK):
+        raise CannotWork(f"`--record` is {record!r}, but no folder can be made in {above!r}; name another.")
+
+
+def _import_tensorflow():
+    from .oldtensorflow import has_legacy_keras
+
+    if "tensorflow" not in sys.modules and has_legacy_keras():
+        # `tf.layers` of TensorFlow 2 is in that Keras alone, and it is chosen when TensorFlow is imported.
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    from .reproduce import import_tensorflow
+
+    import_tensorflow(False)
+
+
+# ---- what the script finds ----
+
+
+def _main_of_script(script, data, old):
+    path = os.path.abspath(script)
+    main = _new_main(path, old)
+    main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
+    return main, lambda: oldsource.compiled(data, path)
+
+
+def _main_of_module(name, old):
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError) as error:
+        raise CannotWork(f"`script` is {name!r}, and there is no such module: {error}.") from error
+    if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+        raise CannotWork(f"`script` is {name!r}, and there is no such module with a source; its path has no -m.")
+    main = _new_main(spec.origin, old)
+    main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
+    return main, lambda: oldsource.compiled(spec.loader.get_data(spec.origin), spec.origin, bool(spec.parent))
+
+
+def _new_main(path, old):
+    main = types.ModuleType("__main__")
+    main.__file__, main.__cached__, main.__builtins__ = path, None, old.builtins
+    return main
+
+
+def _own_folders(first):
+    """A function from a folder to whether modules there are the script's: below its folder, and what it adds."""
+    foreign = {os.path.realpath(entry) for entry in sys.path[1:] if entry not in _python_path()}
+    standard = [os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")]
+    standard.append(os.path.dirname(os.path.realpath(__file__)))
+    first = os.path.realpath(first)
+
+    def own(folder):
+        folder = os.path.realpath(folder)
+        if any(folder == other or folder.startswith(other + os.sep) for other in standard):
+            return False
+        # A virtual environment inside the project.
+        if {"site-packages", "dist-packages"} & (set(folder.split(os.sep)) - set(first.split(os.sep))):
+            return False
+        own_entries = {os.path.realpath(entry) for entry in sys.path} - foreign | {first}
+        return any(folder == entry or folder.startswith(entry + os.sep) for entry in own_entries)
+
+    return own
+
+
+def _python_path():
+    """The entries of PYTHONPATH where a project keeps its modules; those with installed packages are not."""
+    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return [entry for entry in entries if not glob.glob(os.path.join(glob.escape(entry), "*.dist-info"))]
+
+
+# ---- what is put back ----
+
+
+@contextlib.contextmanager
+def _kept_process():
+    kept = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
+    hooks = sys.excepthook, sys.displayhook
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
+            yield
+    finally:
+        environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept
+        sys.excepthook, sys.displayhook = hooks
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        for name, module in list(sys.modules.items()):
+            if type(getattr(module, "__loader__", None)).__module__ == f"{__package__}.oldtensorflow":
+                del sys.modules[name]
+        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
+        sys.modules["__main__"] = modules["__main__"]
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _release(name):
+    if name == "1.15" and not hasattr(tf1bn, "release"):
+        yield
+        return
+    if not hasattr(tf1bn, "release"):
+        raise CannotWork(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
+    with tf1bn.release(name):
+        yield
+
+
+@contextlib.contextmanager
+def _tensorflow_1():
+    """TensorFlow as its version 1 behaved, with a default graph and flags that are the script's."""
+    import tensorflow
+    from absl import flags
+
+    tf = tensorflow.compat.v1
+    eager, before = tensorflow.executing_eagerly(), tf.get_default_session()
+    switches = [
+        (tf.resource_variables_enabled(), tf.enable_resource_variables, tf.disable_resource_variables),
+        (tf.control_flow_v2_enabled(), tf.enable_control_flow_v2, tf.disable_control_flow_v2),
+        (isinstance(tf.TensorShape([1])[0], int), tf.enable_v2_tensorshape, tf.disable_v2_tensorshape),
+    ]
+    defined = set(flags.FLAGS)
+    with _quiet():
+        tf.disable_v2_behavior()
+    used = bool(tf.get_default_graph().get_operations())
+    try:
+        # A graph that the caller has begun is left alone; `tf.reset_default_graph` then does not work in the script.
+        with tf.Graph().as_default() if used else contextlib.nullcontext():
+            yield
+            _close_sessions(tf, before)
+    finally:
+        _close_sessions(tf, before)
+        if not used:
+            with contextlib.suppress(AssertionError):
+                tf.reset_default_graph()
+        for name in set(flags.FLAGS) - defined:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
+        with _quiet():
+            if eager:
+                tf.enable_v2_behavior()
+            for enabled, enable, disable in switches:
+                (enable if enabled else disable)()
+
+
+def _close_sessions(tf, before):
+    """An InteractiveSession that nobody closes stays the default session."""
+    while (session := tf.get_default_session()) is not None and session is not before:
+        session.close()
+        if tf.get_default_session() is session:
+            return
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without TensorFlow's remark that its old behaviour is old."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

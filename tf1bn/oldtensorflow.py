@@ -1,0 +1,190 @@
+"""``import tensorflow`` as an old script means it: `tf.compat.v1` with the ``contrib`` and ``layers`` of TF 1.x.
+
+The script and its own modules run with builtins of their own, whose ``__import__`` answers to every name below
+``tensorflow``. So nothing is put into ``sys.modules``, and TensorFlow itself and all installed packages go on seeing
+the real one. The script's own modules are those found below its folder and below folders that it adds to ``sys.path``.
+"""
+
+import builtins
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+
+from . import contrib, oldsource
+
+_GONE = {
+    "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
+    "your script and import that",
+    "models": "put a copy of the file from the model collection beside your script and import that",
+}
+
+
+def legacy_layers():
+    """Whether `tf.layers` can work: TensorFlow was imported with the Keras that it came with."""
+    return os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and has_legacy_keras()
+
+
+def has_legacy_keras():
+    """Whether the package tf_keras is installed."""
+    return importlib.util.find_spec("tf_keras") is not None
+
+
+class OldTensorFlow:
+    """The module ``tensorflow`` of TensorFlow 1.x, and the import of it.
+
+    Args:
+      release: what ``tf.__version__`` says.
+      own_folder: a function from a folder to whether modules found there are the script's own.
+    """
+
+    def __init__(self, release, own_folder):
+        import tensorflow
+
+        self._v1 = tensorflow.compat.v1
+        self._own_folder = own_folder
+        self._import = builtins.__import__
+        version = f"{release}.0" if release.count(".") == 1 else release
+        self.module = _Module("tensorflow", self._find)
+        self.module.__path__ = list(tensorflow.__path__)
+        self.module.__version__ = self.module.VERSION = version
+        self.module.contrib = contrib
+        self.module.layers = _Module("tensorflow.layers", self._find_layer)
+        self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
+        self.module.compat.v1 = self.module
+        self.module.compat.v2 = tensorflow.compat.v2
+        # A dict, because that is what the interpreter looks names up in.
+        self.builtins = {
+            **vars(builtins),
+            "__import__": self.import_,
+            oldsource.DIVIDE: oldsource.divide,
+            oldsource.DIVIDE_IN_PLACE: oldsource.divide_in_place,
+        }
+
+    def import_(self, name, globals=None, locals=None, fromlist=(), level=0):
+        """``__import__``, of the old TensorFlow where it is asked for."""
+        top, _, rest = name.partition(".")
+        if level or top != "tensorflow":
+            try:
+                return self._import(name, globals, locals, fromlist, level)
+            except ModuleNotFoundError as error:
+                if level or error.name != top or not (globals or {}).get("__package__"):
+                    raise
+            # In Python 2 a module of a package imports its neighbours like this.
+            return self._import(name, globals, locals, fromlist, 1)
+        found = self._walk(rest)
+        if found is None:
+            try:
+                found = self._import(name, globals, locals, fromlist or ("__name__",), 0)
+            except ModuleNotFoundError as error:
+                if (error.name or "").partition(".")[0] != "tensorflow":
+                    raise
+                raise ModuleNotFoundError(_no_module(name), name=name) from None
+        for wanted in fromlist or ():
+            if wanted != "*" and isinstance(found, (_Module, types.ModuleType)):
+                _require(found, name, wanted)
+        return found if fromlist else self.module
+
+    def _walk(self, rest):
+        """The module at this path below ``tensorflow``; None if it is to be looked for in the real one."""
+        parts = rest.split(".") if rest else []
+        while parts[:2] == ["compat", "v1"]:
+            parts = parts[2:]
+        if parts and parts[0] not in ("contrib", "layers", "compat"):
+            return None
+        if not parts:
+            return self.module
+        if parts[0] == "contrib":
+            return contrib.module(".".join(parts[1:])) if parts[1:] else contrib
+        if len(parts) > 1 and (parts[0] == "layers" or parts[1] != "v2"):
+            raise ModuleNotFoundError(_no_module(f"tensorflow.{rest}"), name=f"tensorflow.{rest}")
+        return None if parts[1:] else getattr(self.module, parts[0])
+
+    def _find(self, name):
+        if name in _GONE:
+            raise AttributeError(_no_module(f"tensorflow.{name}"))
+        try:
+            return getattr(self._v1, name)
+        except AttributeError:
+            raise AttributeError(
+                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
+                f"{importlib.import_module('tensorflow').__version__}."
+            ) from None
+
+    def _find_layer(self, name):
+        if name == "batch_normalization":
+            import tf1bn
+
+            if not hasattr(tf1bn, name):
+                raise AttributeError("This tf1bn has no `batch_normalization`, so `tf.layers` has none; update tf1bn.")
+            return tf1bn.batch_normalization
+        if legacy_layers():
+            return getattr(self._v1.layers, name)
+        if has_legacy_keras():
+            raise AttributeError(
+                f"`tf.layers.{name}` needs TF_USE_LEGACY_KERAS=1 in the environment before TensorFlow is imported, and "
+                "it was imported before the script was started."
+            )
+        raise AttributeError(
+            f"`tf.layers.{name}` needs the package tf_keras: `pip install tf_keras`, of TensorFlow's own version, or "
+            "`tf1bn[legacy]`. `tf.layers.batch_normalization` works without it."
+        )
+
+    # ---- the script's own modules: a finder in sys.meta_path ----
+
+    def find_spec(self, name, path=None, target=None):
+        """The spec of a module of the script's own; None for any other."""
+        if name.partition(".")[0] in ("tensorflow", __package__):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        if not self._own_folder(os.path.dirname(spec.origin)):
+            return None
+        spec.loader = _Loader(name, spec.origin, self.builtins)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module of an old script as the script itself is loaded."""
+
+    def __init__(self, name, path, own_builtins):
+        super().__init__(name, path)
+        self._builtins = own_builtins
+
+    def get_code(self, fullname):
+        return oldsource.compiled(self.get_data(self.path), self.path, in_package="." in fullname)
+
+    def exec_module(self, module):
+        module.__builtins__ = self._builtins
+        exec(self.get_code(module.__name__), module.__dict__)
+
+
+class _Module(types.ModuleType):
+    def __init__(self, name, find):
+        super().__init__(name)
+        self.__dict__["_find"] = find
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._find(name)
+
+
+def _require(module, path, name):
+    """Say what is missing in the place of Python, whose "cannot import name" leaves the reason out."""
+    try:
+        getattr(module, name)
+    except AttributeError as error:
+        if f"{module.__name__}.{name}" in sys.modules:
+            return
+        own = module.__name__.startswith((__package__, "tensorflow")) and not str(error).startswith("module ")
+        reason = str(error) if own else f"cannot import name {name!r} from {path!r}: today's TensorFlow has none there."
+        raise ImportError(reason, name=path) from None
+
+
+def _no_module(name):
+    parts = name.split(".")
+    use = _GONE.get(parts[1] if len(parts) > 1 else "")
+    return f"No module named {name!r} in today's TensorFlow; {use or 'it has left, or was never public'}."

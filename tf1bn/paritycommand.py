@@ -1,0 +1,190 @@
+"""``tf1bn parity``: whether a port does what the original did, layer by layer, and why not."""
+
+import contextlib
+import fnmatch
+import importlib
+import os
+import sys
+
+from . import files
+from .command import CannotWork
+
+DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
+training, layer by layer. Names the first layer that diverges, and the cause.
+
+examples:
+  tf1bn parity old.trace new.trace
+  tf1bn parity old.trace new.trace --map names.json --json parity.json --html parity.html
+  tf1bn parity model.ckpt-1000 ported.npz
+  tf1bn parity parity.json
+
+names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*": "stage*.norm*"}, and null says that a
+layer has no counterpart. Without it layers are matched by name, and the rest by a guess that the report shows.
+
+exit codes: 0 the port does what the original did; 1 a finding; 2 something is undecidable or was not compared, or the
+command could not do its work; 130 interrupted"""
+
+BYTES = 2**28  # of a result's JSON
+
+
+def add_arguments(parser):
+    """Declare the options of ``tf1bn parity`` on an argparse parser."""
+    parser.add_argument(
+        "old", metavar="OLD", help="trace or checkpoint of the original; or, alone, a file that --json wrote"
+    )
+    parser.add_argument("new", metavar="NEW", nargs="?", help="the same of the port")
+    parser.add_argument("--map", metavar="FILE", help="which layer of OLD is which of NEW, as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write verdicts, causes, errors and bounds as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
+    parser.add_argument(
+        "--layer", metavar="PATTERN", help="compare only OLD's layers with such names, as in 'block1/*'"
+    )
+    parser.add_argument(
+        "--only",
+        choices=("training", "inference"),
+        help="be content with one of the two where the runs do not show both (traces only)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+
+
+def run(args):
+    """Do what the parsed ``args`` ask for and print the report; returns the exit code.
+
+    Raises:
+      CannotWork: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
+    """
+    wanted = {f"--{name}": path for name in ("json", "html") if (path := getattr(args, name)) is not None}
+    try:
+        for option, path in wanted.items():
+            files.check_writable(path, option)
+    except files.Unwritable as error:
+        raise CannotWork(str(error)) from error
+    if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
+        raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
+    from . import parityreport, report, trace
+
+    found, curves = _found(args)
+    page = None
+    if args.html is not None:
+        try:
+            page = parityreport.page(found, curves() if curves is not None else None)
+        except (trace.TraceError, ImportError) as error:
+            raise CannotWork(str(error)) from error
+    parityreport.parity(found, report.console(), quiet=args.quiet)
+    try:
+        if page is not None:
+            files.write_file(args.html, page.encode(), "--html")
+        if args.json is not None:
+            files.write_file(args.json, files.to_json(found).encode(), "--json")
+    except files.Unwritable as error:
+        raise CannotWork(str(error)) from error
+    return parityreport.exit_code(found)
+
+
+def _found(args):
+    """The result, and a function that makes its curves; None where there are none."""
+    from . import checkpoints, matching, trace
+
+    if args.new is None:
+        if args.map is not None:
+            raise CannotWork("`--map` is for comparing OLD with NEW, and NEW is missing.")
+        return _selected(_stored(args.old), args.layer), None
+    try:
+        mapping = None if args.map is None else matching.read_map(args.map)
+        kinds = [_kind(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
+        if kinds[0] != kinds[1]:
+            raise CannotWork(
+                f"OLD is a {kinds[0]} and NEW is a {kinds[1]}; compare two traces or two checkpoints: a checkpoint "
+                "does not say what a layer does."
+            )
+        if kinds[0] == "checkpoint":
+            try:
+                module = importlib.import_module("tf1bn.checkpointparity")
+            except ModuleNotFoundError as error:
+                raise CannotWork("This version of tf1bn does not compare checkpoints; give two traces.") from error
+            return _selected(module.compare_checkpoints(args.old, args.new, mapping), args.layer), None
+        return _traces(args, mapping)
+    except (trace.TraceError, matching.MappingError, checkpoints.CheckpointError) as error:
+        raise CannotWork(str(error)) from error
+
+
+def _traces(args, mapping):
+    from . import htmlreport, parity, parityreport, trace
+    from .curves import curves
+
+    old, new = trace.open(args.old), trace.open(args.new)
+    layers = None
+    if args.layer is not None:
+        if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
+            raise CannotWork(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
+        layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
+    with _progress(old, new) as advance:
+        found, expected = parity.compare(old, new, mapping, layers=layers, only=args.only, progress=advance)
+
+    def drawn():
+        worst = parityreport.ranked(found["layers"])[: htmlreport.PLOTTED]
+        return curves(expected, {layer["new"] for layer in worst if layer["steps"]})
+
+    return found, drawn
+
+
+def _kind(path, name):
+    if os.path.isdir(path) and os.path.lexists(os.path.join(path, "trace.json")):
+        return "trace"
+    endings = ("", ".index", ".data-00000-of-00001")
+    if os.path.isdir(path) and not os.path.exists(os.path.join(path, "checkpoint")):
+        raise CannotWork(
+            f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
+        )
+    if any(os.path.exists(path + ending) for ending in endings):
+        return "checkpoint"
+    raise CannotWork(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
+
+
+def _stored(path):
+    """The result that a file holds, judged again."""
+    from . import parity
+    from .tracelayer import parse
+
+    if os.path.isdir(path):
+        raise CannotWork("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(BYTES + 1)
+    except OSError as error:
+        raise CannotWork(f"OLD is {path!r}, which cannot be read: {error.strerror or error}.") from error
+    if len(data) > BYTES:
+        raise CannotWork(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
+    try:
+        return parity.rejudge(parity.checked(parse(data)))
+    except ValueError as error:
+        raise CannotWork(
+            f"OLD is {path!r} and NEW is missing; alone it must be a file that --json wrote, and {error}"
+        ) from error
+
+
+def _selected(found, pattern):
+    """The result with those layers alone whose names match."""
+    from . import parity
+
+    if pattern is None:
+        return found
+    kept = [layer for layer in found["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
+    if not kept:
+        raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(found['layers'])} layers.")
+    return parity.rejudge({**found, "layers": kept})
+
+
+@contextlib.contextmanager
+def _progress(old, new):
+    """A function to call after each step that is read, which shows that work is done, on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+        # Each side once or twice, and then both together.
+        task = bar.add_task("comparing steps", total=2 * old.count_steps() + new.count_steps())
+        yield lambda step: bar.advance(task)

@@ -1,0 +1,122 @@
+"""What only all layers together show: whose inputs are whose, and what has no counterpart. Used by ``parity``."""
+
+from .causes import FINDING
+
+
+def in_sequence(old_faces, new_faces, pairs):
+    """Whether both runs apply as many layers, of the same channels, in the same order, to the same data."""
+    places = {face.name: i for i, face in enumerate(new_faces)}
+    return (
+        len(pairs) == len(old_faces) == len(new_faces) > 0
+        and all(
+            places[pair.new] == i and pair.old == face.name
+            for i, (pair, face) in enumerate(zip(pairs, old_faces, strict=True))
+        )
+        and old_faces[0].resembles(new_faces[0]) is True
+    )
+
+
+def placed(judged, old_faces, new_faces, complete):
+    """Layers whose inputs are not those of their counterpart: swapped ones, and what lies between.
+
+    ``complete``: whether all layers of both runs are among those that are compared.
+    """
+    different = [layer for layer in judged if layer["data"]["state"] == "different"]
+    for layer in different:
+        for other in different:
+            if other is not layer and old_faces[other["old"]].resembles(new_faces[layer["new"]]):
+                text = (
+                    f"NEW gives {layer['new']!r} the inputs of OLD's {other['old']!r}: the layers {layer['old']!r} and "
+                    f"{other['old']!r} have changed places."
+                )
+                for one in (layer, other):
+                    if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
+                        one["causes"].insert(0, _finding("swapped-layers", text))
+    if not complete or judged[0]["data"]["state"] in ("different", None):
+        return
+    explained = False
+    for layer in judged:
+        wrong = any(cause["severity"] == FINDING for cause in layer["causes"])
+        if layer["data"]["state"] == "different" and not wrong and not explained:
+            reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} deviations off"
+            text = (
+                f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
+                "layer before it does what OLD's does: what lies between them differs."
+            )
+            layer["causes"].append(_finding("other-inputs", text))
+        explained |= wrong or layer["data"]["state"] == "different"
+
+
+def exchanged(judged, numbers):
+    """Layers that hold each other's gamma and beta."""
+    wrong = [
+        (layer, number.gamma_beta)
+        for layer, number in zip(judged, numbers, strict=True)
+        if number.gamma_beta and any(cause["id"] == "other-parameters" for cause in layer["causes"])
+    ]
+    for layer, mine in wrong:
+        for other, others in wrong:
+            if other is layer or mine.keys() != others.keys():
+                continue
+            if all(mine[name][i].tobytes() == others[name][1 - i].tobytes() for name in mine for i in (0, 1)):
+                text = (
+                    f"NEW's {layer['new']!r} holds the gamma and beta of OLD's {other['old']!r}, and the other way "
+                    "round."
+                )
+                layer["causes"] = [cause for cause in layer["causes"] if cause["id"] != "other-parameters"]
+                layer["causes"].insert(0, _finding("swapped-layers", text))
+
+
+def _finding(name, text):
+    return {"id": name, "severity": FINDING, "explanation": text, "misfit": None}
+
+
+def same_run(judged, problems):
+    """What the inputs of the first layer say about the data of the two runs."""
+    states = [layer["data"] for layer in judged if layer["data"]["state"] is not None]
+    if not states:
+        return {"state": None, "error": None, "sentence": "No layer was compared."}
+    first = states[0]
+    if first["state"] == "different" and any(cause["id"] == "swapped-layers" for cause in judged[0]["causes"]):
+        sentence = "The data is the same as far as layers show that have changed places."
+        return {"state": "close", "error": None, "sentence": sentence}
+    sentences = {
+        "bitwise": "The data is the same: the first layer's inputs are equal bit for bit.",
+        "moments": "The data is the same as far as the moments of the first layer's inputs show.",
+        "close": "The data is the same up to rounding: the first layer's inputs are "
+        f"{first['error']:.2g} deviations apart.",
+    }
+    sentence = sentences.get(first["state"])
+    if sentence is None:
+        reason = first["reason"] or f"the first layer's inputs are {first['error']:.2g} deviations apart"
+        sentence = (
+            f"The data is not the same ({reason}): nothing about the outputs can be concluded; the layers are judged "
+            "on their own data."
+        )
+        problems.insert(0, sentence)
+    return {"state": first["state"], "error": first["error"], "sentence": sentence}
+
+
+def unmatched(old, new):
+    """A layer of one side alone."""
+    side, other = ("OLD", "NEW") if new is None else ("NEW", "OLD")
+    text = f"{side} has this layer, and no layer of {other} is its counterpart."
+    return {
+        "name": old or new,
+        "old": old,
+        "new": new,
+        "matched": None,
+        "verdict": FINDING,
+        "first": False,
+        "causes": [_finding("unmatched", text)],
+        "undecided": [],
+        "explanation": text,
+        "checks": [],
+        "inherited_error": None,
+        "added_error": None,
+        "differences": {},
+        "data": {"state": None, "error": None, "reason": None},
+        "effective": {"old": None, "new": None},
+        "notes": [],
+        "steps": 0,
+    }
