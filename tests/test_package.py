@@ -164,7 +164,9 @@ def test_layers(module):
 def test_only_public_api(module):
     source = (ROOT / "tf1bn" / f"{module}.py").read_text(encoding="utf-8")
     if module not in SPEAK_OF_OTHERS:
-        assert not re.search(r"tensorflow\.python|tf_slim|tf_keras|import keras|from keras|\b(tf|tensorflow|v1|v2)\.keras\b", source)
+        assert not re.search(
+            r"tensorflow\.python|tf_slim|tf_keras|import keras|from keras|\b(tf|tensorflow|v1|v2)\.keras\b", source
+        )
     assert not any(name.split(".")[0] in {"keras", "tf_keras", "tf_slim"} for name in imports(module))
     assert not any(name.startswith("tensorflow.") and "compat" not in name for name in imports(module))
 

@@ -350,5 +350,5 @@ def _wrong_average(layer, role, wide, array):
         yield f"{title} is not finite in {_which(bad)}"
     elif role == "variance" and (bad := (average < 0) & (own >= 0)).any():
         yield f"{title} is negative in {_which(bad)}"
-    elif own.size and (average == start).all() and not (own == start).any():
+    elif own.size and (average == start).all() and (own != start).any():
         yield f"{title} is still exactly {start}, as it began"
