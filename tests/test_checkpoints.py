@@ -367,6 +367,14 @@ CAUSES = {
             with_values(trained(), moving_mean=ZEROS + F32(0.5), moving_variance=ONES * 2),
             "exactly 0.5 and the moving variance exactly 2",
         ),
+        "another initializer, small": (
+            with_values(trained(), moving_mean=ZEROS + F32(0.5), moving_variance=ONES / 4),
+            "exactly 0.5 and the moving variance exactly 0.25",
+        ),
+        "a larger variance": (
+            with_values(trained(), moving_mean=ZEROS, moving_variance=ONES * 2),
+            "exactly 0 and the moving variance exactly 2",
+        ),
         "nothing trained": (fresh(scope="net/bn") | {"global_step": np.int64(0)}, "nothing was trained yet"),
         "many steps": (fresh(scope="net/bn") | {"global_step": np.int64(900)}, "at global step 900"),
         "the variance alone": (with_values(trained(), moving_variance=ONES), "variance is exactly 1 in all 8"),
@@ -440,6 +448,7 @@ CAUSES = {
         ),
         "matrix": (with_values(trained(), moving_variance=np.arange(1, 17.0).reshape(2, 8)), "shape [2, 8]"),
         "empty": (with_values(trained(), moving_variance=ONES[:0]), "has no values at all"),
+        "no means": (with_values(trained(), moving_mean=ZEROS[:0], moving_variance=ONES), "has no values at all"),
     },
     "half-precision": {
         "both": (halves(trained(), "mean", "variance"), "The 16 values of the moving mean and moving variance"),
