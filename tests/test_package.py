@@ -56,7 +56,7 @@ JUDGE |= {
 }
 JUDGE |= {"checkpoints", "checkpointfiles", "checkpointlayers", "checkpointcauses"}
 JUDGE |= {"checkpointh5", "checkpointkeras", "checkpointtorch"}
-JUDGE |= {"checkpointparity", "checkpointmatch", "checkpointdiff"}
+JUDGE |= {"checkpointparity", "checkpointmatch", "checkpointdiff", "checkpointreasons", "checkpointside"}
 PLAYER = {
     "layer",
     "averages",
