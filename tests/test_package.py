@@ -55,7 +55,7 @@ JUDGE |= {
     "paritywords",
 }
 JUDGE |= {"checkpoints", "checkpointfiles", "checkpointlayers", "checkpointcauses"}
-JUDGE |= {"checkpointh5", "checkpointkeras", "checkpointtorch"}
+JUDGE |= {"checkpointh5", "checkpointkeras", "checkpointtorch", "checkpointtrial"}
 JUDGE |= {"checkpointparity", "checkpointmatch", "checkpointdiff", "checkpointreasons", "checkpointside"}
 PLAYER = {
     "layer",

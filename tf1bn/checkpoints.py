@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from . import __version__
+from . import __version__, checkpointtrial
 from .checkpointcauses import at_start, judge
 from .checkpointfiles import (
     LARGEST_INDEX,
@@ -103,6 +103,8 @@ def open_checkpoint(path):
             prefix, notes = latest(path)
             return _open_tf1(prefix, notes)
         if os.path.isfile(path) and (reader := _reader(path)):
+            if reader in (open_keras, open_hdf5):
+                checkpointtrial.attempt(reader.__name__, path)
             return reader(path)
         if path.endswith(ENDINGS) and not os.path.isfile(path):
             raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
