@@ -14,6 +14,7 @@ _PUBLIC = {
     "article": None,
     "checker": None,
     "contrib": None,
+    "release": "tf1bn.releases",
     "releases": None,
     "trace": None,
 }
