@@ -57,6 +57,7 @@ JUDGE |= {
 JUDGE |= {"checkpoints", "checkpointfiles", "checkpointlayers", "checkpointcauses"}
 PLAYER = {
     "layer",
+    "paths",
     "averages",
     "normalization",
     "training",
