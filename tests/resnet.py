@@ -121,7 +121,7 @@ def keras_net(keras, fault=None, at="block1/bn2"):
         if there == "axis":
             return y
         layer.set_weights([*([values[own + "/gamma"]] if there != "gamma" else []), values[own + "/beta"],
-                           *layer.get_weights()[-2:]])  # fmt: skip
+                           layer.moving_mean.numpy(), layer.moving_variance.numpy()])  # fmt: skip
         if there == "missing updates":
             layer.trainable = False
         return y
@@ -143,7 +143,7 @@ def keras_port(keras, model):
     )
 
     def numpy(tensor):
-        return None if tensor is None else keras.ops.convert_to_numpy(tensor)
+        return None if tensor is None else tensor.numpy()
 
     def port(batch, training):
         output, inputs, outputs = probe(batch, training=training)
