@@ -1,12 +1,14 @@
 """One network in the real TF 1.15.5, tf1bn, Keras 3 and PyTorch: parity, and every fault by layer and cause."""
 
+import inspect
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import resnet
 
-from tf1bn import checker, parity, trace
+from tf1bn import checker, cli, parity, trace
 from tf1bn.testing import assert_parity
 
 RECORDED = Path(__file__).parent / "golden/resnet"
@@ -176,3 +178,31 @@ def test_what_keras_does_as_measured(keras):
     assert differs
     assert expected.compare(*after).ok
     assert bessel.compare(*after).verdict == "finding"
+
+
+def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.trace").symlink_to(COMPOSED)
+    (tmp_path / "new.trace").symlink_to(TORCH)
+    names = '{"stem/bn": "stem.bn", "block*/*": "block*.*"}'
+    (tmp_path / "names.json").write_text(names)
+    command = "parity old.trace new.trace --map names.json --layer 'block1/*'"
+    assert cli.main(shlex.split(command)) == 1
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    shown = "\n".join(f"    {line}".rstrip() for line in lines if line)
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"    tf1bn {command}\n\n{shown}\n" in readme, shown
+    assert f"`{names}`" in readme
+    for adapter in (resnet.keras_port, resnet.torch_port):
+        assert inspect.getsource(adapter) in readme
+
+
+def test_the_readme_shows_a_real_failure(keras):
+    port = resnet.keras_port(keras, resnet.keras_net(keras, "epsilon"))
+    with pytest.raises(AssertionError) as failure:
+        assert_parity(COMPOSED, port, resnet.batches(), training=STEPS)
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    # The last figures are rounding of this machine.
+    shown = " ".join(f"AssertionError: {failure.value}".partition("Its outputs")[0].split())
+    assert shown in " ".join(readme.split())
