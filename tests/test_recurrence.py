@@ -143,5 +143,5 @@ def test_inputs_that_are_another_programs(seed, bessel):
             stats.update(batch)
         assert stats.compare(*moving).verdict == verdict
     for bad in (-1e-9, 1.0, math.nan, "1"):
-        with pytest.raises(ValueError, match="`input_error` is .*; it must be a number from 0 to below 1"):
+        with pytest.raises(ValueError, match=r"`input_error` is .*; it must be a number from 0 to below 1"):
             MovingStats([0.0], [1.0], decay=0.9, input_error=bad)
