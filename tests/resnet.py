@@ -121,7 +121,7 @@ def keras_net(keras, fault=None, at="block1/bn2"):
         if there == "axis":
             return y
         layer.set_weights([*([values[own + "/gamma"]] if there != "gamma" else []), values[own + "/beta"],
-                           *layer.get_weights()[-2:]])  # fmt: skip
+                           layer.moving_mean.numpy(), layer.moving_variance.numpy()])  # fmt: skip
         if there == "missing updates":
             layer.trainable = False
         return y
@@ -143,7 +143,7 @@ def keras_port(keras, model):
     )
 
     def numpy(tensor):
-        return None if tensor is None else keras.ops.convert_to_numpy(tensor)
+        return None if tensor is None else tensor.numpy()
 
     def port(batch, training):
         output, inputs, outputs = probe(batch, training=training)
@@ -174,7 +174,7 @@ def torch_net(torch, fault=None, at="block1/bn2"):
                 layer = torch.nn.BatchNorm2d(
                     channels,
                     eps=1e-5 if there == "epsilon" else EPSILON,
-                    momentum=DECAY if there == "momentum" else 1 - DECAY,
+                    momentum={"momentum": DECAY, "missing updates": 0.0}.get(there, 1 - DECAY),
                     affine=there != "gamma",
                 )
                 if there != "gamma":
@@ -184,7 +184,6 @@ def torch_net(torch, fault=None, at="block1/bn2"):
             self.names = {name: _swapped(name) if fault == "swapped" else name for name in NORMS}
             if fault == "renamed":
                 self.names[at] = "renamed"
-            self.still = self.get(at) if fault == "missing updates" else None
 
         def add(self, name, layer):
             *above, last = name.split("/")
@@ -213,7 +212,7 @@ def torch_net(torch, fault=None, at="block1/bn2"):
 def torch_port(torch, model):
     """What `tf1bn.testing.assert_parity` takes, of a PyTorch model that takes channels first."""
     norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.BatchNorm2d)}
-    seen = collections.OrderedDict()
+    seen = {}
 
     def numpy(tensor):
         return None if tensor is None else tensor.detach().cpu().numpy().copy()
@@ -230,14 +229,11 @@ def torch_port(torch, model):
     def port(batch, training):
         seen.clear()
         model.train(training)
-        if getattr(model, "still", None) is not None:
-            model.still.momentum = 0.0
         output = model(torch.tensor(batch.transpose(0, 3, 1, 2).copy()))
-        state = collections.OrderedDict()
-        for name, one in seen.items():
+        for name, state in seen.items():
             layer = norms[name]
-            state[name] = dict(one, gamma=numpy(layer.weight), beta=numpy(layer.bias))
-            state[name].update(moving_mean=numpy(layer.running_mean), moving_variance=numpy(layer.running_var))
-        return numpy(output), state
+            state.update(gamma=numpy(layer.weight), beta=numpy(layer.bias))
+            state.update(moving_mean=numpy(layer.running_mean), moving_variance=numpy(layer.running_var))
+        return numpy(output), seen
 
     return port

@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow
-from golden import arguments, bounds, cases, errors
+from golden import arguments, bounds, cases, errors, releases
 from modes import played_in
 
 import tf1bn
@@ -74,6 +74,7 @@ def test_every_case_has_a_recording_and_every_recording_a_case():
     missing = [id for id in cases.CASES if id not in RECORDED]
     assert not missing, f"not recorded, run tests/golden/record.py --write: {missing}"
     assert arguments.GROUPS, "the rows of golden/arguments.py are missing"
+    assert releases.GROUP in cases.GROUPS
     left_over = [id for id in RECORDED if id not in cases.CASES]
     assert not left_over, f"recorded and no longer in tests/golden/cases.py: {left_over}"
 

@@ -59,6 +59,7 @@ JUDGE |= {"checkpointh5", "checkpointkeras", "checkpointtorch", "checkpointtrial
 JUDGE |= {"checkpointparity", "checkpointmatch", "checkpointdiff", "checkpointreasons", "checkpointside"}
 PLAYER = {
     "layer",
+    "paths",
     "averages",
     "normalization",
     "training",

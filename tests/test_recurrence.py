@@ -1,6 +1,7 @@
 """The weighted recurrence a d + m r of Keras and PyTorch: honest layers are ok, dishonest ones are not."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import honest
@@ -118,3 +119,29 @@ def test_an_unknown_recurrence_is_refused():
     for recurrence in ("keras", 1, ["weighted"], True):
         with pytest.raises(ValueError, match=r'`recurrence` is .*; it must be "difference", "weighted" or None\.'):
             MovingStats([0.0], [1.0], decay=0.9, recurrence=recurrence)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("bessel", [False, True])
+def test_inputs_that_are_another_programs(seed, bessel):
+    """The bound covers any error of the inputs of that size, and not one of twenty times that size."""
+    rng = np.random.default_rng(seed)
+    batches = [rng.normal([3, -20, 0.1], [1, 2, 5], (40, 3)) for _ in range(5)]
+    size = 1e-5
+    for factor, verdict in ((1, "ok"), (20, "finding")):
+        moving = np.stack([np.zeros(3), np.ones(3)])
+        for batch in batches:
+            # The worst direction for the mean, then for the variance.
+            centred = batch - batch.mean(axis=0)
+            error = np.ones_like(batch) if seed % 2 else centred / centred.std(axis=0)
+            error *= factor * size * np.sqrt((batch**2).mean(axis=0))
+            seen = batch + error
+            variance = seen.var(axis=0) * (40 / 39 if bessel else 1)
+            moving = moving - (moving - np.stack([seen.mean(axis=0), variance])) * 0.1
+        stats = MovingStats(np.zeros(3), np.ones(3), decay=0.9, bessel=bessel, dtype="float64", input_error=size)
+        for batch in batches:
+            stats.update(batch)
+        assert stats.compare(*moving).verdict == verdict
+    for bad in (-1e-9, 1.0, math.nan, "1"):
+        with pytest.raises(ValueError, match=r"`input_error` is .*; it must be a number from 0 to below 1"):
+            MovingStats([0.0], [1.0], decay=0.9, input_error=bad)

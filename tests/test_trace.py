@@ -348,6 +348,7 @@ BAD_LAYERS = {
     "axis": (1.0, True, "1"),
     "renorm": (None,),
     "rate_dtype": ("float16",),
+    "recurrence": ("keras", True),
     "unrecordable": (True,),
 }
 

@@ -15,6 +15,7 @@ _PUBLIC = {
     "article": None,
     "checker": None,
     "contrib": None,
+    "release": "tf1bn.releases",
     "releases": None,
     "testing": None,
     "trace": None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as _tf
 
-from . import graphscan, training
+from . import graphscan, releases, training
 
 tf = _tf.compat.v1
 
@@ -40,6 +40,7 @@ class Applied:
     updates: tuple
     axis: int | None = None
     problem: str | None = None
+    release: Any = releases.LATEST
 
 
 def remember(applied):
@@ -103,7 +104,7 @@ def _application(scan, applied):
             "fused": applied.fused,
             "zero_debias": applied.debias is not None,
             "trainable": bool(applied.trainable),
-            "release": "1.15",
+            "release": applied.release.name,
             "center": applied.beta is not None,
             "scale": applied.gamma is not None,
             "axis": applied.axis,
@@ -114,10 +115,11 @@ def _application(scan, applied):
 
 
 def _rate_dtype(applied):
-    # For float64 statistics 1 - decay is formed in Python and then rounded to float32, as in TF 1.15: neither of both.
+    # For float64 statistics 1 - decay is formed in Python and then rounded to float32, as in TF 1.x: neither of both.
     if applied.statistics[0].dtype.base_dtype == _tf.float64:
         return None
-    return "float32" if applied.core and applied.fused else "float64"
+    dynamic = training.known(applied.is_training) is None
+    return "float32" if applied.release.rounds_rate(applied.core, applied.fused, dynamic) else "float64"
 
 
 def _number(value):

@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as _tf
 
-from . import training
+from . import releases, training
 
 tf = _tf.compat.v1
 
@@ -52,19 +52,40 @@ class Updates:
       active: False where the layer is frozen.
       debias: the variables of a zero-debiased moving mean, or None.
       renormalised_variance: with batch renormalisation, what updates the moving variance from the batch's; or None.
+      release: the release whose rules hold.
 
     Attributes:
       in_place: whether the output depends on the updates.
       debias: as given.
       made: the operations that `collect` put into the collections.
+      while_testing: whether to `collect` although it is known that the layer is not in training.
     """
 
     def __init__(
-        self, path, statistics, decay, collections, is_training, *, active, debias=None, renormalised_variance=None
+        self,
+        path,
+        statistics,
+        decay,
+        collections,
+        is_training,
+        *,
+        active,
+        debias=None,
+        renormalised_variance=None,
+        release=releases.LATEST,
     ):
         self._core = path.core
-        # The core layer's fused path forms one rate for both statistics, and updates them whether training or not.
         self._core_fused = path.core and path.fused
+        self._release = release
+        how = release.core_fused_dynamic if path.fused else release.core_composed_dynamic
+        constantly_off = _tf.is_tensor(is_training) and training.known(is_training) is False
+        # TF 1.0 to 1.4 took a tensor that is constantly False for one that may change.
+        self.while_testing = path.core and how != "switch" and constantly_off
+        self._selects = path.core and how == "select" and (self.while_testing or training.known(is_training) is None)
+        # The core layer's fused path updates the statistics whether training or not, with one rate for both; so did
+        # the composed one through TF 1.4.
+        self._unconditional = path.core and (path.fused or how != "switch")
+        self._items_are_operations = path.core and release.core_is_keras
         self._statistics = statistics
         self._decay = decay
         self._collections = collections
@@ -85,7 +106,7 @@ class Updates:
         if not self._active:
             return
         updates = self._updates(moments)
-        if self._core_fused:
+        if self._unconditional:
             made = [update() for update in updates]
         elif self._core:
             # One decision for each, where contrib's own code makes one for both: old tools know operations by name.
@@ -99,12 +120,12 @@ class Updates:
             )
         self.made = tuple(update.op for update in made)
         for update in made:
-            tf.add_to_collections(self._collections, update.op if self._core else update)
+            tf.add_to_collections(self._collections, update.op if self._items_are_operations else update)
 
     def _updates(self, moments):
         mean, variance = moments
         moving_mean, moving_variance = self._statistics
-        shared = self._rate() if self._core_fused else None
+        shared = self._rate() if self._core_fused or self._selects else None
         rate = self._rate if shared is None else lambda: shared
 
         def update_mean():
@@ -119,10 +140,20 @@ class Updates:
 
         return update_mean, update_variance
 
+    @property
+    def of_the_batch(self):
+        """Whether `collect` wants the batch's moments even while testing: it updates with them, come what may."""
+        return self._unconditional and not self._core_fused and self._release.core_composed_dynamic == "always"
+
     def _rate(self):
+        """1 - decay; in one release and code path or another a tensor that is 0 while testing."""
+        if self._selects or (self._core_fused and self._release.float32_rate):
+            # decay becomes a float32 tensor first and is subtracted there; elsewhere that happens in Python. At .999
+            # the two rates differ by 1.3e-5 of themselves.
+            decay = _tf.convert_to_tensor(self._decay)
+            return 1.0 - training.cond(self._is_training, lambda: _tf.identity(decay), lambda: _tf.ones_like(decay))
+        rate = 1.0 - self._decay
         if not self._core_fused:
-            return 1.0 - self._decay
-        # This path makes decay a float32 tensor first and subtracts there; the others subtract in Python. At .999
-        # the two rates differ by 1.3e-5 of themselves (TF 1.8 to 1.15). When not training, the rate is 0.
-        decay = _tf.convert_to_tensor(self._decay)
-        return 1.0 - training.cond(self._is_training, lambda: _tf.identity(decay), lambda: _tf.ones_like(decay))
+            return rate
+        rate = _tf.convert_to_tensor(rate)
+        return training.cond(self._is_training, lambda: _tf.identity(rate), lambda: _tf.zeros_like(rate))

@@ -1,7 +1,8 @@
 """``batch_norm`` of ``tf.contrib.layers`` in TF 1.15, built on the public ``tf.compat.v1`` API alone.
 
-TF 1.15 sends a call down one of four code paths. They differ in more than speed (see ``_Path``), so tf1bn
-keeps all four and chooses by the same rule (weights, zero debias, renorm and adjustment shift it, see ``_choose``):
+TF 1.15 sends a call down one of four code paths. They differ in more than speed, so tf1bn
+keeps all four and chooses by the same rule (weights, zero debias, renorm and adjustment shift it, see ``paths``,
+which holds the rules of the earlier releases too: a call inside ``tf1bn.release(...)`` follows that release):
 
     ========  ==========  =====================================================================================
     path      moments     chosen when
@@ -24,11 +25,10 @@ ones. Inference puts moving_mean and moving_variance in the place of m and v and
 """
 
 import contextlib
-import dataclasses
 
 import tensorflow as _tf
 
-from . import applications, normalization, training
+from . import applications, normalization, paths, releases, training
 from .argscope import add_arg_scope
 from .averages import Updates
 from .normalization import NCHW, NHWC
@@ -37,21 +37,8 @@ from .variables import Variables
 tf = _tf.compat.v1
 
 
-@dataclasses.dataclass(frozen=True)
-class _Path:
-    """Which of TF 1.15's four code paths a call takes; ``core`` is the tf.layers layer behind contrib."""
-
-    core: bool
-    fused: bool
-
-    def variable_dtype(self, inputs_dtype):
-        if self.core:
-            half = inputs_dtype in (_tf.float16, _tf.bfloat16)
-            return _tf.float32 if half else inputs_dtype
-        return _tf.float32 if self.fused else inputs_dtype
-
-
 @add_arg_scope
+@releases.as_released
 def batch_norm(
     inputs,
     decay=0.999,
@@ -127,15 +114,32 @@ def batch_norm(
             f"`data_format` is {data_format!r}; accepted are 'NHWC' (channels last) and 'NCHW' (channels in axis 1)."
         )
     inputs = _tf.convert_to_tensor(inputs)
-    path = _choose(inputs, updates_collections, batch_weights, fused, zero_debias_moving_mean, renorm, adjustment)
+    release = releases.current()
+    path = paths.choose(
+        release,
+        inputs,
+        updates_collections,
+        batch_weights,
+        fused,
+        zero_debias_moving_mean,
+        renorm,
+        adjustment,
+        param_regularizers,
+    )
     is_training = _checked_is_training(is_training, path)
     clipping = _checked_renorm(renorm, renorm_clipping, path)
+    paths.check_dtypes(path, inputs.dtype)
+    paths.check_parameters(path, data_format, center)
 
     with contextlib.ExitStack() as scopes:
         variable_scope = scopes.enter_context(tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse))
         if path.core:
             # Given a VariableScope object, the core layer names its operations after the place where it was opened.
             scopes.enter_context(tf.name_scope(variable_scope.original_name_scope))
+        if release.reuses_silently and not path.fused:
+            scopes.enter_context(
+                tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE, auxiliary_name_scope=False)
+            )
         channels = _channels(inputs, data_format)
         options = {}
         if batch_weights is not None:
@@ -146,9 +150,10 @@ def batch_norm(
             path.variable_dtype(inputs.dtype),
             [channels],
             collections=variables_collections,
-            trainable=trainable,
+            trainable=trainable if release.trainable_none else bool(trainable),
             initializers=param_initializers,
             regularizers=param_regularizers,
+            release=release,
         )
         gamma, beta = variables.parameters(center, scale)
         statistics, renorm_variables = variables.statistics(renorm)
@@ -161,15 +166,16 @@ def batch_norm(
             decay,
             updates_collections,
             is_training,
-            # TF 1.15 freezes the statistics of a layer with trainable=False on the core paths only.
-            active=bool(trainable) or not path.core,
+            # The core layer of TF 1.6 on freezes the statistics with trainable=False; contrib's own code never does.
+            active=bool(trainable) or not (path.core and release.frozen_core_stops),
             debias=variables.debias(statistics[0]) if zero_debias_moving_mean and updated else None,
             renormalised_variance=options["renorm"].update_variance if renorm else None,
+            release=release,
         )
         arguments = {"is_training": is_training, "epsilon": epsilon}
         if path.fused:
             outputs = normalization.fused(
-                inputs, gamma, beta, statistics, updates, data_format=data_format, **arguments
+                inputs, gamma, beta, statistics, updates, data_format=data_format, **arguments, release=release
             )
         else:
             if path.core:
@@ -182,7 +188,8 @@ def batch_norm(
         outputs.set_shape(inputs.shape)
         if path.core:
             names = ("moving_mean", "moving_variance", "beta", "gamma")
-            variables.collect_again(dict(zip(names, (*statistics, beta, gamma), strict=True)))
+            collected = (*statistics, beta, beta if gamma is not None and release.collects_beta_as_gamma else gamma)
+            variables.collect_again(dict(zip(names, collected, strict=True)))
         applications.remember(
             applications.Applied(
                 inputs=inputs,
@@ -201,41 +208,31 @@ def batch_norm(
                 trainable=trainable,
                 weights=options.get("batch_weights"),
                 updates=updates.made,
+                release=release,
             )
         )
         if activation_fn is not None:
             outputs = activation_fn(outputs)
-        if outputs_collections:
-            outputs.aliases = [*getattr(outputs, "aliases", []), variable_scope.name]
-            tf.add_to_collections(outputs_collections, outputs)
+        if outputs_collections or release.always_aliased:
+            alias = variable_scope.name
+            if release.alias_of_name_scope:
+                alias = variable_scope.original_name_scope.rstrip("/")
+            outputs.aliases = [*getattr(outputs, "aliases", []), alias]
+            if outputs_collections:
+                tf.add_to_collections(outputs_collections, outputs)
         return outputs
-
-
-def _choose(inputs, updates_collections, batch_weights, fused, zero_debias_moving_mean, renorm, adjustment):
-    """TF 1.15's rule for which code runs."""
-    rank = inputs.shape.rank
-    # By identity, as TF 1.15 does: an equal list such as ["update_ops"] takes the other path.
-    default_updates = updates_collections is tf.GraphKeys.UPDATE_OPS
-    fused = (
-        (fused is None or bool(fused))
-        and rank in (2, 4)
-        and batch_weights is None
-        and not renorm
-        and adjustment is None
-    )
-    core = default_updates and batch_weights is None and not zero_debias_moving_mean and not (fused and rank == 2)
-    return _Path(core=core, fused=fused)
 
 
 def _checked_is_training(is_training, path):
     if is_training is None:
-        if path.core:
+        if path.core and path.release.core_is_keras:
             return training.learning_phase()
-        raise ValueError(
+        raise (TypeError if path.core else ValueError)(
             "`is_training` is None; pass True, False, or a boolean tensor, placeholder or variable that says whether "
             "the batch's own statistics are used."
         )
-    if path.core and not (_tf.is_tensor(is_training) or is_training in (True, False)):
+    accepted = isinstance(is_training, bool) or (path.release.core_takes_numbers and is_training in (True, False))
+    if path.core and not (_tf.is_tensor(is_training) or accepted):
         raise TypeError(
             f"`is_training` is {is_training!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
         )
@@ -249,6 +246,12 @@ def _checked_renorm(renorm, clipping, path):
         raise ValueError(
             "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
             "than the default; batch renormalisation works with none of them, leave them out."
+        )
+    if not path.release.renorm_of_1_15:
+        raise NotImplementedError(
+            f"`renorm` is set for TensorFlow {path.release.name}, whose batch renormalisation (that of 1.2 to 1.14, "
+            "with the variables renorm_mean_weight and renorm_stddev_weight) tf1bn does not have; use "
+            "`tf1bn.release('1.15')` for this layer, which has the scheme of 1.15 and other variables."
         )
     return normalization.checked_clipping(clipping)
 

@@ -2,17 +2,15 @@
 
 import tensorflow as _tf
 
-from . import training
+from . import releases, training
 from .averages import assign_moving_average
 
 tf = _tf.compat.v1
 
 NHWC, NCHW = "NHWC", "NCHW"
-# The fused kernels of cuDNN refuse smaller values; TF 1.4 to 1.15 raise epsilon to this on every device.
-FUSED_EPSILON_FLOOR = 1.001e-5
 
 
-def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, data_format):
+def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, data_format, release=releases.LATEST):
     """Normalise with ``tf.nn.fused_batch_norm``; its batch variance carries N/(N-1). Rank 2 or 4."""
     channels = statistics[0].shape
     x = inputs
@@ -22,8 +20,9 @@ def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, dat
     arguments = {
         "scale": _tf.ones(channels, dtype) if gamma is None else gamma,
         "offset": _tf.zeros(channels, dtype) if beta is None else beta,
-        "epsilon": epsilon if epsilon > FUSED_EPSILON_FLOOR else FUSED_EPSILON_FLOOR,
+        "epsilon": _fused_epsilon(epsilon, release),
         "data_format": data_format,
+        "name": _fused_name(inputs, release),
     }
 
     def with_batch():
@@ -35,7 +34,7 @@ def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, dat
         return y, mean, variance
 
     outputs, *moments = training.cond(is_training, with_batch, with_moving)
-    if training.known(is_training) is not False:
+    if training.known(is_training) is not False or updates.while_testing:
         if updates.in_place:
             normalised = outputs
             outputs = training.cond(
@@ -44,6 +43,19 @@ def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, dat
         else:
             updates.collect(moments)
     return _tf.reshape(outputs, _tf.shape(inputs)) if inputs.shape.rank == 2 else outputs
+
+
+def _fused_epsilon(epsilon, release):
+    """cuDNN's kernels refuse small values; TF 1.x raises them on every device, in one way until 1.3 and in another."""
+    if release.epsilon_extra and not epsilon > 1e-5:
+        epsilon = epsilon + release.epsilon_extra
+    floor = release.epsilon_floor
+    return epsilon if not floor or epsilon > floor else floor
+
+
+def _fused_name(inputs, release):
+    half = inputs.dtype in (_tf.float16, _tf.bfloat16)
+    return "FusedBatchNormV2" if half and not release.renorm_of_1_15 else release.fused_operation
 
 
 def composed(
@@ -83,7 +95,9 @@ def composed(
 
     mean, variance = statistics
     scale, offset = spread(gamma), spread(beta)
-    if training.known(is_training) is not False:
+    # The core layer of TF 1.0 and 1.1 chooses between two outputs, not between two pairs of moments.
+    decides_late = select_first and updates.of_the_batch and training.known(is_training) is None
+    if training.known(is_training) is not False or updates.while_testing:
         if adjustment:
             adjusted_scale, adjusted_offset = adjustment(_tf.shape(inputs))
             scale, offset = _then(
@@ -98,6 +112,8 @@ def composed(
             mean, variance = training.cond(
                 is_training, lambda: updates.run_before(moments, moments), lambda: statistics
             )
+        elif decides_late:
+            updates.collect(moments)
         elif select_first:
             mean, variance = chosen = training.each(is_training, moments, statistics)
             if virtual_axis is not None:
@@ -105,7 +121,7 @@ def composed(
             if renorm is not None:
                 r, d, chosen = renorm.correct(*chosen, is_training)
                 scale, offset = _then(spread(r), spread(d), scale, offset)
-            updates.collect(chosen)
+            updates.collect(moments if updates.of_the_batch else chosen)
         else:
             updates.collect(moments)
             mean, variance = training.cond(is_training, lambda: moments, lambda: statistics)
@@ -113,7 +129,12 @@ def composed(
     def fit(value):
         return None if value is None else spread(_tf.cast(value, inputs.dtype))
 
-    return _tf.nn.batch_normalization(inputs, fit(mean), fit(variance), fit(offset), fit(scale), epsilon)
+    def normalised(mean, variance):
+        return _tf.nn.batch_normalization(inputs, fit(mean), fit(variance), fit(offset), fit(scale), epsilon)
+
+    if decides_late:
+        return training.cond(is_training, lambda: normalised(*moments), lambda: normalised(*statistics))
+    return normalised(mean, variance)
 
 
 def _then(scale, offset, then_scale, then_offset):

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 
-from . import files
+from . import audit, files
 from .command import CannotWork
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
@@ -109,8 +109,8 @@ def _found(args):
 
 
 def _traces(args, mapping):
-    from . import htmlreport, parity, parityreport, trace
-    from .curves import curves
+    from . import diagnosis, htmlreport, parity, parityreport, trace
+    from .curves import Curves, NotKept
 
     old, new = trace.open(args.old), trace.open(args.new)
     layers = None
@@ -123,7 +123,14 @@ def _traces(args, mapping):
 
     def drawn():
         worst = parityreport.ranked(found["layers"])[: htmlreport.PLOTTED]
-        return curves(expected, {layer["new"] for layer in worst if layer["steps"]})
+        names = {layer["new"] for layer in worst if layer["steps"]}
+        try:
+            with Curves() as curves:
+                part = audit.Selection(expected, {name: expected.layers[name] for name in names})
+                diagnosis.diagnose(part, curves=curves)
+                return {name: curves.of(name) for name in names}
+        except NotKept as error:
+            raise CannotWork(str(error)) from error
 
     return found, drawn
 

@@ -81,7 +81,7 @@ def summary(found):
 
 
 def page(found, curves=None):
-    """The HTML page; ``curves``: by NEW's name, what `curves.curves` gives for NEW by the rules of OLD.
+    """The HTML page; ``curves``: by NEW's name, what `curves.Curves.of` gives for NEW by the rules of OLD.
 
     Raises:
       ImportError: jinja2 or matplotlib is missing; the message says how to install it.

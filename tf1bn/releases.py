@@ -1,80 +1,305 @@
 """What each TensorFlow 1.x release's ``tf.contrib.layers.batch_norm`` did: one table, read by code and README.
 
-Sources: the released wheels; where the text says "measured", the release was run.
+Sources: the released wheels; where the text says "measured", the release was run. ``release`` puts one in force.
 """
 
 import dataclasses
+import functools
+import inspect
+import threading
 
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """One release whose ``batch_norm`` differs from the one before.
+    """What a release does; a row of the table holds from ``since`` on until the next one.
 
-    ``fused_default`` is what a call without ``fused=`` does on rank 2 and rank 4 inputs. The fused layer stores
-    the batch variance times N/(N-1) (Bessel's correction), the composed layer the population variance.
-    ``epsilon_floor`` is the smallest epsilon of the fused layer. ``float32_rate``: the layer behind the default
-    ``updates_collections`` (rank 4, fused) computes 1 - decay in float32.
+    "Core" is the tf.layers layer to which contrib hands most calls, "own" contrib's own code beside it; "fused" is
+    TensorFlow's fused kernel, which stores the batch variance times N/(N-1) (Bessel's correction) where the composed
+    form stores the population variance.
     """
 
     name: str
-    fused_default: bool
-    epsilon_floor: float
-    float32_rate: bool
+    since: str
     change: str
+    fused_default: bool = False
+    """What a call without ``fused=`` does on rank 2 and rank 4 inputs."""
+    epsilon_floor: float = 0.0
+    """Smallest epsilon of the fused layer."""
+    epsilon_extra: float = 1e-12
+    """Added in the fused layer to an epsilon of 1e-5 or less."""
+    missing: tuple = ("param_regularizers", "renorm", "renorm_clipping", "renorm_decay", "adjustment")
+    """Arguments that do not exist yet."""
+    fused_makes_all: bool = True
+    """The fused layer has beta and gamma whatever ``center`` and ``scale`` say."""
+    core_fused: bool = False
+    """The core layer has a fused form; before, ``fused=True`` is contrib's own code for every call."""
+    falls_back: bool = False
+    """``fused=True`` is composed without a word where it does not fit; before, an error."""
+    own_fused_regularizers: bool = False
+    core_fuses_regularizers: bool = False
+    float32_rate: bool = False
+    """The core layer, fused, subtracts decay from 1 in float32."""
+    core_composed_dynamic: str = "always"
+    """What the updates of the composed core layer do when the graph decides is_training: "always" happen, while testing
+    too; "select" a decay that is 1 while testing, in float32; "switch" between happening and not."""
+    core_fused_dynamic: str = "select"
+    """The same for the fused core layer, where "switch" makes the rate 0 while testing."""
+    core_float32: bool = True
+    """The core layer makes and takes float32 alone."""
+    half_keeps_float32: bool = False
+    """Half inputs have float32 variables where the layer is fused or core."""
+    core_composes_half: bool = False
+    gamma_first: bool = False
+    """The core layer creates gamma before beta."""
+    collects_beta_as_gamma: bool = False
+    """The core layer puts beta where ``variables_collections`` asks for gamma."""
+    statistics_scope: bool = False
+    """The moving statistics are made in a scope of their own, and partitioned nowhere."""
+    always_aliased: bool = False
+    """Outputs have an alias without ``outputs_collections``."""
+    reuses_silently: bool = False
+    """Where composed, variables that exist are taken up, and others made, whatever ``reuse`` says."""
+    alias_of_name_scope: bool = True
+    """The alias of collected outputs is the name scope's name, not the variable scope's."""
+    frozen_core_stops: bool = False
+    """``trainable=False`` stops the updates of the core layer."""
+    core_takes_numbers: bool = False
+    """is_training may be 0 or 1 in the core layer."""
+    core_is_keras: bool = False
+    """The core layer is Keras': update items are operations, is_training may be None, initializers and regularizers
+    have names."""
+    names_ignore_case: bool = False
+    """"batchnorm" inside a scope that was entered as "BatchNorm" is numbered."""
+    trainable_none: bool = False
+    """``trainable=None`` makes the parameters trainable."""
+    fused_operation: str = "FusedBatchNorm"
+    renorm_of_1_15: bool = False
+    """Batch renormalisation as the core layer of 1.15 does it, the one form that tf1bn has."""
+
+    def rounds_rate(self, core, fused, dynamic):
+        """Whether a code path forms 1 - decay in float32; ``dynamic``: the graph decides is_training."""
+        if not core:
+            return False
+        how = self.core_fused_dynamic if fused else self.core_composed_dynamic
+        return (fused and self.float32_rate) or (dynamic and how == "select")
 
 
-TABLE = (
-    Release("1.0", False, 0.0, False, "epsilon +1e-12 in the fused layer when it is 1e-5 or less"),
-    Release("1.1", False, 0.0, False, "`param_regularizers` added (not with `fused`)"),
-    Release("1.2", False, 0.0, False, "`renorm`, `renorm_clipping`, `renorm_decay=.99` added"),
-    Release(
-        "1.3",
-        False,
-        0.0,
-        False,
-        "as 1.2; the last release whose default stores the population variance (measured)",
-    ),
-    Release(
-        "1.4",
-        True,
-        1.001e-5,
-        False,
-        "`fused=None` means True: N/(N-1) in the moving variance at rank 2 and 4 (measured); falls back to the "
-        "composed layer without a word; `param_regularizers` dropped when fused; `tf.AUTO_REUSE` appears",
-    ),
-    Release(
-        "1.5",
-        True,
-        1.001e-5,
-        False,
-        "`adjustment` added (prevents fusing); regularizers reach the fused layer; float16 input keeps float32 "
-        "variables",
-    ),
-    Release(
-        "1.8",
-        True,
-        1.001e-5,
-        True,
-        "1 - decay in float32 at rank 4 with default `updates_collections`: at .999 the step is .000999987 "
-        "(measured on 1.15.5)",
-    ),
-    Release("1.15", True, 1.001e-5, True, "unchanged since 1.14; `renorm` rewritten in the core layer"),
+def _after(row, name, change, **changes):
+    return dataclasses.replace(row, name=name, since=name, change=change, **changes)
+
+
+def _without(row, *names):
+    return tuple(name for name in row.missing if name not in names)
+
+
+_1_0 = Release(
+    "1.0",
+    "1.0",
+    "epsilon +1e-12 in the fused layer when it is 1e-5 or less (1.0 to 1.3); the fused layer has beta and gamma "
+    "always; with a fed `is_training` the updates of the default call happen while testing too (until 1.1); existing "
+    "variables are reused without a word (1.0 alone)",
+    collects_beta_as_gamma=True,
+    always_aliased=True,
+    reuses_silently=True,
 )
+_1_1 = _after(
+    _1_0,
+    "1.1",
+    "`param_regularizers` added (not with `fused`)",
+    missing=_without(_1_0, "param_regularizers"),
+    collects_beta_as_gamma=False,
+    always_aliased=False,
+    reuses_silently=False,
+)
+_1_2 = _after(
+    _1_1,
+    "1.2",
+    "`renorm`, `renorm_clipping`, `renorm_decay=.99` added; with a fed `is_training` decay is 1 while testing, and "
+    "rounded to float32",
+    missing=("adjustment",),
+    core_composed_dynamic="select",
+)
+_1_3 = _after(
+    _1_2,
+    "1.3",
+    "`fused=True` and `fused=None` (not the default) at rank 4 reach a second fused layer; the last release whose "
+    "default stores the population variance (measured)",
+    core_fused=True,
+    fused_makes_all=False,
+)
+_1_4 = _after(
+    _1_3,
+    "1.4",
+    "`fused=None` means True: N/(N-1) in the moving variance at rank 2 and 4 (measured); falls back to the "
+    "composed layer without a word; `param_regularizers` dropped when fused, or prevent it (rank 4, default "
+    "`updates_collections`); float64 where composed; gamma made before beta; `tf.AUTO_REUSE` appears",
+    fused_default=True,
+    falls_back=True,
+    epsilon_floor=1.001e-5,
+    epsilon_extra=0.0,
+    core_fused_dynamic="switch",
+    core_float32=False,
+    core_composes_half=True,
+    gamma_first=True,
+    statistics_scope=True,
+    alias_of_name_scope=False,
+)
+_1_5 = _after(
+    _1_4,
+    "1.5",
+    "`adjustment` added (prevents fusing); regularizers reach the fused layer; float16 input keeps float32 variables",
+    missing=(),
+    own_fused_regularizers=True,
+    core_fuses_regularizers=True,
+    core_composed_dynamic="switch",
+    half_keeps_float32=True,
+    core_composes_half=False,
+)
+_1_6 = _after(
+    _1_5,
+    "1.6",
+    "`trainable=False` stops the updates of the moving statistics at rank 4 or `fused=False` with default "
+    "`updates_collections` (measured)",
+    frozen_core_stops=True,
+    core_takes_numbers=True,
+)
+_1_8 = _after(
+    _1_6,
+    "1.8",
+    "1 - decay in float32 at rank 4 with default `updates_collections`: at .999 the step is .000999987 (measured)",
+    float32_rate=True,
+)
+_1_9 = _after(
+    _1_8,
+    "1.9",
+    "the layer behind the default `updates_collections` is Keras': initializers and regularizers may be names, "
+    "`is_training` may be None, UPDATE_OPS holds operations where it held tensors",
+    core_is_keras=True,
+    names_ignore_case=True,
+)
+_1_10 = _after(
+    _1_9,
+    "1.10",
+    "float16 input where composed with default `updates_collections`; `trainable=None` means True",
+    trainable_none=True,
+    core_composes_half=True,
+)
+_1_15 = _after(
+    _1_10,
+    "1.15",
+    "function unchanged since 1.14; `renorm` rewritten in the core layer",
+    fused_operation="FusedBatchNormV3",
+    renorm_of_1_15=True,
+)
+TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_8, _1_9, _1_10, _1_15)
+NAMES = tuple(f"1.{minor}" for minor in range(16))
+LATEST = _1_15
 
 
 def get(name):
-    """The row that describes release ``name`` ("1.0" to "1.15").
+    """What release ``name`` ("1.0" to "1.15") does.
 
     Raises:
       ValueError: there is no such release.
     """
-    try:
-        major, minor = (int(part) for part in str(name).split("."))
-    except ValueError:
-        major, minor = -1, -1
-    if major != 1 or not 0 <= minor <= 15:
+    if str(name) not in NAMES:
         raise ValueError(f"`release` is {name!r}; accepted are the TensorFlow releases '1.0' to '1.15'.")
-    return [row for row in TABLE if int(row.name.split(".")[1]) <= minor][-1]
+    minor = int(str(name).split(".")[1])
+    row = [row for row in TABLE if int(row.since.split(".")[1]) <= minor][-1]
+    return dataclasses.replace(row, name=f"1.{minor}")
+
+
+class _InForce(threading.local):
+    def __init__(self):
+        self.stack = []
+
+
+_in_force = _InForce()
+
+
+def current():
+    """The release whose ``batch_norm`` is built here: the innermost ``release(...)`` of this thread, else 1.15."""
+    return _in_force.stack[-1][1] if _in_force.stack else LATEST
+
+
+class release:
+    """Inside ``with tf1bn.release("1.3"):``, ``batch_norm`` has the defaults, arguments and numbers of that release.
+
+    Also a decorator. It can be nested and used again, holds for the thread that entered it (as a default graph does),
+    and counts while the graph is built, not while it runs. Outside of it the release is 1.15.
+
+    Args:
+      name: "1.0" to "1.15".
+
+    Raises:
+      ValueError: there is no such release.
+      TypeError: as a decorator, on what is no plain function: the body of a generator or coroutine runs elsewhere.
+    """
+
+    def __init__(self, name):
+        self._row = get(name)
+
+    def __enter__(self):
+        _in_force.stack.append((self, self._row))
+        return self._row
+
+    def __exit__(self, *_):
+        stack = _in_force.stack
+        # The last of its own: blocks that end in another order than they began take away no other's release.
+        del stack[max(i for i, (owner, _) in enumerate(stack) if owner is self)]
+
+    def __call__(self, function):
+        if (
+            not callable(function)
+            or inspect.isclass(function)
+            or inspect.isgeneratorfunction(function)
+            or inspect.iscoroutinefunction(function)
+            or inspect.isasyncgenfunction(function)
+        ):
+            raise TypeError(
+                f"`tf1bn.release` decorates {function!r}; accepted is a plain function. In a generator, a coroutine or "
+                "a class write `with tf1bn.release(...):` inside."
+            )
+
+        @functools.wraps(function)
+        def inside(*args, **kwargs):
+            with self:
+                return function(*args, **kwargs)
+
+        return inside
+
+
+def as_released(function):
+    """Let ``function``, with the arguments of 1.15, take those of the release in force, and its default of ``fused``.
+
+    Raises (when called):
+      TypeError: an argument that the release has not.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def called(*args, **kwargs):
+        row = current()
+        if row.since != LATEST.since:
+            absent = [name for name in kwargs if name in row.missing]
+            if absent:
+                raise TypeError(
+                    f"{function.__name__}() got an unexpected keyword argument '{absent[0]}': TensorFlow {row.name} "
+                    f"has no such argument, it came with {_came_with(absent[0])}. Leave it out, or take a later "
+                    "`tf1bn.release`."
+                )
+            present = [p for p in signature.parameters.values() if p.name not in row.missing]
+            bound = signature.replace(parameters=present).bind(*args, **kwargs)
+            args, kwargs = (), dict(bound.arguments)
+            if not row.fused_default:
+                kwargs.setdefault("fused", False)
+        return function(*args, **kwargs)
+
+    return called
+
+
+def _came_with(argument):
+    return next(row.name for row in TABLE if argument not in row.missing)
 
 
 def markdown():

@@ -323,6 +323,11 @@ def _message(found, errors, flags, rtol, with_inputs):
         first = " (diverges first)" if layer.get("first") else ""
         lines.append(f"  {parityreport.called(layer)}{first}: {names}. {parityreport.said(layer)}")
     lines += [f"  {problem}" for problem in found["problems"]]
+    if not with_inputs and any(cause["id"] == "unexplained" for layer in wrong for cause in layer["causes"]):
+        lines.append(
+            'The port gives no "inputs" of its layers, so each is judged on those of the original: what is unexplained '
+            "may have begun between this layer and the one before."
+        )
     if outside:
         worst = max(outside, key=lambda i: errors[i])
         kind = "training" if flags[worst] else "inference"

@@ -1,8 +1,11 @@
 """The variables of a batch-norm layer: names, order, dtypes, collections and initial values of TF 1.15."""
 
+import contextlib
 import inspect
 
 import tensorflow as _tf
+
+from . import releases
 
 tf = _tf.compat.v1
 
@@ -36,6 +39,7 @@ class Variables:
     With ``path.core`` the call goes through the core layer of TF 1.15, which differs from contrib's own code in when
     it fills collections and in what it takes as initializers and regularizers. ``standard_collections`` receive every
     variable besides its own ``collections``; None leaves both to ``get_variable``.
+    ``release``: whose rules hold.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Variables:
         constraints=None,
         standard_collections=_STANDARD_COLLECTIONS,
         spelt="`param_{1}s[{0!r}]`".format,
+        release=releases.LATEST,
     ):
         self._path = path
         self._dtype = dtype
@@ -62,23 +67,24 @@ class Variables:
         self._collections = collections
         self._trainable = trainable
         self._initializers = initializers or {}
-        # The one place where TF 1.15 drops an argument that it accepts: contrib's own composed code.
-        self._regularizers = (regularizers or {}) if path.core or path.fused else {}
+        # Contrib's own code accepts the argument and drops it: the composed in all releases, the fused in 1.4.
+        honoured = path.core or (path.fused and release.own_fused_regularizers)
+        self._regularizers = (regularizers or {}) if honoured else {}
+        self._release = release
 
     def parameters(self, center, scale):
-        """``(gamma, beta)``, None for what is not wanted; the core layer creates gamma first, the other beta."""
-        made = dict.fromkeys(("gamma", "beta"))
-        for name in made if self._path.core else reversed(made):
-            if scale if name == "gamma" else center:
-                made[name] = self._parameter(name)
+        """``(gamma, beta)``, None for what is not wanted; the core layer of 1.4 on creates gamma first."""
+        wanted = {"gamma": scale, "beta": center}
+        made = dict.fromkeys(wanted)
+        makes_all = self._path.fused and self._release.fused_makes_all
+        for name in made if self._path.core and self._release.gamma_first else reversed(made):
+            if wanted[name] or makes_all:
+                made[name] = self._parameter(name, self._trainable and wanted[name])
         return made["gamma"], made["beta"]
 
     def statistics(self, renorm):
         """``(moving_mean, moving_variance)``, and renorm's three further variables or None."""
-        # TF 1.15 never splits the moving statistics, whatever partitioner the scope has. It enters the scope anew
-        # for that, which uses up a name: the operations after it are numbered accordingly.
-        with tf.variable_scope(tf.get_variable_scope()) as scope:
-            scope.set_partitioner(None)
+        with self._unpartitioned():
             mean, deviation = self._initializer("moving_mean"), self._initializer("moving_variance")
             statistics = self._get("moving_mean", mean), self._get("moving_variance", deviation)
             if not renorm:
@@ -92,6 +98,23 @@ class Variables:
                 self._get("renorm_mean", mean),
                 self._get("renorm_stddev", root),
             )
+
+    @contextlib.contextmanager
+    def _unpartitioned(self):
+        """TF 1.x never splits the moving statistics, whatever partitioner the scope has."""
+        scope = tf.get_variable_scope()
+        if self._path.core or self._release.statistics_scope:
+            # It enters the scope anew, which uses up a name: the operations after it are numbered accordingly.
+            with tf.variable_scope(scope, auxiliary_name_scope=self._release.names_ignore_case) as scope:
+                scope.set_partitioner(None)
+                yield
+            return
+        partitioner = scope.partitioner
+        scope.set_partitioner(None)
+        try:
+            yield
+        finally:
+            scope.set_partitioner(partitioner)
 
     def debias(self, moving_mean):
         """The variables behind a zero-debiased moving mean: the biased average and the number of updates."""
@@ -117,13 +140,13 @@ class Variables:
                     if not any(part is other for other in tf.get_collection(collection)):
                         tf.add_to_collection(collection, part)
 
-    def _parameter(self, name):
+    def _parameter(self, name, trainable):
         regularizer = self._regularizers.get(name)
         if not self._path.core:
-            return self._get(name, self._initializer(name), self._trainable, regularizer)
-        regularizer = _named_regularizer(regularizer, self._spelt(name, "regularizer"))
+            return self._get(name, self._initializer(name), trainable, regularizer)
+        regularizer = _named_regularizer(regularizer, self._spelt(name, "regularizer"), self._release)
         before = {id(variable) for variable in tf.global_variables()}
-        variable = self._get(name, self._initializer(name), self._trainable)
+        variable = self._get(name, self._initializer(name), trainable)
         # Beside a regularizer of the enclosing scope, not instead of it.
         for part in _parts(variable) if regularizer else ():
             if id(part) not in before:
@@ -136,7 +159,7 @@ class Variables:
     def _initializer(self, name):
         default = tf.zeros_initializer() if name in ("beta", "moving_mean") else tf.ones_initializer()
         initializer = self._initializers.get(name, default)
-        if self._path.core and isinstance(initializer, str | dict):
+        if self._path.core and self._release.core_is_keras and isinstance(initializer, str | dict):
             wanted = initializer if isinstance(initializer, dict) else {"class_name": initializer}
             made = _NAMED_INITIALIZERS.get(str(wanted.get("class_name")).replace("_", "").lower())
             if made is None:
@@ -170,10 +193,15 @@ class Variables:
         )
 
 
-def _named_regularizer(regularizer, argument):
-    """A function from a variable to its loss; the core layer takes Keras' names for its default ones."""
+def _named_regularizer(regularizer, argument, release):
+    """A function from a variable to its loss; the core layer takes Keras' names for its default ones, from 1.9 on."""
     if regularizer is None or callable(regularizer):
         return regularizer
+    if not release.core_is_keras:
+        raise TypeError(
+            f"{argument} is {regularizer!r}; accepted in TensorFlow {release.name} is a function from a variable to "
+            "its loss."
+        )
     wanted = regularizer if isinstance(regularizer, dict) else {"class_name": regularizer}
     config = wanted.get("config", {})
     weights = _NAMED_REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)

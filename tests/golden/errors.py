@@ -16,9 +16,9 @@ def share_of_bound(got, wanted, allowed):
     return np.where(same, 0.0, np.where(np.isfinite(used), used, np.inf))
 
 
-def compared(case, played, original, recorded):
+def compared(case, played, original, recorded, floor=bounds.EPSILON_FLOOR):
     """Every number of a replay with the recorded one, and how far it is off in units of what both may be off."""
-    here, there, bound = numbers_of(case, played), numbers_of(original, recorded), errors_of(original, recorded)
+    here, there, bound = numbers_of(case, played), numbers_of(original, recorded), errors_of(original, recorded, floor)
     here, there, bound = list(here), list(there), list(bound)
     assert [key for key, _ in here] == [key for key, _ in there] == [key for key, _ in bound]
     for (key, got), (_, wanted), (_, error) in zip(here, there, bound, strict=True):
@@ -108,23 +108,23 @@ def channels_last_pair(case, pair):
     return None if pair is None else tuple(np.broadcast_to(a, case.shape).reshape(-1, case.shape[-1]) for a in pair)
 
 
-def settings(case, path):
+def settings(case, path, floor=bounds.EPSILON_FLOOR):
     """(unit roundoff, that of half outputs of float32 arithmetic, epsilon as the path uses it)."""
     half, fused = case.dtype == "float16", path in ("A", "B", "AB")
     epsilon = (case.layer or {}).get("epsilon", 1e-3)
     return (
         bounds.UNIT["float32" if half and fused else case.dtype],
         bounds.UNIT[case.dtype] if half and fused else 0.0,
-        max(epsilon, bounds.EPSILON_FLOOR) if fused else epsilon,
+        max(epsilon, floor) if fused else epsilon,
     )
 
 
-def errors_of(case, recorded):
+def errors_of(case, recorded, floor=bounds.EPSILON_FLOOR):
     """The rounding-error bound of every number that ``numbers_of`` yields, in the same order.
 
     Computed from the inputs and the recording alone, so the replay has no influence on what it is allowed.
     """
-    u, output_u, epsilon = settings(case, recorded["path"])
+    u, output_u, epsilon = settings(case, recorded["path"], floor)
     outputs = recorded["graph"]["outputs"]
     variables = {name: dtype.replace("_ref", "") for name, _, dtype in recorded["graph"]["variables"]}
     sizes = {name: int(np.prod(shape)) for name, shape, _ in recorded["graph"]["variables"]}
@@ -181,7 +181,8 @@ def errors_of(case, recorded):
                 role = cases.role_of(of)[0]
                 whole = allowed[order][role] * np.asarray(case.factors.get(role, 1.0))
                 yield (number, step["mode"], "gradient", i, name), part_of(whole, of, sizes)
-        if training:
+        # TF 1.0 and 1.1 update while testing too.
+        if training or any(name.endswith("moving_mean:0") for name in step["variables"]):
             error.update(statistics_errors(case, now, after, error, batches, u, epsilon))
         now = after
         for name in sorted(variables):

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 2.7 too:
 # ruff: noqa: RUF005, UP009, UP010, UP031
-"""Records what the real ``tf.contrib.layers.batch_norm`` does with every case of ``cases.py`` and
-``arguments.py``.
+"""Records what the real ``tf.contrib.layers.batch_norm`` does with every case of ``cases.py``, ``arguments.py`` and
+``releases.py``; under a release other than 1.15.5 with those that ``releases.selected`` names.
 
 Run it with a real TensorFlow 1.x:
 
@@ -54,12 +54,22 @@ def code_paths(g):
     return {"path": "".join(sorted(found))}
 
 
-def play_group(cases, group):
+def groups_of(version):
+    """The cases of each file: everything under 1.15.5, a selection under another release."""
+    from golden import releases
+
+    cases = releases.cases
+    if version == "1.15.5":
+        return cases.GROUPS
+    return releases.selected(version)
+
+
+def play_group(cases, chosen):
     import tensorflow as tf
 
     api = cases.Api(tf, tf.contrib.layers.batch_norm, tf.contrib.framework.arg_scope)
     played = collections.OrderedDict()
-    for case in cases.GROUPS[group]:
+    for case in chosen:
         played[case.id] = cases.play(api, case, run=case.twin is None, inspect=code_paths)
     return played
 
@@ -68,13 +78,16 @@ def header(group):
     import numpy
     import tensorflow as tf
 
-    from golden import arguments
+    from golden import arguments, releases
 
-    table = "arguments" if group in arguments.GROUPS else "cases"
+    table = "arguments" if group in arguments.GROUPS else "releases" if group == releases.GROUP else "cases"
+    what = "'%s/...' of tests/golden/%s.py" % (group, table)
+    if group in ("selection", "more"):
+        what = "those that tests/golden/releases.py selects"
 
     return collections.OrderedDict(
         [
-            ("what", "tf.contrib.layers.batch_norm, cases '%s/...' of tests/golden/%s.py" % (group, table)),
+            ("what", "tf.contrib.layers.batch_norm, cases %s" % what),
             ("tensorflow", tf.__version__),
             ("python", platform.python_version()),
             ("numpy", numpy.__version__),
@@ -118,14 +131,15 @@ def main():
     if not tf.__version__.startswith("1."):
         sys.exit("This records the real TensorFlow 1.x; the TensorFlow here is %s." % tf.__version__)
     sys.path.insert(0, os.path.dirname(HERE))
-    from golden import arguments
+    from golden import releases
 
-    cases = arguments.cases
+    cases = releases.cases
+    groups = groups_of(tf.__version__)
 
     folder = os.path.join(HERE, "tf-%s" % tf.__version__)
     different = 0
-    for group in options.group or cases.GROUPS:
-        played = play_group(cases, group)
+    for group in options.group or groups:
+        played = play_group(cases, groups[group])
         path = os.path.join(folder, group + ".json")
         text = text_of(group, played)
         failed = sum("error" in result for result in played.values())

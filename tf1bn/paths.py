@@ -1,0 +1,103 @@
+"""Which code of a TF 1.x release a call of ``batch_norm`` takes; the rule is that of the release in force."""
+
+import dataclasses
+
+import tensorflow as _tf
+
+from .normalization import NCHW
+
+tf = _tf.compat.v1
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """One of four code paths; ``core`` is the tf.layers layer behind contrib."""
+
+    core: bool
+    fused: bool
+    release: object
+
+    def variable_dtype(self, inputs_dtype):
+        if self.core and self.release.core_float32:
+            return _tf.float32
+        half = inputs_dtype in (_tf.float16, _tf.bfloat16)
+        if self.release.half_keeps_float32 and (self.fused or (self.core and half)):
+            return _tf.float32
+        return inputs_dtype
+
+
+def choose(release, inputs, updates_collections, batch_weights, fused, zero_debias, renorm, adjustment, regularizers):
+    """The path of a call.
+
+    Raises:
+      ValueError: ``fused=True`` with what the fused form of TF 1.0 to 1.3 does not take; later ones fall back to the
+        composed form without a word.
+    """
+    rank = inputs.shape.rank
+    # By identity, as TF 1.x does: an equal list such as ["update_ops"] takes the other path.
+    default_updates = updates_collections is tf.GraphKeys.UPDATE_OPS
+    core = default_updates and batch_weights is None and not zero_debias
+    fits = rank in (2, 4) and batch_weights is None and not renorm and adjustment is None
+    if fused and not release.falls_back:
+        _check_fused(release, rank, batch_weights, renorm, regularizers)
+    if not release.core_fused:
+        return Path(core=core and not fused, fused=bool(fused), release=release)
+    fused = fits and (fused is None or bool(fused))
+    if fused and not (core and rank == 4):
+        return Path(core=False, fused=True, release=release)
+    if fused and not release.core_fuses_regularizers and regularizers:
+        fused = regularizers.get("beta") is None and regularizers.get("gamma") is None
+    return Path(core=core, fused=fused, release=release)
+
+
+def _check_fused(release, rank, batch_weights, renorm, regularizers):
+    unfit = [
+        name
+        for name, given in (
+            ("`batch_weights`", batch_weights is not None),
+            ("`param_regularizers`", regularizers is not None),
+            ("`renorm`", renorm),
+            (f"inputs of rank {rank}", rank not in (2, 4)),
+        )
+        if given
+    ]
+    if unfit:
+        raise ValueError(
+            f"`fused` is True together with {' and '.join(unfit)}, which the fused layer of TensorFlow {release.name} "
+            "does not take; leave `fused` out, or take `tf1bn.release` 1.4 or later, which falls back to the "
+            "composed layer."
+        )
+
+
+def check_dtypes(path, inputs_dtype):
+    """Refuse the inputs on which the path's layer failed in its release.
+
+    Raises:
+      ValueError: the composed core layer computed in float32 alone (1.0 to 1.3), or mixed half inputs with float32
+        variables (1.5 to 1.13).
+      TypeError: the fused layer of 1.0 to 1.4 computed in float32 alone.
+    """
+    release = path.release
+    half = inputs_dtype in (_tf.float16, _tf.bfloat16)
+    if path.fused:
+        failed = inputs_dtype != _tf.float32 and not release.half_keeps_float32
+    elif path.core:
+        failed = (release.core_float32 and inputs_dtype != _tf.float32) or (half and not release.core_composes_half)
+    else:
+        failed = False
+    if failed:
+        layer = "fused" if path.fused else "composed"
+        kind = TypeError if path.fused else ValueError
+        raise kind(
+            f"`inputs` is of {inputs_dtype.name}, on which the {layer} layer of TensorFlow {release.name} fails; cast "
+            f"the inputs to float32, or take another `tf1bn.release`."
+        )
+
+
+def check_parameters(path, data_format, center):
+    """Raises ValueError for what contrib's own composed code did not survive before 1.4."""
+    if not path.core and not path.fused and not path.release.falls_back and data_format == NCHW and not center:
+        raise ValueError(
+            f"`center` is False with `data_format` 'NCHW', on which contrib's own composed code of TensorFlow "
+            f"{path.release.name} fails; leave `center` True, or take `tf1bn.release` 1.4 or later."
+        )
