@@ -71,6 +71,8 @@ setup(
         "report": report,
         # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
+        # Files of Keras and safetensors; .pt files need PyTorch, TF1's need TensorFlow.
+        "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
     },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
     ext_modules=cythonize(

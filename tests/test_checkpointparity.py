@@ -1,0 +1,176 @@
+"""Two checkpoints compared by their values: `tf1bn.checkpointparity`, and `tf1bn parity` on them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tf1bn import cli
+from tf1bn.checkpointparity import compare_checkpoints
+
+RANDOM = np.random.default_rng(5)
+CHANNELS = 6
+
+
+def vectors(seed, channels=CHANNELS):
+    random = np.random.default_rng(seed)
+    return {
+        "gamma": random.uniform(0.5, 2, channels).astype("f4"),
+        "beta": random.normal(0, 1, channels).astype("f4"),
+        "moving_mean": random.normal(3, 2, channels).astype("f4"),
+        "moving_variance": random.uniform(0.5, 9, channels).astype("f4"),
+    }
+
+
+OLD = {"net/first": vectors(1), "net/second": vectors(2), "net/wide": vectors(3, 9)}
+TORCH = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(name, layers):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **{f"{layer}/{role}": a for layer, held in layers.items() for role, a in held.items()})
+        return str(path)
+
+    return written
+
+
+def changed(layer="net/first", **roles):
+    """OLD with other values of a layer; a function is called with those that it had, None takes the variable away."""
+    layers = {name: dict(held) for name, held in OLD.items()}
+    for role, change in roles.items():
+        new = change(layers[layer][role]) if callable(change) else change
+        layers[layer].pop(role)
+        if new is not None:
+            layers[layer][role] = new
+    return layers
+
+
+def judged(result):
+    return {layer["name"]: layer for layer in result["layers"]}
+
+
+def ids(layer):
+    return [cause["id"] for cause in layer["causes"]]
+
+
+def test_the_same_numbers_are_the_same(write):
+    result = compare_checkpoints(write("old", OLD), write("new", OLD))
+    assert result["ok"] is True
+    assert (result["format"], result["kind"]) == ("tf1bn-parity", "checkpoints")
+    assert {layer["matched"] for layer in result["layers"]} == {"name"}
+    for layer in result["layers"]:
+        assert (layer["verdict"], layer["causes"], layer["steps"]) == ("ok", [], 0)
+        assert [entry["what"] for entry in layer["differences"]]
+        assert all(e["equal"] for e in layer["differences"])
+    json.dumps(result, allow_nan=False)
+
+
+def start(value):
+    return lambda array: np.full_like(array, value)
+
+
+CASES = {
+    "one ulp": ({"moving_mean": lambda a: np.nextafter(a, np.float32(99))}, "unexplained"),
+    "bessel": ({"moving_variance": lambda a: (a * np.float64(32 / 31)).astype("f4")}, "bessel"),
+    "no bessel": ({"moving_variance": lambda a: (a * np.float64(31 / 32)).astype("f4")}, "no-bessel"),
+    "deviation": ({"moving_variance": np.sqrt}, "std-for-variance"),
+    "square": ({"moving_variance": np.square}, "std-for-variance"),
+    "inverse": ({"moving_variance": lambda a: (1 / np.sqrt(a + np.float64(1e-3))).astype("f4")}, "std-for-variance"),
+    "epsilon inside": ({"moving_variance": lambda a: (a + np.float64(1e-3)).astype("f4")}, "epsilon"),
+    "not restored": ({"moving_mean": start(0), "moving_variance": start(1)}, "not-restored"),
+    "half": ({"moving_mean": lambda a: a.astype("f2").astype("f4")}, "half-precision"),
+    "stored as half": ({"moving_variance": lambda a: a.astype("f2")}, "half-precision"),
+    "backwards": ({"moving_mean": lambda a: a[::-1].copy()}, "wrong-axis"),
+    "shorter": ({"moving_mean": lambda a: a[:4], "moving_variance": lambda a: a[:4]}, "wrong-axis"),
+    "no gamma": ({"gamma": None}, "missing-variable"),
+    "no beta": ({"beta": None}, "missing-variable"),
+    "nan": ({"moving_mean": start(np.nan)}, "not-finite"),
+    "infinite": ({"moving_variance": start(np.inf)}, "not-finite"),
+    "swapped": ({"gamma": OLD["net/first"]["beta"], "beta": OLD["net/first"]["gamma"]}, "gamma-beta-swapped"),
+    "mean for variance": ({"moving_variance": OLD["net/first"]["moving_mean"]}, "renamed"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_is_named(name, write):
+    roles, expected = CASES[name]
+    result = compare_checkpoints(write("old", OLD), write("new", changed(**roles)))
+    layers = judged(result)
+    assert (layers["net/first"]["verdict"], ids(layers["net/first"])[0]) == ("finding", expected)
+    assert {layers[other]["verdict"] for other in ("net/second", "net/wide")} == {"ok"}
+    assert result["ok"] is False
+    json.dumps(result, allow_nan=False)
+
+
+def test_an_absent_gamma_of_one_is_an_advisory(write):
+    old = changed(gamma=start(1))
+    layer = judged(compare_checkpoints(write("old", old), write("new", changed(gamma=None))))["net/first"]
+    assert (layer["verdict"], ids(layer)) == ("ok", ["missing-variable"])
+    assert layer["causes"][0]["severity"] == "advisory"
+
+
+def test_the_worst_channel_is_told(write):
+    other = changed(moving_mean=lambda a: a + np.float32(0.5) * (np.arange(CHANNELS) == 4))
+    layer = judged(compare_checkpoints(write("old", OLD), write("new", other)))["net/first"]
+    (entry,) = (entry for entry in layer["differences"] if not entry["equal"])
+    assert (entry["what"], entry["differing"], entry["channels"], entry["channel"]) == ("moving mean", 1, CHANNELS, 4)
+    assert abs(entry["largest"] - 0.5) < 1e-6
+
+
+def test_two_layers_exchanged_are_named(write):
+    new = {**OLD, "net/first": OLD["net/second"], "net/second": OLD["net/first"]}
+    layers = judged(compare_checkpoints(write("old", OLD), write("new", new)))
+    for name, other in (("net/first", "net/second"), ("net/second", "net/first")):
+        assert ids(layers[name])[0] == "renamed"
+        assert f"`{other}`" in layers[name]["explanation"]
+        assert "the two layers are exchanged" in layers[name]["explanation"]
+
+
+def test_a_layer_that_is_nowhere_is_no_silence(write):
+    new = {name: held for name, held in OLD.items() if name != "net/wide"}
+    lost = judged(compare_checkpoints(write("old", OLD), write("new", new)))["net/wide"]
+    assert (lost["new"], lost["verdict"], ids(lost)) == (None, "finding", ["missing-variable"])
+    more = judged(compare_checkpoints(write("old", new), write("new", OLD)))["net/wide"]
+    assert (more["old"], more["verdict"], ids(more)) == (None, "finding", ["missing-variable"])
+
+
+def test_names_of_pytorch_are_the_same_names(write, tmp_path):
+    port = {f"{layer.replace('/', '.')}.{TORCH[role]}": a for layer, held in OLD.items() for role, a in held.items()}
+    np.savez(tmp_path / "port.npz", **port)
+    result = compare_checkpoints(write("old", OLD), str(tmp_path / "port.npz"))
+    assert result["ok"] is True
+    assert len(result["layers"]) == 3
+
+
+def test_a_renamed_layer_is_found_by_its_values_and_by_a_map(write):
+    new = {name.replace("net/second", "net/other_name"): held for name, held in OLD.items()}
+    paths = write("old", OLD), write("new", new)
+    layer = judged(compare_checkpoints(*paths))["net/second"]
+    assert (layer["new"], layer["matched"], ids(layer)) == ("net/other_name", "guess", ["renamed"])
+    result = compare_checkpoints(*paths, {"net/second": "net/other_name"})
+    assert result["ok"] is True
+    assert judged(result)["net/second"]["matched"] == "map"
+
+
+def test_without_batch_norms_nothing_is_shown(tmp_path, write):
+    np.savez(tmp_path / "none.npz", kernel=np.ones((3, 3)))
+    result = compare_checkpoints(write("old", OLD), str(tmp_path / "none.npz"))
+    assert result["ok"] is False
+    assert "belongs to a batch norm" in result["problems"][0]
+
+
+@pytest.mark.parametrize(("new", "code"), [(OLD, 0), (changed(gamma=None), 1)])
+def test_the_command(new, code, write, tmp_path, capsys):
+    done = cli.main(["parity", write("old", OLD), write("new", new), "--json", str(tmp_path / "p.json")])
+    assert (done, capsys.readouterr().err) == (code, "")
+    result = json.loads((tmp_path / "p.json").read_text())
+    assert (result["ok"], result["kind"]) == (code == 0, "checkpoints")
+    assert cli.main(["parity", str(tmp_path / "p.json")]) == code
+
+
+def test_the_command_refuses_what_is_no_checkpoint(write, tmp_path, capsys):
+    (tmp_path / "b.npz").write_bytes(b"PK")
+    assert cli.main(["parity", write("old", OLD), str(tmp_path / "b.npz")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
