@@ -58,6 +58,10 @@ class Layer:
     def test(self, moving, batches):
         return moving
 
+    def more(self):
+        """Further keys of the record of the last step."""
+        return {}
+
     def statistics(self, moving, batch, training):
         """Which mean and variance the outputs use."""
         return self.moments(batch) if training else moving
@@ -68,8 +72,7 @@ class Layer:
         return (batch * scale + (beta - mean * scale)).astype(batch.dtype)
 
 
-def record(
-    path,
+def simulated(
     layer,
     *,
     decay,
@@ -86,13 +89,13 @@ def record(
     extra=None,
     **settings,
 ):
-    """Write the trace of ``layer``, which declares ``decay`` and ``settings``, and return it opened.
+    """What the declared ``settings`` of ``layer`` are, and its record of each step with whether that step trains.
 
     ``shape`` is channels last; ``batches(t, i)`` gives other data, ``extra(t)`` further keys of a step's record.
-    ``training`` may be a function of the step.
+    ``training`` may be a function of the step; ``start`` is "warm", "cold" or the two statistics.
     """
     rng = np.random.default_rng([seed, 7])
-    declared = SETTINGS | settings
+    declared = SETTINGS | {"decay": decay} | settings
     nchw = declared["data_format"] == "NCHW"
     channels = shape[-1]
     dtype = layer.dtype
@@ -103,27 +106,48 @@ def record(
             (sample.mean(axis=0) * 0.7 + 0.1 * sample.std(axis=0)).astype(dtype),
             (sample.var(axis=0) * 1.3 + 0.01).astype(dtype),
         )
+    elif start != "cold":
+        moving = tuple(np.asarray(one, dtype) for one in start)
     gamma = np.linspace(0.5, 1.5, channels).astype(np.float32)
     beta = np.linspace(-1, 1.2, channels).astype(np.float32)
-    with trace.Writer(path) as writer:
-        writer.add_layer("bn", decay=decay, **declared)
-        for t in range(steps):
-            trains = training(t) if callable(training) else training
-            inputs = [data(kind, rng, shape, dtype) if batches is None else batches(t, i) for i in range(applications)]
-            after = layer.train(moving, inputs) if trains else layer.test(moving, inputs)
-            layer.steps += 1
-            values = {}
-            if keep == "moments":
-                flat = [one.reshape(-1, channels).astype(np.float64) for one in inputs]
+    made = []
+    for t in range(steps):
+        trains = training(t) if callable(training) else training
+        inputs = [data(kind, rng, shape, dtype) if batches is None else batches(t, i) for i in range(applications)]
+        after = layer.train(moving, inputs) if trains else layer.test(moving, inputs)
+        layer.steps += 1
+        values = {}
+        if keep == "moments":
+            flat = [one.reshape(-1, channels).astype(np.float64) for one in inputs]
+            with np.errstate(invalid="ignore"):
                 values["moments"] = [{"count": len(x), "mean": x.mean(axis=0), "variance": x.var(axis=0)} for x in flat]
-            else:
-                values["inputs"] = [np.moveaxis(x, -1, 1) if nchw else x for x in inputs]
-            if outputs:
-                made = [layer.output(moving, x, trains, gamma, beta) for x in inputs]
-                values["outputs"] = [np.moveaxis(y, -1, 1) if nchw else y for y in made]
-                values["gamma"], values["beta"] = gamma, beta
-            for name, when in (("before", moving), ("after", after)):
-                values[f"moving_mean_{name}"], values[f"moving_variance_{name}"] = when
-            writer.add_step({"bn": values | (extra(t) if extra else {})}, training=trains)
-            moving = after
+        else:
+            values["inputs"] = [np.moveaxis(x, -1, 1) if nchw else x for x in inputs]
+        if outputs:
+            given = [layer.output(moving, x, trains, gamma, beta) for x in inputs]
+            values["outputs"] = [np.moveaxis(y, -1, 1) if nchw else y for y in given]
+            values["gamma"], values["beta"] = gamma, beta
+        for name, when in (("before", moving), ("after", after)):
+            values[f"moving_mean_{name}"], values[f"moving_variance_{name}"] = when
+        made.append((values | layer.more() | (extra(t) if extra else {}), trains))
+        moving = after
+    return declared, made
+
+
+def record(path, layer, **arguments):
+    """Write the trace of ``layer`` alone and return it opened; the arguments are those of `simulated`."""
+    return write(path, {"bn": simulated(layer, **arguments)})
+
+
+def write(path, layers):
+    """Write a trace of layers, each as `simulated` gives it, and return it opened."""
+    with trace.Writer(path) as writer:
+        for name, (settings, _) in layers.items():
+            writer.add_layer(name, **settings)
+        for t in range(max(len(made) for _, made in layers.values())):
+            records = {name: made[t] for name, (_, made) in layers.items() if t < len(made)}
+            writer.add_step(
+                {name: values | {"training": trains} for name, (values, trains) in records.items()},
+                training=any(trains for _, trains in records.values()),
+            )
     return trace.open(path)

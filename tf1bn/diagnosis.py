@@ -136,7 +136,8 @@ def _conclude(name, survey, search, others_moved):
     seen = {}
     for one in found:
         seen.setdefault(one.id, one)
-    found = tuple(sorted(seen.values(), key=lambda one: one.severity != named.FINDING))
+    # What has a name comes before what has none.
+    found = tuple(sorted(seen.values(), key=lambda one: (one.severity != named.FINDING, one.id == "unexplained")))
     wrong = any(one.severity == named.FINDING for one in found)
     verdict = FINDING if wrong else UNDECIDABLE if undecided else OK
     if verdict == FINDING:

@@ -171,7 +171,8 @@ def _fit(view, hypothesis, bessel, moments, decay, updates, updates_before):
         stats = _start(view, hypothesis, arguments, updates_before)
         stats.update(merged)
         for _ in moments[1:]:
-            stats.update(merged, decay=1.0)  # no step, but the rounding of one more store
+            # No step, but the roundings of one more: with decay 1 there would be none.
+            stats.update(checker.Moments(merged.count, stats.mean, stats.variance), decay=decay)
     else:
         for i in updates:
             stats.update(_scaled(moments[i], factor, view.layer.epsilon))
