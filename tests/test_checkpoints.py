@@ -25,7 +25,8 @@ tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(golden.FOLDER)
 ROOT = FOLDER.parents[2]
 LAYER_KEYS = ["name", "verdict", "causes", "explanation", "mean_error", "mean_bound", "variance_error"]
-LAYER_KEYS += ["variance_bound", "steps"]
+LAYER_KEYS += ["variance_bound", "steps", "first", "first_step", "inherited_error", "inherited_bound"]
+LAYER_KEYS += ["added_error", "added_bound", "accumulated", "estimates"]
 NO_GAMMA = "No layer has a gamma, which is right for scale=False (the default of contrib's batch_norm)."
 GOLDEN_STATE = {"zero_debias": ["biased", "local_step"], "renorm": ["renorm_mean", "moving_stddev"]}
 

@@ -41,6 +41,8 @@ JUDGE |= {
     "linefit",
     "outputfit",
     "search",
+    "divergence",
+    "inheritance",
     "stepview",
     "survey",
 }

@@ -1,8 +1,9 @@
 """The result of an audit as a dict, as terminal text and as an exit code. Decides nothing."""
 
 import contextlib
+import dataclasses
 
-from . import __version__
+from . import __version__, divergence
 
 VERDICTS = ("finding", "undecidable", "ok")
 STYLES = {"finding": "bold red", "undecidable": "bold yellow", "ok": "green"}
@@ -29,11 +30,23 @@ def result(diagnoses):
             "variance_error": one.variance_error,
             "variance_bound": one.variance_bound,
             "steps": one.steps,
+            "first": one.first,
+            "first_step": one.first_step,
+            "inherited_error": one.inherited_error,
+            "inherited_bound": one.inherited_bound,
+            "added_error": one.added_error,
+            "added_bound": one.added_bound,
+            "accumulated": {
+                name: None if each is None else dataclasses.asdict(each) for name, each in one.accumulated.items()
+            },
+            "estimates": {name: list(interval) for name, interval in one.estimates.items()},
         }
         for one in diagnoses
     ]
     ok = bool(layers) and all(layer["verdict"] == "ok" for layer in layers)
-    return {"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers}
+    said = divergence.note(diagnoses)
+    notes = [] if said is None else [said]
+    return {"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes}
 
 
 def exit_code(found):
@@ -49,7 +62,7 @@ def audit(found, path, out, *, quiet=False):
     from rich.table import Table
     from rich.text import Text
 
-    layers = sorted(found["layers"], key=lambda layer: VERDICTS.index(layer["verdict"]))
+    layers = sorted(found["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("layer", overflow="fold", ratio=2)
     table.add_column("verdict", no_wrap=True)
@@ -62,7 +75,7 @@ def audit(found, path, out, *, quiet=False):
         )
         table.add_row(
             Text(layer["name"]),
-            Text(layer["verdict"], style=STYLES[layer["verdict"]]),
+            _verdict(layer, Text),
             Text(causes),
             Text(layer["explanation"]),
         )
@@ -76,6 +89,14 @@ def audit(found, path, out, *, quiet=False):
         return
     parts = ", ".join(f"{count} {verdict}" for count, verdict in zip(counts, VERDICTS, strict=True))
     out.print(Text(f"{path}: {len(layers)} layer{'s' if len(layers) > 1 else ''}: {parts}."), soft_wrap=True)
+
+
+def _verdict(layer, Text):
+    """The verdict, since which step, and whether that is where the run diverges first."""
+    cell = Text(layer["verdict"], style=STYLES[layer["verdict"]])
+    if layer.get("first_step") is not None:
+        cell.append(f"\nin step {layer['first_step']}" + (",\nfirst of all" if layer["first"] else ""))
+    return cell
 
 
 @contextlib.contextmanager

@@ -89,6 +89,11 @@ def judge(layer, values, *, stored, averages, others_moved, step, usual):
         "variance_error": None,
         "variance_bound": None,
         "steps": 0,
+        # A checkpoint has no steps, so nothing came before anything else.
+        "first": False,
+        **dict.fromkeys(("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")),
+        "accumulated": {"mean": None, "variance": None},
+        "estimates": {},
     }
 
 

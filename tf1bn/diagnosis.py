@@ -15,7 +15,7 @@ import functools
 import math
 
 from . import causes as named
-from . import findings
+from . import divergence, findings
 from .causes import Cause, cause
 from .comparison import FINDING, OK, UNDECIDABLE
 from .outputfit import BATCH, MOVING
@@ -37,6 +37,18 @@ class Diagnosis:
       mean_error, mean_bound, variance_error, variance_bound: the error and what is allowed there, of the channel and
         step where the error is largest against it, for the layer as declared; None if nothing was compared.
       steps: how many steps held the layer.
+      first: whether the error leaves its bound in this layer before it does so in any other: in the earliest step, and
+        in that step in the earliest layer.
+      first_step: the number of the first step that was wrong; None if none was, or nothing left its bound.
+      accumulated: by statistic, "mean" and "variance", the `inheritance.Accumulated` error after the last step, what
+        that step added to it and what it inherited; None where it is not known.
+      inherited_error, inherited_bound: root mean square over the values of the worst channel, in the unit of the
+        outputs, of what the outputs owe to statistics that are not those of unbroken honest updates, and how much an
+        honest layer can have; 0 where only training steps hold outputs, which do not use them. None if not known.
+      added_error, added_bound: likewise, of what the layer's own arithmetic adds: the recorded outputs against those
+        that are due in real numbers to the recorded inputs and statistics.
+      estimates: interval by name: "alpha", the step taken to the batch, and "k", the variance taken over that of the
+        batch.
       survey: the `survey.Survey` that this was concluded from; None if nothing was looked at.
     """
 
@@ -49,6 +61,14 @@ class Diagnosis:
     variance_error: float | None = None
     variance_bound: float | None = None
     steps: int = 0
+    first: bool = False
+    first_step: int | None = None
+    accumulated: dict = dataclasses.field(default_factory=lambda: {"mean": None, "variance": None})
+    inherited_error: float | None = None
+    inherited_bound: float | None = None
+    added_error: float | None = None
+    added_bound: float | None = None
+    estimates: dict = dataclasses.field(default_factory=dict)
     survey: object = dataclasses.field(default=None, repr=False, compare=False)
 
 
@@ -102,7 +122,7 @@ def diagnose(trace, *, progress=None, curves=None):
             results.append(Diagnosis(name, UNDECIDABLE, (), "No step of the trace holds it; it was not judged."))
         else:
             results.append(_conclude(name, survey, searches.get(name), bool(any_moved - {name})))
-    return results
+    return divergence.mark_first(results)
 
 
 @contextlib.contextmanager
@@ -133,6 +153,8 @@ def _conclude(name, survey, search, others_moved):
         undecided.append("No training step could be compared.")
     if survey.outputs.unjudged:
         notes.append(survey.outputs.unjudged)
+    if jumps := divergence.jumps(survey):
+        notes.append(jumps)
     seen = {}
     for one in found:
         seen.setdefault(one.id, one)
@@ -141,15 +163,46 @@ def _conclude(name, survey, search, others_moved):
     wrong = any(one.severity == named.FINDING for one in found)
     verdict = FINDING if wrong else UNDECIDABLE if undecided else OK
     if verdict == FINDING:
-        explanation = " ".join(one.explanation for one in found if one.severity == named.FINDING)
+        wrong = [one.explanation for one in found if one.severity == named.FINDING]
+        explanation = " ".join([*wrong, *divergence.account(survey), *([jumps] if jumps else ())])
     elif verdict == UNDECIDABLE:
         explanation = " ".join(undecided)
     else:
         explanation = " ".join([_fine(survey), *notes, *(one.explanation for one in found)])
     (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
+    accumulated = survey.chains[survey.convention].accumulated()
+    errors = survey.output_errors[survey.convention]
+    inherited, added = errors.inherited, errors.added
     return Diagnosis(
-        name, verdict, found, explanation, mean_error, mean_bound, variance_error, variance_bound, survey.steps, survey
+        name,
+        verdict,
+        found,
+        explanation,
+        mean_error,
+        mean_bound,
+        variance_error,
+        variance_bound,
+        survey.steps,
+        first_step=divergence.first_step(survey, found) if verdict == FINDING else None,
+        accumulated=dict(zip(("mean", "variance"), accumulated, strict=True)),
+        inherited_error=None if inherited is None else inherited.error,
+        inherited_bound=None if inherited is None else inherited.bound,
+        added_error=None if added is None else added.error,
+        added_bound=None if added is None else added.bound,
+        estimates=_estimates(survey),
+        survey=survey,
     )
+
+
+def _estimates(survey):
+    """Intervals of the step taken and of the variance factor, by their names; without those that are not known."""
+    rate = survey.rate.estimate()
+    known = {"alpha": rate, "k": survey.factor.estimate(rate.value if math.isfinite(rate.value) else 0.0)}
+    return {
+        name: (one.value - one.interval, one.value + one.interval)
+        for name, one in known.items()
+        if math.isfinite(one.value) and math.isfinite(one.interval)
+    }
 
 
 def _fine(survey):

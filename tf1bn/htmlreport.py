@@ -29,8 +29,9 @@ def render(result, title=None):
     Args:
       result: the dict of the audit's JSON. Beside what every audit has, "path", "problems", "notes", "headline",
         "legend" (of the plots; all are sentences) and "tf1bn" (a version) are shown if there, and of a layer "first"
-        (it diverges first), "explanation", "estimates" (a dict from name to value, interval or text), "facts" (pairs of
-        a name and a text), "inherited_error", "added_error" and "curves": {"moving_mean" and "moving_variance":
+        (it diverges first), "first_step", "explanation", "estimates" (a dict from name to value, interval or text),
+        "facts" (pairs of a name and a text), "accumulated", "inherited_error" and "added_error" (with bounds where
+        they are of one run) and "curves": {"moving_mean" and "moving_variance":
         {"channel", "step", "observed", "expected", "bound"}}.
       title: instead of "Audit of " and the path.
 
@@ -172,10 +173,20 @@ def _whole(value):
 def _facts(given):
     """Pairs of a name and a text: what else is known of a layer."""
     facts = list(given.get("facts") or [])
-    if "inherited_error" in given:
-        facts.append(("error that came in with its input", word(given["inherited_error"])))
-    if "added_error" in given:
-        facts.append(("error that it added itself", word(given["added_error"])))
+    if given.get("first_step") is not None:
+        facts.append(("first step that is wrong", _whole(given["first_step"])))
+    facts += _accumulated(given.get("accumulated"))
+    for key, alone, between in (
+        ("inherited", "error of the outputs, inherited from the statistics", "error that came in with its input"),
+        ("added", "error of the outputs, added by the layer's arithmetic", "error that it added itself"),
+    ):
+        error, bound = given.get(f"{key}_error"), given.get(f"{key}_bound")
+        if error is None:
+            continue
+        if bound is None:  # of two runs, see `parity`
+            facts.append((between, word(error)))
+        else:
+            facts.append((alone, f"{word(error)} of {word(bound)} allowed, root mean square of the worst channel"))
     for name, value in (given.get("estimates") or {}).items():
         if isinstance(value, (list, tuple)) and len(value) == 2:
             text = f"between {word(value[0])} and {word(value[1])}"
@@ -184,6 +195,24 @@ def _facts(given):
         else:
             text = word(value)
         facts.append((f"estimate of {name}", text))
+    return facts
+
+
+def _accumulated(given):
+    """Facts on what the errors of all steps come to."""
+    facts = []
+    for statistic, one in (given or {}).items():
+        # An error within its bound is rounding, whose parts nobody wants to see.
+        if not isinstance(one, dict):
+            continue
+        if _finite(one["error"]) and _finite(one["bound"]) and abs(one["error"]) <= one["bound"]:
+            continue
+        text = (
+            f"{word(one['error'])} in channel {_whole(one['channel'])} after step {_whole(one['step'])}, where "
+            f"{word(one['bound'])} is allowed; {word(one['added'])} added by that step and {word(one['inherited'])} "
+            "inherited from earlier ones"
+        )
+        facts.append((f"moving {statistic}, all steps together", text))
     return facts
 
 

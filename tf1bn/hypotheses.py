@@ -110,6 +110,7 @@ class Fit:
       comparison: the `checker.MovingComparison`; None if there was nothing to compare.
       replayed: whether it took a replay of the batches to find it ok.
       stats: the `checker.MovingStats` that made it.
+      updates: the training applications, as indices among those, in the order that it took; empty where they race.
     """
 
     verdict: str
@@ -117,6 +118,7 @@ class Fit:
     comparison: object = None
     replayed: bool = False
     stats: object = None
+    updates: tuple = ()
 
 
 IMPOSSIBLE = Fit("finding", np.inf)
@@ -194,7 +196,8 @@ def _fit(view, hypothesis, bessel, moments, decay, updates, updates_before):
         bounds = np.maximum([stats.mean_bound, stats.variance_bound], np.finfo(np.float64).tiny)
         shares = (np.abs(after - [stats.mean, stats.variance]) / bounds).max(axis=1)
     misfit = np.inf if any(np.isnan(share) for share in shares) else float(max(shares))
-    return Fit(compared.verdict, misfit, compared, replayed, stats)
+    order = () if updates == "parallel" else tuple(updates)
+    return Fit(compared.verdict, misfit, compared, replayed, stats, order)
 
 
 def _start(view, hypothesis, arguments, updates_before):
@@ -203,19 +206,9 @@ def _start(view, hypothesis, arguments, updates_before):
     before = _around(view, hypothesis)[0]
     more = {}
     if debias:
-        state = view.record.state
-        if "biased" in state and "local_step" in state:
-            more = {
-                "biased": state["biased"].astype(np.float64)[view.finite],
-                "local_step": int(state["local_step"][0]),
-            }
-        elif updates_before is None:
+        more = debias_state(view, before, arguments["decay"], updates_before, view.finite)
+        if more is None:
             return None
-        else:
-            # What the mean was made of, seen through its own rounding.
-            kept = 1 - arguments["decay"] ** updates_before
-            more = {"biased": before[0] * kept, "local_step": updates_before}
-        more["zero_debias"] = True
     return checker.MovingStats(
         *before,
         dtype=hypothesis.dtype or layer.dtype,
@@ -226,6 +219,41 @@ def _start(view, hypothesis, arguments, updates_before):
         **arguments,
         **more,
     )
+
+
+def debias_state(view, before, decay, updates_before, mask=slice(None)):
+    """What `checker.MovingStats` takes to go on with zero debias, of the channels in ``mask``; None if not known."""
+    state = view.record.state
+    if "biased" in state and "local_step" in state:
+        more = {"biased": state["biased"].astype(np.float64)[mask], "local_step": int(state["local_step"][0])}
+    elif updates_before is None or (updates_before and decay is None):
+        return None
+    else:
+        # What the mean was made of, seen through its own rounding.
+        kept = 1 - decay**updates_before if updates_before else 0.0
+        more = {"biased": before[0] * kept, "local_step": updates_before}
+    return {**more, "zero_debias": True}
+
+
+def averages_deviation(view):
+    """Whether moving_stddev is the average and the moving variance made from it, as in TF 1.15's renorm."""
+    return view.layer.renorm and {"moving_stddev", "moving_stddev_after"} <= view.record.state.keys()
+
+
+def averaged(view):
+    """The averages before and after a step as declared, float64 [2, channels] each: those that updates act on."""
+    if not averages_deviation(view):
+        return view.before, view.after
+    state = view.record.state
+    was, now = (state[name].astype(np.float64) for name in ("moving_stddev", "moving_stddev_after"))
+    return np.stack([view.before[0], was]), np.stack([view.after[0], now])
+
+
+def averaged_moments(view):
+    """The `Moments` that go into them, of each application that trained, all channels; None if not known."""
+    if not view.layer.renorm:
+        return [view.all_moments[i] for i in view.updates]
+    return _renormalised(view) if view.finite.all() else None
 
 
 def _moments(view, quantity):

@@ -5,6 +5,7 @@ is regressed on x, which averages the roundings of single elements, and the slop
 compared with what each explanation predicts. Only sums per channel are kept.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,6 +16,27 @@ from .linefit import line
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
 SMALLEST = 1e-8  # below any epsilon in use
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Line:
+    """The outputs of one application as a line on its input, on the channels in ``mask``.
+
+    Attributes:
+      training: whether it trained; mask: bool [channels].
+      fitted: slope, centre and distance, as `line` gives them; moments: the input's `Moments`; gamma, beta; unit: the
+        roundoff of the dtype.
+      due: the mean and variance that the layer had to use as they were observed, and bounds of both.
+    """
+
+    training: bool
+    mask: np.ndarray
+    fitted: tuple
+    moments: object
+    gamma: np.ndarray
+    beta: np.ndarray
+    unit: float
+    due: tuple
 
 
 class Source:
@@ -88,15 +110,19 @@ class Outputs:
       sources: `Source` by (training, BATCH or MOVING).
       swapped: `Source` by training, with gamma and beta exchanged, of the statistics that are due.
       unjudged: why some outputs could not be judged, a sentence; or None.
+      lines: the `Line` of each application of the last step that could be judged.
+      wrong: the first step in which the outputs do not allow the declared epsilon with what is due, by training.
     """
 
     def __init__(self):
         self.sources = {(training, source): Source() for training in (True, False) for source in (BATCH, MOVING)}
         self.swapped = {True: Source(), False: Source()}
         self.unjudged = None
+        self.lines, self.wrong = [], {}
 
-    def add(self, view):
-        """Take the outputs of a `stepview.View`, if it has any."""
+    def add(self, view, number=None):
+        """Take the outputs of a `stepview.View`, the step of that number, if it has any."""
+        self.lines = []
         record, layer = view.record, view.layer
         if record.outputs is None or layer.renorm:
             return
@@ -117,6 +143,9 @@ class Outputs:
             if not moments.count:
                 continue
             self._add(view, i, training, moments, gamma, beta)
+            right = self.sources[training, BATCH if training else MOVING]
+            if right.seen and layer.epsilon is not None and not right.allows(layer.epsilon):
+                self.wrong.setdefault(training, number)
 
     def _add(self, view, i, training, moments, gamma, beta):
         x, y = view.record.inputs[i], view.record.outputs[i]
@@ -140,3 +169,4 @@ class Outputs:
             self.sources[training, source].add(fitted, moments, *values, gamma, beta, unit)
         due = statistics[BATCH if training else MOVING]
         self.swapped[training].add(fitted, moments, *due, beta, gamma, unit)
+        self.lines.append(Line(training, mask, tuple(fitted), moments, gamma, beta, unit, due))

@@ -1,5 +1,6 @@
 """What one pass over a trace shows about a layer, step by step, in memory of its channels. Used by ``diagnosis``."""
 
+import array
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from . import hypotheses
 from .estimators import Slope, VarianceFactor
 from .hypotheses import RANK, Hypothesis, fit
+from .inheritance import Chain, OutputErrors
 from .outputfit import Outputs
 from .stepview import View
 
@@ -21,6 +23,7 @@ class Worst:
         self.errors = [(-1.0, None, None), (-1.0, None, None)]
         self.undecided = None
         self.first = None
+        self.wrong = array.array("q")  # the steps that are findings
 
     def add(self, found, step=None):
         """Take the `Fit` of a step."""
@@ -29,6 +32,8 @@ class Worst:
         self.replayed |= found.replayed
         if found.verdict != "ok" and self.first is None:
             self.first = step
+        if found.verdict == "finding" and step is not None:
+            self.wrong.append(step)
         if RANK[found.verdict] > RANK[self.verdict]:
             self.verdict = found.verdict
             if found.verdict == "undecidable":
@@ -51,6 +56,8 @@ class Survey:
       rate, factor: the estimators of the step taken and of the variance taken.
       observe: None, or called after each training step that was compared with its number, its `stepview.View` and the
         `checker.MovingStats` of the layer as it is declared.
+      chains, output_errors: `inheritance.Chain` and `inheritance.OutputErrors` by convention, as `either`.
+      events: the first step by what happened in it: "seen", "trained", "moved" without training, "empty", "single".
       everything else: what the name says.
     """
 
@@ -60,11 +67,15 @@ class Survey:
         self.steps = self.trained = self.tested = self.updates = 0
         self.declared = Worst()
         self.either = {False: self.declared, True: Worst()} if layer.fused is None else {self.bessel: self.declared}
+        self.tried = self.either
         self.share, self.resolved = Slope(), None
         self.rate, self.factor = Slope(), VarianceFactor()
         self.observe = None
         self.variance_rate = Slope()
         self.outputs = Outputs()
+        self.chains = {bessel: Chain(layer, bessel) for bessel in self.either}
+        self.output_errors = {bessel: OutputErrors(layer.epsilon) for bessel in self.either}
+        self.events = {}
         self.unmoved = True  # in every training step
         self.needless = True  # the honest update was nothing
         self.moved_in_tests, self.leak = 0, Worst()
@@ -88,18 +99,33 @@ class Survey:
         """The `Worst` of the convention that fits better."""
         return min(self.either.values(), key=lambda worst: (RANK[worst.verdict], worst.misfit))
 
+    @property
+    def convention(self):
+        """Whether the convention that fits better, of those that were tried, has Bessel's correction."""
+        return min(self.chains, key=lambda bessel: (RANK[self.tried[bessel].verdict], self.tried[bessel].misfit))
+
     def add(self, number, record):
         """Take the layer's record of a step."""
         view = View(record)
         self.steps += 1
         self._look(number, view)
-        self.outputs.add(view)
+        self.events.setdefault("seen", number)
+        for chain in self.chains.values():
+            chain.enter(number, view, self.updates)
+        self.outputs.add(view, number)
+        for line in self.outputs.lines:
+            for bessel, errors in self.output_errors.items():
+                errors.add(number, line, self.chains[bessel].expected())
+        found = {}
         if view.updates:
             self.trained += 1
-            self._train(number, view)
+            self.events.setdefault("trained", number)
+            found = self._train(number, view) or {}
         else:
             self.tested += 1
             self._test(number, view)
+        for bessel, chain in self.chains.items():
+            chain.leave(found.get(bessel))
         self.updates += len(view.updates)
 
     def _look(self, number, view):
@@ -135,6 +161,7 @@ class Survey:
         if view.unmoved:
             return
         self.moved_in_tests += 1
+        self.events.setdefault("moved", number)
         view.updates = list(range(len(view.training)))
         if view.finite.any() and view.decay is not None and view.all_moments is not None:
             worst = [
@@ -145,6 +172,7 @@ class Survey:
             self.leak.add(hypotheses.IMPOSSIBLE, number)
 
     def _train(self, number, view):
+        """Judge a training step; returns its `Fit` as declared by convention, or None."""
         self.applications = max(self.applications, len(view.updates))
         self.unmoved &= view.unmoved
         self.decay_known &= view.decay is not None
@@ -158,14 +186,16 @@ class Survey:
             for worst in self.either.values():
                 worst.add(hypotheses.IMPOSSIBLE, number)
             self._nan(number, view)
-            return
+            return None
         self.counts.update(view.counts)
         if 0 in view.counts:
+            self.events.setdefault("empty", number)
             self.empty += bool(np.isnan(view.after).all())
             self._nan(number, view, explained=True)
-            return
+            return None
         if view.counts and max(view.counts) == 1:
             self.single += 1
+            self.events.setdefault("single", number)
             only_variance = bool(np.isnan(view.after[1]).all() and np.isfinite(view.after[0]).all())
             self.single_nan += only_variance
             self._nan(number, view, explained=only_variance or self.single_nan)
@@ -173,14 +203,14 @@ class Survey:
             self._nan(number, view, explained=bool(self.empty or self.single_nan))
         if not view.finite.any():
             self.unusable += 1
-            return
+            return None
         self.missing = self.missing or hypotheses.lacks_state(view, self.fresh)
         if self.missing:
-            return
+            return None
         self._estimate(view)
         updates = self.updates
         if view.decay is None:
-            return
+            return None
         found = {}
         for bessel, worst in self.either.items():
             found[bessel] = fit(view, Hypothesis(), bessel, updates)
@@ -189,6 +219,7 @@ class Survey:
             self.observe(number, view, found[self.bessel].stats)
         if len(found) == 2 and all(one.stats is not None for one in found.values()):
             self._tell_apart(view, *found.values())
+        return found
 
     def _tell_apart(self, view, plain, bessel):
         """Pool all channels and steps into one share of Bessel's correction, 0 or 1."""
