@@ -497,13 +497,15 @@ def test_it_runs_like_a_session(mode, folder):
     y = tf1bn.batch_norm(x, 0.9, is_training=False, scope="bn")
     sparse = tf.SparseTensor([[0, 0]], tf.reduce_sum(y)[tf.newaxis], [1, 1])
     feeds = {"x:0": batch((4, 3))}
-    beta = next(v for v in tf.global_variables() if v.op.name == "bn/beta")
+    beta, mean = (
+        next(v for v in tf.global_variables() if v.op.name == f"bn/{name}") for name in ("beta", "moving_mean")
+    )
     structures = [
         y,
         y.name,
         y.op,
         [y, [x, (beta,)]],
-        {"y": y, "nothing": [], "more": Pair(x, "bn/moving_mean:0")},
+        {"y": y, "nothing": [], "more": Pair(x, mean.value().name)},
         collections.OrderedDict(a=Pair(y, y)),
         sparse,
     ]
