@@ -86,6 +86,14 @@ class Backwards(Layer):
         return super().train(moving, batches[::-1])
 
 
+class Racing(Layer):
+    """The mean is updated by the towers in order, the variance the other way round."""
+
+    def train(self, moving, batches):
+        forward, backward = (super(Racing, self).train(moving, order) for order in (batches, batches[::-1]))
+        return forward[0], backward[1]
+
+
 class Deviation(Layer):
     def moments(self, batch):
         mean, variance = super().moments(batch)
@@ -642,6 +650,9 @@ FAULTS = {
     ),
     "updates not run, gamma and beta exchanged": Fault(
         ("not-updated", "gamma-beta-swapped"), of(SwappedStandsStill), KEPT, more={"outputs": True}
+    ),
+    "two applications, racing": Fault(
+        ("double-update",), of(Racing), but(SEVERAL, "rank 3, .999"), more={"applications": 2}
     ),
 }
 
