@@ -31,8 +31,8 @@ class Accumulated:
       error: of the observed value against unbroken honest updates since then.
       bound: how far an honest layer can be from them.
       inherited: what was carried over from before the last step; added: what that step added.
-      largest_step: the step whose error makes the largest part of what is left; None if there is no error, or where
-        the statistic is no plain average (zero debias, renorm).
+      largest_step: the step whose error makes the largest part of what is left, of the steps outside their bounds; None
+        if there is none, or where the statistic is no plain average (zero debias, renorm).
       largest: how much of the error that is, without a sign; None likewise.
     """
 
@@ -97,7 +97,7 @@ class Chain:
             **more,
         )
         self.since, self._last = number, None
-        self._largest, self._largest_step = np.zeros_like(before), np.full(before.shape, number)
+        self._largest = self._largest_step = None
 
     def expected(self):
         """Mean, variance and the bounds of both as they are now, [channels] each; None if they are not known."""
@@ -137,13 +137,20 @@ class Chain:
             kept = view.decay ** len(updates)
         elif np.array_equal(before, after, equal_nan=True):
             return
+        self._last = number, predicted, after
+        right = fitted is not None and fitted.verdict == "ok"
+        if right and self._largest is None:
+            return
+        if self._largest is None:
+            self._largest, self._largest_step = np.zeros_like(before), np.full(before.shape, number)
         with np.errstate(invalid="ignore", over="ignore"):
-            own = np.abs(after - predicted)
             self._largest = self._largest * kept
+            if right:
+                return
+            own = np.abs(after - predicted)
             more = own > self._largest
         self._largest = np.where(more, own, self._largest)
         self._largest_step = np.where(more, number, self._largest_step)
-        self._last = number, predicted, after
 
     def accumulated(self):
         """`Accumulated` of the mean and of the variance; None for both where there is nothing to be said."""
@@ -166,7 +173,8 @@ class Chain:
                 result.append(None)
                 continue
             at = int(np.argmax(np.where(np.isfinite(error + added) & ~np.isnan(share), share, -1.0)))
-            plain = self._largest[i, at] > 0 and not self._layer.zero_debias and not self._deviation
+            plain = self._largest is not None and self._largest[i, at] > 0
+            plain = plain and not self._layer.zero_debias and not self._deviation
             result.append(
                 Accumulated(
                     channel=at,
