@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from golden import torch_checkpoints as golden
 
-from tf1bn import checkpointh5, checkpointkeras, checkpoints, checkpointtorch, checkpointtrial
+from tf1bn import checkpointh5, checkpointkeras, checkpointparity, checkpoints, checkpointtorch, checkpointtrial
 from tf1bn.checkpointlayers import group
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 
@@ -768,3 +768,38 @@ def test_a_library_that_crashes_or_never_ends_does_it_elsewhere(code, said, whol
     monkeypatch.setattr(checkpointtrial, "LEAST_SECONDS", 1)
     monkeypatch.setattr(checkpointtrial, "_CODE", code)
     refused(tmp_path / "a.h5", said)
+
+
+# Across formats.
+
+
+def by_layer(path, values):
+    """The same layers as an .npz file with TF1's names."""
+    roles = {"mean": "moving_mean", "variance": "moving_variance"}
+    arrays = {f"{layer}/{roles.get(role, role)}": a for layer, held in values.items() for role, a in held.items()}
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_keras_files_hold_what_an_npz_of_their_values_holds(name, saved, tmp_path):
+    folder, values = saved
+    plain = {layer: held for layer, held in values.items() if "renorm" not in layer}
+    other = {layer: dict(held) for layer, held in plain.items()}
+    other["first"]["variance"] = (other["first"]["variance"] * np.float64(16 / 15)).astype(F32)
+    for held, verdict in ((plain, "ok"), (other, "finding")):
+        result = checkpointparity.compare_checkpoints(by_layer(tmp_path / "a.npz", held), str(folder / name))
+        layers = {layer["name"]: layer for layer in result["layers"] if layer["old"] is not None}
+        assert sorted(layers) == sorted(plain)
+        assert {layers[other]["verdict"] for other in plain if other != "first"} == {"ok"}
+        assert layers["first"]["verdict"] == verdict
+    assert layers["first"]["causes"][0]["id"] == "no-bessel"
+
+
+@pytest.mark.parametrize("name", ["plain.safetensors", "plain.pt"])
+def test_files_of_pytorch_hold_what_an_npz_of_their_values_holds(name, tmp_path):
+    needs_torch(name)
+    values = {layer: expected(layer) for layer in ("1", "2.0")}
+    result = checkpointparity.compare_checkpoints(by_layer(tmp_path / "a.npz", values), str(TORCH / name))
+    assert [layer["verdict"] for layer in result["layers"]] == ["ok", "ok"]
+    assert result["ok"] is True
