@@ -381,10 +381,6 @@ def flipped(config):
     return 1 - config.decay
 
 
-def with_outputs(config):
-    return {"outputs": True}
-
-
 def small(factor):
     """Data so small that an epsilon of 1e-5 shows."""
 
@@ -677,8 +673,7 @@ for _name, (_config, _kind, _shape) in AXES.items():
         ("wrong-axis",), of(Layer), (_config,), more={"axis": 0}, change={"shape": _shape}
     )
 
-EVERY_CASE = tuple((name, config) for name, fault in FAULTS.items() for config in fault.configs)
-# Six configurations of each fault, others for each: what the tests have time for. `make bench-honest` tries all.
+# Six configurations of each fault, others for each: what the tests have time for.
 MOST = 6
 
 

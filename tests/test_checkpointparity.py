@@ -8,7 +8,6 @@ import pytest
 from tf1bn import cli
 from tf1bn.checkpointparity import compare_checkpoints
 
-RANDOM = np.random.default_rng(5)
 CHANNELS = 6
 
 

@@ -3,11 +3,10 @@
 import copy
 import math
 import re
-import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 
+import browser
 import numpy as np
 import pytest
 
@@ -387,21 +386,7 @@ def test_a_missing_package_is_named(package, monkeypatch):
         htmlreport.render(mixed())
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-]
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed here")
+@browser.needed
 @pytest.mark.parametrize("width", [360, 1200])
 def test_in_a_real_browser(tmp_path, width):
     """Nothing is wider than the window, the plots are seen, and it opens without a message on the console."""
@@ -418,21 +403,13 @@ def test_in_a_real_browser(tmp_path, width):
         "document.title = JSON.stringify([root.scrollWidth, right, caption.width, caption.height, ...svg]);"
         '"></iframe>'
     )
-    options = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 500)},4000"]
-    done = subprocess.run(
-        [
-            BROWSER,
-            *options,
-            "--allow-file-access-from-files",
-            f"--screenshot={tmp_path / 'page.png'}",
-            "--dump-dom",
-            (tmp_path / "frame.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
+    done = browser.dumped(
+        tmp_path / "frame.html",
+        tmp_path / "profile",
+        f"--window-size={max(width, 500)},4000",
+        "--allow-file-access-from-files",
+        f"--screenshot={tmp_path / 'page.png'}",
     )
-    assert done.returncode == 0, done.stderr
     assert "Content Security Policy" not in done.stderr
     found = re.search(r"<title>\[(.*?)\]</title>", done.stdout)
     assert found, done.stdout[-500:] + done.stderr[-1000:]

@@ -3,12 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
 
+import browser
 import pytest
 from portnet import Net, Rules, batches, write
 
-from tf1bn import cli
+from tf1bn import checkpointparity, cli
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +128,10 @@ def test_the_page(command, tmp_path):
     assert "<b>head" not in text
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@browser.needed
 def test_a_browser_shows_the_page(command, tmp_path):
     command("old", "port", "--html", tmp_path / "p.html")
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{tmp_path / 'p.html'}"],
-        capture_output=True,
-        text=True,
-    )
+    done = browser.dumped(tmp_path / "p.html", tmp_path / "profile")
     assert "bn2 diverges first" in done.stdout
 
 
@@ -165,9 +161,6 @@ def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
 
 def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):
     """``tf1bn.checkpointparity`` gives the same form of result."""
-    import sys
-    import types
-
     (tmp_path / "a.npz").touch()
     (tmp_path / "b.npz").touch()
     asked = []
@@ -188,8 +181,7 @@ def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):
             ],
         }
 
-    module = types.SimpleNamespace(compare_checkpoints=compare_checkpoints)
-    monkeypatch.setitem(sys.modules, "tf1bn.checkpointparity", module)
+    monkeypatch.setattr(checkpointparity, "compare_checkpoints", compare_checkpoints)
     (tmp_path / "map.json").write_text('{"a": "b"}')
     pair = tmp_path / "a.npz", tmp_path / "b.npz"
     code, out, err = command(*pair, "--map", tmp_path / "map.json", "--html", tmp_path / "p.html")

@@ -1,12 +1,11 @@
 """``tf1bn audit``: what a trace or a checkpoint shows about every batch-norm layer in it, and why."""
 
 import fnmatch
-import os
 import sys
 import types
 
 from . import files
-from .command import CannotWork
+from .command import CannotWork, check_outputs, write_outputs
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -41,14 +40,7 @@ def run(args):
     Raises:
       CannotWork: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    wanted = {f"--{name}": path for name in ("json", "html") if (path := getattr(args, name)) is not None}
-    try:
-        for option, path in wanted.items():
-            files.check_writable(path, option)
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
-    if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
-        raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
+    check_outputs({"--json": args.json, "--html": args.html})
     from . import auditreport, report
 
     out = report.console()
@@ -58,15 +50,19 @@ def run(args):
     else:
         found, page = _judged_page(args)
     auditreport.audit(found, args.path, out, quiet=args.quiet)
-    # Last, so that a file that says ok was written by a command that ends with 0.
-    try:
-        if page is not None:
-            files.write_file(args.html, page.encode(), "--html")
-        if args.json is not None:
-            files.write_file(args.json, files.to_json(found).encode(), "--json")
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
+    write_reports(args, found, page)
     return auditreport.exit_code(found)
+
+
+def write_reports(args, found, page):
+    """Write what `--html` and `--json` ask for: the text ``page``, and the dict ``found``."""
+    contents = {}
+    if page is not None:
+        contents["--html"] = args.html, page.encode()
+    # Last, so that a file that says ok was written by a command that ends with 0.
+    if args.json is not None:
+        contents["--json"] = args.json, files.to_json(found).encode()
+    write_outputs(contents)
 
 
 def _judge(args, curves=None):
@@ -79,7 +75,7 @@ def _judge(args, curves=None):
         opened = trace.open(args.path)
         if args.layer is not None:
             opened = Selection(opened, _matching(opened.layers, args.layer))
-        with auditreport.progress(opened, sys.stderr) as advance:
+        with auditreport.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
             return auditreport.result(diagnosis.diagnose(opened, progress=advance, curves=curves))
     except (trace.TraceError, checkpoints.CheckpointError) as error:
         raise CannotWork(str(error)) from error

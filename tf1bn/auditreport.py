@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 from . import __version__, divergence
+from .causes import entry
 
 VERDICTS = ("finding", "undecidable", "ok")
 STYLES = {"finding": "bold red", "undecidable": "bold yellow", "ok": "green"}
@@ -15,15 +16,7 @@ def result(diagnoses):
         {
             "name": one.name,
             "verdict": one.verdict,
-            "causes": [
-                {
-                    "id": cause.id,
-                    "severity": cause.severity,
-                    "explanation": cause.explanation,
-                    "misfit": cause.misfit,
-                }
-                for cause in one.causes
-            ],
+            "causes": [entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in one.causes],
             "explanation": one.explanation,
             "mean_error": one.mean_error,
             "mean_bound": one.mean_bound,
@@ -58,50 +51,62 @@ def exit_code(found):
 
 def audit(found, path, out, *, quiet=False):
     """Print the dict of `result` to the rich console ``out``, the worst layers first."""
+    from rich.text import Text
+
+    layers = sorted(found["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
+    rows = [
+        (layer, layer["name"], _since(layer), layer["explanation"])
+        for layer in layers
+        if not quiet or layer["verdict"] != "ok"
+    ]
+    print_table(rows, out, causes_width=14)
+    for sentence in (*found.get("problems", ()), *found.get("notes", ())):
+        out.print(Text(sentence))
+    out.print(
+        Text(f"{path}: {counted(layers)}" if layers else f"{path}: no layers, so nothing was judged."), soft_wrap=True
+    )
+
+
+def print_table(rows, out, *, causes_width):
+    """Print layers: (the dict of one, its name, what to say below its verdict, its explanation) each."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    layers = sorted(found["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
+    if not rows:
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("layer", overflow="fold", ratio=2)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("causes", overflow="fold", min_width=14, ratio=2)
+    table.add_column("causes", overflow="fold", min_width=causes_width, ratio=2)
     table.add_column("explanation", overflow="fold", ratio=6)
-    shown = [layer for layer in layers if not quiet or layer["verdict"] != "ok"]
-    for layer in shown:
+    for layer, name, below, explanation in rows:
+        verdict = Text(layer["verdict"], style=STYLES[layer["verdict"]])
+        if below:
+            verdict.append("\n" + below, style="bold")
         causes = "\n".join(
             cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]
         )
-        table.add_row(
-            Text(layer["name"]),
-            _verdict(layer, Text),
-            Text(causes),
-            Text(layer["explanation"]),
-        )
-    if shown:
-        out.print(table)
-    for sentence in (*found.get("problems", ()), *found.get("notes", ())):
-        out.print(Text(sentence))
-    counts = [sum(layer["verdict"] == verdict for layer in layers) for verdict in VERDICTS]
-    if not layers:
-        out.print(Text(f"{path}: no layers, so nothing was judged."))
-        return
-    parts = ", ".join(f"{count} {verdict}" for count, verdict in zip(counts, VERDICTS, strict=True))
-    out.print(Text(f"{path}: {len(layers)} layer{'s' if len(layers) > 1 else ''}: {parts}."), soft_wrap=True)
+        table.add_row(Text(name), verdict, Text(causes), Text(explanation))
+    out.print(table)
 
 
-def _verdict(layer, Text):
-    """The verdict, since which step, and whether that is where the run diverges first."""
-    cell = Text(layer["verdict"], style=STYLES[layer["verdict"]])
-    if layer.get("first_step") is not None:
-        cell.append(f"\nin step {layer['first_step']}" + (",\nfirst of all" if layer["first"] else ""))
-    return cell
+def counted(layers):
+    """How many layers there are, and of each verdict."""
+    parts = ", ".join(f"{sum(layer['verdict'] == one for layer in layers)} {one}" for one in VERDICTS)
+    return f"{len(layers)} layer{'s' if len(layers) > 1 else ''}: {parts}."
+
+
+def _since(layer):
+    """Since which step the layer is wrong, and whether that is where the run diverges first."""
+    if layer.get("first_step") is None:
+        return ""
+    return f"in step {layer['first_step']}" + (",\nfirst of all" if layer["first"] else "")
 
 
 @contextlib.contextmanager
-def progress(opened, stream):
-    """A function to call after each step, which shows a bar on ``stream`` if that is a terminal."""
+def progress(what, steps, stream):
+    """A function to call after each of so many steps, which shows a bar on ``stream`` if that is a terminal."""
     if not stream.isatty():
         yield None
         return
@@ -109,5 +114,5 @@ def progress(opened, stream):
     from rich.progress import Progress
 
     with Progress(console=Console(file=stream), transient=True) as bar:
-        task = bar.add_task("judging steps", total=opened.count_steps())
+        task = bar.add_task(what, total=steps)
         yield lambda step: bar.advance(task)

@@ -67,6 +67,11 @@ def cause(name, explanation, misfit=None, severity=None):
     return Cause(name, severity or (ADVISORY if name in ADVISORIES else FINDING), explanation, misfit)
 
 
+def entry(name, explanation, severity=FINDING, misfit=None):
+    """A cause as the JSON of an audit or a comparison has it."""
+    return {"id": name, "severity": severity, "explanation": explanation, "misfit": misfit}
+
+
 def place(name):
     """Where a cause stands among those that explain the numbers equally well."""
     return ORDER.index(name)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .checkpointcauses import ADVISORY, FINDING
+from .causes import ADVISORY, FINDING, entry
 from .checkpointlayers import listed
 from .checkpointreasons import EXPLAIN, twin_of
-from .checkpointside import BITS, STARTS, STATISTICS, TITLES, cause, equal, named
+from .checkpointside import BITS, STARTS, STATISTICS, TITLES, equal, named
 
 # In the order in which causes are told.
 ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "renamed", "gamma-beta-swapped")
@@ -26,7 +26,7 @@ def causes(old, new, twin=None, mutual=False):
     lengths = [role for role in both if old.flat(role).size != new.flat(role).size or not old.flat(role).size]
     if lengths:
         each = ", ".join(f"{TITLES[r]} {list(old.values[r].shape)} -> {list(new.values[r].shape)}" for r in lengths)
-        found.append(cause("wrong-axis", f"The shapes differ, or are empty: {each}."))
+        found.append(entry("wrong-axis", f"The shapes differ, or are empty: {each}."))
     open_roles = [
         role
         for role in both
@@ -48,7 +48,7 @@ def _not_finite(old, new):
     for side, which in ((old, "OLD"), (new, "NEW")):
         bad = [role for role in side.variables if not np.isfinite(side.values[role]).all()]
         if bad:
-            yield cause(
+            yield entry(
                 "not-finite", f"In {which} {listed([side.variables[r] for r in bad])} is not finite everywhere."
             )
 
@@ -61,16 +61,16 @@ def _missing(old, new):
             if role == "affine" and {"gamma", "beta"} & lacks.variables.keys():
                 continue
             if role in STATISTICS:
-                yield cause("missing-variable", f"{which} has no {TITLES[role]} for {other}'s `{has.variables[role]}`.")
+                yield entry("missing-variable", f"{which} has no {TITLES[role]} for {other}'s `{has.variables[role]}`.")
             elif role in STARTS and (has.flat(role) == STARTS[role]).all():
-                yield cause(
+                yield entry(
                     "missing-variable",
                     f"{which} has no {role}, and {other}'s is {STARTS[role]} in all channels: inference agrees, and "
                     "training would move it on one side alone.",
                     ADVISORY,
                 )
             else:
-                yield cause(
+                yield entry(
                     "missing-variable",
                     f"{which} has no {TITLES[role]}, and {other}'s `{has.variables[role]}` is trained "
                     f"({has.flat(role).min():.4g} to {has.flat(role).max():.4g}).",
@@ -85,7 +85,7 @@ def _narrowed(old, new, both):
         if role in both and BITS[new.stored(role)] < 24 and BITS[old.stored(role)] > BITS[new.stored(role)]
     ]
     if told:
-        yield cause(
+        yield entry(
             "half-precision",
             f"NEW stores the {named(told)} as {new.stored(told[0])} and OLD as {old.stored(told[0])}: numbers are "
             "rounded, and further training loses small updates.",
@@ -99,10 +99,10 @@ def _state(old, new):
     if lone:
         where = "NEW" if lone[0] in old.variables else "OLD"
         text = f"{where} has no {', '.join(lone)}: inference agrees without, and training that goes on does not."
-        yield cause("missing-variable", text, ADVISORY)
+        yield entry("missing-variable", text, ADVISORY)
     differing = [w for w in words if w not in lone and not equal(old.flat(w), new.flat(w), new.stored(w))]
     if differing:
-        yield cause("unexplained", f"The {', '.join(differing)} differ, which training goes on from.")
+        yield entry("unexplained", f"The {', '.join(differing)} differ, which training goes on from.")
 
 
 def _declared(old, new):
@@ -110,14 +110,14 @@ def _declared(old, new):
         return
     one, other = old.declared["epsilon"], new.declared["epsilon"]
     if one != other:
-        yield cause("epsilon", f"OLD declares epsilon {one:g} and NEW {other:g}.")
+        yield entry("epsilon", f"OLD declares epsilon {one:g} and NEW {other:g}.")
     one, other = old.declared["decay"], new.declared["decay"]
     if one == other:
         return
     if abs(1 - one - other) <= 1e-9:
         text = f"OLD declares decay {one:g} and NEW {other:g}, its complement: PyTorch's momentum is 1 - decay."
-        yield cause("momentum-flipped", text)
+        yield entry("momentum-flipped", text)
     else:
-        yield cause(
+        yield entry(
             "decay", f"OLD declares decay {one:g} and NEW {other:g}: inference agrees, further training does not."
         )

@@ -9,12 +9,12 @@ import os
 import numpy as np
 
 from . import __version__
-from .checkpointcauses import ADVISORY, FINDING
+from .causes import ADVISORY, FINDING, entry
 from .checkpointdiff import causes
 from .checkpointlayers import group, length, listed
 from .checkpointmatch import fingerprint, match
 from .checkpoints import open_checkpoint, read_values, stored
-from .checkpointside import Side, cause, differences, settle
+from .checkpointside import Side, differences, settle
 
 __all__ = ["compare_checkpoints"]
 
@@ -134,7 +134,7 @@ def _pair(pair, by_old, by_new, twins, same_framework):
             undecided.append(f"{text} by the order and number of channels alone; give a map to say so.")
         else:
             text += " by a guess, from the order and number of channels; if that is wrong, give a map."
-            told.insert(0, cause("renamed", text))
+            told.insert(0, entry("renamed", text))
     verdict = "finding" if any(one["severity"] == FINDING for one in told) else "undecidable" if undecided else "ok"
     told.sort(key=lambda one: one["severity"] != FINDING)
     texts = [one["explanation"] for one in told]
@@ -157,8 +157,8 @@ def _pair(pair, by_old, by_new, twins, same_framework):
 def _renamed(text, same_framework):
     """A finding where a restore looks for the same names; the names of two frameworks are never the same."""
     if same_framework:
-        return cause("renamed", f"{text}; a restore by name would not find it.")
-    return cause("renamed", f"{text}; a map would say so too.", ADVISORY)
+        return entry("renamed", f"{text}; a restore by name would not find it.")
+    return entry("renamed", f"{text}; a map would say so too.", ADVISORY)
 
 
 def _same(compared):
@@ -180,7 +180,7 @@ def _alone(side, which):
         "new": side.name if which == "NEW" else None,
         "matched": None,
         "verdict": "finding",
-        "causes": [cause("missing-variable", text)],
+        "causes": [entry("missing-variable", text)],
         "undecided": [],
         "explanation": text,
         "differences": [],

@@ -8,8 +8,6 @@ import dataclasses
 
 import numpy as np
 
-from .checkpointcauses import FINDING
-
 TITLES = {"gamma": "gamma", "beta": "beta", "affine": "gamma or beta", "mean": "moving mean"}
 TITLES |= {"variance": "moving variance"}
 STATISTICS = ("mean", "variance")
@@ -45,10 +43,6 @@ class Side:
 
     def stored(self, role):
         return self.dtypes.get(role, "float32")
-
-
-def cause(name, explanation, severity=FINDING):
-    return {"id": name, "severity": severity, "explanation": explanation, "misfit": None}
 
 
 def rounded(values, dtype):

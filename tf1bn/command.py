@@ -1,10 +1,13 @@
 """What every subcommand shares: one-sentence errors, Ctrl-C, exit codes."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import traceback
+
+from . import files
 
 
 class CannotWork(Exception):
@@ -19,6 +22,41 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message.rstrip('.')}.\n")
+
+
+def check_outputs(paths):
+    """Refuse, before any work, output files that cannot be written; ``paths``: dict from option to path or None.
+
+    Raises:
+      CannotWork: the message says which and why.
+    """
+    given = {option: path for option, path in paths.items() if path is not None}
+    with _said():
+        for option, path in given.items():
+            files.check_writable(path, option)
+    if len({os.path.realpath(path) for path in given.values()}) < len(given):
+        raise CannotWork(
+            f"{' and '.join(f'`{one}`' for one in given)} are both {next(iter(given.values()))!r}; give two files."
+        )
+
+
+def write_outputs(contents):
+    """Write the files, in this order; ``contents``: dict from option to a pair of path and bytes.
+
+    Raises:
+      CannotWork: a file could not be written; those before it are there.
+    """
+    with _said():
+        for option, (path, data) in contents.items():
+            files.write_file(path, data, option)
+
+
+@contextlib.contextmanager
+def _said():
+    try:
+        yield
+    except files.Unwritable as error:
+        raise CannotWork(str(error)) from error
 
 
 def execute(parser, argv):

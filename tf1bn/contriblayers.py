@@ -16,6 +16,7 @@ from .argscope import add_arg_scope
 from .initializers import xavier_initializer
 from .modelvariables import model_variable
 from .training import cond
+from .variables import collect, collect_losses
 
 tf = _tf.compat.v1
 
@@ -302,17 +303,9 @@ class _Layer:
         """The variable `name`; its loss is named after `kind`, as the core layer of 1.15 called it."""
         before = {id(variable) for variable in tf.global_variables()}
         made = model_variable(name, shape, self.inputs.dtype.base_dtype, initializer, None, self._trainable)
-        parts = [made] if isinstance(made, _tf.Variable) else list(made)
-        for part in parts:
-            if regularizer is not None and id(part) not in before:
-                with tf.name_scope(f"{kind}/Regularizer"):
-                    loss = regularizer(part)
-                if loss is not None:
-                    tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, loss)
+        collect_losses(made, regularizer, kind, before)
         for collection in get_variable_collections(self._collections, collected_as or name) or ():
-            for part in parts:
-                if not any(part is other for other in tf.get_collection(collection)):
-                    tf.add_to_collection(collection, part)
+            collect(made, collection)
         return made
 
     def biases(self, size, normalizer_fn, initializer, regularizer):

@@ -20,24 +20,16 @@ from collections.abc import Hashable
 
 import tensorflow as _tf
 
-from . import applications, constraints, normalization
+from . import applications, constraints, normalization, releases
 from .averages import Updates
 from .normalization import NCHW, NHWC
+from .paths import Path
 from .training import known, learning_phase
 from .variables import Variables
 
 tf = _tf.compat.v1
 
 _ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
-
-
-class _Path:
-    """What the shared modules ask of a call's code path; the update rules are those of the core layer."""
-
-    core = True
-
-    def __init__(self, fused):
-        self.fused = fused
 
 
 def batch_normalization(
@@ -114,7 +106,8 @@ def batch_normalization(
         inputs = _one_tensor(inputs)
         axes = _resolved(axis, inputs)
         _check_virtual(virtual_batch_size, axes, adjustment)
-        path = _Path(_is_fused(fused, inputs, axes, renorm, virtual_batch_size, adjustment))
+        # Whatever `tf1bn.release` says, this layer is that of 1.15.
+        path = Path(True, _is_fused(fused, inputs, axes, renorm, virtual_batch_size, adjustment), releases.LATEST)
         training = _checked_training(training)
         # What 1.15 raises for None is whatever meets it first.
         _check_number(epsilon, "epsilon", TypeError if path.fused else ValueError)
@@ -128,7 +121,7 @@ def batch_normalization(
 
         variables = Variables(
             path,
-            _tf.float32 if inputs.dtype in (_tf.float16, _tf.bfloat16) else inputs.dtype,
+            path.variable_dtype(inputs.dtype),
             shape,
             collections=None,
             trainable=trainable,
@@ -157,24 +150,14 @@ def batch_normalization(
             active=bool(trainable),
             renormalised_variance=renormalised.update_variance if renorm else None,
         )
+        given = (x, gamma, beta, statistics, updates)
         if path.fused:
             outputs = normalization.fused(
-                x,
-                gamma,
-                beta,
-                statistics,
-                updates,
-                is_training=training,
-                epsilon=epsilon,
-                data_format=NCHW if axes == [1] else NHWC,
+                *given, is_training=training, epsilon=epsilon, data_format=NCHW if axes == [1] else NHWC
             )
         else:
             outputs = normalization.composed(
-                x,
-                gamma,
-                beta,
-                statistics,
-                updates,
+                *given,
                 is_training=training,
                 epsilon=epsilon,
                 axes=axes,

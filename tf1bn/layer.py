@@ -29,6 +29,7 @@ import contextlib
 import tensorflow as _tf
 
 from . import applications, normalization, paths, releases, training
+from .aliases import append_tensor_alias
 from .argscope import add_arg_scope
 from .averages import Updates
 from .normalization import NCHW, NHWC
@@ -216,8 +217,8 @@ def batch_norm(
         if outputs_collections or release.always_aliased:
             alias = variable_scope.name
             if release.alias_of_name_scope:
-                alias = variable_scope.original_name_scope.rstrip("/")
-            outputs.aliases = [*getattr(outputs, "aliases", []), alias]
+                alias = variable_scope.original_name_scope
+            append_tensor_alias(outputs, alias)
             if outputs_collections:
                 tf.add_to_collections(outputs_collections, outputs)
         return outputs

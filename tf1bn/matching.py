@@ -1,6 +1,7 @@
 """Which batch-norm layer of one run is which of another: by name, by a map, or by a guess. Used by ``parity``."""
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -34,12 +35,17 @@ class Face:
         one, two = self.moments, other.moments
         if one is None or two is None:
             return None
-        if one.count != two.count or one.mean.shape != two.mean.shape:
-            return False
-        with np.errstate(divide="ignore", invalid="ignore"):
-            unit = np.sqrt(np.maximum(one.variance, two.variance)) + 1e-12 * (np.abs(one.mean) + 1)
-            away = np.maximum(np.abs(one.mean - two.mean), np.abs(np.sqrt(one.variance) - np.sqrt(two.variance)))
-        return bool((away <= CLOSE * unit).all())
+        return apart(one, two) <= CLOSE
+
+
+def apart(one, two):
+    """How far two `Moments` are apart at most, in deviations; inf if not of as many values and channels, or NaN."""
+    if one.count != two.count or one.mean.shape != two.mean.shape:
+        return math.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = np.sqrt(np.maximum(one.variance, two.variance)) + 1e-12 * (np.abs(one.mean) + 1)
+        away = np.maximum(np.abs(one.mean - two.mean), np.abs(np.sqrt(one.variance) - np.sqrt(two.variance))) / unit
+    return float(np.max(np.where(np.isnan(away), np.inf, away), initial=0.0))
 
 
 def faces(opened):

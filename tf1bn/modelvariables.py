@@ -5,6 +5,7 @@ import re
 import tensorflow as _tf
 
 from .argscope import add_arg_scope
+from .variables import collect
 
 tf = _tf.compat.v1
 
@@ -69,8 +70,7 @@ def global_variable(initial_value, validate_shape=True, name=None, use_resource=
 
 def add_model_variable(var):
     """Put a variable into MODEL_VARIABLES, unless it is there."""
-    if not any(var is other for other in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)):
-        tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, var)
+    collect(var, tf.GraphKeys.MODEL_VARIABLES)
 
 
 def get_variables(scope=None, suffix=None, collection=tf.GraphKeys.GLOBAL_VARIABLES):

@@ -32,10 +32,10 @@ from .paritylayer import LayerParity
 from .paritypair import Pair, same_data
 from .parityverdict import FORMAT, checked, rejudge
 
-__all__ = ["checked", "compare", "compare_traces", "rejudge"]
+__all__ = ["checked", "compare_traces", "rejudge"]
 
 
-def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=None):
+def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=None, curves=None):
     """Compare two runs, layer by layer.
 
     Args:
@@ -46,6 +46,7 @@ def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=N
       only: "training" where nothing is to be said about outputs, "inference" where nothing is about training; None:
         both must be comparable, or it is undecidable.
       progress: None, or called with each step that is read.
+      curves: None, or a `curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
 
     Returns:
       dict, see above.
@@ -55,11 +56,6 @@ def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=N
       ValueError: `only` is none of the three.
       TraceError: a trace is damaged.
     """
-    return compare(old, new, mapping, layers=layers, only=only, progress=progress)[0]
-
-
-def compare(old, new, mapping=None, *, layers=None, only=None, progress=None):
-    """The dict of `compare_traces`, and NEW as it was judged: declared as if it did what OLD does."""
     if only not in (None, "training", "inference"):
         raise ValueError(f'`only` is {only!r}; it must be "training", "inference" or None.')
     old_faces, new_faces = faces(old), faces(new)
@@ -73,8 +69,8 @@ def compare(old, new, mapping=None, *, layers=None, only=None, progress=None):
         pair.new: _expected(laws[pair.old], old.layers[pair.old], new.layers[pair.new], axes.get(pair))
         for pair in pairs
     }
-    part = _Part(new, expected)
-    new_results = {one.name: one for one in diagnose(part, progress=progress)}
+    # NEW is judged as if it were declared to do what OLD does.
+    new_results = {one.name: one for one in diagnose(_Part(new, expected), progress=progress, curves=curves)}
     numbers, lengths, problems = _numbers(old, new, pairs, laws, axes, progress)
     judged = []
     in_sequence = parityplaces.in_sequence(old_faces, new_faces, matching.pairs)
@@ -95,7 +91,7 @@ def compare(old, new, mapping=None, *, layers=None, only=None, progress=None):
             f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
         )
     notes = [f"OLD's layer {name!r} is left out, as the map says." for name in matching.ignored]
-    result = rejudge(
+    return rejudge(
         {
             "format": FORMAT,
             "kind": "traces",
@@ -111,7 +107,6 @@ def compare(old, new, mapping=None, *, layers=None, only=None, progress=None):
             "layers": judged,
         }
     )
-    return result, part
 
 
 class _Part:

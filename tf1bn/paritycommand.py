@@ -1,13 +1,11 @@
 """``tf1bn parity``: whether a port does what the original did, layer by layer, and why not."""
 
-import contextlib
 import fnmatch
-import importlib
 import os
 import sys
 
-from . import audit, files
-from .command import CannotWork
+from . import audit
+from .command import CannotWork, check_outputs
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -53,42 +51,41 @@ def run(args):
     Raises:
       CannotWork: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    wanted = {f"--{name}": path for name in ("json", "html") if (path := getattr(args, name)) is not None}
-    try:
-        for option, path in wanted.items():
-            files.check_writable(path, option)
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
-    if len({os.path.realpath(path) for path in wanted.values()}) < len(wanted):
-        raise CannotWork(f"`--json` and `--html` are both {args.json!r}; give two files.")
-    from . import parityreport, report, trace
+    check_outputs({"--json": args.json, "--html": args.html})
+    from . import auditreport, parityreport, report
 
-    found, curves = _found(args)
     page = None
-    if args.html is not None:
-        try:
-            page = parityreport.page(found, curves() if curves is not None else None)
-        except (trace.TraceError, ImportError) as error:
-            raise CannotWork(str(error)) from error
+    if args.html is None:
+        found = _found(args)
+    else:
+        found, page = _found_page(args)
     parityreport.parity(found, report.console(), quiet=args.quiet)
+    audit.write_reports(args, found, page)
+    return auditreport.exit_code(found)
+
+
+def _found_page(args):
+    """The result, and the HTML page of it."""
+    from . import parityreport
+    from .curves import Curves, NotKept
+
     try:
-        if page is not None:
-            files.write_file(args.html, page.encode(), "--html")
-        if args.json is not None:
-            files.write_file(args.json, files.to_json(found).encode(), "--json")
-    except files.Unwritable as error:
+        with Curves() as curves:
+            found = _found(args, curves)
+            shown = {name: curves.of(name) for layer in found["layers"] if (name := layer.get("new")) is not None}
+        return found, parityreport.page(found, shown)
+    except (NotKept, ImportError) as error:
         raise CannotWork(str(error)) from error
-    return parityreport.exit_code(found)
 
 
-def _found(args):
-    """The result, and a function that makes its curves; None where there are none."""
-    from . import checkpoints, matching, trace
+def _found(args, curves=None):
+    """The result; ``curves`` keeps what NEW's trace shows of each step."""
+    from . import checkpointparity, checkpoints, matching, trace
 
     if args.new is None:
         if args.map is not None:
             raise CannotWork("`--map` is for comparing OLD with NEW, and NEW is missing.")
-        return _selected(_stored(args.old), args.layer), None
+        return _selected(_stored(args.old), args.layer)
     try:
         mapping = None if args.map is None else matching.read_map(args.map)
         kinds = [_kind(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
@@ -98,19 +95,14 @@ def _found(args):
                 "does not say what a layer does."
             )
         if kinds[0] == "checkpoint":
-            try:
-                module = importlib.import_module("tf1bn.checkpointparity")
-            except ModuleNotFoundError as error:
-                raise CannotWork("This version of tf1bn does not compare checkpoints; give two traces.") from error
-            return _selected(module.compare_checkpoints(args.old, args.new, mapping), args.layer), None
-        return _traces(args, mapping)
+            return _selected(checkpointparity.compare_checkpoints(args.old, args.new, mapping), args.layer)
+        return _traces(args, mapping, curves)
     except (trace.TraceError, matching.MappingError, checkpoints.CheckpointError) as error:
         raise CannotWork(str(error)) from error
 
 
-def _traces(args, mapping):
-    from . import diagnosis, htmlreport, parity, parityreport, trace
-    from .curves import Curves, NotKept
+def _traces(args, mapping, curves):
+    from . import auditreport, parity, trace
 
     old, new = trace.open(args.old), trace.open(args.new)
     layers = None
@@ -118,21 +110,9 @@ def _traces(args, mapping):
         if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
             raise CannotWork(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
-    with _progress(old, new) as advance:
-        found, expected = parity.compare(old, new, mapping, layers=layers, only=args.only, progress=advance)
-
-    def drawn():
-        worst = parityreport.ranked(found["layers"])[: htmlreport.PLOTTED]
-        names = {layer["new"] for layer in worst if layer["steps"]}
-        try:
-            with Curves() as curves:
-                part = audit.Selection(expected, {name: expected.layers[name] for name in names})
-                diagnosis.diagnose(part, curves=curves)
-                return {name: curves.of(name) for name in names}
-        except NotKept as error:
-            raise CannotWork(str(error)) from error
-
-    return found, drawn
+    # Each side once or twice, and then both together.
+    with auditreport.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
+        return parity.compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
 
 
 def _kind(path, name):
@@ -180,18 +160,3 @@ def _selected(found, pattern):
     if not kept:
         raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(found['layers'])} layers.")
     return parity.rejudge({**found, "layers": kept})
-
-
-@contextlib.contextmanager
-def _progress(old, new):
-    """A function to call after each step that is read, which shows that work is done, on stderr if it is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        # Each side once or twice, and then both together.
-        task = bar.add_task("comparing steps", total=2 * old.count_steps() + new.count_steps())
-        yield lambda step: bar.advance(task)

@@ -3,7 +3,7 @@
 import math
 
 from . import paritywords
-from .causes import ADVISORY, FINDING
+from .causes import ADVISORY, FINDING, entry
 from .comparison import OK, UNDECIDABLE
 from .estimators import likely_decays
 from .outputfit import BATCH, MOVING
@@ -63,7 +63,7 @@ class LayerParity:
 
     def _add(self, name, text, severity=FINDING, misfit=None):
         if name not in {cause["id"] for cause in self.causes}:
-            self.causes.append({"id": name, "severity": severity, "explanation": text, "misfit": misfit})
+            self.causes.append(entry(name, text, severity, misfit))
 
     def _match(self):
         pair = self.pair

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from . import checker
-from .matching import CLOSE
+from .matching import CLOSE, apart
 from .stepview import View
 
 BLOCK = 2**18  # elements at a time
@@ -53,10 +53,6 @@ class Worst:
 
     def entry(self):
         return None if self.values is None else {"what": self.what, **self.values, "first": self.first}
-
-
-def channel_axis(layer, ndim):
-    return layer.channel_axis % ndim
 
 
 def distance(x, y):
@@ -113,10 +109,7 @@ def same_data(old, new, axis=None):
     for one, two in zip(View(old).all_moments or (), View(new).all_moments or (), strict=False):
         if one.count != two.count or one.mean.shape != two.mean.shape:
             return "different", math.inf, f"the values per channel are {one.count} and {two.count}"
-        with np.errstate(invalid="ignore", divide="ignore"):
-            unit = np.sqrt(np.maximum(one.variance, two.variance)) + 1e-12 * (np.abs(one.mean) + 1)
-            away = np.maximum(np.abs(one.mean - two.mean), np.abs(np.sqrt(one.variance) - np.sqrt(two.variance))) / unit
-        worst = max(worst, float(np.max(np.where(np.isnan(away), np.inf, away))))
+        worst = max(worst, apart(one, two))
     return ("moments" if worst <= SAME_MOMENTS else "close" if worst <= CLOSE else "different"), worst, None
 
 

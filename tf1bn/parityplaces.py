@@ -1,6 +1,6 @@
 """What only all layers together show: whose inputs are whose, and what has no counterpart. Used by ``parity``."""
 
-from .causes import FINDING
+from .causes import FINDING, entry
 
 
 def in_sequence(old_faces, new_faces, pairs):
@@ -31,7 +31,7 @@ def placed(judged, old_faces, new_faces, complete):
                 )
                 for one in (layer, other):
                     if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
-                        one["causes"].insert(0, _finding("swapped-layers", text))
+                        one["causes"].insert(0, entry("swapped-layers", text))
     if not complete or judged[0]["data"]["state"] in ("different", None):
         return
     explained = False
@@ -43,7 +43,7 @@ def placed(judged, old_faces, new_faces, complete):
                 f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
                 "layer before it does what OLD's does: what lies between them differs."
             )
-            layer["causes"].append(_finding("other-inputs", text))
+            layer["causes"].append(entry("other-inputs", text))
         explained |= wrong or layer["data"]["state"] == "different"
 
 
@@ -64,11 +64,7 @@ def exchanged(judged, numbers):
                     "round."
                 )
                 layer["causes"] = [cause for cause in layer["causes"] if cause["id"] != "other-parameters"]
-                layer["causes"].insert(0, _finding("swapped-layers", text))
-
-
-def _finding(name, text):
-    return {"id": name, "severity": FINDING, "explanation": text, "misfit": None}
+                layer["causes"].insert(0, entry("swapped-layers", text))
 
 
 def same_run(judged, problems):
@@ -108,7 +104,7 @@ def unmatched(old, new):
         "matched": None,
         "verdict": FINDING,
         "first": False,
-        "causes": [_finding("unmatched", text)],
+        "causes": [entry("unmatched", text)],
         "undecided": [],
         "explanation": text,
         "checks": [],

@@ -1,14 +1,8 @@
 """The result of a comparison of two runs or checkpoints as terminal text, HTML page and exit code. Decides nothing."""
 
-from .auditreport import STYLES, VERDICTS
+from .auditreport import VERDICTS, counted, print_table
 from .curveplot import word
-
-
-def exit_code(found):
-    """0 if all is ok, 1 if there is a finding, else 2."""
-    if found["ok"]:
-        return 0
-    return 1 if any(layer["verdict"] == "finding" for layer in found["layers"]) else 2
+from .parityverdict import share
 
 
 def ranked(layers):
@@ -22,29 +16,17 @@ def _advised(layer):
 
 def parity(found, out, *, quiet=False):
     """Print the dict of a comparison to the rich console ``out``."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     layers = ranked(found["layers"])
     if (found.get("data") or {}).get("sentence"):
         out.print(Text(found["data"]["sentence"]))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("layer", overflow="fold", ratio=2)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("causes", overflow="fold", min_width=16, ratio=2)
-    table.add_column("explanation", overflow="fold", ratio=6)
-    shown = [layer for layer in layers if not quiet or layer["verdict"] != "ok"]
-    for layer in shown:
-        verdict = Text(layer["verdict"], style=STYLES[layer["verdict"]])
-        if layer.get("first"):
-            verdict.append("\ndiverges first", style="bold")
-        causes = "\n".join(
-            cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]
-        )
-        table.add_row(Text(called(layer)), verdict, Text(causes), Text(said(layer)))
-    if shown:
-        out.print(table)
+    rows = [
+        (layer, called(layer), "diverges first" if layer.get("first") else "", said(layer))
+        for layer in layers
+        if not quiet or layer["verdict"] != "ok"
+    ]
+    print_table(rows, out, causes_width=16)
     for sentence in (*found.get("problems", ()), *found.get("notes", ())):
         if sentence != (found.get("data") or {}).get("sentence"):
             out.print(Text(sentence))
@@ -76,8 +58,7 @@ def summary(found):
     names = f"{found.get('old')} -> {found.get('new')}"
     if not layers:
         return f"{names}: no layers, so nothing was compared."
-    parts = ", ".join(f"{sum(one['verdict'] == verdict for one in layers)} {verdict}" for verdict in VERDICTS)
-    return f"{names}: {len(layers)} layer{'s' if len(layers) > 1 else ''}: {parts}."
+    return f"{names}: {counted(layers)}"
 
 
 def page(found, curves=None):
@@ -132,7 +113,7 @@ def _of_page(layer):
             for one in layer.get("checks") or []
             if one["what"].endswith(f"moving {name}") and "start" not in one["what"]
         ]
-        worst = max(checks, key=lambda one: _share(one), default=None)
+        worst = max(checks, key=share, default=None)
         errors[f"{name}_error"] = None if worst is None else worst["error"]
         errors[f"{name}_bound"] = None if worst is None else worst["bound"]
     shown = {
@@ -179,9 +160,3 @@ def _facts(layer):
             text += f" (step {check['step']}, channel {check['channel']}: {word(check['old'])} -> {word(check['new'])})"
         facts.append((check["what"], text))
     return facts
-
-
-def _share(check):
-    if check["error"] is None or check["bound"] is None:
-        return float("inf")
-    return check["error"] / check["bound"] if check["bound"] else float(check["error"] > 0) * 1e300

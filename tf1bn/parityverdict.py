@@ -2,7 +2,7 @@
 
 import math
 
-from .causes import ADVISORY, FINDING
+from .causes import ADVISORY, FINDING, entry
 from .comparison import OK, UNDECIDABLE
 
 FORMAT = "tf1bn-parity"
@@ -103,7 +103,7 @@ def _by_number(outside):
         f"{_capital(worst['what'])}: {_shown(worst.get('new'))}{where}, where {due} follows from what OLD does with "
         f"NEW's inputs; {error} off, and an honest layer can be {bound} off. No known cause explains it."
     )
-    return {"id": "unexplained", "severity": FINDING, "explanation": text, "misfit": None, "by_number": True}
+    return {**entry("unexplained", text), "by_number": True}
 
 
 def share(check):

@@ -4,9 +4,6 @@ import math
 
 LATER = "inference from the same statistics agrees, continued training will not"
 
-# New names beside those of ``causes``: what only two runs can show.
-OWN = ("unmatched", "swapped-layers", "other-inputs", "other-parameters", "missing-variable", "renamed")
-
 
 def sentence(name, detail, old, new):
     """What NEW does and OLD does not.

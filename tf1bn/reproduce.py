@@ -37,14 +37,13 @@ def run(args):
     if args.print_variables:
         _print_variables(printed, out)
     report.reproduce(result, out)
-    try:
-        if args.plot is not None:
-            files.write_file(args.plot, report.plot_sweep(result, args.plot.lower()[-3:]), "--plot")
-        # Last, so that a file that says ok was written by a command that ends with 0.
-        if args.json is not None:
-            files.write_file(args.json, files.to_json(result).encode(), "--json")
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
+    contents = {}
+    if args.plot is not None:
+        contents["--plot"] = args.plot, report.plot_sweep(result, args.plot.lower()[-3:])
+    # Last, so that a file that says ok was written by a command that ends with 0.
+    if args.json is not None:
+        contents["--json"] = args.json, files.to_json(result).encode()
+    command.write_outputs(contents)
     if result["ok"]:
         return 0
     return 1 if result["problems"] or not all(row["holds"] for row in result["conclusions"]) else 2
@@ -52,15 +51,7 @@ def run(args):
 
 def _check_files(args):
     """Refuse, before any work, files that cannot be written."""
-    options_given = {"--json": args.json, "--plot": args.plot}
-    given = {option: path for option, path in options_given.items() if path is not None}
-    try:
-        for option, path in given.items():
-            files.check_writable(path, option)
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
-    if len(given) > len({os.path.realpath(path) for path in given.values()}):
-        raise CannotWork(f"`--json` and `--plot` are both {args.json!r}; name two files.")
+    command.check_outputs({"--json": args.json, "--plot": args.plot})
     if args.plot is not None:
         if not args.plot.lower().endswith((".png", ".svg")):
             raise CannotWork(f"`--plot` is {args.plot!r}; name a file that ends in .png or .svg.")

@@ -136,9 +136,7 @@ class Variables:
         """What the core layer does at every call; contrib's own code names collections where it creates a variable."""
         for name, variable in variables.items():
             for collection in self._of(name) if variable is not None else ():
-                for part in _parts(variable):
-                    if not any(part is other for other in tf.get_collection(collection)):
-                        tf.add_to_collection(collection, part)
+                collect(variable, collection)
 
     def _parameter(self, name, trainable):
         regularizer = self._regularizers.get(name)
@@ -148,12 +146,7 @@ class Variables:
         before = {id(variable) for variable in tf.global_variables()}
         variable = self._get(name, self._initializer(name), trainable)
         # Beside a regularizer of the enclosing scope, not instead of it.
-        for part in _parts(variable) if regularizer else ():
-            if id(part) not in before:
-                with tf.name_scope(f"{name}/Regularizer"):
-                    loss = regularizer(part)
-                if loss is not None:
-                    tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, _tf.convert_to_tensor(loss))
+        collect_losses(variable, regularizer, name, before)
         return variable
 
     def _initializer(self, name):
@@ -227,6 +220,28 @@ def _parts(variable):
     """The variables that a partitioner made of one; otherwise the one."""
     one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
     return [variable] if one else list(variable)
+
+
+def collect(variable, collection):
+    """Put a variable, or the parts that a partitioner made of it, into a collection unless they are there."""
+    for part in _parts(variable):
+        if not any(part is other for other in tf.get_collection(collection)):
+            tf.add_to_collection(collection, part)
+
+
+def collect_losses(variable, regularizer, name, before):
+    """Put what a regularizer, or None, gives for the parts of a variable into REGULARIZATION_LOSSES.
+
+    Args:
+      name: the losses' name scope is ``name/Regularizer``.
+      before: ids of the variables that were there before: a variable that is taken up again has its loss already.
+    """
+    for part in _parts(variable) if regularizer is not None else ():
+        if id(part) not in before:
+            with tf.name_scope(f"{name}/Regularizer"):
+                loss = regularizer(part)
+            if loss is not None:
+                tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, _tf.convert_to_tensor(loss))
 
 
 def _unused(name):
