@@ -7,6 +7,19 @@ from pathlib import Path
 import faulty
 import numpy as np
 import pytest
+from faults import (
+    Backwards,
+    DebiasedMean,
+    Deviation,
+    DifferenceOfSquares,
+    Doubled,
+    HalfStore,
+    Keras,
+    LastTower,
+    Race,
+    StandsStill,
+    Tripled,
+)
 from faulty import Layer, data, record
 
 from tf1bn import trace
@@ -104,72 +117,6 @@ def test_recordings_of_the_real_one_are_ok(path):
 
 
 # ---------------------------------------------------------------- statistics alone
-
-
-class StandsStill(Layer):
-    def train(self, moving, batches):
-        return moving
-
-
-class Doubled(Layer):
-    times = 2
-
-    def train(self, moving, batches):
-        for _ in range(self.times):
-            moving = super().train(moving, batches)
-        return moving
-
-
-class Tripled(Doubled):
-    times = 3
-
-
-class Deviation(Layer):
-    def moments(self, batch):
-        mean, variance = super().moments(batch)
-        return mean, np.sqrt(variance)
-
-
-class Keras(Layer):
-    def moments(self, batch):
-        mean, variance = super().moments(batch)
-        count = self.count(batch)
-        return mean, variance * np.float32(count / (count - 1 - 0.001))
-
-
-class DebiasedMean(Layer):
-    """The moving mean is biased / (1 - d^t), t counted from the first step."""
-
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
-        self.biased = None
-
-    def train(self, moving, batches):
-        if self.biased is None:
-            self.biased = np.zeros_like(moving[0])
-        biased, variance = super().train((self.biased, moving[1]), batches)
-        self.biased = biased
-        return biased / biased.dtype.type(1 - self.decay ** (self.steps + 1)), variance
-
-
-class HalfStore(Layer):
-    """Keeps in float16 what it passes on as float32."""
-
-    def train(self, moving, batches):
-        half = tuple(one.astype(np.float16) for one in moving)
-        for batch in batches:
-            moments = tuple(one.astype(np.float32) for one in self.moments(batch))
-            rate = np.float16(1 - self.decay)
-            half = tuple(old - (old - new.astype(np.float16)) * rate for old, new in zip(half, moments, strict=True))
-        return tuple(one.astype(np.float32) for one in half)
-
-
-class DifferenceOfSquares(Layer):
-    def moments(self, batch):
-        flat = batch.reshape(-1, batch.shape[-1])
-        count = np.float32(len(flat))
-        mean = np.add.reduce(flat, axis=0) / count
-        return mean, np.add.reduce(flat * flat, axis=0) / count - mean * mean
 
 
 class Shape:
@@ -412,27 +359,6 @@ def test_statistics_that_move_without_training(tmp_path, kind):
 
 
 # ---------------------------------------------------------------- several applications in a step
-
-
-class Race(Layer):
-    """Both updates start from the old value; or one is lost."""
-
-    def train(self, moving, batches):
-        if self.steps % 2:
-            return self.once(moving, batches[-1])
-        rate = np.float32(1 - self.decay)
-        steps = [[(old - new) * rate for old, new in zip(moving, self.moments(x), strict=True)] for x in batches]
-        return tuple(old - one - other for old, one, other in zip(moving, *steps, strict=True))
-
-
-class LastTower(Layer):
-    def train(self, moving, batches):
-        return self.once(moving, batches[-1])
-
-
-class Backwards(Layer):
-    def train(self, moving, batches):
-        return super().train(moving, batches[::-1])
 
 
 @cases
