@@ -12,6 +12,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import replays
 import tensorflow
 from golden import arguments, bounds, cases, errors, releases
 from modes import played_in
@@ -110,28 +111,7 @@ def test_recorded_code_path_is_the_one_in_the_name(id):
 # ---------------------------------------------------------------- replay
 
 
-class Tally:
-    def __init__(self):
-        self.same = self.all = 0
-        self.worst = collections.Counter()
-
-    def count(self, got, wanted):
-        self.same += int(sum(repr(g) == repr(w) for g, w in zip(got, wanted, strict=True)))
-        self.all += len(wanted)
-
-
-@pytest.fixture(scope="module")
-def tally(request):
-    result = Tally()
-    yield result
-    if result.all:
-        share = 100 * result.same / result.all
-        case, worst = result.worst.most_common(1)[0]
-        with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
-            print(
-                f"\ngolden replay: {result.same} of {result.all} values ({share:.2f} %) are bit-identical to "
-                f"TF 1.15.5; the worst of the others uses {worst:.2f} of its bound ({case})"
-            )
+tallies = replays.tallies()
 
 
 @pytest.fixture
@@ -141,7 +121,9 @@ def mode(request):
 
 
 @pytest.mark.parametrize(("mode", "id"), REPLAYS, indirect=["mode"])
-def test_replay(id, mode, tally):
+def test_replay(id, mode, tallies):
+    tally = tallies["TF 1.15.5"]
+    tally.graphs += 1
     case, recorded = cases.CASES[id], RECORDED[id]
     api = cases.Api(tf, tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
     played = json.loads(json.dumps(cases.play(api, case)))
@@ -149,54 +131,18 @@ def test_replay(id, mode, tally):
     if deviation:
         assert played.get("error", {}).get("kinds", [None])[0] == deviation[0]
     elif "error" in recorded or "error" in played:
-        assert_same_error(case, played.get("error"), recorded.get("error"), mode)
+        other = replays.other_error(played.get("error"), recorded.get("error"), mode)
+        assert other is None, other
     else:
-        assert_same_graph(case, played["graph"], recorded["graph"], mode)
-        assert_same_numbers(case, played, recorded, tally)
-
-
-def assert_same_error(case, played, recorded, mode):
-    assert recorded is not None, f"{case.id}: TF 1.15.5 raises nothing here, tf1bn: {played}"
-    assert played is not None, f"{case.id}: tf1bn raises nothing here, TF 1.15.5: {recorded}"
-    # What control flow of TensorFlow 2 refuses, it refuses with the more general exception.
-    accepted = recorded["kinds"][:1] if mode == "reference" else recorded["kinds"]
-    assert any(kind in played["kinds"] for kind in accepted), (played, recorded)
-    assert played["when"] == recorded["when"], (played, recorded)
-
-
-def assert_same_graph(case, played, recorded, mode):
-    if mode == "resource":
-        played, recorded = without_operation_names(played), without_operation_names(recorded)
-        if case.group == "loops" or "cond_branches" in case.id:
-            # A function of TensorFlow 2's control flow takes every variable that it touches as an input.
-            for here, there in zip(played["outputs"], recorded["outputs"], strict=True):
-                assert set(here.pop("uses")) >= set(there.pop("uses"))
-    if case.id.startswith(MADE_BY_KERAS):
-        for losses in (graph["collections"].get("regularization_losses", []) for graph in (played, recorded)):
-            losses[:] = [[kind, name.rpartition("/")[0]] for kind, name in losses]
-        played, recorded = ({**graph, "watched": list(graph.get("watched", []))} for graph in (played, recorded))
-    for part in ("variables", "collections", "outputs", "watched", "notes"):
-        assert played.get(part) == recorded.get(part), (
-            f"{part}: {played.get(part)} here, {recorded.get(part)} in 1.15.5"
+        other = replays.other_graph(
+            played["graph"],
+            recorded["graph"],
+            mode,
+            made_by_keras=id.startswith(MADE_BY_KERAS),
+            takes_more=case.group == "loops" or "cond_branches" in id,
         )
-
-
-def without_operation_names(graph):
-    """What the recordings, made with reference variables, say about a graph of another kind of variable."""
-
-    def anonymous(items):
-        return [item if item[0] == "Variable" and item[1].endswith(":0") else "an operation" for item in items]
-
-    return {
-        "watched": {key: uses for key, (_, uses) in graph.get("watched", {}).items()},
-        "notes": graph.get("notes"),
-        "variables": [[name, shape, dtype.replace("_ref", "")] for name, shape, dtype in graph["variables"]],
-        "collections": {key: anonymous(items) for key, items in graph["collections"].items()},
-        "outputs": [
-            {key: len(value) if key == "updates" else value for key, value in output.items() if key != "name"}
-            for output in graph["outputs"]
-        ],
-    }
+        assert other is None, other
+        assert_same_numbers(case, played, recorded, tally)
 
 
 def assert_same_numbers(case, played, recorded, tally):
@@ -215,8 +161,7 @@ def assert_same_numbers(case, played, recorded, tally):
     for key, got, wanted, used in errors.compared(case, played, twin, recorded):
         if case.any_order and "/moving_" in key[-1]:
             continue  # assert_some_order has compared these
-        tally.count(got.ravel().tolist(), wanted.ravel().tolist())
-        tally.worst[case.id] = max(tally.worst[case.id], float(used.max(initial=0)))
+        tally.count(case.id, got, wanted, used)
         assert used.max() <= 1, errors.description(key, got, wanted, used)
 
 

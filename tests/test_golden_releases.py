@@ -5,11 +5,11 @@
 numbers within twice the bounds of ``golden/bounds.py``.
 """
 
-import collections
 import json
 import pathlib
 
 import pytest
+import replays
 import tensorflow
 from golden import cases, errors, releases
 from modes import played_in
@@ -57,14 +57,9 @@ def difference(id, played, recorded, floor, tally=None, left_out=lambda key: Fal
     """What a replay does otherwise than the recording; None if nothing. ``left_out``: which numbers."""
     case = cases.CASES[id]
     if "error" in recorded or "error" in played:
-        here, there = (result.get("error", {}) for result in (played, recorded))
-        if (here.get("kinds", [None])[0], here.get("when")) != (there.get("kinds", [None])[0], there.get("when")):
-            return f"error {here} here, {there} in the recording"
-        return None
-    for part in ("variables", "collections", "outputs", "watched", "notes"):
-        here, there = played["graph"].get(part), recorded["graph"].get(part)
-        if here != there:
-            return f"{part}: {here} here, {there} in the recording"
+        return replays.other_error(played.get("error"), recorded.get("error"), exact=True)
+    if other := replays.other_graph(played["graph"], recorded["graph"]):
+        return other
     if ("steps" in played) != ("steps" in recorded):
         return "one of them has no steps"
     if "steps" not in recorded:
@@ -76,7 +71,7 @@ def difference(id, played, recorded, floor, tally=None, left_out=lambda key: Fal
         if left_out(key):
             continue
         if tally is not None:
-            tally.add(id, got, wanted, used)
+            tally.count(id, got, wanted, used)
         if not used.max(initial=0) <= 1:
             return errors.description(key, got, wanted, used)
     return None
@@ -124,30 +119,7 @@ def deviation(release, id):
     return found[0] if found else "none"
 
 
-class Tally:
-    def __init__(self):
-        self.graphs, self.same, self.all, self.worst = 0, 0, 0, (0.0, "none")
-
-    def add(self, id, got, wanted, used):
-        pairs = zip(got.ravel().tolist(), wanted.ravel().tolist(), strict=True)
-        self.same += sum(repr(here) == repr(there) for here, there in pairs)
-        self.all += got.size
-        self.worst = max(self.worst, (float(used.max(initial=0)), id))
-
-
-@pytest.fixture(scope="module")
-def tallies(request):
-    result = collections.defaultdict(Tally)
-    yield result
-    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
-        for version, tally in result.items():
-            if tally.all:
-                print(
-                    f"\nreplay of TF {version}: {tally.graphs} graphs, {tally.same} of {tally.all} values "
-                    f"({100 * tally.same / tally.all:.2f} %) bit-identical; the worst of the others uses "
-                    f"{tally.worst[0]:.2f} of its bound ({tally.worst[1]})",
-                    end="",
-                )
+tallies = replays.tallies()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -167,7 +139,7 @@ def test_recordings_say_what_made_them(version):
 def test_replay(version, id, tallies):
     release, recorded = version.rpartition(".")[0], RECORDED[version, id]
     played, what = play(id, release), deviation(release, id)
-    recorded, tally = json.loads(json.dumps(recorded)), tallies[version]
+    recorded, tally = json.loads(json.dumps(recorded)), tallies[f"TF {version}"]
     tally.graphs += 1
     floor = tf1bn.releases.get(release).epsilon_floor
     if what == "none":

@@ -16,9 +16,13 @@ def share_of_bound(got, wanted, allowed):
     return np.where(same, 0.0, np.where(np.isfinite(used), used, np.inf))
 
 
-def compared(case, played, original, recorded, floor=bounds.EPSILON_FLOOR):
-    """Every number of a replay with the recorded one, and how far it is off in units of what both may be off."""
-    here, there, bound = numbers_of(case, played), numbers_of(original, recorded), errors_of(original, recorded, floor)
+def compared(case, played, original, recorded, floor=bounds.EPSILON_FLOOR, bounds_of=None):
+    """Every number of a replay with the recorded one, and how far it is off in units of what both may be off.
+
+    ``bounds_of``: what gives the errors of a recording; None for `errors_of`.
+    """
+    here, there = numbers_of(case, played), numbers_of(original, recorded)
+    bound = (bounds_of or errors_of)(original, recorded, floor)
     here, there, bound = list(here), list(there), list(bound)
     assert [key for key, _ in here] == [key for key, _ in there] == [key for key, _ in bound]
     for (key, got), (_, wanted), (_, error) in zip(here, there, bound, strict=True):

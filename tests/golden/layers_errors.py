@@ -15,17 +15,9 @@ import numpy as np
 from golden import bounds, cases, errors
 
 
-def compared(case, played, original, recorded):
-    """Every number of a replay with the recorded one, and how far it is off in units of what both may be off."""
-    here, there = list(errors.numbers_of(case, played)), list(errors.numbers_of(original, recorded))
-    bound = list((errors.errors_of if case.virtual is None else errors_of)(original, recorded))
-    assert [key for key, _ in here] == [key for key, _ in there] == [key for key, _ in bound]
-    for (key, got), (_, wanted), (_, error) in zip(here, there, bound, strict=True):
-        if wanted is None or got is None:
-            assert got is wanted, key
-            continue
-        assert got.shape == wanted.shape, key
-        yield key, got, wanted, errors.share_of_bound(got, wanted, 2 * np.reshape(error, np.shape(error)))
+def errors_for(case):
+    """What gives the error of every number of a recording of this case."""
+    return errors.errors_of if case.virtual is None else errors_of
 
 
 class Ghosts(bounds.Batch):
@@ -55,9 +47,9 @@ class Ghosts(bounds.Batch):
         return result
 
 
-def errors_of(case, recorded):
+def errors_of(case, recorded, floor=bounds.EPSILON_FLOOR):
     """As ``errors.errors_of``, for one layer with virtual batches."""
-    u, output_u, epsilon = errors.settings(case, recorded["path"])
+    u, output_u, epsilon = errors.settings(case, recorded["path"], floor)
     variables = {name: dtype.replace("_ref", "") for name, _, dtype in recorded["graph"]["variables"]}
 
     def read(state):

@@ -27,6 +27,10 @@ import sys
 
 TUNABLES = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=255"
 HERE = os.path.dirname(os.path.abspath(__file__))
+NUMBERS = (
+    "shortest decimals that give back every bit; NaN, Infinity, -Infinity as strings; a variable"
+    " that a step does not list kept its bits"
+)
 
 
 def restart_with_zeroed_memory():
@@ -64,40 +68,44 @@ def groups_of(version):
     return releases.selected(version)
 
 
-def play_group(cases, chosen):
-    import tensorflow as tf
-
-    api = cases.Api(tf, tf.contrib.layers.batch_norm, tf.contrib.framework.arg_scope)
-    played = collections.OrderedDict()
-    for case in chosen:
-        played[case.id] = cases.play(api, case, run=case.twin is None, inspect=code_paths)
-    return played
-
-
-def header(group):
-    import numpy
-    import tensorflow as tf
-
+def what_of(group):
+    """What the recordings of a group are of."""
     from golden import arguments, releases
 
     table = "arguments" if group in arguments.GROUPS else "releases" if group == releases.GROUP else "cases"
     what = "'%s/...' of tests/golden/%s.py" % (group, table)
     if group in ("selection", "more"):
         what = "those that tests/golden/releases.py selects"
+    return "tf.contrib.layers.batch_norm, cases %s" % what
+
+
+def api(tf):
+    from golden import cases
+
+    return cases.Api(tf, tf.contrib.layers.batch_norm, tf.contrib.framework.arg_scope)
+
+
+def play_group(tf, api_of, chosen):
+    from golden import cases
+
+    played = collections.OrderedDict()
+    for case in chosen:
+        played[case.id] = cases.play(api_of(tf), case, run=case.twin is None, inspect=code_paths)
+    return played
+
+
+def header(tf, script, what, numbers):
+    import numpy
 
     return collections.OrderedDict(
         [
-            ("what", "tf.contrib.layers.batch_norm, cases %s" % what),
+            ("what", what),
             ("tensorflow", tf.__version__),
             ("python", platform.python_version()),
             ("numpy", numpy.__version__),
-            ("command", "python tests/golden/record.py --write"),
+            ("command", "python tests/golden/%s --write" % script),
             ("environment", {"GLIBC_TUNABLES": TUNABLES}),
-            (
-                "numbers",
-                "shortest decimals that give back every bit; NaN, Infinity, -Infinity as strings; a variable"
-                " that a step does not list kept its bits",
-            ),
+            ("numbers", numbers),
         ]
     )
 
@@ -106,14 +114,30 @@ def dump(item):
     return json.dumps(item, sort_keys=True, separators=(",", ":"))
 
 
-def text_of(group, played):
-    lines = ["%s:%s" % (dump(key), dump(value)) for key, value in header(group).items()]
+def text_of(header, played):
+    lines = ["%s:%s" % (dump(key), dump(value)) for key, value in header.items()]
     rows = ["%s:%s" % (dump(id), dump(result)) for id, result in played.items()]
     return '{%s,\n"cases":{\n%s\n}}\n' % (",\n".join(lines), ",\n".join(rows))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(
+    description=__doc__,
+    script="record.py",
+    release="1",
+    suffix="",
+    groups_of=groups_of,
+    api_of=api,
+    what_of=what_of,
+    numbers=NUMBERS,
+):
+    """Record one door of TF 1.x. The arguments are those of the command line.
+
+    Args:
+      description: of the script; script: its name; release: how the versions begin that it records.
+      suffix: of the folder tf-VERSION; groups_of(version): the cases of each file.
+      api_of(tf): what the cases are played on; what_of(group), numbers: for the head of a file.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write files; without it nothing is written")
     parser.add_argument("--force", action="store_true", help="with --write: replace files that exist")
     parser.add_argument("--group", action="append", help="only this group of cases (repeatable)")
@@ -127,21 +151,18 @@ def main():
     warnings.filterwarnings("ignore", category=FutureWarning)
     import tensorflow as tf
 
+    if not tf.__version__.startswith(release + "."):
+        sys.exit("This records the real TensorFlow %s; the TensorFlow here is %s." % (release, tf.__version__))
     tf.logging.set_verbosity(tf.logging.ERROR)
-    if not tf.__version__.startswith("1."):
-        sys.exit("This records the real TensorFlow 1.x; the TensorFlow here is %s." % tf.__version__)
     sys.path.insert(0, os.path.dirname(HERE))
-    from golden import releases
-
-    cases = releases.cases
     groups = groups_of(tf.__version__)
 
-    folder = os.path.join(HERE, "tf-%s" % tf.__version__)
+    folder = os.path.join(HERE, "tf-%s%s" % (tf.__version__, suffix))
     different = 0
     for group in options.group or groups:
-        played = play_group(cases, groups[group])
+        played = play_group(tf, api_of, groups[group])
         path = os.path.join(folder, group + ".json")
-        text = text_of(group, played)
+        text = text_of(header(tf, script, what_of(group), numbers), played)
         failed = sum("error" in result for result in played.values())
         line = "%-14s %4d cases, %3d with an error, %7d bytes" % (group, len(played), failed, len(text))
         old = None
