@@ -11,8 +11,8 @@ import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False
-# What TensorFlow decides: an older one needs an older NumPy, and brings the Keras that fits.
-CHOSEN_BY_TENSORFLOW = ("tensorflow", "keras", "numpy")
+# What TensorFlow decides: an older one needs an older NumPy, brings the Keras that fits, and has a tf_keras of its own.
+CHOSEN_BY_TENSORFLOW = ("tensorflow", "keras", "numpy", "tf_keras")
 WHEELS = {
     "2.16": ("3.10", "3.11", "3.12"),
     "2.18": ("3.10", "3.11", "3.12"),
@@ -42,7 +42,9 @@ def pins():
 def suite(session, tensorflow):
     """Run the suite; what stands after ``--`` goes to pytest."""
     wanted = Path(session.create_tmp()) / "requirements.txt"
-    wanted.write_text("\n".join([f"tensorflow~={tensorflow}.0", *pins(), ""]), encoding="utf-8")
+    wanted.write_text(
+        "\n".join([f"tensorflow~={tensorflow}.0", f"tf_keras~={tensorflow}.0", *pins(), ""]), encoding="utf-8"
+    )
     # One call: the pins of the tests must not pull TensorFlow's NumPy away under it.
     session.install("-r", str(wanted))
     session.install("--no-deps", "--no-build-isolation", "-e", ".")
