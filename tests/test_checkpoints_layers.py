@@ -29,7 +29,8 @@ def api(request):
 
 
 def assert_same(case, played, recorded):
-    for key, got, wanted, used in layers_errors.compared(case, played, case, recorded):
+    bounds_of = layers_errors.errors_for(case)
+    for key, got, wanted, used in errors.compared(case, played, case, recorded, bounds_of=bounds_of):
         assert used.max() <= 1, errors.description(key, got, wanted, used)
 
 
