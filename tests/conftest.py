@@ -1,10 +1,14 @@
 """TensorFlow is imported here, before the tests, so that its own warnings at import are not taken for ours."""
 
 import os
+import signal
+import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import warnings
+# A shell's background job ignores Ctrl-C, and so would the processes that the tests start to interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

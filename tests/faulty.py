@@ -68,6 +68,8 @@ class Layer:
 
     def output(self, moving, batch, training, gamma, beta):
         mean, variance = self.statistics(moving, batch, training)
+        # An array of float16 plus a number of float32 is float16 in NumPy 1, where epsilon would be lost.
+        variance = variance.astype(np.result_type(variance.dtype, np.float32))
         scale = gamma / np.sqrt(variance + np.float32(self.epsilon))
         return (batch * scale + (beta - mean * scale)).astype(batch.dtype)
 
