@@ -382,11 +382,12 @@ def flipped(config):
 
 
 def small(factor):
-    """Data so small that an epsilon of 1e-5 shows."""
+    """Data so small that an epsilon of 1e-5 shows; not in float16, which has too few digits for that."""
 
     def more(config):
         def batches(t, i):
-            return data(config.kind, np.random.default_rng([t, i]), config.shape, config.dtype) * F32(factor)
+            batch = data(config.kind, np.random.default_rng([t, i]), config.shape, config.dtype)
+            return batch.astype(np.result_type(config.dtype, F32)) * F32(factor)
 
         return {"outputs": True, "batches": batches}
 
