@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COUNT ?= 1000000
 
-.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder bench-audit matrix lint rebuild
+.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder bench-audit matrix wheels lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 fuzz: .venv/done ; $(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
@@ -15,10 +15,11 @@ bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
 bench-audit: .venv/done ; $(BIN)/python benchmarks/audit.py $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
+wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 # Without its built extension the environment is not done, whatever the stamp says.
-.venv/done: $(if $(and $(wildcard tf1bn/_moments.*),$(wildcard tf1bn/_moving.*),$(wildcard tf1bn/_replay.*)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+.venv/done: $(if $(and $(wildcard tf1bn/_moments.*so),$(wildcard tf1bn/_moving.*so),$(wildcard tf1bn/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

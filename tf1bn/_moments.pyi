@@ -1,0 +1,49 @@
+"""The kernels of ``ext/_moments.pyx``; arrays are C-contiguous where the source says ``::1``."""
+
+from types import TracebackType
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Doubles = NDArray[np.float64]
+_Real = NDArray[np.float32] | NDArray[np.float64]
+
+version: str
+source_hash: str
+variants: tuple[str, ...]
+
+@final
+class DefaultEnvironment:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class Batch:
+    def __new__(cls, batch: NDArray[Any]) -> Batch: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def grain(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
+    def accumulate(
+        self, state: _Doubles, first: int, count: int, channel: int = 0, done: float = 0.0, variant: str | None = None
+    ) -> None: ...
+    def accumulate_weighted(
+        self,
+        state: _Doubles,
+        poison: _Doubles,
+        weights: _Doubles,
+        first: int,
+        high: float,
+        low: float,
+        variant: str | None = None,
+    ) -> tuple[float, float]: ...
+
+def merge_states(state: _Doubles, other: _Doubles, share: float, variant: str | None = None) -> None: ...
+def add_residuals(x: _Real, y: _Real, line: _Doubles, sums: _Doubles, variant: str | None = None) -> None: ...
