@@ -52,20 +52,6 @@ def test_install_script_in_a_clean_environment(tmp_path, source):
     assert json.loads((tmp_path / "r.json").read_text())["ok"] is True
 
 
-def test_the_source_distribution_can_be_installed(tmp_path, source):
-    """From the sdist to an extension that computes, without TensorFlow or anything else but NumPy."""
-    subprocess.run([sys.executable, "setup.py", "-q", "sdist", "-d", tmp_path], cwd=source, check=True)
-    (sdist,) = tmp_path.glob("*.tar.gz")
-    target = tmp_path / "site"
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(target)]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(sdist)], check=True)
-    code = "import numpy, tf1bn.checker as c; print(c.__file__, c.batch_moments(numpy.ones((2, 3))).variance.sum())"
-    assert (target / "tf1bn" / "audit.html.jinja").exists()
-    # With -c, the first folder on the path is the current one.
-    done = subprocess.run([sys.executable, "-c", code], cwd=target, capture_output=True, text=True)
-    assert done.stdout.split() == [str(target / "tf1bn" / "checker.py"), "0.0"], done.stderr
-
-
 def test_install_script_refuses_an_old_python(tmp_path):
     old = tmp_path / "python"
     old.write_text("#!/bin/sh\nexit 1\n")
