@@ -153,7 +153,7 @@ class Outputs:
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
-            fitted = [part[mask] for part in line(x, y, view.layer.channel_axis, moments)]
+            fitted = [part[mask] for part in line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))]
         gamma, beta = gamma[mask], beta[mask]
         unit = max(float(np.finfo(np.result_type(y.dtype)).eps) / 2, float(np.finfo(np.float32).eps) / 2)
         unit = max(unit, float(np.finfo(x.dtype).eps) / 2) if x.dtype == np.float16 else unit
