@@ -195,7 +195,7 @@ def test_an_interrupt_while_waiting_waits_on():
 
     helper, crew = Helper(), parallel._Crew([], parallel.Progress(None, 0))
     with pytest.raises(KeyboardInterrupt):
-        parallel._join([helper], crew)
+        parallel._join([helper], crew.halt)
     assert helper.joins == 3
     assert crew.stop
 

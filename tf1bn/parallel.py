@@ -93,10 +93,10 @@ def run(jobs, threads, progress):
             helpers.append(helper)
         crew.work(report=True)
     except BaseException:
-        crew.end()
+        crew.halt()
         raise
     finally:
-        _join(helpers, crew.end)
+        _join(helpers, crew.halt)
     if crew.error is not None:
         raise crew.error
     progress.report()
@@ -163,7 +163,7 @@ class _Crew:
                 if self.stop:
                     break
 
-    def end(self):
+    def halt(self):
         self.stop = True
 
     def help(self):
