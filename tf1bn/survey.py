@@ -113,7 +113,7 @@ class Survey:
         self.outputs.add(view, number)
         for line in self.outputs.lines:
             for bessel, errors in self.output_errors.items():
-                errors.add(number, line, self.chains[bessel].expected())
+                errors.add(number, line, self.chains[bessel].expected)
         found = {}
         if view.updates:
             self.trained += 1
