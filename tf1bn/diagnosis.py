@@ -19,6 +19,7 @@ from . import divergence, findings
 from .causes import Cause, cause
 from .comparison import FINDING, OK, UNDECIDABLE
 from .outputfit import BATCH, MOVING
+from .readahead import read
 from .search import Search, convention, explain
 from .stepview import COMPARABLE
 from .survey import Survey
@@ -94,21 +95,10 @@ def diagnose(trace, *, progress=None, curves=None):
     if curves is not None:
         for name, survey in surveys.items():
             survey.observe = functools.partial(curves.add, name)
-    for step in trace:
-        for name, record in step.layers.items():
-            if name in surveys and trace.layers[name].unrecordable is None:
-                with _of_step(step.number, name):
-                    surveys[name].add(step.number, record)
-        if progress is not None:
-            progress(step)
+    _pass(trace, {name: one for name, one in surveys.items() if one.layer.unrecordable is None}, progress, outputs=True)
     searches = {name: Search(survey) for name, survey in surveys.items() if _is_wrong(survey)}
     if searches:
-        for step in trace:
-            for name in step.layers.keys() & searches.keys():
-                with _of_step(step.number, name):
-                    searches[name].add(step.layers[name])
-            if progress is not None:
-                progress(step)
+        _pass(trace, searches, progress)
     any_moved = {name for name, survey in surveys.items() if survey.steps and not survey.initial}
     results = []
     for name, layer in trace.layers.items():
@@ -123,6 +113,16 @@ def diagnose(trace, *, progress=None, curves=None):
         else:
             results.append(_conclude(name, survey, searches.get(name), bool(any_moved - {name})))
     return divergence.mark_first(results)
+
+
+def _pass(trace, takers, progress, outputs=False):
+    """Give each of the ``takers``, by the name of a layer, what every step holds of it."""
+    for step, name, view in read(trace, takers.keys(), outputs):
+        if view is not None:
+            with _of_step(step.number, name):
+                takers[name].add(step.number, view)
+        elif progress is not None:
+            progress(step)
 
 
 @contextlib.contextmanager

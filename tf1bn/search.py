@@ -11,7 +11,6 @@ from .comparison import FINDING, OK
 from .estimators import Estimate, likely_decays
 from .hypotheses import RANK, Hypothesis, fit, pairs, singles
 from .outputfit import BATCH
-from .stepview import View
 from .survey import UNITS, Worst
 
 CANCELS = 30.0  # mean over deviation, from which a difference of squares can lose what shows
@@ -27,8 +26,8 @@ class Search:
         self.updates = 0
         self.cancelled = Worst()
 
-    def add(self, record):
-        view = View(record)
+    def add(self, number, view):
+        """Take the layer's `stepview.View` of a step."""
         if not view.updates or 0 in view.counts or not view.finite.any():
             self.updates += len(view.updates)
             return

@@ -10,7 +10,6 @@ from .estimators import Slope, VarianceFactor
 from .hypotheses import RANK, Hypothesis, fit
 from .inheritance import Chain, OutputErrors
 from .outputfit import Outputs
-from .stepview import View
 
 UNITS = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
@@ -104,9 +103,8 @@ class Survey:
         """Whether the convention that fits better, of those that were tried, has Bessel's correction."""
         return min(self.chains, key=lambda bessel: (RANK[self.tried[bessel].verdict], self.tried[bessel].misfit))
 
-    def add(self, number, record):
-        """Take the layer's record of a step."""
-        view = View(record)
+    def add(self, number, view):
+        """Take the layer's `stepview.View` of a step."""
         self.steps += 1
         self._look(number, view)
         self.events.setdefault("seen", number)
@@ -115,7 +113,7 @@ class Survey:
         self.outputs.add(view, number)
         for line in self.outputs.lines:
             for bessel, errors in self.output_errors.items():
-                errors.add(number, line, self.chains[bessel].expected())
+                errors.add(number, line, self.chains[bessel].expected)
         found = {}
         if view.updates:
             self.trained += 1
