@@ -557,20 +557,6 @@ def test_unexplained_gives_the_estimates(tmp_path, kind, decay, shape, settings)
     assert f"alpha = {1 - decay:.2g}"[:9] in result.explanation
 
 
-def test_a_step_that_is_missing_is_not_called_by_a_name_that_needs_all(tmp_path):
-    class Skips(Layer):
-        def train(self, moving, batches):
-            return moving if self.steps == 1 else super().train(moving, batches)
-
-    result = judge(record(tmp_path / "t", Skips(0.9), decay=0.9))
-    assert_named_unexplained(result)
-    assert "step 1" in result.explanation
-
-
-def assert_named_unexplained(result):
-    assert (result.verdict, ids(result)) == ("finding", ["unexplained"])
-
-
 def test_a_decay_that_is_not_known(tmp_path):
     result = judge(record(tmp_path / "t", Layer(0.97), decay=None))
     assert_named(result, "decay", verdict="ok")

@@ -43,6 +43,7 @@ JUDGE |= {
     "search",
     "divergence",
     "inheritance",
+    "somesteps",
     "stepview",
     "survey",
 }
