@@ -83,7 +83,7 @@ def outputs(survey, found, notes):
             else:
                 text = f"The outputs in {where} show an epsilon {seen}, in every channel, and {epsilon:g} is declared."
                 found.append(cause("epsilon", text, right.misfit))
-        elif not already & {"training-flag-off", "unexplained"}:
+        elif not already & {"training-flag-off", "unexplained"} and not (training and "padding-counted" in already):
             text = (
                 f"The outputs in {where} are not the input normalised by the batch's or by the moving statistics "
                 f"({right.misfit:.3g} and {wrong.misfit:.3g} bounds off)."

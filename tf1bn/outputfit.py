@@ -12,6 +12,7 @@ import numpy as np
 
 from . import checker
 from .linefit import line
+from .stepview import cut
 
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
@@ -124,8 +125,12 @@ class Outputs:
         """Take the outputs of a `stepview.View`, the step of that number, if it has any."""
         self.lines = []
         record, layer = view.record, view.layer
-        if record.outputs is None or layer.renorm:
+        if record.outputs is None:
             return
+        if layer.renorm and any(record.training):
+            self.unjudged = (
+                "The outputs of training steps are not judged: batch renormalisation corrects them by r and d."
+            )
         if record.inputs is None or view.all_moments is None:
             self.unjudged = "The outputs are recorded without their inputs, so they could not be judged."
             return
@@ -135,10 +140,9 @@ class Outputs:
         if (record.gamma is None and layer.scale is not False) or (record.beta is None and layer.center is not False):
             self.unjudged = "The outputs could not be judged: the trace does not say what gamma and beta are."
             return
-        if view.weighted or any(weights is not None for weights in record.weights or ()):
-            self.unjudged = "The outputs of a layer with weights are not judged."
-            return
         for i, training in enumerate(record.training):
+            if layer.renorm and training:
+                continue
             moments = view.all_moments[i]
             if not moments.count:
                 continue
@@ -149,7 +153,12 @@ class Outputs:
 
     def _add(self, view, i, training, moments, gamma, beta):
         x, y = view.record.inputs[i], view.record.outputs[i]
+        weighted = moments
+        if view.record.weights is not None and view.record.weights[i] is not None:
+            # Weights make the batch's statistics; the line goes through all elements alike.
+            moments = view.moments_of(i, weights=False)
         mask = np.isfinite(moments.mean) & np.isfinite(moments.variance) & np.isfinite(view.before).all(axis=0)
+        mask &= np.isfinite(weighted.mean) & np.isfinite(weighted.variance)
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
@@ -159,7 +168,7 @@ class Outputs:
         unit = max(unit, float(np.finfo(x.dtype).eps) / 2) if x.dtype == np.float16 else unit
         moments = checker.Moments(moments.count, moments.mean[mask], moments.variance[mask])
         own = checker.MovingStats(np.zeros(mask.sum()), np.zeros(mask.sum()), decay=0.0)
-        own.update(moments)
+        own.update(cut(weighted, mask))
         zero = np.zeros(mask.sum())
         statistics = {
             BATCH: (own.mean, own.variance, own.mean_bound, own.variance_bound),
