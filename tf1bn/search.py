@@ -190,6 +190,7 @@ YIELDS = {
 
 
 def _name(survey, fitting, facts, found):
+    pairs = {frozenset(one[0].ids) for one in fitting}
     least = len(fitting[0][0].ids)
     fitting = [one for one in fitting if len(one[0].ids) == least]
     if any(one[0].ids == ("float32-decay",) for one in fitting):
@@ -211,7 +212,13 @@ def _name(survey, fitting, facts, found):
         for name in sorted(one.ids, key=place):
             if name not in already:
                 already.add(name)
-                found.append(cause(name, sentence(name, facts), worst.misfit))
+                text = sentence(name, facts)
+                if one.ids == ("half-precision",) and any({name, other} in pairs for other in ("bessel", "no-bessel")):
+                    text += (
+                        " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
+                        "with and without N/(N-1) both fit."
+                    )
+                found.append(cause(name, text, worst.misfit))
         if one.repeats > 1 and survey.applications == 1 and "decay" not in already and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
             already.add("decay")

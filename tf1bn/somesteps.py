@@ -13,7 +13,7 @@ from . import causes as named
 from .causes import cause, place, sentence
 from .comparison import FINDING
 from .estimators import Slope, VarianceFactor
-from .hypotheses import fit, singles
+from .hypotheses import Hypothesis, fit, singles
 from .outputfit import BATCH, MOVING, Outputs
 from .search import YIELDS, candidate_decays
 from .stepview import View
@@ -89,7 +89,14 @@ class SomeSteps:
             epsilon = view.layer.epsilon
             fitting = [one.consistent if epsilon is None else one.allows(epsilon) for one in (moving, batch)]
             off = moving.seen and fitting == [True, False]
-            return {STILL[0] if off else STILL[1]: (0.0, None)}
+            found = {STILL[0] if off else STILL[1]: (0.0, None)}
+            if view.layer.dtype != "float16" and view.counts and 0 not in view.counts and view.finite.any():
+                # Averages that are kept in float16 stand still where an update is too small to show.
+                half = Hypothesis(("half-precision",), dtype="float16")
+                fitted = fit(view, half, self.bessel, self._updates)
+                if fitted.verdict != FINDING and fitted.misfit <= 1:
+                    found["half-precision"] = fitted.misfit, None
+            return found
         if 0 in view.counts or not view.finite.any():
             return {}
         rate = Slope()
