@@ -44,6 +44,7 @@ JUDGE |= {
     "divergence",
     "inheritance",
     "readahead",
+    "somesteps",
     "stepview",
     "survey",
 }

@@ -140,8 +140,12 @@ class Outputs:
         """Take the outputs of a `stepview.View`, the step of that number, if it has any."""
         self.lines = []
         record, layer = view.record, view.layer
-        if record.outputs is None or layer.renorm:
+        if record.outputs is None:
             return
+        if layer.renorm and any(record.training):
+            self.unjudged = (
+                "The outputs of training steps are not judged: batch renormalisation corrects them by r and d."
+            )
         if record.inputs is None or view.all_moments is None:
             self.unjudged = "The outputs are recorded without their inputs, so they could not be judged."
             return
@@ -151,10 +155,9 @@ class Outputs:
         if (record.gamma is None and layer.scale is not False) or (record.beta is None and layer.center is not False):
             self.unjudged = "The outputs could not be judged: the trace does not say what gamma and beta are."
             return
-        if view.weighted or any(weights is not None for weights in record.weights or ()):
-            self.unjudged = "The outputs of a layer with weights are not judged."
-            return
         for i, training in enumerate(record.training):
+            if layer.renorm and training:
+                continue
             moments = view.all_moments[i]
             if not moments.count:
                 continue
@@ -165,7 +168,12 @@ class Outputs:
 
     def _add(self, view, i, training, moments, gamma, beta):
         x, y = view.record.inputs[i], view.record.outputs[i]
+        weighted = moments
+        if view.record.weights is not None and view.record.weights[i] is not None:
+            # Weights make the batch's statistics; the line goes through all elements alike.
+            moments = view.moments_of(i, weights=False)
         mask = np.isfinite(moments.mean) & np.isfinite(moments.variance) & np.isfinite(view.before).all(axis=0)
+        mask &= np.isfinite(weighted.mean) & np.isfinite(weighted.variance)
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
@@ -176,7 +184,7 @@ class Outputs:
         moments = cut(moments, mask)
         zero = np.zeros(moments.mean.size)
         own = checker.MovingStats(zero, zero, decay=0.0)
-        own.update(moments)
+        own.update(cut(weighted, mask))
         batch = own.mean, own.variance, own.mean_bound, own.variance_bound
         moving = *view.before[:, mask], zero, zero
         due = batch if training else moving
