@@ -15,7 +15,7 @@ bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
 bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
 bench-audit: .venv/done ; $(BIN)/python benchmarks/audit.py $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
-lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
 
 # Without its built extension the environment is not done, whatever the stamp says.
 .venv/done: $(if $(and $(wildcard tf1bn/_moments.*),$(wildcard tf1bn/_moving.*),$(wildcard tf1bn/_replay.*)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
