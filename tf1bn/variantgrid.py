@@ -1,0 +1,68 @@
+"""The variants of the layer on the asked-for devices: run, judged, and as parts of the JSON of ``tf1bn reproduce``.
+
+Joins ``variants``, which runs them in TensorFlow, and ``variantcheck``, which judges.
+"""
+
+import dataclasses
+import os
+
+from . import session, variantcheck, variants
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """``rows`` and ``side_by_side`` are lists of dicts for the JSON; the others are lists of sentences."""
+
+    rows: list
+    side_by_side: list
+    problems: list
+    undecided: list
+    notes: list
+
+
+def devices(asked, wanted):
+    """Where the variants run: a tuple of "cpu" and "gpu"; ``asked``: --device; ``wanted``: whether --variants is given."""
+    if asked == "both":
+        return "cpu", "gpu"
+    if asked == "gpu" or wanted:
+        return (asked if asked != "auto" else "gpu" if session.has_gpu() else "cpu",)
+    return ()
+
+
+def run(where):
+    """Run and judge all variants on the devices ``where``, a tuple of "cpu" and "gpu"; returns `Judged`."""
+    rows, pairs = [], []
+    formats = {}
+    for variant in variants.grid():
+        formats.setdefault(dataclasses.replace(variant, data_format=""), []).append(variant)
+    for alike in formats.values():
+        # What is due is the same in every format and on every device.
+        expected = variantcheck.Expected(alike[0], variants.DECAY)
+        for variant in alike:
+            played = [variants.play(variant, device) for device in where]
+            rows += [variantcheck.check(each, expected) for each in played]
+            if len(played) == 2:
+                pairs.append(variantcheck.side_by_side(*played, expected))
+    everything = [*rows, *pairs]
+    notes = [note for row in everything for note in row.notes]
+    if "gpu" in where and os.environ.get("TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "0").lower() not in ("0", "false", ""):
+        notes.append(
+            "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT is set: cuDNN may then sum in scaled integers, and the bounds "
+            "do not cover that."
+        )
+    return Judged(
+        _sorted(rows),
+        _sorted(pairs),
+        [problem for row in everything for problem in row.problems],
+        [sentence for row in everything for sentence in row.undecided],
+        list(dict.fromkeys(notes)),
+    )
+
+
+def _sorted(rows):
+    """By device, fused before composed, NHWC before NCHW, float32 before float16, as they were run otherwise."""
+
+    def key(row):
+        return row.get("device", ""), row["layer"] != "fused", row["data_format"] != "NHWC", row["dtype"] != "float32"
+
+    return sorted((row.json for row in rows), key=key)
