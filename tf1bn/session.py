@@ -49,8 +49,8 @@ def require(device):
         else:
             built = "a build without CUDA"
         raise DeviceUnavailable(
-            f"device {device!r} was asked for: looked for a GPU that TensorFlow {_tf.__version__} ({built}) can use, and it "
-            f"found only {found or 'no device at all'}. Use --device cpu, or install the NVIDIA driver and "
+            f"device {device!r} was asked for: looked for a GPU that TensorFlow {_tf.__version__} ({built}) can use, "
+            f"and it found only {found or 'no device at all'}. Use --device cpu, or install the NVIDIA driver and "
             "tensorflow[and-cuda] and look at TensorFlow's own log with --verbose."
         )
 
@@ -94,7 +94,7 @@ def traced_run(session, fetches, feed_dict, scope):
 
 
 def details():
-    """What the numbers depend on besides TensorFlow's release: the hardware and its libraries, as far as it can be known.
+    """What the numbers depend on besides TensorFlow's release: the GPUs and their libraries, as far as they are known.
 
     Returns:
       dict: "devices", a list of dicts with "device" ("GPU:0"), "name" and "compute_capability" ("9.0"), of the GPUs

@@ -8,18 +8,18 @@ are made for any order of operations:
   is the model's product and sum with one rounding less. Division by a rounded 1/N is covered.
 - float16. The fused kernels sum and normalise in float32, whatever the inputs, and round the output once; the composed
   layer sums in float32, rounds both moments, and computes the rest in float16, every operation rounded.
-- rsqrt. A GPU's is an approximation, good to 2 ulp (CUDA's programming guide, table of single-precision functions) where
-  a CPU's mostly is good to 1; ``expected_output`` allows 2 ulp to both, so nothing is added for a GPU. Square root and
-  reciprocal, each approximate, come to the same 4 roundings.
+- rsqrt. A GPU's is an approximation, good to 2 ulp (CUDA's programming guide, accuracy of single-precision functions).
+  ``expected_output`` allows that to every device, so nothing is added for a GPU. A square root and a reciprocal, each
+  good to 1 ulp, come to the same 4 roundings.
 - Denormals. A GPU may flush them, as TensorFlow's CPU kernels do: the smallest normal number is allowed for each.
 - TF32 concerns products of matrices, and there are none. Bessel's factor is the same N/(N-1) in cuDNN. Its floor of
   epsilon, 1e-5, is far below the epsilon in use, .001.
 
-What they do not cover, and what is done about it: cuDNN's source is closed, and it is not known to avoid E[x^2] - E[x]^2.
-That is not an order of the sums, and costs up to m^2/v times as much. So where the fused layer on a GPU is farther
-off than the bound, and no farther than that form explains (``subtracted_squares``), the answer is undecided, and not a
-finding. With TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT cuDNN may also sum in scaled integers, which no bound
-here covers. One value per channel is not tried: there TensorFlow's CPU kernel gives variance 0 and cuDNN's NaN.
+What they do not cover, and what is done about it: cuDNN's source is closed, and it may form E[x^2] - E[x]^2. That is no
+order of the same sums, and its error is up to m^2/v times as large. So where the fused layer on a GPU is farther off
+than the bound, and no farther than that form explains (``subtracted_squares``), the answer is undecided, and no finding.
+With TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT cuDNN may also sum in scaled integers, which no bound here covers. One
+value per channel is not tried: there TensorFlow's kernel for the CPU gives variance 0 and cuDNN NaN.
 """
 
 import dataclasses
@@ -54,6 +54,7 @@ class Expected:
       decay: that of the moving statistics.
 
     Attributes:
+      decay: as given.
       dues: a `Due` for every statistic and output, in order: before training, after each step, and the test's output
         with the expected statistics.
     """
@@ -61,7 +62,7 @@ class Expected:
     def __init__(self, variant, decay):
         *batches, self._tested = variant.batches()
         channels = variant.shape[-1]
-        self._variant = variant
+        self._variant, self.decay = variant, decay
         start = np.full(channels, float(article.INITIAL_MEAN)), np.full(channels, float(article.INITIAL_VARIANCE))
         stats = checker.MovingStats(
             *start,
@@ -72,8 +73,7 @@ class Expected:
         )
         exact = np.zeros(channels)
         self.dues = [
-            Due(name, "before training", value, exact, exact)
-            for name, value in zip(QUANTITIES[2:], start, strict=True)
+            Due(name, "before training", value, exact, exact) for name, value in zip(QUANTITIES[2:], start, strict=True)
         ]
         carried = exact
         for step, batch in enumerate(batches, 1):
@@ -110,15 +110,15 @@ class Expected:
 def subtracted_squares(moments):
     """How far off E[x^2] - E[x]^2 in float32 can be beyond what ``bounds`` expects; float64 [C].
 
-    In its terms: the partial sums of the squares are i rms^2, which gives the standard error p u rms^2 sqrt(N/3 + 4) for
-    their mean, and 2 |m| sm for the square of the mean's, which is no more than twice that. DEVIATIONS of the sum.
+    In its terms: the partial sums of the squares are i rms^2, which gives their mean the standard error p u rms^2
+    sqrt(N/3 + 4), and the square of the mean 2 |m| sm, which is no more than twice that. DEVIATIONS of the sum.
     """
     squares = moments.mean**2 + moments.variance
     return bounds.DEVIATIONS * 3 * _ROUNDING * conclusions.UNIT_ROUNDOFF * squares * np.sqrt(moments.count / 3 + 4)
 
 
 def _compared(due, observed, other=None, *, subtracts, dtype):
-    """`checker.Comparison` of one quantity with what is due, or with what the other device gave: then each may be off."""
+    """`checker.Comparison` of a quantity with what is due, or with what the other device gave: then each may be off."""
     limit = due.limit if subtracts else due.bound
     expected, bound = due.value, due.bound
     if other is not None:
@@ -172,8 +172,9 @@ def check(played, expected):
     statistics = played.statistics
     dues = [due for due in expected.dues if due.quantity != "test_output"]
     dues.append(expected.tested_with(*(statistics[name][-2] for name in QUANTITIES[2:])))
+    how = {"subtracts": _subtracts(played), "dtype": variant.dtype}
     quantities, problems, undecided = _judged(
-        where, dues, lambda due: _compared(due, _observed(played, due), subtracts=_subtracts(played), dtype=variant.dtype)
+        where, ((due, _compared(due, _observed(played, due), **how)) for due in dues)
     )
     row.update(quantities)
     after, tested = ({name: values[i] for name, values in statistics.items()} for i in (-2, -1))
@@ -193,52 +194,74 @@ def check(played, expected):
 
 
 def side_by_side(first, second, expected):
-    """The `Row` of a variant on two devices: each is as far from exact as its bound at most, so they differ by twice it.
+    """The `Row` of a variant on two devices: each is as far from exact as its bound at most, so both by twice it.
 
     What one of them could not run is not compared, and `check` says why.
     """
     variant = first.variant
-    row = {
-        "devices": [first.device, second.device],
-        **_named(variant),
-        "verdict": NOT_RUN,
-        **dict.fromkeys(QUANTITIES),
-        "same_bits": None,
-    }
+    row = {"decay": expected.decay, "input": "random", **_named(variant)}
     if not (hasattr(first, "outputs") and hasattr(second, "outputs")):
-        return Row(row)
-    where = f"{variant.name} {_shape(variant)}, {first.device.upper()} and {second.device.upper()}"
+        return Row({**row, "verdict": NOT_RUN, **dict.fromkeys(QUANTITIES), "same_bits": None})
+    subtracts = _subtracts(first) or _subtracts(second)
+    pairs = [(due, _observed(first, due), _observed(second, due)) for due in expected.dues]
+    where = f"{variant.name} {_shape(variant)}, the GPU and the CPU"
+    return _beside(row, where, pairs, subtracts=subtracts, dtype=variant.dtype)
+
+
+def listings(first, second, check):
+    """The `Row` of a listing on two devices: `experiment.Run`, and the `conclusions.Check` of one of them."""
+    spec = first.spec
+    statistics = ((check.mean, check.mean_bound), (check.variance, check.variance_bound))
+    test = conclusions.expected_output(
+        spec.batch, check.mean, check.variance, mean_bound=check.mean_bound, variance_bound=check.variance_bound
+    )
+    dues = (check.training_output, test, *statistics)
+    observed = ((run.train.output, run.test.output, *run.train.after.values()) for run in (first, second))
+    pairs = [
+        (Due(quantity, "", value, bound, bound), *each)
+        for quantity, (value, bound), *each in zip(QUANTITIES, dues, *observed, strict=True)
+    ]
+    row = {
+        "decay": spec.decay,
+        "input": spec.input,
+        "layer": "fused" if first.ran_fused else "composed",
+        "data_format": "NHWC",
+        "dtype": "float32",
+        "shape": list(spec.batch.shape),
+    }
+    return _beside(row, f"{listing_name(spec)}, the GPU and the CPU", pairs, subtracts=False, dtype="float32")
+
+
+def listing_name(spec):
+    """What a listing is called in a sentence; ``spec`` is an `experiment.Spec`."""
+    layer = "fused" if spec.fused else "composed"
+    return f"listing of TF {spec.release}, {layer}, decay {spec.decay:g}, {spec.input} input"
+
+
+def _beside(row, where, pairs, **how):
+    """The `Row` of pairs (due, first, second) of what two devices gave."""
     quantities, problems, undecided = _judged(
-        where,
-        expected.dues,
-        lambda due: _compared(
-            due,
-            _observed(second, due),
-            _observed(first, due),
-            subtracts=_subtracts(first) or _subtracts(second),
-            dtype=variant.dtype,
-        ),
+        where, ((due, _compared(due, second, first, **how)) for due, first, second in pairs)
     )
-    same = first.outputs.tobytes() == second.outputs.tobytes() and all(
-        first.statistics[name].tobytes() == second.statistics[name].tobytes() for name in first.statistics
-    )
-    row.update(quantities, verdict=_verdict(problems, undecided), same_bits=same)
+    same = all(first.tobytes() == second.tobytes() for _, first, second in pairs)
+    row = {**row, "verdict": _verdict(problems, undecided), **quantities, "same_bits": same}
     return Row(row, tuple(problems), tuple(undecided))
 
 
-def _judged(where, dues, compare):
-    """The worst comparison of each quantity as JSON, and sentences about those that are not ok: findings, undecided."""
+def _judged(where, compared):
+    """Of pairs of a `Due` and its `Comparison`: the worst of each quantity as JSON, and sentences about those that are
+    not ok, findings and undecided ones apart."""
     worst, said = {}, {FINDING: [], UNDECIDABLE: []}
     order = (OK, UNDECIDABLE, FINDING)
-    for due in dues:
-        result = compare(due)
+    for due, result in compared:
         share = np.inf if result.not_finite else result.share
         rank = order.index(result.verdict), share
         if due.quantity not in worst or rank > worst[due.quantity][0]:
             numbers = {"error": result.error, "allowed": result.allowed, "share": share}
             worst[due.quantity] = rank, {**numbers, "verdict": _VERDICTS[result.verdict]}
         if result.verdict != OK:
-            sentence = f"{where}: {due.quantity} {due.when}: {str(result).rstrip('.')}"
+            what = f"{due.quantity.replace('_output', ' output')} {due.when}".strip()
+            sentence = f"{where}: {what}: {str(result).rstrip('.')}"
             if result.verdict == UNDECIDABLE:
                 sentence += ", which E[x^2] - E[x]^2 in float32 would explain"
             said[result.verdict].append(sentence)

@@ -1,27 +1,29 @@
 """The variants of the layer on the asked-for devices: run, judged, and as parts of the JSON of ``tf1bn reproduce``.
 
-Joins ``variants``, which runs them in TensorFlow, and ``variantcheck``, which judges.
+Joins ``variants`` and ``experiment``, which run in TensorFlow, and ``variantcheck``, which judges.
 """
 
 import dataclasses
 import os
 
-from . import session, variantcheck, variants
+from . import conclusions, experiment, session, variantcheck, variants
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """``rows`` and ``side_by_side`` are lists of dicts for the JSON; the others are lists of sentences."""
+    """``rows`` and ``side_by_side``: lists of dicts for the JSON; ``devices``: those that were used, such as {"CPU:0"};
+    the others are lists of sentences."""
 
     rows: list
     side_by_side: list
+    devices: frozenset
     problems: list
     undecided: list
     notes: list
 
 
 def devices(asked, wanted):
-    """Where the variants run: a tuple of "cpu" and "gpu"; ``asked``: --device; ``wanted``: whether --variants is given."""
+    """Where the variants run, a tuple of "cpu" and "gpu". ``asked``: --device; ``wanted``: whether --variants is on."""
     if asked == "both":
         return "cpu", "gpu"
     if asked == "gpu" or wanted:
@@ -29,11 +31,15 @@ def devices(asked, wanted):
     return ()
 
 
-def run(where):
-    """Run and judge all variants on the devices ``where``, a tuple of "cpu" and "gpu"; returns `Judged`."""
+def run(where, listings=()):
+    """Run and judge all variants on the devices ``where``, a tuple of "cpu" and "gpu"; returns `Judged`.
+
+    ``listings``: pairs of an `experiment.Run` on the GPU and its `conclusions.Check`, to be run on the CPU as well if
+    both are there.
+    """
     rows, pairs = [], []
     formats = {}
-    for variant in variants.grid():
+    for variant in variants.grid() if where else ():
         formats.setdefault(dataclasses.replace(variant, data_format=""), []).append(variant)
     for alike in formats.values():
         # What is due is the same in every format and on every device.
@@ -43,9 +49,15 @@ def run(where):
             rows += [variantcheck.check(each, expected) for each in played]
             if len(played) == 2:
                 pairs.append(variantcheck.side_by_side(*played, expected))
+    if len(where) == 2:
+        pairs += [_listing(*each) for each in listings]
     everything = [*rows, *pairs]
     notes = [note for row in everything for note in row.notes]
-    if "gpu" in where and os.environ.get("TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "0").lower() not in ("0", "false", ""):
+    if "gpu" in where and os.environ.get("TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "0").lower() not in (
+        "0",
+        "false",
+        "",
+    ):
         notes.append(
             "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT is set: cuDNN may then sum in scaled integers, and the bounds "
             "do not cover that."
@@ -53,9 +65,23 @@ def run(where):
     return Judged(
         _sorted(rows),
         _sorted(pairs),
+        frozenset(each["device"] for row in rows for each in row.json["operations"]),
         [problem for row in everything for problem in row.problems],
         [sentence for row in everything for sentence in row.undecided],
         list(dict.fromkeys(notes)),
+    )
+
+
+def _listing(played, check):
+    """The `variantcheck.Row` of a listing on the CPU beside the one that was played on the GPU."""
+    beside = experiment.run_listing(played.spec, "cpu")
+    own = conclusions.check_run(beside)
+    row = variantcheck.listings(beside, played, check)
+    where = f"{variantcheck.listing_name(played.spec)} on the CPU"
+    return dataclasses.replace(
+        row,
+        problems=(*(f"{where}: {problem}" for problem in own.problems), *row.problems),
+        undecided=(*(f"{where}: {sentence}" for sentence in own.undecided), *row.undecided),
     )
 
 
