@@ -99,7 +99,7 @@ def details():
     Returns:
       dict: "devices", a list of dicts with "device" ("GPU:0"), "name" and "compute_capability" ("9.0"), of the GPUs
       alone; "cuda_version" and "cudnn_version" that TensorFlow was built for; "packages", the installed libraries of
-      NVIDIA that have one of these names, with their versions; "driver", that of NVIDIA. What is not known is None.
+      NVIDIA that are found, with their versions; "driver", that of NVIDIA. What is not known is None.
     """
     build = _tf.sysconfig.get_build_info()
     devices = []
@@ -125,10 +125,10 @@ def details():
 def _packages():
     """Versions of the CUDA runtime and of cuDNN that ``tensorflow[and-cuda]`` installs: the build names no patch."""
     found = {}
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"] or ""
-        if re.fullmatch(r"nvidia[-_](cudnn|cuda[-_]runtime)[-_]cu\d+", name):
-            found[name] = distribution.version
+    for name in ("nvidia-cudnn", "nvidia-cuda-runtime"):
+        for generation in ("", "-cu11", "-cu12", "-cu13"):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name + generation] = importlib.metadata.version(name + generation)
     return found
 
 

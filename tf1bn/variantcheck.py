@@ -17,7 +17,7 @@ are made for any order of operations:
 
 What they do not cover, and what is done about it: cuDNN's source is closed, and it may form E[x^2] - E[x]^2. That is no
 order of the same sums, and its error is up to m^2/v times as large. So where the fused layer on a GPU is farther off
-than the bound, and no farther than that form explains (``subtracted_squares``), the answer is undecided, and no finding.
+than the bound, and no farther than that form explains (``subtracted_squares``), the answer is undecided, no finding.
 With TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT cuDNN may also sum in scaled integers, which no bound here covers. One
 value per channel is not tried: there TensorFlow's kernel for the CPU gives variance 0 and cuDNN NaN.
 """

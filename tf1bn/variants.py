@@ -7,6 +7,7 @@ or first, float32 or float16. A device on which TensorFlow cannot run one gives 
 import dataclasses
 import functools
 import itertools
+import re
 
 import numpy as np
 import tensorflow as _tf
@@ -22,8 +23,8 @@ DECAY = 0.9
 STEPS = 3
 SCOPE = "variant"
 STATISTICS = ("moving_mean", "moving_variance")
-# What TensorFlow says of a kernel that a device has not.
-_IMPOSSIBLE = (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError)
+# What TensorFlow says of a kernel that a device has not, with an InvalidArgumentError that says other things too.
+_NO_KERNEL = re.compile(r"No OpKernel|only support|not support")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +111,9 @@ def play(variant, device, layer=batch_norm):
     try:
         (outputs, statistics, placements), again = (_run(variant, device, layer) for _ in range(2))
     except tf.errors.OpError as error:
-        # What follows the first line is TensorFlow's listing of the graph.
-        reason = (error.message.strip().splitlines() or [type(error).__name__])[0]
-        return NotRun(variant, device, reason, isinstance(error, _IMPOSSIBLE))
+        missing = isinstance(error, tf.errors.InvalidArgumentError) and _NO_KERNEL.search(error.message)
+        impossible = isinstance(error, tf.errors.UnimplementedError) or bool(missing)
+        return NotRun(variant, device, _reason(error), impossible)
     same = outputs.tobytes() == again[0].tobytes() and all(
         statistics[name].tobytes() == again[1][name].tobytes() for name in STATISTICS
     )
@@ -126,6 +127,14 @@ def play(variant, device, layer=batch_norm):
         ran_fused=any("FusedBatchNorm" in placement.operation for placement in placements),
         same_bits=same,
     )
+
+
+def _reason(error):
+    """The one line of TensorFlow's message that says what is wrong: around it are listings of code, graph, kernels."""
+    text = re.split(r"^Node: '.*'$", error.message, flags=re.MULTILINE)[-1]
+    lines = [line.strip() for line in text.splitlines()]
+    said = [line for line in lines if line and line != "Graph execution error:" and "root error(s) found" not in line]
+    return said[0] if said else type(error).__name__
 
 
 def _run(variant, device, layer):
