@@ -111,6 +111,8 @@ def test_further_runs_come_after_the_articles(command, tmp_path):
     [
         (["--release", "1.15"], True),
         (["--release", "1.3"], None),  # exactly the article's own runs: nothing further
+        (["--release", "1.0"], False),
+        (["--release", "1.4"], True),
         (["--release", "1.15", "--fused", "false"], False),
         (["--fused", "true"], True),
         (["--input", "random", "--shape", "6,4", "--fused", "true"], True),
@@ -122,6 +124,8 @@ def test_the_asked_for_layer_is_the_one_that_ran(command, tmp_path, arguments, f
     assert command("reproduce", *QUICK, *arguments, "--json", str(path))[0] == 0
     further = json.loads(path.read_text())["runs"][2:]
     assert {run["fused"] for run in further} == (set() if fused is None else {fused})
+    if "--release" in arguments:
+        assert {run["release"] for run in further} <= {arguments[arguments.index("--release") + 1]}
 
 
 def test_the_seed_decides_the_random_input(command, tmp_path):

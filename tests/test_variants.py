@@ -73,6 +73,13 @@ def test_every_variant_agrees(kind, device):
         assert row.json["verdict"] == "ok"
         assert {each["device"] for each in row.json["operations"]} == {f"{device.upper()}:0"}
         assert {"AssignSubVariableOp", "Mul"} <= {each["operation"] for each in row.json["operations"]}
+        # Training and testing, each with its own kernel.
+        kernels = [
+            each["operation"]
+            for each in row.json["operations"]
+            if "Rsqrt" in each["operation"] or "FusedBatchNorm" in each["operation"]
+        ]
+        assert len(kernels) == 2
         assert isinstance(row.json["same_bits_again"], bool)
         for quantity in variantcheck.QUANTITIES:
             numbers = row.json[quantity]
@@ -118,7 +125,7 @@ def test_what_is_due_is_what_exact_arithmetic_gives(kind):
 
 def test_the_bounds_are_narrow():
     """A tenth of a deviation at most, in float16; a thousandth in float32."""
-    for variant in variants.grid():
+    for variant in (variant for variant in variants.grid() if variant.data_format == "NHWC"):
         for due in expected(variant).dues:
             narrow = 1e-3 if variant.dtype == "float32" else 0.1
             assert (due.bound <= narrow * np.maximum(1, np.abs(due.value))).all(), (variant, due.quantity)

@@ -96,7 +96,8 @@ def run_listing(spec, device="auto", layer=batch_norm):
             sess.run(tf.global_variables_initializer())
             for name, output in outputs.items():
                 before = sess.run(variables)
-                result, placed = _session.placed_run(sess, output, {x: spec.batch}, scope="my/BatchNorm")
+                # TensorFlow enters a variable scope for the second time under another name scope.
+                result, placed = _session.placed_run(sess, output, {x: spec.batch}, "my/BatchNorm", "my_1/BatchNorm")
                 values = sess.run(variables)
                 placements.update(placed)
                 phases.append(

@@ -69,8 +69,8 @@ def open_session(device):
     return tf.Session(config=config)
 
 
-def placed_run(session, fetches, feed_dict, scope):
-    """``session.run``, and a `Placement` for each operation below ``scope``, sorted by name.
+def placed_run(session, fetches, feed_dict, *scopes):
+    """``session.run``, and a `Placement` for each operation below one of the name ``scopes``, sorted by name.
 
     They are read from the partition graphs that this very run executed, not from what was asked for. Operations that
     TensorFlow's optimizers put in the place of others are those of the run, too.
@@ -82,7 +82,7 @@ def placed_run(session, fetches, feed_dict, scope):
         Placement(node.name, node.op, node.device.rpartition("/device:")[2])
         for graph in metadata.partition_graphs
         for node in graph.node
-        if node.name.startswith(scope + "/") and node.op not in _NOT_WORK
+        if node.name.startswith(tuple(scope + "/" for scope in scopes)) and node.op not in _NOT_WORK
     }
     return values, sorted(placements)
 

@@ -255,7 +255,7 @@ def _judged(where, compared):
     order = (OK, UNDECIDABLE, FINDING)
     for due, result in compared:
         share = np.inf if result.not_finite else result.share
-        rank = order.index(result.verdict), share
+        rank = order.index(result.verdict), share, result.allowed
         if due.quantity not in worst or rank > worst[due.quantity][0]:
             numbers = {"error": result.error, "allowed": result.allowed, "share": share}
             worst[due.quantity] = rank, {**numbers, "verdict": _VERDICTS[result.verdict]}

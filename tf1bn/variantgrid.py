@@ -45,13 +45,12 @@ def run(where, listings=()):
         # What is due is the same in every format and on every device.
         expected = variantcheck.Expected(alike[0], variants.DECAY)
         for variant in alike:
-            played = [variants.play(variant, device) for device in where]
-            rows += [variantcheck.check(each, expected) for each in played]
-            if len(played) == 2:
-                pairs.append(variantcheck.side_by_side(*played, expected))
-    if len(where) == 2:
-        pairs += [_listing(*each) for each in listings]
-    everything = [*rows, *pairs]
+            ran = [variants.play(variant, device) for device in where]
+            rows += [variantcheck.check(each, expected) for each in ran]
+            if len(ran) == 2:
+                pairs.append(variantcheck.side_by_side(*ran, expected))
+    played = [_listing(*each) for each in listings] if len(where) == 2 else []
+    everything = [*rows, *pairs, *played]
     notes = [note for row in everything for note in row.notes]
     if "gpu" in where and os.environ.get("TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "0").lower() not in (
         "0",
@@ -64,7 +63,7 @@ def run(where, listings=()):
         )
     return Judged(
         _sorted(rows),
-        _sorted(pairs),
+        [*_sorted(pairs), *(row.json for row in played)],
         frozenset(each["device"] for row in rows for each in row.json["operations"]),
         [problem for row in everything for problem in row.problems],
         [sentence for row in everything for sentence in row.undecided],

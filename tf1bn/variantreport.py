@@ -18,9 +18,10 @@ def show(result, out):
         own = [row for row in rows if row["device"] == device]
         shapes = dict.fromkeys("x".join(str(size) for size in row["shape"]) for row in own)
         report.indented(f"On the {device.upper()}, the worst of the shapes {', '.join(shapes)}", out)
-        _table(own, ("again the\nsame bits", "same_bits_again"), _variant, out)
+        _table(own, ("same\nagain", "same_bits_again"), _variant, out)
     if pairs:
         out.print("7  CPU and GPU side by side: difference/twice the bound", style="bold")
+        report.indented("Named by decay: the article's listing. The others: the variants above.", out)
         _table(pairs, ("same\nbits", "same_bits"), _pair, out)
     _placements(rows, out)
     _details(result["device"], out)
@@ -31,7 +32,7 @@ def _variant(row):
 
 
 def _pair(row):
-    return f"listing, {row['layer']}, decay {row['decay']:g}" if row["input"] == "article" else _variant(row)
+    return f"{row['layer']}, decay {row['decay']:g}" if row["input"] == "article" else _variant(row)
 
 
 def _table(rows, bits, name, out):
@@ -59,7 +60,7 @@ def _worst(numbers):
 
 def _short(value):
     value = math.nan if value is None else value
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
+    return "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def _verdict(verdicts):

@@ -162,7 +162,8 @@ def _run(variant, device, layer):
             outputs, placements = [], set()
             for step, batch in enumerate(batches):
                 fetched = training if step < STEPS else testing
-                output, placed = _session.placed_run(sess, fetched, {x: batch}, SCOPE)
+                # TensorFlow enters a variable scope for the second time under another name scope.
+                output, placed = _session.placed_run(sess, fetched, {x: batch}, SCOPE, f"{SCOPE}_1")
                 outputs.append(output)
                 placements.update(placed)
                 read.append(sess.run(variables))
