@@ -68,6 +68,15 @@ def run(capsys, monkeypatch, tmp_path):
     return command
 
 
+@pytest.mark.gpu
+def test_a_real_gpu(run):
+    code, text, _, result = run("--device", "both")
+    assert (result["problems"], result["undecided"]) == ([], [])
+    assert code == 0
+    assert result["device"]["used"] == "GPU:0, CPU:0"
+    assert f"GPU:0: {result['device']['details']['devices'][0]['name']}" in text
+
+
 def kinds(rows):
     return [(row["layer"], row["data_format"], row["dtype"]) for row in rows]
 
@@ -85,7 +94,7 @@ def test_the_variants_on_the_cpu(run, monkeypatch):
     monkeypatch.setattr(variants, "SHAPES", variants.SHAPES[:2])
     code, text, _, result = run("--device", "cpu", "--variants")
     assert code == 0
-    assert kinds(result["variants"]) == [kind for kind in GRID for _ in range(2)]
+    assert kinds(result["variants"]) == [kind for kind in GRID for _ in variants.SHAPES]
     assert {row["verdict"] for row in result["variants"]} == {"ok"}
     assert {row["device"] for row in result["variants"]} == {"cpu"}
     assert result["side_by_side"] == []
@@ -242,7 +251,7 @@ def test_what_a_gpu_could_not_run_is_listed_and_undecided(run, pretend, few, mon
 
 
 def has_no_kernel(x, decay, is_training, **arguments):
-    raise tensorflow.errors.UnimplementedError(None, None, "Only NHWC is supported on CPU")
+    raise tensorflow.errors.UnimplementedError(None, None, "Only NHWC is supported on CPU, [a] and [/]")
 
 
 def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
@@ -257,9 +266,10 @@ def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
     assert code == 0
     assert [row["verdict"] for row in result["variants"] if row["device"] == "cpu"] == ["ok", "not run", "not run"]
     assert (
-        "Note: fused NCHW float16 2x3x3x5 on the CPU was not run: TensorFlow says: Only NHWC is supported on CPU."
-        in text
+        "fused NCHW float16 2x3x3x5 on the CPU was not run: TensorFlow says: Only NHWC is supported on CPU, [a]" in text
     )
+    assert "[a] and [/]." in text
+    assert text.count("Note: ") == 3  # the article's slip, and two variants
 
 
 def test_both_without_a_gpu(capsys, monkeypatch):

@@ -222,6 +222,7 @@ def test_help_and_version(command):
         "--fused",
         "--release",
         "--device",
+        "--variants",
         "--json",
     ):
         assert option in out

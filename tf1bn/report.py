@@ -68,7 +68,7 @@ def reproduce(result, out):
     _sweep(result, out)
     variantreport.show(result, out)
     for note in result["notes"]:
-        out.print(f"[yellow]Note:[/] {note}")
+        out.print(f"[yellow]Note:[/] {escape(note)}")
     for label, sentences in (
         ("[bold yellow]Undecided:[/]", [f"{sentence}." for sentence in result["undecided"]]),
         ("[bold red]Problem:[/]", result["problems"]),

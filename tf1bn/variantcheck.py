@@ -18,6 +18,7 @@ are made for any order of operations:
 What they do not cover, and what is done about it: cuDNN's source is closed, and it may form E[x^2] - E[x]^2. That is no
 order of the same sums, and its error is up to m^2/v times as large. So where the fused layer on a GPU is farther off
 than the bound, and no farther than that form explains (``subtracted_squares``), the answer is undecided, no finding.
+The article's own batches are judged by ``conclusions`` alone: on them that form stays within the bound in any order.
 With TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT cuDNN may also sum in scaled integers, which no bound here covers. One
 value per channel is not tried: there TensorFlow's kernel for the CPU gives variance 0 and cuDNN NaN.
 """
@@ -209,7 +210,7 @@ def side_by_side(first, second, expected):
 
 
 def listings(first, second, check):
-    """The `Row` of a listing on two devices: `experiment.Run`, and the `conclusions.Check` of one of them."""
+    """The `Row` of a listing on two devices, `experiment.Run`; ``check``: the `conclusions.Check` of one of them."""
     spec = first.spec
     statistics = ((check.mean, check.mean_bound), (check.variance, check.variance_bound))
     test = conclusions.expected_output(

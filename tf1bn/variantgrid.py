@@ -8,6 +8,8 @@ import os
 
 from . import conclusions, experiment, session, variantcheck, variants
 
+INTEGER_SUMS = "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT"
+
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
@@ -52,15 +54,8 @@ def run(where, listings=()):
     played = [_listing(*each) for each in listings] if len(where) == 2 else []
     everything = [*rows, *pairs, *played]
     notes = [note for row in everything for note in row.notes]
-    if "gpu" in where and os.environ.get("TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT", "0").lower() not in (
-        "0",
-        "false",
-        "",
-    ):
-        notes.append(
-            "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT is set: cuDNN may then sum in scaled integers, and the bounds "
-            "do not cover that."
-        )
+    if "gpu" in where and os.environ.get(INTEGER_SUMS, "0").lower() not in ("", "0", "false"):
+        notes.append(f"{INTEGER_SUMS} is set: cuDNN may then sum in scaled integers, and the bounds do not cover that.")
     return Judged(
         _sorted(rows),
         [*_sorted(pairs), *(row.json for row in played)],
