@@ -16,7 +16,7 @@ bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
 bench-audit: .venv/done ; $(BIN)/python benchmarks/audit.py $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
 wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
-lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
 
 # Without its built extension the environment is not done, whatever the stamp says.
 .venv/done: $(if $(and $(wildcard tf1bn/_moments.*so),$(wildcard tf1bn/_moving.*so),$(wildcard tf1bn/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)

@@ -13,20 +13,29 @@ kernels say what suits.
 """
 
 from cpython.buffer cimport PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pythread cimport (
+    WAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+)
 from libc.stdint cimport uint16_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 
 from moments_chunks cimport (
     CHUNK,
     MAX_LANES,
     MAX_VARIANTS,
     Kernels,
+    Pair,
     Scratch,
     accumulate,
     find_kernels,
     merge_rows,
 )
-from moments_walk cimport GATHERED, MAX_AXES, Walk, plan
+from moments_walk cimport GATHERED, MAX_AXES, ROWS, Walk, plan
 
 import sys
 
@@ -142,6 +151,23 @@ cdef class Batch:
     def itemsize(self):
         return self.walk.itemsize
 
+    @property
+    def contiguous(self):
+        """Whether one row follows the other in memory, as numbers that need no conversion."""
+        return (self.walk.mode == ROWS and self.walk.repeats == 1
+                and self.walk.stride[0] == self.walk.channels * self.walk.itemsize)
+
+    cdef int check(self, double[:, ::1] state, Py_ssize_t first, Py_ssize_t count, Py_ssize_t channel) except -1:
+        """Whether `accumulate` can do this."""
+        cdef Py_ssize_t channels = state.shape[1]
+        cdef Walk *walk = &self.walk
+        if state.shape[0] != 4 or channels == 0 or channel < 0 or channels > walk.channels - channel:
+            raise ValueError("The state must be [4, channels] with at least one channel, all in the batch.")
+        if (first < 0 or count < 1 or count > walk.count - first or first % walk.grain
+                or (count % walk.grain and first + count != walk.count)):
+            raise ValueError(f"The rows must be some of {walk.count} and begin at multiples of {walk.grain}.")
+        return 0
+
     def accumulate(self, double[:, ::1] state not None, Py_ssize_t first, Py_ssize_t count, Py_ssize_t channel=0,
                    double done=0.0, variant=None):
         """Merge the rows `first` to `first + count` into `state`, which holds `done` rows.
@@ -152,15 +178,11 @@ cdef class Batch:
         cdef Py_ssize_t channels = state.shape[1]
         cdef Walk *walk = &self.walk
         cdef Scratch scratch
-        if state.shape[0] != 4 or channels == 0 or channel < 0 or channels > walk.channels - channel:
-            raise ValueError("The state must be [4, channels] with at least one channel, all in the batch.")
-        if (first < 0 or count < 1 or count > walk.count - first or first % walk.grain
-                or (count % walk.grain and first + count != walk.count)):
-            raise ValueError(f"The rows must be some of {walk.count} and begin at multiples of {walk.grain}.")
+        self.check(state, first, count, channel)
         allocate(&scratch, channels, walk.mode == GATHERED)
         with nogil:
             accumulate(kernels, self.base, walk, first, count, channel, channels, done, &state[0, 0],
-                       channels, &scratch)
+                       channels, &scratch, NULL)
             free(scratch.memory)
 
     def accumulate_weighted(self, double[:, ::1] state not None, double[::1] poison not None,
@@ -191,6 +213,108 @@ cdef class Batch:
                        &low, &state[0, 0], &poison[0], &scratch)
             free(scratch.memory)
         return high, low
+
+
+cdef struct Task:
+    const Walk *walk
+    const char *base
+    Py_ssize_t first, rows, band, channel, channels
+    double *state
+    Pair pair
+    bint paired
+
+
+cdef class Tasks:
+    """What `Batch.accumulate` does for any number of states, by any number of threads that ask for no interpreter.
+
+    Every thread that is in `run` takes the tasks that no other has taken, in order.
+    """
+
+    cdef Task *tasks
+    cdef Py_ssize_t count, room, taken, widest
+    cdef bint gathered, stopped
+    cdef PyThread_type_lock lock
+    cdef list held
+
+    def __cinit__(self):
+        self.held = []
+        self.lock = PyThread_allocate_lock()
+        if self.lock == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.tasks)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    def add(self, Batch batch not None, state not None, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t band,
+            Py_ssize_t channel=0, other=None, line=None, sums=None):
+        """Rows `first` to `first + rows`, `band` at a time, go into `state` [4, channels], which is empty.
+
+        other: None, or the bytes of an array like that of the batch, which must be contiguous, all channels at once;
+        `add_residuals` of the two about `line` goes into `sums`, both [3, lanes], whole rows side by side.
+        """
+        cdef Task task
+        cdef double[:, ::1] values = state
+        cdef const unsigned char[::1] data
+        cdef const double[:, ::1] about
+        cdef double[:, ::1] total
+        cdef void *memory
+        batch.check(values, first, rows, channel)
+        if band < 1 or band % batch.walk.grain:
+            raise ValueError(f"The band must be a positive multiple of {batch.walk.grain}.")
+        task.walk, task.base, task.first, task.rows, task.band = &batch.walk, batch.base, first, rows, band
+        task.channel, task.channels, task.state = channel, values.shape[1], &values[0, 0]
+        task.paired = other is not None
+        if task.paired:
+            data, about, total = other, line, sums
+            if (not batch.contiguous or channel != 0 or values.shape[1] != batch.walk.channels
+                    or data.shape[0] != batch.view.len or <uintptr_t> &data[0] % batch.walk.itemsize):
+                raise ValueError("Both arrays must be contiguous, aligned and as long, and taken with all channels.")
+            if (about.shape[0] != 3 or total.shape[0] != 3 or about.shape[1] != total.shape[1]
+                    or about.shape[1] < batch.walk.channels or about.shape[1] % batch.walk.channels):
+                raise ValueError("The line and the sums must be [3, lanes], a multiple of the channels.")
+            task.pair.data, task.pair.lanes = <const char *> &data[0], about.shape[1]
+            task.pair.line, task.pair.sums = &about[0, 0], &total[0, 0]
+        if self.count == self.room:
+            memory = realloc(self.tasks, (2 * self.room + 64) * sizeof(Task))
+            if memory == NULL:
+                raise MemoryError()
+            self.tasks = <Task *> memory
+            self.room = 2 * self.room + 64
+        self.held.append((batch, state, other, line, sums))
+        self.tasks[self.count] = task
+        self.count += 1
+        self.widest = max(self.widest, task.channels)
+        self.gathered |= batch.walk.mode == GATHERED
+
+    def stop(self):
+        """End every `run` after its present band."""
+        self.stopped = True
+
+    def run(self, variant=None):
+        """Do what is left to be taken; nothing may be added meanwhile."""
+        cdef const Kernels *kernels = find_variant(variant)
+        cdef Scratch scratch
+        cdef Task *task
+        cdef Py_ssize_t i, done, rows
+        allocate(&scratch, self.widest, self.gathered)
+        with nogil:
+            while not self.stopped:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+                i = self.taken
+                self.taken += i < self.count
+                PyThread_release_lock(self.lock)
+                if i == self.count:
+                    break
+                task = &self.tasks[i]
+                done = 0
+                while done < task.rows and not self.stopped:
+                    rows = min(task.band, task.rows - done)
+                    accumulate(kernels, task.base, task.walk, task.first + done, rows, task.channel, task.channels,
+                               done, task.state, task.channels, &scratch, &task.pair if task.paired else NULL)
+                    done += rows
+            free(scratch.memory)
 
 
 def merge_states(double[:, ::1] state not None, const double[:, ::1] other not None, double share, variant=None):
@@ -224,6 +348,6 @@ def add_residuals(const real[:, ::1] x not None, const real[:, ::1] y not None, 
         return
     with nogil:
         if real is float:
-            kernels.line_float(&x[0, 0], &y[0, 0], rows, lanes, &line[0, 0], &sums[0, 0])
+            kernels.line_float(&x[0, 0], &y[0, 0], rows, lanes, lanes, &line[0, 0], &sums[0, 0])
         else:
-            kernels.line_double(&x[0, 0], &y[0, 0], rows, lanes, &line[0, 0], &sums[0, 0])
+            kernels.line_double(&x[0, 0], &y[0, 0], rows, lanes, lanes, &line[0, 0], &sums[0, 0])

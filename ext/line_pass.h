@@ -19,9 +19,10 @@ static INLINED void NAMED(line_panel)(const T *RESTRICT x, const T *RESTRICT y, 
     }
 }
 
-/* Adds to sums[3, lanes] what `rows` contiguous rows hold; line[3, lanes]: mid, at and slope. */
-static void NAMED(line)(const void *x, const void *y, ptrdiff_t rows, ptrdiff_t lanes, const double *line,
-                        double *sums) {
+/* Adds to sums[3, lanes] what `rows` contiguous rows hold; line[3, lanes]: mid, at and slope; the rows of both are
+ * `ld` apart. */
+static void NAMED(line)(const void *x, const void *y, ptrdiff_t rows, ptrdiff_t lanes, ptrdiff_t ld,
+                        const double *line, double *sums) {
     const T *p = (const T *)x, *q = (const T *)y;
     ptrdiff_t ahead = 4 * lanes;
     while (ahead > 0 && ahead < AHEAD / (ptrdiff_t)sizeof(T))
@@ -34,15 +35,15 @@ static void NAMED(line)(const void *x, const void *y, ptrdiff_t rows, ptrdiff_t 
                     PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * lanes + j + i) * sizeof(T));
                     PREFETCH((uintptr_t)q + (uintptr_t)(ahead + row * lanes + j + i) * sizeof(T));
                 }
-            NAMED(line_panel)(p + j, q + j, lanes, n, line + j, line + lanes + j, line + 2 * lanes + j, sums + j,
-                              sums + lanes + j, sums + 2 * lanes + j);
+            NAMED(line_panel)(p + j, q + j, lanes, n, line + j, line + ld + j, line + 2 * ld + j, sums + j,
+                              sums + ld + j, sums + 2 * ld + j);
         }
     for (; rows > 0; rows--, p += lanes, q += lanes)
         for (ptrdiff_t j = 0; j < lanes; j++) {
             double d = (double)p[j] - line[j];
-            double r = ((double)q[j] - line[lanes + j]) - line[2 * lanes + j] * d;
+            double r = ((double)q[j] - line[ld + j]) - line[2 * ld + j] * d;
             sums[j] += r;
-            sums[lanes + j] += d * r;
-            sums[2 * lanes + j] += r * r;
+            sums[ld + j] += d * r;
+            sums[2 * ld + j] += r * r;
         }
 }

@@ -23,8 +23,10 @@ cdef extern from "moments_kernels.h" nogil:
                              double *, double *) noexcept nogil
         void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
         void (*half)(const uint16_t *, Py_ssize_t, float *) noexcept nogil
-        void (*line_float)(const void *, const void *, Py_ssize_t, Py_ssize_t, const double *, double *) noexcept nogil
-        void (*line_double)(const void *, const void *, Py_ssize_t, Py_ssize_t, const double *, double *) noexcept nogil
+        void (*line_float)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                           double *) noexcept nogil
+        void (*line_double)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                           double *) noexcept nogil
     enum:
         MAX_VARIANTS
     int find_kernels(const Kernels **)
@@ -57,6 +59,15 @@ cdef struct Block:
     Py_ssize_t rows, row_stride
     Py_ssize_t channels, channel_stride
     Py_ssize_t run
+
+
+cdef struct Pair:
+    # Rows as long as those of the batch, contiguous as these are; a line over them and what is summed about it, for
+    # `lanes` of whole rows side by side: [3, lanes] each.
+    const char *data
+    Py_ssize_t lanes
+    const double *line
+    double *sums
 
 
 cdef struct Scratch:
@@ -214,10 +225,34 @@ cdef inline void add_block(const Kernels *kernels, const Walk *walk, const Block
     join(kernels, n, state, ld, done, mean, count)
 
 
+cdef inline void add_line(const Kernels *kernels, Py_ssize_t size, const char *x, const char *y, Py_ssize_t rows,
+                          Py_ssize_t lanes, Py_ssize_t ld, const Pair *pair) noexcept nogil:
+    if size == 4:
+        kernels.line_float(x, y, rows, lanes, ld, pair.line, pair.sums)
+    else:
+        kernels.line_double(x, y, rows, lanes, ld, pair.line, pair.sums)
+
+
+cdef inline void add_pair(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
+                          const Pair *pair) noexcept nogil:
+    """Adds up rows of both arrays, of which those of the batch are still in the cache."""
+    cdef Py_ssize_t size = walk.work_size
+    cdef Py_ssize_t start = first * walk.channels * size
+    cdef Py_ssize_t whole = rows * walk.channels // pair.lanes
+    cdef Py_ssize_t rest = rows * walk.channels - whole * pair.lanes
+    add_line(kernels, size, base + start, pair.data + start, whole, pair.lanes, pair.lanes, pair)
+    if rest:
+        start += whole * pair.lanes * size
+        add_line(kernels, size, base + start, pair.data + start, 1, rest, pair.lanes, pair)
+
+
 cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first,
                      Py_ssize_t count, Py_ssize_t channel, Py_ssize_t channels, double done, double *state,
-                     Py_ssize_t ld, const Scratch *scratch) noexcept nogil:
-    """Merges rows `first` to `first + count` of some channels into `state`, which holds `done` rows."""
+                     Py_ssize_t ld, const Scratch *scratch, const Pair *pair) noexcept nogil:
+    """Merges rows `first` to `first + count` of some channels into `state`, which holds `done` rows.
+
+    pair: NULL, or another array of the same contiguous rows, summed beside them.
+    """
     cdef Py_ssize_t size = walk.work_size
     cdef Py_ssize_t fit = CHUNK // size
     cdef Py_ssize_t run = walk.size[walk.axes - 1]
@@ -279,6 +314,8 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                     block.data += offset * size
             add_block(kernels, walk, &block, scratch.shift + c, done, state + c, ld, scratch)
             c += block.channels
+        if pair != NULL:
+            add_pair(kernels, base, walk, first, rows, pair)
         first += rows
         count -= rows
         done += rows

@@ -35,8 +35,8 @@ typedef struct {
                         double *);
     void (*merge)(ptrdiff_t, double *, ptrdiff_t, const double *, ptrdiff_t, double);
     void (*half)(const uint16_t *, ptrdiff_t, float *);
-    void (*line_float)(const void *, const void *, ptrdiff_t, ptrdiff_t, const double *, double *);
-    void (*line_double)(const void *, const void *, ptrdiff_t, ptrdiff_t, const double *, double *);
+    void (*line_float)(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
+    void (*line_double)(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
 } Kernels;
 
 /* Knuth's two-sum: what the sum of a and b loses. */

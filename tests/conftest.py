@@ -1,4 +1,7 @@
-"""TensorFlow is imported here, before the tests, so that its own warnings at import are not taken for ours."""
+"""TensorFlow is imported here, before the tests, so that its own warnings at import are not taken for ours.
+
+Tests that are marked gpu are skipped where TensorFlow sees none.
+"""
 
 import os
 import signal
@@ -13,3 +16,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import tensorflow  # noqa: F401
+
+import pytest
+
+from tf1bn import session
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") is not None:
+        try:
+            session.require("gpu")
+        except session.DeviceUnavailable as error:
+            pytest.skip(str(error))

@@ -279,6 +279,51 @@ class Skips(Layer):
         return moving if self.steps == 1 else super().train(moving, batches)
 
 
+def in_some(wrong, right=Layer):
+    """A layer of kind ``wrong`` in the steps that ``when`` says, else of kind ``right``."""
+
+    class InSome(Layer):
+        def __init__(self, decay, bessel=False, *, when, **more):
+            super().__init__(decay, bessel, **more)
+            self.kinds = wrong(decay, bessel, **more), right(decay, bessel, **more)
+            self.when = when
+
+        def train(self, moving, batches):
+            return self.kinds[not self.when(self.steps)].train(moving, batches)
+
+        def statistics(self, moving, batch, training):
+            # The outputs of a step are asked for after it was counted.
+            return self.kinds[not self.when(self.steps - 1)].statistics(moving, batch, training)
+
+    return InSome
+
+
+class StillOrTwice(Layer):
+    def train(self, moving, batches):
+        return moving if self.steps == 3 else super().train(moving, batches * (2 if self.steps in (1, 6) else 1))
+
+
+class LeaksSometimes(Layer):
+    def test(self, moving, batches):
+        return self.train(moving, batches) if self.steps % 4 == 1 else moving
+
+
+class Slower(Layer):
+    """Another decay than the one it is built with."""
+
+    def train(self, moving, batches):
+        for batch in batches:
+            moving = self.once(moving, batch, decay=1 - (1 - self.decay) / 2)
+        return moving
+
+
+class Flipped(Layer):
+    """The other variance convention."""
+
+    def __init__(self, decay, bessel=False, **more):
+        super().__init__(decay, not bessel, **more)
+
+
 # ---------------------------------------------------------------- configurations
 
 
@@ -615,7 +660,7 @@ FAULTS = {
     ),
     # ---- nothing that is known
     "variance times 1.7": Fault(("unexplained",), of(Odd)),
-    "a step that is missing": Fault(("unexplained",), of(Skips), but(SEVERAL, *HALF)),
+    "a step that is missing": Fault(("not-updated",), of(Skips), but(SEVERAL, *HALF)),
     # ---- two at once
     "other convention, momentum": Fault(
         lambda config: (other(config), "momentum-flipped"), of(Layer, flip=True, decay=flipped), FLIPPABLE
@@ -673,6 +718,51 @@ for _name, (_config, _kind, _shape) in AXES.items():
     FAULTS[f"another axis is declared, {_name}"] = Fault(
         ("wrong-axis",), of(Layer), (_config,), more={"axis": 0}, change={"shape": _shape}
     )
+
+# In some of the steps only. New faults go last: which configurations are tried goes by the place in the table.
+LONG = {"steps": 10}
+VARIED = but(WIDE, "rank 3, .999", "NHWC composed, .999", "float64 NCHW fused, .999")
+FAULTS |= {
+    "updates not run in every third step": Fault(
+        ("not-updated",), of(in_some(StandsStill), when=lambda t: t % 3 == 1), VARIED, change=LONG
+    ),
+    "updates not run from a step on": Fault(
+        ("not-updated",), of(in_some(StandsStill), when=lambda t: t > 5), VARIED, change=LONG
+    ),
+    "training=False in some steps": Fault(
+        ("training-flag-off",),
+        of(in_some(FlagOff), when=lambda t: t in (2, 7)),
+        both(VARIED, KEPT),
+        more={"outputs": True},
+        change=LONG,
+    ),
+    "one double update": Fault(
+        ("double-update", "decay"), of(in_some(Doubled), when=lambda t: t == 4), VARIED, change=LONG
+    ),
+    "half the rate from a step on": Fault(("decay",), of(in_some(Slower), when=lambda t: t > 4), VARIED, change=LONG),
+    "other convention in some steps": Fault(
+        lambda config: (other(config),), of(in_some(Flipped), when=lambda t: t % 4 == 0), VARIED, change=LONG
+    ),
+    "other convention, updates not run in some steps": Fault(
+        lambda config: ("not-updated", other(config)),
+        of(in_some(StandsStill, Flipped), when=lambda t: t % 4 == 0),
+        VARIED,
+        change=LONG,
+    ),
+    "updates not run in some steps, twice in others": Fault(
+        ("not-updated", "double-update", "decay"), of(StillOrTwice), VARIED, change=LONG
+    ),
+    "variance times 1.7 in some steps": Fault(
+        ("unexplained",), of(in_some(Odd), when=lambda t: t in (3, 4)), VARIED, change=LONG
+    ),
+    "updates in some evaluations": Fault(
+        ("validation-leak",),
+        of(LeaksSometimes),
+        both(VARIED, KEPT),
+        more={"outputs": True, "training": lambda t: t % 2 == 0},
+        change=LONG,
+    ),
+}
 
 # Six configurations of each fault, others for each: what the tests have time for.
 MOST = 6

@@ -31,7 +31,8 @@ class Fault:
       causes: the first one named must be among these.
       layer: keywords of the layer as it really is; declared: keys of trace.json that say otherwise, or a function of
         what is recorded there.
-      runs: "updates", "no updates", or which towers' updates.
+      runs: "updates", "no updates", or which towers' updates; "loss": those of the same layer built for training, on
+        which the loss depends that evaluation fetches.
       towers: how many inputs the layer is applied to; size: None, or the number of samples.
       training: what the steps say of training; flag: what the layer is built with.
     """
@@ -59,6 +60,7 @@ FAULTS = {
     "another decay": Fault("decay", layer={"decay": 0.7}, declared={"decay": 0.9}),
     "momentum": Fault("momentum-flipped", layer={"decay": 0.1}, declared={"decay": 0.9}),
     "flag off": Fault("training-flag-off", flag=False),
+    "updates hung on the loss": Fault("validation-leak", runs="loss", training=False, flag=False),
     "flag on": Fault("batch-stats-at-inference", training=False),
     "zero debias": Fault(
         "zero-debias",
@@ -95,6 +97,13 @@ def folder(tmp_path_factory):
                 before = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
                 y = tf1bn.batch_norm(x, is_training=fault.flag, scope=scope, reuse=tower > 0, **keywords)
                 fetched.append(y)
+                if fault.runs == "loss":
+                    # TensorFlow gives the two no order; here the evaluation reads first.
+                    with tf.control_dependencies([y]):
+                        trained = tf.identity(x)
+                    fetched.append(tf1bn.batch_norm(trained, is_training=True, scope=scope, reuse=True, **keywords))
+                    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)[before:]):
+                        fetched.append(tf.reduce_mean(tf.square(y)))
                 if fault.runs in ("updates", tower):
                     fetched += tf.get_collection(tf.GraphKeys.UPDATE_OPS)[before:]
                 for feed in feeds:
@@ -125,7 +134,10 @@ def judged(folder):
         fault, layer = FAULTS[name], head["layers"][label(name, form)]
         layer.update(fault.declared(layer) if callable(fault.declared) else dict(fault.declared))
         for step in steps:
-            step["layers"][label(name, form)]["training"] = fault.training
+            record = step["layers"][label(name, form)]
+            record["training"] = fault.training
+            if fault.runs == "loss":  # the application that the evaluation is about
+                record.update({key: record[key][:1] for key in ("inputs", "outputs")})
     Path(folder / "trace.json").write_text(json.dumps(head))
     Path(folder / "steps.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
     return {one.name: one for one in diagnosis.diagnose(trace.open(folder))}

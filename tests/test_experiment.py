@@ -18,7 +18,7 @@ from sabotage import (
 )
 
 import tf1bn
-from tf1bn import article, checker, conclusions, decays, experiment, session
+from tf1bn import article, checker, conclusions, decays, experiment, releases, session
 
 tf = tensorflow.compat.v1
 
@@ -105,6 +105,31 @@ def test_with_the_composed_default_digits_survive():
     summary = conclusions.release_summary("1.3", *runs, checks)
     assert summary["test_equals_training_output"]
     assert summary["expected_ratio"] == 1.0
+
+
+@pytest.mark.parametrize("name", releases.NAMES)
+def test_the_listing_as_each_release_played_it(name):
+    """The real 1.3.0 and older print the same digits in testing; 1.4.0, 1.4.1 and 1.15.0 sqrt(15/16) of them."""
+    printed = article.EXPERIMENTS[0]
+    fused = int(name.split(".")[1]) >= 4
+    run = experiment.run_listing(experiment.Spec(0.0, fused, name, "article", printed.batch()))
+    check = conclusions.check_run(run)
+    assert check.agrees, check.problems
+    stored = 16 / 15 if fused else 1
+    # Two roundings of the variance, its sum's and its store's, are far below 1e-5 of it.
+    assert run.train.after["moving_variance"][0] == pytest.approx(stored * printed.moving_variance, rel=1e-5)
+    assert run.test.output == pytest.approx(run.train.output / stored**0.5, rel=1e-4)
+
+
+def test_the_release_is_in_force_while_its_listing_is_built():
+    seen = []
+
+    def layer(x, decay, **arguments):
+        seen.append(releases.current().name)
+        return tf1bn.batch_norm(x, decay, **arguments)
+
+    experiment.run_listing(experiment.Spec(0.5, True, "1.7", "article", article.EXPERIMENTS[0].batch()), layer=layer)
+    assert seen == ["1.7", "1.7"]
 
 
 def test_a_nan_stays_in_its_channel_and_is_a_finding():

@@ -1,5 +1,6 @@
-"""docker/install.sh, which the Makefile and both images run, in a clean virtual environment."""
+"""docker/install.sh, which the Makefile and the images run, in clean virtual environments."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -8,48 +9,87 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dockerfiles
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+def pins():
+    """What requirements.txt names for running, and for building and testing; TensorFlow itself needs setuptools."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    parts = text.partition("# build")[::2]
+    return [
+        {name.lower() for name in re.findall(r"^([\w.-]+)==", part, re.MULTILINE)} - {"setuptools"} for part in parts
+    ]
+
+
+def test_the_steps_of_the_image_in_a_clean_environment(tmp_path):
+    """The steps of docker/Dockerfile; what comes out reproduces the article, with no place to write to but /tmp."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    image = dockerfiles.Followed(dockerfiles.PATHS["docker/Dockerfile"], tmp_path, {**ENVIRONMENT, "PATH": path})
+    shutil.rmtree(tmp_path / "src")
+    shutil.rmtree(tmp_path / "opt" / "package")
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [*image.command, "--steps", "10", "--json", tmp_path / "tmp/r.json", "--plot", tmp_path / "tmp/sweep.png"],
+        cwd=image.folder,
+        # Not even root makes a folder there.
+        env={**image.environment, "HOME": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "tmp/r.json").read_text())["ok"] is True
+    assert (tmp_path / "tmp/sweep.png").stat().st_size > 1000
+    assert (tmp_path / "tmp/matplotlib").is_dir()
+    (packages,) = (tmp_path / "opt/tf1bn/lib").glob("python3.*/site-packages")
+    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions(path=[str(packages)])}
+    needed, tools = pins()
+    assert needed | {"tf1bn"} <= set(installed)
+    assert not tools & set(installed)
+    assert f"\nsetuptools=={installed['setuptools']}\n" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def source(tmp_path):
-    """A copy of what the images copy."""
-    dockerfile = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
-    copied = re.findall(r"^COPY ([^-\n].*) \S+$", dockerfile, re.MULTILINE)
-    for name in " ".join(copied).split():
-        target = tmp_path / "src" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-        else:
-            shutil.copy2(ROOT / name, target)
-    return tmp_path / "src"
+def pip(tmp_path):
+    """Runs the script with a pip that writes down its arguments, and in the place of a list of pins the list."""
+    log, python = tmp_path / "log", tmp_path / "python"
+    python.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys\n"
+        f"with open({str(log)!r}, 'a') as log:\n"
+        "    if sys.argv[1] == '-m':\n"
+        "        for before, text in zip(sys.argv, sys.argv[1:]):\n"
+        "            files = ('--requirement', '--constraint')\n"
+        "            log.write((open(text).read() if before in files else text + '\\n'))\n"
+        "        log.write('tools ' + os.environ.get('PYTHONPATH', '') + '\\n')\n"
+    )
+    python.chmod(0o755)
+
+    def install(*arguments, **environment):
+        log.write_text("")
+        environment = {**ENVIRONMENT, "PYTHON": str(python), **environment}
+        subprocess.run(["sh", ROOT / "docker/install.sh", *arguments], env=environment, check=True)
+        return log.read_text()
+
+    return install
 
 
-def test_install_script_in_a_clean_environment(tmp_path, source):
-    """What was copied is installed, and the reproduction runs from another folder."""
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run(
-        ["sh", source / "docker" / "install.sh"],
-        env={**environment, "PYTHON": str(venv / "bin" / "python")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    shutil.rmtree(source)
-    done = subprocess.run(
-        [venv / "bin" / "tf1bn", "reproduce", "--steps", "10", "--json", "r.json"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "r.json").read_text())["ok"] is True
+def test_a_checkout_gets_everything_that_is_pinned(pip):
+    log = pip("-e", ".")
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") in log
+    assert log.endswith("--no-deps\n--no-build-isolation\n-e\n.\ntools \n")
+    assert pip() == log.replace("-e\n.\n", ".\n")
+
+
+def test_the_image_for_a_gpu_gets_cuda(pip):
+    """The same steps with TENSORFLOW set; TensorFlow says itself what its CUDA is."""
+    plain, cuda = pip("runtime"), pip("runtime", TENSORFLOW="tensorflow[and-cuda]")
+    assert re.sub(r"^tensorflow==", "tensorflow[and-cuda]==", plain, count=1, flags=re.MULTILINE) == cuda
+    needs = importlib.metadata.requires("tensorflow")
+    assert any(re.match("nvidia-cudnn-cu12.*and-cuda", need) for need in needs)
 
 
 def test_install_script_refuses_an_old_python(tmp_path):
@@ -60,12 +100,3 @@ def test_install_script_refuses_an_old_python(tmp_path):
     done = subprocess.run(["sh", ROOT / "docker/install.sh"], env=environment, capture_output=True)
     assert done.returncode == 1
     assert b"tf1bn needs Python 3.10 or newer" in done.stderr
-
-
-def test_both_images_run_the_script_and_the_reproduction():
-    for name, extra in (("Dockerfile", ""), ("Dockerfile.gpu", 'TENSORFLOW="tensorflow[and-cuda]" ')):
-        text = (ROOT / "docker" / name).read_text(encoding="utf-8")
-        assert f"{extra}PYTHON=/opt/tf1bn/bin/python docker/install.sh" in text
-        assert 'ENTRYPOINT ["tf1bn"]' in text
-        assert re.search(r'^CMD \["reproduce"', text, re.MULTILINE)
-        assert re.search(r"^USER tf1bn", text, re.MULTILINE)

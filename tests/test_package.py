@@ -31,7 +31,18 @@ BASE = {
     "tracewrite",
 }
 BASE |= {"_native", "_moments", "_moving", "_replay"}
-JUDGE = {"conclusions", "decays", "report", "files", "auditreport", "curveplot", "curves", "htmlreport"}
+JUDGE = {
+    "conclusions",
+    "variantcheck",
+    "variantreport",
+    "decays",
+    "report",
+    "files",
+    "auditreport",
+    "curveplot",
+    "curves",
+    "htmlreport",
+}
 JUDGE |= {
     "diagnosis",
     "causes",
@@ -43,6 +54,8 @@ JUDGE |= {
     "search",
     "divergence",
     "inheritance",
+    "readahead",
+    "somesteps",
     "stepview",
     "survey",
 }
@@ -71,6 +84,7 @@ PLAYER = {
     "contrib",
     "session",
     "experiment",
+    "variants",
     "applications",
     "graphscan",
     "graphsites",
@@ -79,7 +93,18 @@ PLAYER = {
     "runplan",
 }
 PLAYER |= {"aliases", "contriblayers", "initializers", "modelvariables", "regularizers"}
-JOIN = {"reproduce", "cli", "command", "options", "audit", "paritycommand", "testing", "__main__", "__init__"}
+JOIN = {
+    "reproduce",
+    "variantgrid",
+    "cli",
+    "command",
+    "options",
+    "audit",
+    "paritycommand",
+    "testing",
+    "__main__",
+    "__init__",
+}
 JOIN |= {"run", "oldscript", "oldsource", "oldtensorflow", "oldsessions"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {"contrib", "run", "oldscript", "oldtensorflow"}

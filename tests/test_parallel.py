@@ -48,7 +48,7 @@ def test_the_number_of_threads_changes_no_bit(name, dtype):
 def test_several_threads_do_work(monkeypatch):
     seen = set()
     meeting = threading.Barrier(3)
-    cut = moments_module._job
+    cut = moments_module.Work._job
 
     def job(*args):
         if len(seen) < 3 and threading.get_ident() not in seen:
@@ -57,7 +57,7 @@ def test_several_threads_do_work(monkeypatch):
             meeting.wait(60)
         yield from cut(*args)
 
-    monkeypatch.setattr(moments_module, "_job", job)
+    monkeypatch.setattr(moments_module.Work, "_job", job)
     batch_moments(batch_of("rows")[0], threads=3)
     assert len(seen) == 3
     assert threading.active_count() == 1
@@ -195,7 +195,7 @@ def test_an_interrupt_while_waiting_waits_on():
 
     helper, crew = Helper(), parallel._Crew([], parallel.Progress(None, 0))
     with pytest.raises(KeyboardInterrupt):
-        parallel._join([helper], crew)
+        parallel._join([helper], crew.halt)
     assert helper.joins == 3
     assert crew.stop
 

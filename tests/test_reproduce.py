@@ -46,7 +46,8 @@ def result(tmp_path_factory):
 def test_json_has_the_documented_keys(result):
     assert result["format"] == "tf1bn-reproduce"
     assert result["ok"] is True
-    assert set(result["device"]) == {"requested", "used"}
+    assert set(result["device"]) == {"requested", "used", "details"}
+    assert (result["variants"], result["side_by_side"]) == ([], [])
     assert [(run["decay"], run["fused"], run["input"]) for run in result["runs"]] == [
         (0, False, "article"),
         (1, False, "article"),
@@ -110,6 +111,8 @@ def test_further_runs_come_after_the_articles(command, tmp_path):
     [
         (["--release", "1.15"], True),
         (["--release", "1.3"], None),  # exactly the article's own runs: nothing further
+        (["--release", "1.0"], False),
+        (["--release", "1.4"], True),
         (["--release", "1.15", "--fused", "false"], False),
         (["--fused", "true"], True),
         (["--input", "random", "--shape", "6,4", "--fused", "true"], True),
@@ -121,6 +124,8 @@ def test_the_asked_for_layer_is_the_one_that_ran(command, tmp_path, arguments, f
     assert command("reproduce", *QUICK, *arguments, "--json", str(path))[0] == 0
     further = json.loads(path.read_text())["runs"][2:]
     assert {run["fused"] for run in further} == (set() if fused is None else {fused})
+    if "--release" in arguments:
+        assert {run["release"] for run in further} <= {arguments[arguments.index("--release") + 1]}
 
 
 def test_the_seed_decides_the_random_input(command, tmp_path):
@@ -174,7 +179,6 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
         ),
         (["--shape", "4,4"], "add `--input random`"),
         (["--seed", "4"], "add `--input random`"),
-        (["--release", "1.4"], "`release` is '1.4', which this version of tf1bn does not play yet"),
         (["--release", "2.0"], "`release` is '2.0'; accepted are the TensorFlow releases '1.0' to '1.15'"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--plot", "sweep.gif"], "`--plot` is 'sweep.gif'; name a file that ends in .png or .svg"),
@@ -218,6 +222,7 @@ def test_help_and_version(command):
         "--fused",
         "--release",
         "--device",
+        "--variants",
         "--json",
     ):
         assert option in out
@@ -243,7 +248,7 @@ def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tm
     assert "the batch-norm operations ran on CPU:0" in " ".join(out.split())
     result = json.loads(path.read_text())
     assert result["ok"] is False
-    assert result["device"] == {"requested": "gpu", "used": "CPU:0"}
+    assert (result["device"]["requested"], result["device"]["used"]) == ("gpu", "CPU:0")
 
 
 def leaks_decay(x, decay, is_training, **arguments):

@@ -54,7 +54,7 @@ def bare(released, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     run(sys.executable, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", f"numpy=={np.__version__}", released[1])
+    run(python, "-I", "-m", "pip", "install", "--quiet", f"numpy=={np.__version__}", released[1])
     return python
 
 

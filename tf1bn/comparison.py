@@ -16,8 +16,8 @@ class Comparison:
     """How observed values stand to the expected ones; true if all are ok, and one sentence as text.
 
     Attributes:
-      verdicts: [channels], "ok", "finding" or "undecidable".
       mask: bool [channels], True where the channel is ok.
+      verdicts: [channels], "ok", "finding" or "undecidable".
       worst: the channel with the largest error relative to what is allowed there; None if none is finite. A finding
         comes before what is undecidable, and that before what is ok.
       error, allowed: the absolute error and the bound there; NaN if there is none.
@@ -25,22 +25,25 @@ class Comparison:
       not_finite: the channels where a value or the bound is NaN or infinite; these are never ok.
     """
 
-    verdicts: np.ndarray
+    mask: np.ndarray
     worst: int | None
     error: float
     allowed: float
     ulp: float
     not_finite: tuple[int, ...]
+    _outside: np.ndarray = field(repr=False)
 
-    @property
-    def mask(self):
-        """bool [channels], True where the channel is ok."""
-        return self.verdicts == OK
+    @functools.cached_property
+    def verdicts(self):
+        """[channels], "ok", "finding" or "undecidable"; read-only."""
+        verdicts = np.where(self.mask, OK, np.where(self._outside, FINDING, UNDECIDABLE))
+        verdicts.setflags(write=False)
+        return verdicts
 
     @functools.cached_property
     def verdict(self):
         """ "finding" if any channel is one, else "undecidable" if any is, else "ok"."""
-        return next((verdict for verdict in (FINDING, UNDECIDABLE) if (self.verdicts == verdict).any()), OK)
+        return FINDING if self._outside.any() else OK if self.mask.all() else UNDECIDABLE
 
     @property
     def ok(self):
@@ -201,42 +204,49 @@ def compare(observed, expected, bound, limit=None, *, dtype="float32"):
     expected = vector("expected", expected, like=observed)
     bound = vector("bound", bound, like=observed)
     limit = bound if limit is None else vector("limit", limit, like=observed)
+    return compare_rows(*(one[np.newaxis] for one in (observed, expected, bound, limit)), dtype)[0]
+
+
+def compare_rows(observed, expected, bound, limit, dtype):
+    """`compare` for each row of float64 arrays [rows, channels]; returns a list of `Comparison`."""
     if (bound < 0).any():
         raise ValueError(f"`bound` is {bound.min()} in one channel; it must not be negative.")
     if (limit < bound).any():
-        worst = int(np.argmax(limit < bound))
+        worst = np.argmax(limit < bound)
         raise ValueError(
-            f"`limit` is {limit[worst]} in one channel, below its `bound`, {bound[worst]}; it must not be."
+            f"`limit` is {limit.flat[worst]} in one channel, below its `bound`, {bound.flat[worst]}; it must not be."
         )
     values = np.isfinite(observed) & np.isfinite(expected)
     finite = values & np.isfinite(bound)
-    all_finite = bool(finite.all())
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         error = np.abs(observed - expected)
         inside = finite & (error <= bound)
         # An exact value is no error, even where none is allowed.
         excess = np.where(error > 0, error / bound, 0.0)
-        if all_finite and inside.all():
-            # Mostly all is well, and the rest of this takes longer than a batch of small layers.
-            outside = np.zeros_like(inside)
-            verdicts = np.full(observed.size, OK, f"U{len(UNDECIDABLE)}")
-        else:
-            outside = ~values | (finite & ~(error <= limit))
-            verdicts = np.where(inside, OK, np.where(outside, FINDING, UNDECIDABLE))
-    verdicts.setflags(write=False)
-    worst = None
-    if all_finite and inside.all():
-        worst = int(np.argmax(excess))
+        # Mostly all is well, and the rest of this takes longer than a batch of small layers.
+        outside = np.zeros_like(inside) if inside.all() else ~values | (finite & ~(error <= limit))
+    for part in (inside, outside):
+        part.setflags(write=False)
+    rows = zip(expected, bound, limit, error, excess, finite, inside, outside, strict=True)
+    return [_comparison(*row, np.dtype(dtype)) for row in rows]
+
+
+def _comparison(expected, bound, limit, error, excess, finite, inside, outside, dtype):
+    worst, allowed = None, bound
+    if inside.all():
+        worst = int(excess.argmax())
     elif finite.any():
         rank = np.where(finite, np.where(outside, 2.0, np.where(inside, 0.0, 1.0)), -1.0)
         worst = int(np.argmax(np.where(rank == rank.max(), excess, -1.0)))
+        allowed = limit if outside[worst] else bound
     return Comparison(
-        verdicts,
+        inside,
         worst,
         np.nan if worst is None else float(error[worst]),
-        np.nan if worst is None else float((limit if outside[worst] else bound)[worst]),
-        np.nan if worst is None else _in_ulp(float(error[worst]), float(expected[worst]), np.dtype(dtype)),
-        () if all_finite else tuple(np.flatnonzero(~finite).tolist()),
+        np.nan if worst is None else float(allowed[worst]),
+        np.nan if worst is None else _in_ulp(float(error[worst]), float(expected[worst]), dtype),
+        () if finite.all() else tuple(np.flatnonzero(~finite).tolist()),
+        outside,
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from . import article, checker
+from . import article, bounds, checker
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
 OUTPUTS = ("training_output", "test_output")
@@ -16,16 +16,21 @@ DECIDES = 0.1
 EVERY_BATCH = 2**62  # bytes: the one batch of a run is in memory anyway, to be replayed where the bounds need it
 
 
-def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON):
-    """``(batch - mean) / sqrt(variance + epsilon)`` in float64, and how far an honest float32 layer can be from it.
+def expected_output(
+    batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON, dtype="float32", stored=None
+):
+    """``(batch - mean) / sqrt(variance + epsilon)`` in float64, and how far an honest layer can be from it.
 
     The bound follows the layer's own formula, y = x * r - mean * r with r = rsqrt(variance + epsilon). With the
     variance off by variance_bound at most, r lies between its values at the two ends, cut off at variance 0; r itself
-    takes at most 5 roundings (one addition, an rsqrt good to 2 ulp), the products and the difference one each (Higham
-    2002, section 2.2). The fused form (x - mean) * r has fewer. The bound is finite whenever the arguments are.
+    takes at most 5 roundings (epsilon and one addition, half of each; an rsqrt good to 2 ulp, which are up to 4
+    roundings), the products and the difference one each (Higham 2002, section 2.2). The fused form (x - mean) * r has
+    fewer, and so has any that contracts a product and a sum. The bound is finite whenever the arguments are.
 
     Args:
       batch: [..., C]; mean, variance and their bounds: [C] or scalar.
+      dtype: what the layer computes in, "float32" or "float16".
+      stored: what it gives out, if that is another one: "float16", which takes one rounding more.
 
     Returns:
       expected, bound: float64, the shape of ``batch``.
@@ -37,8 +42,12 @@ def expected_output(batch, mean, variance, mean_bound=0.0, variance_bound=0.0, e
         largest = 1 / np.sqrt(np.maximum(variance - variance_bound, 0) + epsilon)
         smallest = 1 / np.sqrt(variance + variance_bound + epsilon)
         expected = (x - mean) * r
-        rounding = 8 * UNIT_ROUNDOFF * (np.abs(x) + np.abs(mean)) * largest + 2 * UNIT_ROUNDOFF * np.abs(expected)
+        unit, underflow, _ = bounds.TYPES[dtype]
+        rounding = 8 * unit * (np.abs(x) + np.abs(mean)) * largest + 2 * unit * np.abs(expected) + 3 * underflow
         bound = mean_bound * largest + np.abs(x - mean) * np.maximum(largest - r, r - smallest) + rounding
+        if stored is not None:
+            unit, underflow, _ = bounds.TYPES[stored]
+            bound += unit * (np.abs(expected) + bound) + underflow
     return expected, bound
 
 
@@ -77,10 +86,11 @@ def same_bits(before, after):
     return all(np.isfinite(before[name]).all() and before[name].tobytes() == after[name].tobytes() for name in before)
 
 
-def batch_statistics(batch):
-    """A batch's, or its ``Moments``', mean and population variance with the bounds of a float32 layer's own."""
+def batch_statistics(batch, dtype="float32"):
+    """A batch's, or its ``Moments``', mean and population variance with the bounds of a layer's own, of ``dtype``."""
     channels = batch.mean.size if isinstance(batch, checker.Moments) else batch.shape[-1]
-    stats = checker.MovingStats(np.zeros(channels), np.zeros(channels), decay=0.0, replay_bytes=EVERY_BATCH)
+    zeros = np.zeros(channels)
+    stats = checker.MovingStats(zeros, zeros, decay=0.0, dtype=dtype, replay_bytes=EVERY_BATCH)
     stats.update(batch)
     return stats
 

@@ -19,7 +19,9 @@ from . import divergence, findings
 from .causes import Cause, cause
 from .comparison import FINDING, OK, UNDECIDABLE
 from .outputfit import BATCH, MOVING
+from .readahead import read
 from .search import Search, convention, explain
+from .somesteps import SomeSteps
 from .stepview import COMPARABLE
 from .survey import Survey
 from .tracefiles import TraceError
@@ -76,8 +78,8 @@ def diagnose(trace, *, progress=None, curves=None):
     """Judge every layer of a trace.
 
     Args:
-      trace: a `trace.Trace`, or an object with its `layers`, a dict of `trace.Layer`, that can be iterated over twice
-        and gives steps with the attributes of `trace.Step`.
+      trace: a `trace.Trace`, or an object with its `layers`, a dict of `trace.Layer`, that can be iterated over three
+        times and gives steps with the attributes of `trace.Step`.
       progress: None, or called after each step with its `Step`.
       curves: None, or a `curves.Curves` that is to keep what was observed and expected in each training step.
 
@@ -94,21 +96,15 @@ def diagnose(trace, *, progress=None, curves=None):
     if curves is not None:
         for name, survey in surveys.items():
             survey.observe = functools.partial(curves.add, name)
-    for step in trace:
-        for name, record in step.layers.items():
-            if name in surveys and trace.layers[name].unrecordable is None:
-                with _of_step(step.number, name):
-                    surveys[name].add(step.number, record)
-        if progress is not None:
-            progress(step)
+    _pass(trace, {name: one for name, one in surveys.items() if one.layer.unrecordable is None}, progress, outputs=True)
     searches = {name: Search(survey) for name, survey in surveys.items() if _is_wrong(survey)}
     if searches:
-        for step in trace:
-            for name in step.layers.keys() & searches.keys():
-                with _of_step(step.number, name):
-                    searches[name].add(step.layers[name])
-            if progress is not None:
-                progress(step)
+        _pass(trace, searches, progress)
+    partly = {
+        name: SomeSteps(surveys[name]) for name, search in searches.items() if SomeSteps.wanted(surveys[name], search)
+    }
+    if partly:
+        _pass(trace, partly, progress, outputs=True)
     any_moved = {name for name, survey in surveys.items() if survey.steps and not survey.initial}
     results = []
     for name, layer in trace.layers.items():
@@ -121,8 +117,18 @@ def diagnose(trace, *, progress=None, curves=None):
         elif not survey.steps:
             results.append(Diagnosis(name, UNDECIDABLE, (), "No step of the trace holds it; it was not judged."))
         else:
-            results.append(_conclude(name, survey, searches.get(name), bool(any_moved - {name})))
+            results.append(_conclude(name, survey, searches.get(name), partly.get(name), bool(any_moved - {name})))
     return divergence.mark_first(results)
+
+
+def _pass(trace, takers, progress, outputs=False):
+    """Give each of the ``takers``, by the name of a layer, what every step holds of it."""
+    for step, name, view in read(trace, takers.keys(), outputs):
+        if view is not None:
+            with _of_step(step.number, name):
+                takers[name].add(step.number, view)
+        elif progress is not None:
+            progress(step)
 
 
 @contextlib.contextmanager
@@ -142,9 +148,9 @@ def _is_wrong(survey):
     return not survey.decay_known or all(worst.verdict == FINDING for worst in survey.either.values())
 
 
-def _conclude(name, survey, search, others_moved):
+def _conclude(name, survey, search, some_steps, others_moved):
     found, undecided, notes = [], [], []
-    _statistics(survey, search, others_moved, found, undecided, notes)
+    _statistics(survey, search, some_steps, others_moved, found, undecided, notes)
     findings.inference(survey, found)
     findings.outputs(survey, found, notes)
     findings.look(survey, others_moved, found)
@@ -217,7 +223,7 @@ def _fine(survey):
     return " ".join(parts)
 
 
-def _statistics(survey, search, others_moved, found, undecided, notes):
+def _statistics(survey, search, some_steps, others_moved, found, undecided, notes):
     """What the training steps show."""
     if not survey.trained:
         return
@@ -259,7 +265,7 @@ def _statistics(survey, search, others_moved, found, undecided, notes):
         return
     if not survey.declared.judged and survey.decay_known:
         return
-    explain(survey, search, found, undecided, notes)
+    explain(survey, search, some_steps, found, undecided)
 
 
 def _swallowed(survey):

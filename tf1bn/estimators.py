@@ -38,7 +38,7 @@ class Slope:
         if usable.any():
             if not usable.all():
                 x, y, bound = x[usable], y[usable], bound[usable]
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 scaled_x, scaled_y = x / bound, y / bound
                 self._xx += float(scaled_x @ scaled_x)
                 self._xy += float(scaled_x @ scaled_y)
@@ -63,7 +63,7 @@ class VarianceFactor:
     def add(self, before, after, variance, bound):
         """Take [channels] of b0, b1 and v, and of how far off b1 can be."""
         usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             b0, b1, v, weight = before[usable], after[usable], variance[usable], bound[usable] ** -2.0
             self._moved += float((weight * v * (b1 - b0)).sum())
             self._kept += float((weight * v * b0).sum())

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import tensorflow as _tf
 
+from . import releases as _releases
 from . import session as _session
 from .layer import batch_norm
 
@@ -39,17 +40,22 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A listing that was run; ``ran_fused`` and ``devices`` are read from the graph that ran."""
+    """A listing that was run; ``ran_fused`` and ``placements`` are read from the graph that ran."""
 
     spec: Spec
     train: Phase
     test: Phase
     ran_fused: bool
-    devices: frozenset
+    placements: tuple
 
     @property
     def phases(self):
         return (self.train, self.test)
+
+    @property
+    def devices(self):
+        """Where the operations of the layer ran, such as {"CPU:0"}."""
+        return frozenset(placement.device for placement in self.placements)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +79,8 @@ class Sweep:
 
 
 def run_listing(spec, device="auto", layer=batch_norm):
-    """Build the article's graph for ``spec``, train once, test once, and read everything around both."""
-    with tf.Graph().as_default() as graph, _session.place(device):
+    """Build the article's graph for ``spec`` as its release would, train once, test once, and read all around both."""
+    with tf.Graph().as_default() as graph, _session.place(device), _releases.release(spec.release):
         x = tf.placeholder(tf.float32, spec.batch.shape)
 
         def bn(is_training):
@@ -85,14 +91,15 @@ def run_listing(spec, device="auto", layer=batch_norm):
         outputs = {"train": bn(True), "test": bn(False)}
         variables = tf.global_variables()
         ran_fused = any(op.type.startswith("FusedBatchNorm") for op in graph.get_operations())
-        phases, devices = [], set()
+        phases, placements = [], set()
         with _session.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
             for name, output in outputs.items():
                 before = sess.run(variables)
-                result, ran_on = _session.traced_run(sess, output, {x: spec.batch}, scope="my/BatchNorm")
+                # TensorFlow enters a variable scope for the second time under another name scope.
+                result, placed = _session.placed_run(sess, output, {x: spec.batch}, "my/BatchNorm", "my_1/BatchNorm")
                 values = sess.run(variables)
-                devices |= ran_on
+                placements.update(placed)
                 phases.append(
                     Phase(
                         name,
@@ -103,7 +110,7 @@ def run_listing(spec, device="auto", layer=batch_norm):
                         _printed(variables, values),
                     )
                 )
-    return Run(spec, *phases, ran_fused=ran_fused, devices=frozenset(devices))
+    return Run(spec, *phases, ran_fused=ran_fused, placements=tuple(sorted(placements)))
 
 
 def _statistics(variables, values):

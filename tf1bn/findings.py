@@ -11,6 +11,7 @@ from . import causes as named
 from .causes import cause
 from .comparison import FINDING, OK
 from .outputfit import BATCH, FLOOR, MOVING
+from .somesteps import listed
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
@@ -20,7 +21,10 @@ def inference(survey, found):
     """What the steps without training show about the statistics."""
     if not survey.moved_in_tests:
         return
-    moved = f"The statistics moved in {survey.moved_in_tests} of {survey.tested} steps that were no training"
+    steps = survey.moved_in_tests
+    moved = f"The statistics moved in {len(steps)} of {survey.tested} steps that were no training"
+    if len(steps) < survey.tested:
+        moved += f" ({listed(steps, range(steps[-1] + 1))})"
     if survey.leak.verdict == FINDING:
         found.append(cause("unexplained", f"{moved}, and not as an update with their batches would move them."))
         return
@@ -79,7 +83,7 @@ def outputs(survey, found, notes):
             else:
                 text = f"The outputs in {where} show an epsilon {seen}, in every channel, and {epsilon:g} is declared."
                 found.append(cause("epsilon", text, right.misfit))
-        elif not already & {"training-flag-off", "unexplained"}:
+        elif not already & {"training-flag-off", "unexplained"} and not (training and "padding-counted" in already):
             text = (
                 f"The outputs in {where} are not the input normalised by the batch's or by the moving statistics "
                 f"({right.misfit:.3g} and {wrong.misfit:.3g} bounds off)."

@@ -380,8 +380,9 @@ def _bessel_factor(count):
 
 
 def _on_grid(view):
-    """Whether the statistics after the step are float16 numbers, other than those that stayed as they were."""
+    """Whether the statistics that the step moved are float16 numbers, or all of them where it moved none."""
     after = view.after[:, view.finite]
     moved = after[after != view.before[:, view.finite]]
+    moved = moved if moved.size else after
     with np.errstate(over="ignore"):
         return moved.size > 0 and bool((moved.astype(np.float16) == moved).all())

@@ -224,7 +224,7 @@ class OutputErrors:
         self._shares = {"inherited": -1.0, "added": -1.0}
 
     def add(self, number, line, expected):
-        """Take a `outputfit.Line`; ``expected``: mean, variance and bounds as the chain gives them, or None."""
+        """Take a `outputfit.Line`; ``expected``: a function that gives mean, variance and bounds, or None."""
         if self._epsilon is None:
             return
         moments, gamma, beta = line.moments, line.gamma, line.beta
@@ -242,10 +242,10 @@ class OutputErrors:
             self._take("added", added, bound, number, line)
             if line.training:
                 inherited = bound = np.zeros_like(added)
-            elif expected is None:
+            elif (known := expected()) is None:
                 return
             else:
-                mean, variance, mean_bound, variance_bound = (one[line.mask] for one in expected)
+                mean, variance, mean_bound, variance_bound = (one[line.mask] for one in known)
                 true_slope, true_centre = self._due(moments, mean, variance, gamma, beta)
                 inherited = np.hypot((own_slope - true_slope) * np.sqrt(moments.variance), own_centre - true_centre)
                 bound = self._spread(moments, mean, variance, mean_bound, variance_bound, gamma)
@@ -256,9 +256,11 @@ class OutputErrors:
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(error == 0, 0.0, error / bound)
         share = np.where(np.isfinite(error), np.where(np.isnan(share), np.inf, share), -1.0)
-        at = int(np.lexsort((error, share))[-1])
-        worst = getattr(self, kind)
-        if share[at] < 0 or (worst is not None and (share[at], error[at]) <= (self._shares[kind], worst.error)):
+        # Of those that are worst, the last one with the largest error.
+        worst = np.flatnonzero(share == share.max())[::-1]
+        at = int(worst[np.argmax(error[worst])])
+        known = getattr(self, kind)
+        if share[at] < 0 or (known is not None and (share[at], error[at]) <= (self._shares[kind], known.error)):
             return
         self._shares[kind] = float(share[at])
         channel = int(np.flatnonzero(line.mask)[at])

@@ -13,10 +13,10 @@ SAMPLE = 16  # rows from which the first line is taken
 LOST = 1e-8  # of the squares about the first line: what may be left before it is taken again
 
 
-def line(x, y, axis, moments, *, threads=None):
+def line(x, y, axis, moments, *, threads=None, pair=None):
     """Slope, value at the batch's mean, and root mean square distance from that line, [channels] each.
 
-    The sums are those of what y leaves of a line that a sample of the rows gives: r = (y - at) - slope (x - mean). With
+    The sums are those of what y leaves of a line that a sample of the rows gives: r = (y - at) - slope (x - mid). With
 
         R = sum r, D = sum (x - mean) r, Q = sum r^2
 
@@ -27,27 +27,34 @@ def line(x, y, axis, moments, *, threads=None):
     Args:
       x, y: arrays of one shape; axis: that of the channels; moments: the `Moments` of x.
       threads: how many; None: one for small arrays, else the cores that the process may use.
+      pair: None, or the `Pair` of x and y, which may have its first sums already.
     """
-    pair = _Pair(x, y, axis)
+    pair = pair or Pair(x, y, axis)
     count, mean, variance = moments.count, moments.mean, moments.variance
     varies = variance > 0
     with np.errstate(all="ignore"):
-        slope, at = pair.sample(mean)
-        slope[~(np.isfinite(slope) & np.isfinite(at) & varies)] = 0.0
-        at[~np.isfinite(at)] = 0.0
-        for _ in range(2):
-            total, cross, square = pair.residuals(np.stack([mean, at, slope]), threads)
+        mid, at, slope = pair.first
+        sums = pair.sums
+        total, cross, square = pair.residuals(pair.first, threads) if sums is None else sums
+        # From the middle of the sample to that of the batch.
+        at = at + slope * (mean - mid)
+        cross = cross - (mean - mid) * total
+        for again in range(2):
             bend = np.where(varies, cross / (count * variance), 0.0)
             rest = square / count - np.square(total / count) - bend * cross / count
-            again = rest < LOST * square / count
             slope, at = slope + bend, at + total / count
-            if not again.any():
+            if again or not (rest < LOST * square / count).any():
                 break
+            total, cross, square = pair.residuals(np.stack([mean, at, slope]), threads)
         return np.where(varies, slope, np.nan), at, np.sqrt(np.maximum(rest, 0.0))
 
 
-class _Pair:
-    """Two arrays of one shape as rows of channels; only a block is converted at a time, where that is needed at all."""
+class Pair:
+    """Two arrays of one shape as rows of channels; only a block is converted at a time, where that is needed at all.
+
+    Attributes:
+      first: middle, value there and slope [3, channels] of the line through some of the rows, from all over the arrays.
+    """
 
     def __init__(self, x, y, axis):
         self._arrays = [np.moveaxis(array, axis, -1) for array in (x, y)]
@@ -60,9 +67,11 @@ class _Pair:
         if self._direct:
             self._arrays = [array.reshape(-1, self._channels) for array in self._arrays]
         self._copies = max(1, LANES // self._channels)
+        self._parts = []
+        with np.errstate(all="ignore"):
+            self.first = self._sample()
 
-    def sample(self, mean):
-        """Slope and value at the mean of the line through some of the rows, from all over the arrays."""
+    def _sample(self):
         taken = []
         for array in self._arrays:
             array = array[:: max(1, len(array) // SAMPLE)]
@@ -73,11 +82,32 @@ class _Pair:
                 array = array[(slice(None),) * axis + (slice(None, None, step),)]
             taken.append(array.astype(np.float64).reshape(-1, self._channels))
         x, y = taken
-        x = x - mean
-        middle, at = x.mean(axis=0), y.mean(axis=0)
-        x -= middle
+        mid, at = x.mean(axis=0), y.mean(axis=0)
+        x -= mid
         slope = (x * (y - at)).sum(axis=0) / np.square(x).sum(axis=0)
-        return slope, at - np.where(np.isfinite(slope), slope, 0.0) * middle
+        first = np.stack([mid, at, slope])
+        first[2, ~np.isfinite(first).all(axis=0)] = 0.0
+        first[~np.isfinite(first)] = 0.0
+        return first
+
+    def goes_with(self, work):
+        """Whether a `moments.Work` on the first array can make the first sums."""
+        return self._direct and work.contiguous
+
+    def part(self):
+        """What `Tasks.add` of the extension takes for a part of the rows: bytes, the line, and where its sums go."""
+        if not self._parts:
+            self._tiled = np.tile(self.first, self._copies)
+        self._parts.append(np.zeros_like(self._tiled))
+        return self._arrays[1].reshape(-1).view(np.uint8), self._tiled, self._parts[-1]
+
+    @property
+    def sums(self):
+        """What `part` has given out to be summed, [3, channels]; None if it has not."""
+        return self._fold(self._parts) if self._parts else None
+
+    def _fold(self, parts):
+        return np.sum(parts, axis=0).reshape(3, self._copies, self._channels).sum(axis=1)
 
     def residuals(self, line, threads):
         """The sums [3, channels] about a line [3, channels]."""
@@ -90,14 +120,14 @@ class _Pair:
         length += -length % self._copies if self._direct else 0
         starts = range(0, len(self._arrays[0]), length)
         sums = np.zeros((len(starts), 3, self._copies * self._channels))
-        line = np.ascontiguousarray(np.tile(line, self._copies))
+        line = np.tile(line, self._copies)
         with _native.DefaultEnvironment():
             jobs = [
                 self._job([array[start : start + length] for array in self._arrays], line, sums[i])
                 for i, start in enumerate(starts)
             ]
             parallel.run(jobs, threads, parallel.Progress(None, size))
-        return sums.sum(axis=0).reshape(3, self._copies, self._channels).sum(axis=1)
+        return self._fold(sums)
 
     def _job(self, arrays, line, sums):
         for pair in [arrays] if self._direct else self._converted(*arrays):

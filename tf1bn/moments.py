@@ -93,31 +93,68 @@ def _checked_batch(batch, data_format):
 
 def _unweighted(array, data_format, threads, progress):
     """Count and state of an array."""
-    channels = array.shape[_CHANNEL_AXIS[data_format]]
-    state = np.full((4, channels), np.nan)
-    batch = _native.Batch(np.moveaxis(array, _CHANNEL_AXIS[data_format], -1))
-    if batch.count == 0:
-        return 0, state
-    size = batch.rows * channels * batch.itemsize
+    work = Work(array, data_format)
     if threads is None:
-        threads = parallel.available_cores() if size >= _SINGLE else 1
-    slabs, segments = _cut(batch, channels, size)
-    states = [[np.empty((4, width)) for _ in segments] for _, width in slabs]
-    jobs = [
-        _job(batch, parts[i], first, rows, channel)
-        for (channel, _), parts in zip(slabs, states, strict=True)
-        for i, (first, rows) in enumerate(segments)
-    ]
-    parallel.run(jobs, threads, progress)
-    for (channel, width), parts in zip(slabs, states, strict=True):
-        done = 0
-        for part, (_, rows) in zip(parts, segments, strict=True):
-            # Each segment but the last is as long as the first, so that no part is larger than what it joins.
-            if done:
-                _native.merge_states(parts[0], part, rows / (done + rows))
-            done += rows
-        state[:, channel : channel + width] = parts[0]
-    return batch.count, state
+        threads = parallel.available_cores() if work.size >= _SINGLE else 1
+    if jobs := work.jobs():
+        parallel.run(jobs, threads, progress)
+    return work.count, work.state()
+
+
+class Work:
+    """The moments of an array while they are made, in parts.
+
+    Attributes:
+      count: elements per channel; size: bytes to be read.
+      contiguous: whether the rows follow each other in memory and are read as they are, all channels at once.
+    """
+
+    def __init__(self, array, data_format):
+        self._channels = array.shape[_CHANNEL_AXIS[data_format]]
+        self._batch = _native.Batch(np.moveaxis(array, _CHANNEL_AXIS[data_format], -1))
+        self.count = self._batch.count
+        self.size = self._batch.rows * self._channels * self._batch.itemsize
+        self._slabs, self._segments = _cut(self._batch, self._channels, self.size) if self.count else ([], [])
+        self.contiguous = self._batch.contiguous and len(self._slabs) == 1
+        self._states = [[np.empty((4, width)) for _ in self._segments] for _, width in self._slabs]
+
+    def _parts(self):
+        """State, first row, rows, rows of a band, first channel of each part."""
+        grain = self._batch.grain
+        for (channel, width), states in zip(self._slabs, self._states, strict=True):
+            band = max(1, _BAND // (width * self._batch.itemsize))
+            band = max(grain, band - band % grain)
+            for state, (first, rows) in zip(states, self._segments, strict=True):
+                yield state, first, rows, band, channel
+
+    def jobs(self):
+        """Iterators for `parallel.run`, which yield the elements done."""
+        return [self._job(*part) for part in self._parts()]
+
+    def _job(self, state, first, rows, band, channel):
+        repeats = self._batch.count // self._batch.rows
+        for done in range(0, rows, band):
+            count = min(band, rows - done)
+            self._batch.accumulate(state, first + done, count, channel, done)
+            yield count * state.shape[1] * repeats
+
+    def add_to(self, tasks, pair=None):
+        """The same as tasks of the extension; ``pair``: a `linefit.Pair` with this array, to be summed with it."""
+        for part in self._parts():
+            tasks.add(self._batch, *part, *(() if pair is None else pair.part()))
+
+    def state(self):
+        """The parts merged, [4, channels]; NaN without an element."""
+        state = np.full((4, self._channels), np.nan)
+        for (channel, width), parts in zip(self._slabs, self._states, strict=True):
+            done = 0
+            for part, (_, rows) in zip(parts, self._segments, strict=True):
+                # Each segment but the last is as long as the first, so that no part is larger than what it joins.
+                if done:
+                    _native.merge_states(parts[0], part, rows / (done + rows))
+                done += rows
+            state[:, channel : channel + width] = parts[0]
+        return state
 
 
 def _cut(batch, channels, size):
@@ -132,18 +169,6 @@ def _cut(batch, channels, size):
     width = min(channels, width + -width % 512)
     slabs = [(channel, min(width, channels - channel)) for channel in range(0, channels, width)]
     return slabs, segments
-
-
-def _job(batch, state, first, rows, channel):
-    """Fill a task's state band by band; yields the elements done."""
-    channels = state.shape[1]
-    repeats = batch.count // batch.rows
-    band = max(1, _BAND // (channels * batch.itemsize))
-    band = max(batch.grain, band - band % batch.grain)
-    for done in range(0, rows, band):
-        count = min(band, rows - done)
-        batch.accumulate(state, first + done, count, channel, done)
-        yield count * channels * repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +274,38 @@ class Moments:
                 state = state.copy()
                 _native.merge_states(state, small._state, small.weight / weight)
         return Moments._from_state(count, weight, state)
+
+
+class Ahead:
+    """The `Moments` of several batches, made by other threads while the caller goes on; it must `abandon` them or wait.
+
+    They are those of `batch_moments`, bit by bit. The threads are started once for all and need no interpreter.
+
+    Args:
+      batches: list of (array, data_format, pair) without weights; pair: None, or a `linefit.Pair` with that array,
+        whose sums are made in the same pass over memory.
+      threads: how many; None: none for small arrays, else as many as there are cores that the process may use.
+    """
+
+    def __init__(self, batches, threads=None):
+        self._works = [Work(_checked_batch(array, data_format), data_format) for array, data_format, _ in batches]
+        tasks = _native.Tasks()
+        for work, (_, _, pair) in zip(self._works, batches, strict=True):
+            work.add_to(tasks, pair if pair is not None and pair.goes_with(work) else None)
+        if threads is None:
+            threads = parallel.available_cores() if sum(work.size for work in self._works) >= _SINGLE else 0
+        with _native.DefaultEnvironment():
+            self._behind = parallel.Behind(tasks.run, tasks.stop, threads)
+
+    def moments(self):
+        """The list of them, once they are made."""
+        with _native.DefaultEnvironment():
+            self._behind.end()
+            return [Moments._from_state(work.count, float(work.count), work.state()) for work in self._works]
+
+    def abandon(self):
+        """Return when no thread is left, which is soon."""
+        self._behind.abandon()
 
 
 def check_data_format(data_format):

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import bounds
 from ._native import moving as _native
-from .comparison import MovingComparison, Resolution, compare, vector
+from .comparison import MovingComparison, Resolution, compare_rows, vector
 from .moments import Moments, batch_moments, check_data_format
 from .replay import Layers, same_moments
 
@@ -122,6 +122,7 @@ class MovingStats:
         self._debias = None
         self._last = None
         self._steps = 0
+        self._bound = None  # once it has been asked for
 
     @property
     def mean(self):
@@ -217,6 +218,7 @@ class MovingStats:
         factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
         self._layers.hold(moments, batch, weights, factor, rates, keep)
         self._stats = stats
+        self._bound = None
         self._last = moments
         self._steps += 1
         if self._zero_debias:
@@ -258,7 +260,7 @@ class MovingStats:
                 reason = self._layers.missing
             else:
                 inside = outside = bound
-        results = [compare(observed[i], value[i], inside[i], outside[i], dtype=self._dtype) for i in range(2)]
+        results = compare_rows(observed, value, inside, outside, self._dtype)
         return MovingComparison(*results, reason, self._resolver(inside, outside))
 
     def _resolver(self, inside, outside):
@@ -309,9 +311,11 @@ class MovingStats:
         return None if envelope is None else bounds.replayed(inside, outside, envelope)
 
     def _bounds(self):
-        inside, outside = self._errors()
-        bound = self._replayed(inside, outside)
-        return _read_only(outside if bound is None else bound)
+        if self._bound is None:
+            inside, outside = self._errors()
+            bound = self._replayed(inside, outside)
+            self._bound = _read_only(outside if bound is None else bound)
+        return self._bound
 
 
 def _read_only(array):

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import checker
 from .linefit import line
+from .stepview import cut
 
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
@@ -51,47 +52,9 @@ class Source:
     def __init__(self):
         self.low, self.high, self.misfit, self.seen = -math.inf, math.inf, 0.0, False
 
-    def add(self, fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
-        """Take the line of one application; all but unit are [channels]."""
-        slope, centre, rest = fitted
-        tiny = np.finfo(np.float64).tiny
-        deviation = np.sqrt(moments.variance)
-        away = np.abs(moments.mean - mean)
-        size = np.sqrt(moments.mean**2 + moments.variance) + np.abs(mean)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            # The slope shows in the regression and in the distance of the batch's mean from M: the clearer one is used.
-            ends = 4 * unit * (np.abs(centre) + np.abs(beta))
-            across = (centre - beta) / (moments.mean - mean)
-            lost_across = (6 * unit * size + mean_bound) / away + ends / (np.abs(across) * away)
-            lost_along = 6 * unit * size / deviation + ends / (np.abs(slope) * deviation)
-            lost_across = np.where(away > 0, lost_across, np.inf)
-            lost_along = np.where(np.isfinite(slope) & (deviation > 0), lost_along, np.inf)
-            far = lost_across < lost_along
-            steep = np.where(far, across, slope)
-            # Relatively; when rounding can change a quarter of the slope or more, it says nothing.
-            lost = np.where(far, lost_across, lost_along)
-            shows = np.isfinite(steep) & (lost < 0.25)
-            steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + SMALLEST)
-            scale = np.where(shows, np.abs(steep), steepest)
-            noise = 6 * unit * scale * size + ends + tiny
-            # The regression and the distance must agree; where nothing shows, the value at the mean is near beta.
-            lever = np.where(deviation > 0, noise / deviation, 0.0) * away
-            off = np.abs(centre - beta - np.where(deviation > 0, slope, 0) * (moments.mean - mean))
-            off = np.where(shows & far & (deviation <= 0), 0.0, off / (noise + lever + scale * mean_bound))
-            loose = np.abs(centre - beta) / (noise + scale * (mean_bound + away))
-            off = np.where(shows, off, loose)
-            scatter = rest / (noise + np.where(shows, 8 * unit, 1.0) * scale * deviation)
-            off = np.maximum(off, scatter)
-            self.misfit = max(self.misfit, float(np.max(np.where(np.isnan(off), np.inf, off))))
-            if (shows & (steep * gamma <= 0)).any():
-                self.misfit = math.inf
-            usable = shows & (steep * gamma > 0)
-            if usable.any():
-                total = np.square(gamma[usable] / steep[usable])
-                wide = total * (3 * lost[usable] + 8 * unit) + variance_bound[usable]
-                epsilon = total - variance[usable]
-                self.low = max(self.low, float((epsilon - wide).max()))
-                self.high = min(self.high, float((epsilon + wide).min()))
+    def add(self, misfit, low, high):
+        """Take what `explained` says of one application."""
+        self.misfit, self.low, self.high = max(self.misfit, misfit), max(self.low, low), min(self.high, high)
         self.seen = True
 
     @property
@@ -101,6 +64,59 @@ class Source:
 
     def allows(self, epsilon):
         return self.misfit <= 1 and self.low <= epsilon <= self.high
+
+
+def explained(fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
+    """How well each of several sources explains the line of one application.
+
+    Args:
+      fitted: slope, centre and distance of the outputs, as `line` gives them; moments: the `Moments` of the inputs.
+      mean, variance: [sources, channels], with bounds of both.
+      gamma, beta: [sources, channels]; unit: the roundoff of the dtype.
+
+    Returns:
+      misfit, smallest and largest epsilon, a list of floats for each, one for every source.
+    """
+    slope, centre, rest = fitted
+    tiny = np.finfo(np.float64).tiny
+    deviation = np.sqrt(moments.variance)
+    varies = deviation > 0
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        distance = moments.mean - mean
+        away = np.abs(distance)
+        size = np.sqrt(moments.mean**2 + moments.variance) + np.abs(mean)
+        # The slope shows in the regression and in the distance of the batch's mean from M: the clearer one is used.
+        ends = 4 * unit * (np.abs(centre) + np.abs(beta))
+        shift = centre - beta
+        across = shift / distance
+        lost_across = (6 * unit * size + mean_bound) / away + ends / (np.abs(across) * away)
+        lost_along = 6 * unit * size / deviation + ends / (np.abs(slope) * deviation)
+        lost_across = np.where(away > 0, lost_across, np.inf)
+        lost_along = np.where(np.isfinite(slope) & varies, lost_along, np.inf)
+        far = lost_across < lost_along
+        steep = np.where(far, across, slope)
+        # Relatively; when rounding can change a quarter of the slope or more, it says nothing.
+        lost = np.where(far, lost_across, lost_along)
+        shows = np.isfinite(steep) & (lost < 0.25)
+        steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + SMALLEST)
+        scale = np.where(shows, np.abs(steep), steepest)
+        noise = 6 * unit * scale * size + ends + tiny
+        # The regression and the distance must agree; where nothing shows, the value at the mean is near beta.
+        lever = np.where(varies, noise / deviation, 0.0) * away
+        off = np.abs(shift - np.where(varies, slope, 0) * distance)
+        off = np.where(shows & far & ~varies, 0.0, off / (noise + lever + scale * mean_bound))
+        loose = np.abs(shift) / (noise + scale * (mean_bound + away))
+        off = np.where(shows, off, loose)
+        off = np.maximum(off, rest / (noise + np.where(shows, 8 * unit, 1.0) * scale * deviation))
+        misfit = np.where(np.isnan(off), np.inf, off).max(axis=1)
+        right = steep * gamma > 0
+        misfit[(shows & (steep * gamma <= 0)).any(axis=1)] = np.inf
+        total = np.square(gamma / steep)
+        wide = total * (3 * lost + 8 * unit) + variance_bound
+        epsilon = total - variance
+        low = np.where(shows & right, epsilon - wide, -np.inf).max(axis=1)
+        high = np.where(shows & right, epsilon + wide, np.inf).min(axis=1)
+    return misfit.tolist(), low.tolist(), high.tolist()
 
 
 class Outputs:
@@ -124,8 +140,12 @@ class Outputs:
         """Take the outputs of a `stepview.View`, the step of that number, if it has any."""
         self.lines = []
         record, layer = view.record, view.layer
-        if record.outputs is None or layer.renorm:
+        if record.outputs is None:
             return
+        if layer.renorm and any(record.training):
+            self.unjudged = (
+                "The outputs of training steps are not judged: batch renormalisation corrects them by r and d."
+            )
         if record.inputs is None or view.all_moments is None:
             self.unjudged = "The outputs are recorded without their inputs, so they could not be judged."
             return
@@ -135,10 +155,9 @@ class Outputs:
         if (record.gamma is None and layer.scale is not False) or (record.beta is None and layer.center is not False):
             self.unjudged = "The outputs could not be judged: the trace does not say what gamma and beta are."
             return
-        if view.weighted or any(weights is not None for weights in record.weights or ()):
-            self.unjudged = "The outputs of a layer with weights are not judged."
-            return
         for i, training in enumerate(record.training):
+            if layer.renorm and training:
+                continue
             moments = view.all_moments[i]
             if not moments.count:
                 continue
@@ -149,24 +168,30 @@ class Outputs:
 
     def _add(self, view, i, training, moments, gamma, beta):
         x, y = view.record.inputs[i], view.record.outputs[i]
+        weighted = moments
+        if view.record.weights is not None and view.record.weights[i] is not None:
+            # Weights make the batch's statistics; the line goes through all elements alike.
+            moments = view.moments_of(i, weights=False)
         mask = np.isfinite(moments.mean) & np.isfinite(moments.variance) & np.isfinite(view.before).all(axis=0)
+        mask &= np.isfinite(weighted.mean) & np.isfinite(weighted.variance)
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
-            fitted = [part[mask] for part in line(x, y, view.layer.channel_axis, moments)]
+            fitted = [part[mask] for part in line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))]
         gamma, beta = gamma[mask], beta[mask]
         unit = max(float(np.finfo(np.result_type(y.dtype)).eps) / 2, float(np.finfo(np.float32).eps) / 2)
         unit = max(unit, float(np.finfo(x.dtype).eps) / 2) if x.dtype == np.float16 else unit
-        moments = checker.Moments(moments.count, moments.mean[mask], moments.variance[mask])
-        own = checker.MovingStats(np.zeros(mask.sum()), np.zeros(mask.sum()), decay=0.0)
-        own.update(moments)
-        zero = np.zeros(mask.sum())
-        statistics = {
-            BATCH: (own.mean, own.variance, own.mean_bound, own.variance_bound),
-            MOVING: (*view.before[:, mask], zero, zero),
-        }
-        for source, values in statistics.items():
-            self.sources[training, source].add(fitted, moments, *values, gamma, beta, unit)
-        due = statistics[BATCH if training else MOVING]
-        self.swapped[training].add(fitted, moments, *due, beta, gamma, unit)
+        moments = cut(moments, mask)
+        zero = np.zeros(moments.mean.size)
+        own = checker.MovingStats(zero, zero, decay=0.0)
+        own.update(cut(weighted, mask))
+        batch = own.mean, own.variance, own.mean_bound, own.variance_bound
+        moving = *view.before[:, mask], zero, zero
+        due = batch if training else moving
+        sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
+        statistics = np.stack([batch, moving, due], axis=1)
+        scales, offsets = np.stack([gamma, gamma, beta]), np.stack([beta, beta, gamma])
+        results = explained(fitted, moments, *statistics, scales, offsets, unit)
+        for source, *result in zip(sources, *results, strict=True):
+            source.add(*result)
         self.lines.append(Line(training, mask, tuple(fitted), moments, gamma, beta, unit, due))

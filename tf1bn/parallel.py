@@ -1,5 +1,6 @@
 """Work on several threads that ends with the call: no pool survives it, so forking stays safe. No TensorFlow."""
 
+import contextlib
 import math
 import operator
 import os
@@ -92,13 +93,56 @@ def run(jobs, threads, progress):
             helpers.append(helper)
         crew.work(report=True)
     except BaseException:
-        crew.stop = True
+        crew.halt()
         raise
     finally:
-        _join(helpers, crew)
+        _join(helpers, crew.halt)
     if crew.error is not None:
         raise crew.error
     progress.report()
+
+
+class Behind:
+    """Work that goes on behind the caller until `end`.
+
+    Args:
+      work: a function that does what no other call of it has done yet; it is called on each of the threads, and by
+        `end` for what is left.
+      stop: a function that ends these calls early.
+      threads: how many.
+    """
+
+    def __init__(self, work, stop, threads):
+        self._work, self._stop = work, stop
+        self._threads = []
+        for _ in range(threads):
+            thread = threading.Thread(target=self._help, name="tf1bn")
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system has no more threads.
+                break
+            self._threads.append(thread)
+
+    def _help(self):
+        # What is not done here is done by `end`, which raises the same there.
+        with contextlib.suppress(Exception):
+            self._work()
+
+    def end(self):
+        """Return when everything is done."""
+        try:
+            self._work()
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            _join(self._threads, self._stop)
+
+    def abandon(self):
+        """Return when the threads have ended, which is soon."""
+        self._stop()
+        _join(self._threads, self._stop)
 
 
 class _Crew:
@@ -119,6 +163,9 @@ class _Crew:
                 if self.stop:
                     break
 
+    def halt(self):
+        self.stop = True
+
     def help(self):
         try:
             self.work()
@@ -127,12 +174,12 @@ class _Crew:
             self.stop = True
 
 
-def _join(helpers, crew):
+def _join(helpers, stop):
     try:
         for helper in helpers:
             helper.join()
     except KeyboardInterrupt:
         # However often: they end after their current part.
-        crew.stop = True
-        _join(helpers, crew)
+        stop()
+        _join(helpers, stop)
         raise

@@ -5,6 +5,8 @@ rich and matplotlib are imported where they are used, so that importing this mod
 
 import io
 
+_SHOWN = 12  # sentences of one kind
+
 
 def console(**options):
     """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR."""
@@ -27,7 +29,7 @@ def console(**options):
     return made
 
 
-def _print_table(table, out):
+def print_table(table, out):
     """Print at full width: a terminal that is too narrow wraps lines, rich would cut numbers and drop columns."""
     from rich.measure import Measurement
 
@@ -44,6 +46,10 @@ def _print_table(table, out):
 
 def reproduce(result, out):
     """Print the result of ``tf1bn reproduce`` (the JSON's dict) to the rich console ``out``."""
+    from rich.markup import escape
+
+    from . import variantreport
+
     device = result["device"]
     out.print(
         f"[bold]tf1bn {result['tf1bn']}[/] reproduces an article of 2017 on batch_norm's [bold]decay[/]: TensorFlow "
@@ -60,12 +66,17 @@ def reproduce(result, out):
     _conclusions(result, out)
     _releases(result, out)
     _sweep(result, out)
+    variantreport.show(result, out)
     for note in result["notes"]:
-        out.print(f"[yellow]Note:[/] {note}")
-    for sentence in result["undecided"]:
-        out.print(f"[bold yellow]Undecided:[/] {sentence}.")
-    for problem in result["problems"]:
-        out.print(f"[bold red]Problem:[/] {problem}")
+        out.print(f"[yellow]Note:[/] {escape(note)}")
+    for label, sentences in (
+        ("[bold yellow]Undecided:[/]", [f"{sentence}." for sentence in result["undecided"]]),
+        ("[bold red]Problem:[/]", result["problems"]),
+    ):
+        for sentence in sentences[:_SHOWN]:
+            out.print(f"{label} {escape(sentence)}")
+        if len(sentences) > _SHOWN:
+            out.print(f"{label} and {len(sentences) - _SHOWN} more: --json.")
     if result["ok"]:
         out.print(
             "[bold green]Reproduced:[/] the checker agrees everywhere, the article's numbers are met, its four "
@@ -75,7 +86,7 @@ def reproduce(result, out):
         out.print("[bold red]NOT reproduced:[/] see what is marked NO, and the lines above.")
 
 
-def _table(*columns):
+def column_table(*columns):
     from rich import box
     from rich.table import Table
 
@@ -94,13 +105,13 @@ def _table(*columns):
     return table
 
 
-def _indented(text, out):
+def indented(text, out):
     from rich.padding import Padding
 
     out.print(Padding(text, (0, 0, 0, 3)))
 
 
-def _mark(good):
+def mark(good):
     return "[green]yes[/]" if good else "[bold red]NO[/]"
 
 
@@ -121,7 +132,7 @@ def _statistics(runs, out):
 
 def _statistics_table(title, runs, out):
     out.print(title, style="bold")
-    table = _table(
+    table = column_table(
         ("decay", "left"),
         ("", "left"),
         "before",
@@ -134,7 +145,7 @@ def _statistics_table(title, runs, out):
     for run in runs:
         train, test = run["phases"]
         check = run["checker"]
-        first = [_decay(run["decay"]), "?" if check["undecided"] else _mark(check["agrees"])]
+        first = [_decay(run["decay"]), "?" if check["undecided"] else mark(check["agrees"])]
         channels = len(train["moving_mean_before"])
         for name, expected in (("moving_mean", "mean"), ("moving_variance", "variance")):
             for c in range(min(channels, 3)):
@@ -152,13 +163,13 @@ def _statistics_table(title, runs, out):
                 )
         if channels > 3:
             table.add_row("", f"({channels - 3} more: --json)")
-    _print_table(table, out)
+    print_table(table, out)
 
 
 def _outputs(runs, out):
     names = [(run, key) for run in runs for key in ("training_output", "test_output")]
     out.print("2  Outputs now, and how far off what the article printed", style="bold")
-    table = _table(
+    table = column_table(
         "",
         *(
             column
@@ -180,18 +191,18 @@ def _outputs(runs, out):
         most = max(range(len(differences)), key=lambda i: abs(differences[i]) / limits[i])
         worst += ["", f"{abs(differences[most]):.0e}"]
         allowed += ["", f"{limits[most]:.0e}"]
-        verdict += ["", _mark(run["article"]["outputs_agree"])]
+        verdict += ["", mark(run["article"]["outputs_agree"])]
     for row in (worst, allowed, verdict):
         table.add_row(*row)
-    _print_table(table, out)
+    print_table(table, out)
     for run in runs:
         compared = run["article"]
         differences, limits = compared["differences"], compared["allowed"]
-        _indented(
+        indented(
             f"Printed statistics, decay {run['decay']:g}: moving_mean differs by "
             f"{abs(differences['moving_mean'][0]):.1e} (may by {limits['moving_mean'][0]:.1e}), moving_variance by "
             f"{abs(differences['moving_variance'][0]):.1e} (may by {limits['moving_variance'][0]:.1e}); all that was "
-            f"printed agrees: {_mark(compared['agrees'])}",
+            f"printed agrees: {mark(compared['agrees'])}",
             out,
         )
     out.print()
@@ -199,17 +210,17 @@ def _outputs(runs, out):
 
 def _conclusions(result, out):
     out.print("3  The article's four conclusions", style="bold")
-    table = _table("", ("conclusion, and what this run measured", "sentences"), "holds")
+    table = column_table("", ("conclusion, and what this run measured", "sentences"), "holds")
     for row in result["conclusions"]:
-        table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", _mark(row["holds"]))
-    _print_table(table, out)
+        table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", mark(row["holds"]))
+    print_table(table, out)
     out.print()
 
 
 def _releases(result, out):
     rows = result["releases"]
     out.print("4  Would it still hold? The same listing with the defaults of two releases", style="bold")
-    table = _table(
+    table = column_table(
         ("", "left"),
         *(f"TF {row['release']}" for row in rows),
     )
@@ -223,10 +234,10 @@ def _releases(result, out):
         *("yes" if row["test_equals_training_output"] else "no" for row in rows),
     )
     table.add_row("decay 0: test output / training output", *(f"{row['test_over_training']:.6f}" for row in rows))
-    table.add_row("checker agrees", *(_mark(row["checker_agrees"]) for row in rows))
-    _print_table(table, out)
+    table.add_row("checker agrees", *(mark(row["checker_agrees"]) for row in rows))
+    print_table(table, out)
     for row in rows:
-        _indented(f"TF {row['release']}: {row['reason']}", out)
+        indented(f"TF {row['release']}: {row['reason']}", out)
     out.print()
 
 
@@ -234,7 +245,7 @@ def _sweep(result, out):
     rows = result["sweep"]
     steps = rows[0]["steps"]
     out.print(f"5  What decay really does: one batch repeated for {steps} training steps", style="bold")
-    table = _table(
+    table = column_table(
         "decay",
         "moving\nmean",
         "moving\nvariance",
@@ -256,10 +267,10 @@ def _sweep(result, out):
             f"{row['test_error_closed_form']:.1e}",
             f"> {steps}" if row["steps_to_99_measured"] is None else str(row["steps_to_99_measured"]),
             "never" if row["steps_to_99"] is None else str(row["steps_to_99"]),
-            _mark(row["agrees"]),
+            mark(row["agrees"]),
         )
-    _print_table(table, out)
-    _indented(
+    print_table(table, out)
+    indented(
         "After t steps the moving mean is m (1 - d^t) and the moving variance d^t + v (1 - d^t): 1 - d^t is the share "
         "of the data. Test error: root mean square of the test output minus the normalised batch.\n",
         out,

@@ -96,11 +96,13 @@ def measure(args, wanted):
     import numpy as np
     import tensorflow as tf
 
-    from . import article, conclusions, decays, experiment
+    from . import article, conclusions, decays, experiment, session, variantgrid
+
+    device = "gpu" if args.device == "both" else args.device
 
     def play(decay, fused, release, source, batch):
         spec = experiment.Spec(decay, fused, release, source, batch)
-        played = experiment.run_listing(spec, args.device)
+        played = experiment.run_listing(spec, device)
         return played, conclusions.check_run(played)
 
     def article_pair(fused, release):
@@ -119,7 +121,7 @@ def measure(args, wanted):
     swept = (*shown_decays, *(e.decay for e in article.EXPERIMENTS if e.decay not in shown_decays))
     shown = {int(step) for step in np.geomspace(1, args.steps, 24)}
     shown |= {decays.steps_to_carry(decay) or 0 for decay in swept}
-    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), swept, args.steps, shown, args.device)
+    sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), swept, args.steps, shown, device)
     sweep_rows = decays.sweep_rows(sweep)
 
     judged = conclusions.conclusions(*runs, checks, sweep)
@@ -136,10 +138,10 @@ def measure(args, wanted):
         else:
             batch = batches.get(asked.decay, batches[0])
         further.append(play(asked.decay, asked.fused, asked.release, asked.input, batch))
-    notes = [article.SLIP, *_notes(args, wanted)]
 
     everything = [*zip(runs, checks, strict=True), *further]
     checked = [*everything, *zip(fused_runs, fused_checks, strict=True)]
+    variants = variantgrid.run(variantgrid.devices(args.device, args.variants), checked)
     problems = [
         f"decay {played.spec.decay:g}, {_kind(played.spec.fused)}, {played.spec.input} input: {problem}"
         for played, check in checked
@@ -153,23 +155,28 @@ def measure(args, wanted):
         for run_, result in zip(runs, compared, strict=True)
         if not result.agrees
     ]
+    problems += variants.problems
     devices = sweep.devices.union(*(played.devices for played, _ in checked))
-    used = ", ".join(sorted(devices, reverse=True)) or "nowhere"
+    used = ", ".join(sorted(devices | variants.devices, reverse=True)) or "nowhere"
     unmet = [
         f"decay {played.spec.decay:g}, {played.spec.input} input: {sentence}"
         for played, check in checked
         for sentence in check.undecided
     ]
-    if args.device == "gpu" and not any(device.startswith("GPU") for device in devices):
+    elsewhere = sorted(one for one in devices if device == "gpu" and not one.startswith("GPU"))
+    if elsewhere:
+        some = "some of " if len(elsewhere) < len(devices) else ""
         unmet.append(
-            f"device 'gpu' was asked for, but the batch-norm operations ran on {used}; --verbose shows TensorFlow's log"
+            f"device {args.device!r} was asked for, but {some}the batch-norm operations ran on {', '.join(elsewhere)}; "
+            "--verbose shows TensorFlow's log"
         )
+    unmet += variants.undecided
     result = {
         "format": "tf1bn-reproduce",
         "ok": not problems and not unmet and all(row["holds"] for row in judged),
         "tf1bn": __version__,
         "tensorflow": tf.__version__,
-        "device": {"requested": args.device, "used": used},
+        "device": {"requested": args.device, "used": used, "details": session.details()},
         "runs": [
             _run_json(*pair, comparison)
             for pair, comparison in zip(everything, [*compared, *[None] * len(further)], strict=True)
@@ -177,7 +184,9 @@ def measure(args, wanted):
         "conclusions": judged,
         "releases": [{**row, "reason": _reason(row)} for row in releases],
         "sweep": sweep_rows[: len(shown_decays)],
-        "notes": notes,
+        "variants": variants.rows,
+        "side_by_side": variants.side_by_side,
+        "notes": [article.SLIP, *_notes(args, wanted), *variants.notes],
         "problems": problems,
         "undecided": unmet,
     }
@@ -233,6 +242,7 @@ def _run_json(played, check, comparison):
         "release": spec.release,
         "input": spec.input,
         "shape": list(spec.batch.shape),
+        "operations": [placement._asdict() for placement in played.placements],
         "phases": [
             {
                 "name": phase.name,

@@ -11,10 +11,19 @@ from .comparison import FINDING, OK
 from .estimators import Estimate, likely_decays
 from .hypotheses import RANK, Hypothesis, fit, pairs, singles
 from .outputfit import BATCH
-from .stepview import View
 from .survey import UNITS, Worst
 
 CANCELS = 30.0  # mean over deviation, from which a difference of squares can lose what shows
+
+
+def candidate_decays(rate, applications):
+    """Decays that an `Estimate` of the rate suggests for a layer with so many applications in a step."""
+    decays = likely_decays(rate)
+    if applications > 1:
+        # Each of n updates keeps the n-th root; the estimate takes their batches for one and is rough.
+        kept = max(0.0, 1 - rate.value) ** (1 / applications)
+        decays += [round(kept, digits) for digits in (1, 2, 3, 4) if 0 <= kept <= 1]
+    return list(dict.fromkeys(decays))
 
 
 class Search:
@@ -27,19 +36,14 @@ class Search:
         self.updates = 0
         self.cancelled = Worst()
 
-    def add(self, record):
-        view = View(record)
+    def add(self, number, view):
+        """Take the layer's `stepview.View` of a step."""
         if not view.updates or 0 in view.counts or not view.finite.any():
             self.updates += len(view.updates)
             return
         conventions = [self.survey.bessel] if self.survey.layer.fused is not None else [False, True]
         if self._alive is None:
-            decays = likely_decays(self.rate)
-            if self.survey.applications > 1:
-                # Each of n updates keeps the n-th root; the estimate takes their batches for one and is rough.
-                kept = max(0.0, 1 - self.rate.value) ** (1 / self.survey.applications)
-                decays += [round(kept, digits) for digits in (1, 2, 3, 4) if 0 <= kept <= 1]
-                decays = list(dict.fromkeys(decays))
+            decays = candidate_decays(self.rate, self.survey.applications)
             single = singles(self.survey.layer, view, self.survey.bessel, decays)
             if len(conventions) == 2:
                 single = [one for one in single if one.bessel in (None, "keras")]
@@ -71,6 +75,16 @@ class Search:
         bound = found.stats.variance_bound + (1 - view.decay) * lost
         share = float(np.max(np.where(error > 0, error / np.maximum(bound, 1e-300), 0)))
         self.cancelled.add(dataclasses.replace(found, verdict=OK if share <= 1 else FINDING, misfit=share))
+
+    @property
+    def explains(self):
+        """Whether something explains all steps."""
+        return bool(self.explanations()) or self.cancels
+
+    @property
+    def cancels(self):
+        """Whether the loss of a difference of squares explains all steps."""
+        return self.survey.kappa > CANCELS and self.cancelled.judged > 0 and self.cancelled.verdict == OK
 
     def explanations(self):
         """The hypotheses that fit all steps, best first, as (hypothesis, convention, `Worst`)."""
@@ -130,8 +144,8 @@ def _facts(survey, rate):
     )
 
 
-def explain(survey, search, found, undecided, notes):
-    """Name what fits the numbers of a layer that is not as declared."""
+def explain(survey, search, some_steps, found, undecided):
+    """Name what fits the numbers of a layer that is not as declared; ``some_steps``: a `SomeSteps`, or None."""
     facts = _facts(survey, search.rate)
     fitting = search.explanations()
     if not survey.decay_known:
@@ -157,8 +171,11 @@ def explain(survey, search, found, undecided, notes):
             return
     if fitting:
         _name(survey, fitting, facts, found)
-    elif survey.kappa > CANCELS and search.cancelled.judged and search.cancelled.verdict == OK:
+    elif search.cancels:
         found.append(cause("cancellation", sentence("cancellation", facts), search.cancelled.misfit))
+    elif some_steps is not None and (partly := some_steps.explain(facts)):
+        found.extend(partly)
+        survey.outputs = some_steps.outputs
     else:
         found.append(_unexplained(survey, facts))
 
@@ -172,6 +189,7 @@ YIELDS = {
 
 
 def _name(survey, fitting, facts, found):
+    pairs = {frozenset(one[0].ids) for one in fitting}
     least = len(fitting[0][0].ids)
     fitting = [one for one in fitting if len(one[0].ids) == least]
     if any(one[0].ids == ("float32-decay",) for one in fitting):
@@ -193,7 +211,13 @@ def _name(survey, fitting, facts, found):
         for name in sorted(one.ids, key=place):
             if name not in already:
                 already.add(name)
-                found.append(cause(name, sentence(name, facts), worst.misfit))
+                text = sentence(name, facts)
+                if one.ids == ("half-precision",) and any({name, other} in pairs for other in ("bessel", "no-bessel")):
+                    text += (
+                        " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
+                        "with and without N/(N-1) both fit."
+                    )
+                found.append(cause(name, text, worst.misfit))
         if one.repeats > 1 and survey.applications == 1 and "decay" not in already and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
             already.add("decay")

@@ -19,6 +19,7 @@ class View:
       before, after: the moving mean and variance as float64 [2, channels], all channels.
       unmoved: whether both statistics are the same bits before and after.
       finite: bool [channels], where the statistics before and after and all moments are finite.
+      pairs: `linefit.Pair` of input and output by application, where they have been read already.
       wrong_shape: whether an input has another number of channels on the layer's axis than the statistics.
     """
 
@@ -34,6 +35,7 @@ class View:
         ]
         self.unmoved = around[0].tobytes() == around[1].tobytes()
         self.before, self.after = (values.astype(np.float64) for values in around)
+        self.pairs = {}
         self._weights = record.weights or (None,) * record.applications
         self.wrong_shape = record.inputs is not None and any(
             _length(array, self.layer.channel_axis) != self.before.shape[1] for array in record.inputs
@@ -73,14 +75,23 @@ class View:
     def weighted(self):
         return any(self._weights[i] is not None for i in self.updates)
 
+    @property
+    def measurable(self):
+        """Whether there are inputs, with the channels where they belong and without weights."""
+        return self._record.inputs is not None and not self.wrong_shape and all(one is None for one in self._weights)
+
     def moments_of(self, i, axis=None, weights=True):
         """The moments of an input over all axes but ``axis`` (None: the layer's), with or without its weights."""
+        array, data_format = self.batch_of(i, axis)
+        return checker.batch_moments(array, data_format=data_format, weights=self._weights[i] if weights else None)
+
+    def batch_of(self, i, axis=None):
+        """An input and its data format, as `checker.batch_moments` takes them for the channels on ``axis``."""
         array = self._record.inputs[i]
         axis = self.layer.channel_axis if axis is None else axis
-        weights = self._weights[i] if weights else None
         if axis == 1 and array.ndim > 2:
-            return checker.batch_moments(array, data_format="NCHW", weights=weights)
-        return checker.batch_moments(np.moveaxis(array, axis, -1), weights=weights)
+            return array, "NCHW"
+        return np.moveaxis(array, axis, -1), "NHWC"
 
     def other_axes(self):
         """The other axes of the inputs that are as long as the statistics."""

@@ -10,7 +10,6 @@ from .estimators import Slope, VarianceFactor
 from .hypotheses import RANK, Hypothesis, fit
 from .inheritance import Chain, OutputErrors
 from .outputfit import Outputs
-from .stepview import View
 
 UNITS = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
@@ -78,7 +77,7 @@ class Survey:
         self.events = {}
         self.unmoved = True  # in every training step
         self.needless = True  # the honest update was nothing
-        self.moved_in_tests, self.leak = 0, Worst()
+        self.moved_in_tests, self.leak = array.array("q"), Worst()
         self.frozen = self.decay_0 = True
         self.decay_known = True
         self.kept = 1.0
@@ -104,9 +103,8 @@ class Survey:
         """Whether the convention that fits better, of those that were tried, has Bessel's correction."""
         return min(self.chains, key=lambda bessel: (RANK[self.tried[bessel].verdict], self.tried[bessel].misfit))
 
-    def add(self, number, record):
-        """Take the layer's record of a step."""
-        view = View(record)
+    def add(self, number, view):
+        """Take the layer's `stepview.View` of a step."""
         self.steps += 1
         self._look(number, view)
         self.events.setdefault("seen", number)
@@ -115,7 +113,7 @@ class Survey:
         self.outputs.add(view, number)
         for line in self.outputs.lines:
             for bessel, errors in self.output_errors.items():
-                errors.add(number, line, self.chains[bessel].expected())
+                errors.add(number, line, self.chains[bessel].expected)
         found = {}
         if view.updates:
             self.trained += 1
@@ -160,7 +158,7 @@ class Survey:
         self._nan(number, view)
         if view.unmoved:
             return
-        self.moved_in_tests += 1
+        self.moved_in_tests.append(number)
         self.events.setdefault("moved", number)
         view.updates = list(range(len(view.training)))
         if view.finite.any() and view.decay is not None and view.all_moments is not None:
@@ -229,23 +227,42 @@ class Survey:
         self.resolved = bessel.comparison.resolution
 
     def _estimate(self, view):
-        layer = self.layer
-        if layer.renorm:
+        if view.layer.renorm:
             return
-        unit = UNITS[layer.dtype]
-        (a0, b0), (a1, b1) = view.around
-        m, v = view.moments[0].mean, view.moments[0].variance
-        if len(view.moments) > 1:
-            m = np.mean([one.mean for one in view.moments], axis=0)
-            v = np.mean([one.variance for one in view.moments], axis=0)
-        count = max(view.counts)
+        self.rate.add(*rate_terms(view))
+        before, after, variance, bound = factor_terms(view)
+        self.factor.add(before, after, variance, bound)
+        self.variance_rate.add(variance - before, after - before, bound)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            sums = math.sqrt(count) * UNITS["float32" if layer.dtype == "float16" else layer.dtype]
-            size, deviation = np.abs(m), np.sqrt(v)
-            bound = 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
-            self.rate.add(m - a0, a1 - a0, bound)
-            wide = 4 * unit * (np.abs(b0) + np.abs(b1)) + sums * (v + size * deviation) * 0.1 + 1e-300
-            self.factor.add(b0, b1, v, wide)
-            self.variance_rate.add(v - b0, b1 - b0, wide)
-            ratio = np.where(v > 0, size / deviation, 0.0)
-            self.kappa = max(self.kappa, float(ratio.max()))
+            ratio = np.where(variance > 0, np.abs(_averaged(view)[0]) / np.sqrt(variance), 0.0)
+        self.kappa = max(self.kappa, float(ratio.max()))
+
+
+def _averaged(view):
+    """Mean and variance of a training step's batches, the average of those of several, on the finite channels."""
+    if len(view.moments) == 1:
+        return view.moments[0].mean, view.moments[0].variance
+    return tuple(np.mean([getattr(one, name) for one in view.moments], axis=0) for name in ("mean", "variance"))
+
+
+def _units(view):
+    """The roundoff of the statistics, and what the sums of a batch can lose relatively."""
+    dtype = view.layer.dtype
+    return UNITS[dtype], math.sqrt(max(view.counts)) * UNITS["float32" if dtype == "float16" else dtype]
+
+
+def rate_terms(view):
+    """What `Slope.add` takes of a training step: the way to the batch, the way gone, and how far off that can be."""
+    (unit, sums), (m, v) = _units(view), _averaged(view)
+    (a0, _), (a1, _) = view.around
+    with np.errstate(over="ignore", invalid="ignore"):
+        return m - a0, a1 - a0, 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
+
+
+def factor_terms(view):
+    """What `VarianceFactor.add` takes of a training step."""
+    (unit, sums), (m, v) = _units(view), _averaged(view)
+    (_, b0), (_, b1) = view.around
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = sums * (v + np.abs(m) * np.sqrt(v)) * 0.1
+        return b0, b1, v, 4 * unit * (np.abs(b0) + np.abs(b1)) + lost + 1e-300
