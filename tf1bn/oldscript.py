@@ -115,25 +115,33 @@ def _status(code):
 
 def _print_exception(error):
     """The traceback as Python prints it: without what runs the script."""
-    own_hook = sys.excepthook is not sys.__excepthook__
-    if own_hook:
-        seen = error.__traceback__
-        while seen is not None and seen.tb_frame.f_code.co_filename in _OWN_FILES:
-            seen = seen.tb_next
-        sys.excepthook(type(error), error, seen)
-        return
-    printed = traceback.TracebackException.from_exception(error)
-    waiting = [printed]
+    seen, waiting = set(), [error]
     while waiting:
         one = waiting.pop()
-        one.stack[:] = [
-            frame
-            for frame in one.stack
-            if frame.filename not in _OWN_FILES and not frame.filename.startswith("<frozen importlib")
-        ]
-        waiting += filter(None, (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())))
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = _of_script(one.__traceback__)
+        group = getattr(one, "exceptions", None)
+        waiting += (one.__cause__, one.__context__, *(group if isinstance(group, tuple | list) else ()))
+    if sys.excepthook is not sys.__excepthook__:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return
     sys.stdout.flush()
-    print("".join(printed.format()), end="", file=sys.stderr, flush=True)
+    print("".join(traceback.format_exception(error)), end="", file=sys.stderr, flush=True)
+
+
+def _of_script(trace):
+    """A traceback without the frames of this package and of the import system."""
+    kept = []
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file not in _OWN_FILES and not file.startswith("<frozen importlib"):
+            kept.append(trace)
+        trace = trace.tb_next
+    for one in reversed(kept):
+        trace = types.TracebackType(trace, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return trace
 
 
 def _report(recording, path, status):

@@ -81,6 +81,10 @@ def import_tensorflow(verbose):
             import tensorflow
 
             tensorflow.config.list_physical_devices()
+            # TF 2.18 and 2.20 write a line at the first run of a graph, whatever the log level.
+            config = tensorflow.compat.v1.ConfigProto(device_count={"GPU": 0})
+            with tensorflow.Graph().as_default(), tensorflow.compat.v1.Session(config=config) as sess:
+                sess.run(tensorflow.no_op())
         except ImportError as error:
             stack.close()
             noise.seek(0)
