@@ -105,9 +105,9 @@ JOIN = {
     "__main__",
     "__init__",
 }
-JOIN |= {"run", "oldscript", "oldsource", "oldtensorflow", "oldsessions"}
+JOIN |= {"doctor", "run", "oldscript", "oldsource", "oldtensorflow", "oldsessions"}
 # These name to the user, or pass on to an old script, what nothing here imports.
-SPEAK_OF_OTHERS = {"contrib", "run", "oldscript", "oldtensorflow"}
+SPEAK_OF_OTHERS = {"doctor", "contrib", "run", "oldscript", "oldtensorflow"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))
 
 

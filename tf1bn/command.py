@@ -14,11 +14,25 @@ class CannotWork(Exception):
     """The command could not do what was asked; the message is one full sentence for the user."""
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Fills the paragraphs of a description, and leaves the examples as they are."""
+
+    def __init__(self, prog, **options):
+        super().__init__(prog, max_help_position=22, **options)
+
+    def _fill_text(self, text, width, indent):
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            part if part.startswith("examples:") else super(_Formatter, self)._fill_text(part, width, indent)
+            for part in paragraphs
+        )
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, without the usage."""
 
     def __init__(self, **options):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(formatter_class=_Formatter, **options)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message.rstrip('.')}.\n")

@@ -12,7 +12,8 @@ training, layer by layer. Names the first layer that diverges, and the cause.
 
 examples:
   tf1bn parity old.trace new.trace
-  tf1bn parity old.trace new.trace --map names.json --json parity.json --html parity.html
+  tf1bn parity old.trace new.trace --map names.json
+  tf1bn parity old.trace new.trace --json parity.json --html parity.html
   tf1bn parity model.ckpt-1000 ported.npz
   tf1bn parity parity.json
 
