@@ -201,11 +201,10 @@ def test_bad_values_get_one_sentence_and_exit_2(command, monkeypatch, arguments,
     assert err.endswith(".\n")
 
 
-def test_no_command_and_unknown_command(command):
-    for arguments in ([], ["repro"]):
-        code, out, err = command(*arguments)
-        assert (code, out) == (2, "")
-        assert err.count("\n") == 1
+def test_unknown_command(command):
+    code, out, err = command("repro")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
 
 
 def test_help_and_version(command):
