@@ -53,7 +53,7 @@ class Comparison:
     @property
     def share(self):
         """The error of the worst channel in units of what is allowed there; NaN if there is none."""
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             return 0.0 if self.error == 0 else float(np.float64(self.error) / self.allowed)
 
     def __bool__(self):

@@ -257,10 +257,10 @@ def _statistics(survey, search, some_steps, others_moved, found, undecided, note
             convention(survey, fitting, undecided, notes)
         return
     if survey.decay_known and any(worst.verdict == UNDECIDABLE for worst in survey.either.values()):
-        worst = survey.declared
+        inputs = "the inputs instead of their moments, or " if survey.from_moments else ""
         undecided.append(
-            f"The statistics lie between what is expected and the worst case, and {worst.undecided}; "
-            f"N = {max(survey.counts)}, so record the inputs instead of their moments, or smaller batches."
+            f"The statistics lie between what is expected and the worst case, and {survey.declared.undecided}; "
+            f"N = {max(survey.counts)}, so record {inputs}smaller batches."
         )
         return
     if not survey.declared.judged and survey.decay_known:

@@ -41,7 +41,7 @@ def first_step(survey, found):
     if "dead-channel" in ids:
         steps.append(events["seen"])
     if "not-finite" in ids:
-        steps.append(survey.not_finite[0])
+        steps.append((survey.not_finite or survey.untouched)[0])
     if "bad-variance" in ids:
         steps.append(survey.bad_variance[0])
     return min(steps, default=None)

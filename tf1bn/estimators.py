@@ -73,8 +73,10 @@ class VarianceFactor:
         """The `Estimate` of k, given the rate."""
         if not (0 < self._squares < math.inf and rate):
             return Estimate(math.nan, math.nan)
-        value = (self._moved / rate + self._kept) / self._squares
-        return Estimate(value, 1 / (abs(rate) * math.sqrt(self._squares)))
+        interval = abs(rate) * math.sqrt(self._squares)
+        if not interval:
+            return Estimate(math.nan, math.nan)
+        return Estimate((self._moved / rate + self._kept) / self._squares, 1 / interval)
 
 
 def likely_decays(rate):

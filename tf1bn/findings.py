@@ -28,6 +28,10 @@ def inference(survey, found):
     if survey.leak.verdict == FINDING:
         found.append(cause("unexplained", f"{moved}, and not as an update with their batches would move them."))
         return
+    if survey.leak.verdict != OK and math.isinf(survey.leak.misfit):
+        text = f"{moved}, and the bounds are too wide to tell whether by the update that belongs to the batch."
+        found.append(cause("unexplained", text))
+        return
     moving, batch = (survey.outputs.sources[False, source] for source in (MOVING, BATCH))
     leak = cause(
         "validation-leak",
@@ -91,20 +95,29 @@ def outputs(survey, found, notes):
             found.append(cause("unexplained", text))
 
 
+def _few(channels):
+    return ", ".join(map(str, channels[:6])) + (" and more" if len(channels) > 6 else "")
+
+
 def look(survey, others_moved, found):
     """What is seen in the values themselves."""
     if survey.not_finite is not None:
         number, when, where, channels, source = survey.not_finite
-        shown = ", ".join(map(str, channels[:6])) + (" and more" if len(channels) > 6 else "")
-        text = f"The {where} is NaN or infinite {when} step {number}, in channel {shown}{source}."
+        text = f"The {where} is NaN or infinite {when} step {number}, in channel {_few(channels)}{source}."
+        found.append(cause("not-finite", text))
+    elif survey.untouched is not None:
+        number, channels = survey.untouched
+        text = (
+            f"In step {number} the input holds NaN or infinity in channel {_few(channels)} and the statistics do not, "
+            "before or after: they were not updated with this input."
+        )
         found.append(cause("not-finite", text))
     if survey.bad_variance is not None:
         number, channel = survey.bad_variance
         found.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
     if survey.dead is not None and survey.dead.any():
-        dead = np.flatnonzero(survey.dead)
-        shown = ", ".join(map(str, dead[:6])) + (" and more" if len(dead) > 6 else "")
-        text = f"The moving variance is 0 throughout in channel {shown}: nothing that varies reaches it."
+        text = f"The moving variance is 0 throughout in channel {_few(np.flatnonzero(survey.dead))}: nothing that "
+        text += "varies reaches it."
         found.append(cause("dead-channel", text))
     if not survey.trained and survey.initial and survey.changed:
         text = "The statistics are still (0, 1) while beta or gamma are trained"

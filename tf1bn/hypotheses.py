@@ -253,7 +253,8 @@ def debias_state(view, before, decay, updates_before, mask=slice(None)):
     else:
         # What the mean was made of, seen through its own rounding.
         kept = 1 - decay**updates_before if updates_before else 0.0
-        more = {"biased": before[0] * kept, "local_step": updates_before}
+        with np.errstate(invalid="ignore"):
+            more = {"biased": before[0] * kept, "local_step": updates_before}
     return {**more, "zero_debias": True}
 
 

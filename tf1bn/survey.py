@@ -86,8 +86,9 @@ class Survey:
         self.applications = 1
         self.kappa = 0.0
         self.wrong_shape = False
+        self.from_moments = False
         self.empty = self.single = self.single_nan = 0
-        self.not_finite = self.bad_variance = None
+        self.not_finite = self.untouched = self.bad_variance = None
         self.dead = None
         self.initial = self.changed = False
         self.unusable = 0
@@ -186,6 +187,7 @@ class Survey:
             self._nan(number, view)
             return None
         self.counts.update(view.counts)
+        self.from_moments |= view.record.inputs is None
         if 0 in view.counts:
             self.events.setdefault("empty", number)
             self.empty += bool(np.isnan(view.after).all())
@@ -199,6 +201,10 @@ class Survey:
             self._nan(number, view, explained=only_variance or self.single_nan)
         else:
             self._nan(number, view, explained=bool(self.empty or self.single_nan))
+        if self.untouched is None and view.counts and not view.finite.all():
+            untouched = np.isfinite(view.before).all(axis=0) & np.isfinite(view.after).all(axis=0) & ~view.finite
+            if untouched.any():
+                self.untouched = number, np.flatnonzero(untouched)
         if not view.finite.any():
             self.unusable += 1
             return None
