@@ -18,8 +18,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import numpy as np
 import honest
+import numpy as np
 from faulty import Layer, data, simulated
 from fuzz import LIMITS, SMALLEST, Dice, draw_values
 
@@ -266,7 +266,8 @@ def check(layers, folder, page=False):
             plots = {name: curves.of(name) for name in opened.layers}
     except trace.TraceError as error:
         text = str(error)
-        assert text.endswith(".") and "\n" not in text, text
+        assert text.endswith("."), text
+        assert "\n" not in text, text
         return text
     found = auditreport.result(results)
     json.loads(files.to_json(found), parse_constant=_no_number)

@@ -1,6 +1,8 @@
 """Every cause, injected into simulated layers, is the one that is named; honest layers are ok."""
 
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 
@@ -144,6 +146,29 @@ def test_the_other_variance_convention(tmp_path, kind, decay, shape, settings, f
     assert_named(result, "no-bessel" if fused else "bessel")
     count = int(np.prod(shape[:-1]))
     assert f"{count}/{count - 1}" in result.causes[0].explanation
+
+
+@pytest.mark.parametrize("bessel", [False, True])
+@pytest.mark.parametrize(("count", "kind"), [(600, "normal"), (600, "uniform"), (1200, "normal")])
+def test_as_many_steps_or_as_small_batches_as_are_said_would_decide(tmp_path, count, kind, bessel):
+    """And a tenth of the steps, or ten times the values, would not."""
+
+    def judged(count, steps):
+        layer = Layer(0.9999, bessel)
+        arguments = {"shape": (count, 4), "kind": kind, "steps": steps, "keep": "moments", "fused": None}
+        folder = tmp_path / f"{count}-{steps}"
+        return judge(record(folder, layer, decay=0.9999, **arguments))
+
+    seen = 2 if count == 600 else 4
+    said = re.search(
+        r"about ([\d,]+) steps like these would, or batches of about ([\d,]+)", judged(count, seen).explanation
+    )
+    steps, values = (int(number.replace(",", "")) for number in said.groups())
+    for enough in (judged(count, math.ceil(1.3 * steps)), judged(values, seen)):
+        assert_ok(enough)
+        assert ("N/(N-1)" if bessel else "population") in enough.explanation
+    for too_little in (judged(count, max(1, steps // 10)), judged(10 * values, seen)):
+        assert_named(too_little, verdict="undecidable")
 
 
 @cases
