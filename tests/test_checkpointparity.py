@@ -40,7 +40,7 @@ def changed(layer="net/first", **roles):
     layers = {name: dict(held) for name, held in OLD.items()}
     for role, change in roles.items():
         new = change(layers[layer][role]) if callable(change) else change
-        layers[layer].pop(role)
+        layers[layer].pop(role, None)
         if new is not None:
             layers[layer][role] = new
     return layers
@@ -88,6 +88,11 @@ CASES = {
     "nan": ({"moving_mean": start(np.nan)}, "not-finite"),
     "infinite": ({"moving_variance": start(np.inf)}, "not-finite"),
     "swapped": ({"gamma": OLD["net/first"]["beta"], "beta": OLD["net/first"]["gamma"]}, "gamma-beta-swapped"),
+    "negative": ({"moving_variance": lambda a: np.concatenate([a[:2], -a[2:]])}, "bad-variance"),
+    "averages alone": (
+        {"moving_mean": None, "moving_mean/ExponentialMovingAverage": OLD["net/first"]["moving_mean"]},
+        "shadow-average",
+    ),
     "mean for variance": ({"moving_variance": OLD["net/first"]["moving_mean"]}, "renamed"),
 }
 
@@ -101,6 +106,13 @@ def test_a_change_is_named(name, write):
     assert {layers[other]["verdict"] for other in ("net/second", "net/wide")} == {"ok"}
     assert result["ok"] is False
     json.dumps(result, allow_nan=False)
+
+
+def test_a_negative_variance_on_both_sides_is_no_success(write):
+    negative = changed(moving_variance=np.negative)
+    layer = judged(compare_checkpoints(write("old", negative), write("new", negative)))["net/first"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["bad-variance"] * 2)
+    assert "In OLD `net/first/moving_variance` is negative in 6 of 6 channels; the least is -" in layer["explanation"]
 
 
 def test_an_absent_gamma_of_one_is_an_advisory(write):
