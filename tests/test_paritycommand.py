@@ -5,6 +5,7 @@ import re
 import shutil
 
 import browser
+import numpy as np
 import pytest
 from portnet import Net, Rules, batches, write
 
@@ -22,6 +23,10 @@ def runs(tmp_path_factory):
     shutil.copytree(folder / "same", folder / "damaged")
     (folder / "damaged/steps.jsonl").write_text("{\n")
     (folder / "folder").mkdir()
+    shutil.copytree(folder / "same", folder / "both")
+    (folder / "both/checkpoint").touch()
+    for name in "ab":
+        np.savez(folder / name, **{"bn/moving_mean": np.arange(3.0), "bn/moving_variance": np.ones(3)})
     return folder
 
 
@@ -149,6 +154,13 @@ def test_a_browser_shows_the_page(command, tmp_path):
         (("old", "same", "--json", "p", "--html", "p"), "`--json` and `--html` are both"),
         (("old", "same", "--map", "missing.json"), "`--map` is 'missing.json', which cannot be read"),
         (("old/trace.json", "--map", "m.json"), "NEW is missing"),
+        (("old/trace.json", "--only", "training"), "`--only` is for comparing OLD with NEW"),
+        (("a.npz", "a.npz", "--only", "training"), "`--only` is 'training', which is for traces"),
+        (("old", "same", "--json", "old/steps.jsonl"), "`--json` is 'old/steps.jsonl', a file that is read as OLD"),
+        (("a.npz", "b.npz", "--html", "folder/../b.npz"), "a file that is read as NEW"),
+        (("old", "same", "--map", "a.npz", "--json", "a.npz"), "a file that is read as --map"),
+        (("both", "both"), "name the checkpoint's prefix"),
+        (("a.npz", "old"), "OLD is a checkpoint and NEW is a trace"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
@@ -157,6 +169,13 @@ def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
     assert err.startswith("tf1bn parity: ")
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_with_both_is_what_the_other_is(command):
+    assert command("old", "both")[0] == 0
+    code, _, err = command("a.npz", "both")
+    assert code == 2
+    assert "is a trace" not in err
 
 
 def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):
