@@ -25,8 +25,8 @@ def runs(tmp_path_factory):
     (folder / "folder").mkdir()
     shutil.copytree(folder / "same", folder / "both")
     (folder / "both/checkpoint").touch()
-    for name in "ab":
-        np.savez(folder / name, **{"bn/moving_mean": np.arange(3.0), "bn/moving_variance": np.ones(3)})
+    for name, variance in (("a", 1.0), ("b", 1.0), ("c", np.nan)):
+        np.savez(folder / name, **{"bn/moving_mean": np.arange(3.0), "bn/moving_variance": [1, variance, 1]})
     return folder
 
 
@@ -70,6 +70,13 @@ def test_findings_come_first_and_the_first_to_diverge_is_marked(command, tmp_pat
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["ok"] is False
     assert [layer["first"] for layer in found["layers"]] == [False, True, False, False]
+
+
+def test_a_narrow_terminal_gets_paragraphs(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command("old", "port")
+    assert "bn2: finding, diverges first, bessel NEW applies Bessel's correction" in out
+    assert "explanation" not in out
 
 
 def test_other_data_is_no_success(command):
@@ -169,6 +176,16 @@ def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
     assert err.startswith("tf1bn parity: ")
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_the_page_of_checkpoints_has_the_numbers(command, tmp_path):
+    assert command("a.npz", "c.npz", "--html", tmp_path / "p.html")[0] == 1
+    text = re.sub(r"<[^>]*>", " ", (tmp_path / "p.html").read_text())
+    text = " ".join(text.replace("&gt;", ">").split())
+    assert "moving variance: bn/moving_variance -> bn/moving_variance other numbers in 1 of 3 channels" in text
+    assert "most in channel 1: 1 -> not finite" in text
+    assert "not a number of 0 allowed" in text
+    assert "moving mean: bn/moving_mean -> bn/moving_mean the same numbers in 3 channels" in text
 
 
 def test_a_folder_with_both_is_what_the_other_is(command):
