@@ -399,8 +399,16 @@ def test_nan_passes_nothing(old, tmp_path):
     assert again["layers"][0]["verdict"] == "finding"
 
 
-@pytest.mark.parametrize("key", ["moving_mean_before", "moving_variance_after", "gamma", "beta", "inputs"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("moving_mean_before", np.inf),
+        ("moving_variance_after", np.nan),
+        ("gamma", np.inf),
+        ("beta", np.nan),
+        ("inputs", np.nan),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_what_is_not_finite_on_both_sides_is_no_success(old, tmp_path, key, value):
     class Breaks(Net):
