@@ -63,6 +63,7 @@ def test_parity_holds(old, tmp_path, port):
         # Outputs, both statistics over all steps and in one step, their start, gamma and beta.
         assert len(layer["checks"]) == 9
         assert all(check["error"] <= check["bound"] for check in layer["checks"])
+        assert all(check["bound"] < 2e-5 for check in layer["checks"] if check["what"] == "outputs")
         assert layer["added_error"] < 1e-5
         assert layer["inherited_error"] < 1e-5
 
@@ -93,6 +94,16 @@ def test_what_both_do_is_no_finding(tmp_path):
         layer = by_name(found)["bn2"]
         assert layer["verdict"] == "ok", (rules, layer["explanation"])
         assert by_name(compare_traces(old, write(tmp_path / f"fine{i}")))["bn2"]["verdict"] == "finding"
+
+
+def test_what_both_do_on_data_that_is_rounded_is_no_finding(tmp_path):
+    data = batches(4)
+    rules = {"bn2": Rules(updates=2)}
+    old = write(tmp_path / "old", Net(rules), data=data)
+    new = write(tmp_path / "new", Net(rules), data=[batch * (1 + 1e-4) for batch in data])
+    found = compare_traces(old, new)
+    assert found["data"]["state"] == "close"
+    assert by_name(found)["bn2"]["verdict"] == "ok", by_name(found)["bn2"]["explanation"]
 
 
 # ---------------------------------------------------------------- one thing is wrong
@@ -426,6 +437,41 @@ def test_what_is_not_finite_on_both_sides_is_no_success(old, tmp_path, key, valu
         assert not found["ok"]
         assert by_name(found)["bn2"]["verdict"] != "ok"
         assert by_name(found)["bn1"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_gamma_of_ones_on_one_side_alone_is_an_advisory(tmp_path, trained):
+    """PyTorch has no beta without gamma, and contrib's default is just that."""
+
+    def run(name, gamma):
+        net = Net({"bn2": Rules(gamma=gamma)})
+        net.layers[1].gamma = np.ones(4, "f4") * np.float32(1.1 if trained and gamma else 1)
+        return write(tmp_path / name, net)
+
+    sides = run("with", True), run("without", False)
+    for old, new in (sides, sides[::-1]):
+        layer = by_name(compare_traces(old, new))["bn2"]
+        assert (layer["verdict"], ids(layer)[0]) == ("finding" if trained else "ok", "missing-variable")
+        assert ("is 1 in all channels and steps" in layer["explanation"]) != trained
+
+
+def test_an_advisory_does_not_hide_a_finding_of_the_same_name(tmp_path):
+    class Bare(Net):
+        def step(self, x, training):
+            self.layers[1].gamma = np.ones(4, "f4")
+            self.layers[1].beta *= not self.bare
+            records = super().step(x, training)
+            if self.bare:
+                del records[1]["gamma"], records[1]["beta"]
+            return records
+
+    paths = {}
+    for bare in (False, True):
+        net = Bare()
+        net.bare = bare
+        paths[bare] = write(tmp_path / str(bare), net, settings={"scale": not bare, "center": not bare})
+    layer = by_name(compare_traces(paths[False], paths[True]))["bn2"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["missing-variable", "missing-variable"])
 
 
 def test_a_layer_that_has_no_gamma_and_does_not_say_so(old, tmp_path):

@@ -207,7 +207,7 @@ class Also(Port):
 
 @pytest.mark.parametrize("inputs", [True, False], ids=["inputs", "statistics"])
 def test_a_layer_more_is_a_finding(recorded, inputs):
-    with pytest.raises(AssertionError, match="bn3 .only in NEW.: unmatched"):
+    with pytest.raises(AssertionError, match=r"bn3 \(only in NEW\): unmatched"):
         assert_parity(recorded, Also(inputs), batches(), training=TRAINING)
 
 

@@ -68,7 +68,7 @@ class LayerParity:
         }
 
     def _add(self, name, text, severity=FINDING, misfit=None):
-        if name not in {cause["id"] for cause in self.causes}:
+        if not any(cause["id"] == name and severity in (cause["severity"], ADVISORY) for cause in self.causes):
             self.causes.append(entry(name, text, severity, misfit))
 
     def _match(self):
@@ -193,9 +193,9 @@ class LayerParity:
                     if i == 0
                     else "OLD has beta and NEW has none: its shift stays 0."
                 )
-                self._add("missing-variable", text)
+                self._lone(name, 0, text)
             elif one is False and two is True:
-                self._add("missing-variable", f"NEW has {name} and OLD has none: NEW trains a parameter more.")
+                self._lone(name, 1, f"NEW has {name} and OLD has none: NEW trains a parameter more.")
         if self.numbers.lengths:
             old, new = self.numbers.lengths
             self._add("wrong-axis", f"OLD's statistics have {old} channels and NEW's have {new}.")
@@ -256,6 +256,19 @@ class LayerParity:
                 roles = left
         left = [check for check in starts if check.what.rpartition(" ")[2] in roles]
         return [name for name in outside if name in roles], left
+
+    def _lone(self, name, side, text):
+        """A gamma or beta of one side alone, which matters if it is not what a layer without has."""
+        if (side, name) in self.numbers.trained or not self.numbers.gamma_beta_seen[side][name == "beta"]:
+            self._add("missing-variable", text)
+            return
+        which, other = ("OLD", "NEW") if side == 0 else ("NEW", "OLD")
+        value = 0 if name == "beta" else 1
+        text = (
+            f"{other} has no {name}, and {which}'s is {value} in all channels and steps: the two agree, and training "
+            f"that moves it would do so on one side alone."
+        )
+        self._add("missing-variable", text, ADVISORY)
 
     def _presence(self, side):
         layer, index = self.declared[side], side

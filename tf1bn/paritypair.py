@@ -133,6 +133,7 @@ class Pair:
       flags: list of (step, OLD's flags, NEW's flags) where they differ.
       moved_between: for OLD and NEW, the first step before which the statistics changed without a step; or None.
       differences: dict from a statistic to the largest direct difference.
+      trained: the pairs of a side, 0 or 1, and "gamma" or "beta" that in some step is not all 1 or all 0.
       lacks: those of gamma and beta that OLD records and NEW does not; bare: a `Worst` of the outputs if NEW has none.
       held: for OLD and NEW, dict from a role to the array that the run starts with.
     """
@@ -143,6 +144,7 @@ class Pair:
         self.began = self.later = self.lengths = None
         self.not_finite, self.held = {}, ({}, {})
         self.bare, self.lacks = Worst("outputs"), []
+        self.trained = set()
         self.checks, self.direct, self.differences = {}, {}, {}
         self.inherited = self.added = None
         self.flags = []
@@ -179,6 +181,10 @@ class Pair:
             if self._last[i] is not None and self._last[i] != around[0] and self.moved_between[i] is None:
                 self.moved_between[i] = step
             self._last[i] = around[1]
+        for i, record in enumerate((old, new)):
+            for name, value in (("gamma", 1), ("beta", 0)):
+                if (held := getattr(record, name)) is not None and (held != value).any():
+                    self.trained.add((i, name))
         if old.training != new.training:
             self.flags.append((step, old.training, new.training))
             self._lawful = False
