@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tf1bn import cli
+from tf1bn.checkpointmatch import place
 from tf1bn.checkpointparity import compare_checkpoints
+from tf1bn.checkpointside import rounded
 
 CHANNELS = 6
 
@@ -113,6 +115,37 @@ def test_a_negative_variance_on_both_sides_is_no_success(write):
     layer = judged(compare_checkpoints(write("old", negative), write("new", negative)))["net/first"]
     assert (layer["verdict"], ids(layer)) == ("finding", ["bad-variance"] * 2)
     assert "In OLD `net/first/moving_variance` is negative in 6 of 6 channels; the least is -" in layer["explanation"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_on_both_sides_is_no_success(write, value):
+    broken = changed(moving_mean=start(value))
+    layer = judged(compare_checkpoints(write("old", broken), write("new", broken)))["net/first"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["not-finite"] * 2)
+    assert [one["equal"] for one in layer["differences"] if one["what"] == "moving mean"] == [False]
+
+
+def test_bfloat16_rounds_to_the_nearest_and_ties_to_even():
+    unit = 2.0**-7
+    numbers = {1 + unit / 2: 1, 1 + 1.5 * unit: 1 + 2 * unit, 1 + 0.51 * unit: 1 + unit, 1 - unit / 8: 1, -1.25: -1.25}
+    assert rounded(np.array(list(numbers)), "bfloat16").tolist() == list(numbers.values())
+
+
+@pytest.mark.parametrize("name", ["module.net.conv1_bn", "_orig_mod.net.conv1_bn", "net/conv1/bn/BatchNorm"])
+def test_what_wraps_a_layer_is_no_part_of_its_place(name):
+    assert place(name)[:3] == ("net", "conv1", "bn")
+
+
+def test_what_is_not_shown_is_undecidable(write):
+    fresh = {"moving_mean": np.zeros(4, "f4"), "moving_variance": np.ones(4, "f4")}
+    guessed = compare_checkpoints(write("old", {"stem": fresh}), write("new", {"tail": fresh}))
+    (layer,) = guessed["layers"]
+    assert (layer["matched"], layer["verdict"], guessed["ok"]) == ("guess", "undecidable", False)
+    assert "give a map" in layer["explanation"]
+    parameters = {"a/BatchNorm": {name: OLD["net/first"][name] for name in ("gamma", "beta")}}
+    (layer,) = compare_checkpoints(write("old", parameters), write("new", parameters))["layers"]
+    assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
+    assert "The statistics are on neither side" in layer["explanation"]
 
 
 def test_an_absent_gamma_of_one_is_an_advisory(write):
