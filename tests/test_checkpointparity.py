@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tf1bn import cli
+from tf1bn.checkpointdiff import causes
 from tf1bn.checkpointmatch import place
 from tf1bn.checkpointparity import compare_checkpoints
-from tf1bn.checkpointside import rounded
+from tf1bn.checkpointside import Side, rounded
 
 CHANNELS = 6
 
@@ -146,6 +147,36 @@ def test_what_is_not_shown_is_undecidable(write):
     (layer,) = compare_checkpoints(write("old", parameters), write("new", parameters))["layers"]
     assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
     assert "The statistics are on neither side" in layer["explanation"]
+
+
+def side(declared, **more):
+    values = {"mean": np.zeros(2), "variance": np.full(2, 2.0), **more}
+    return Side("a", {role: role for role in values}, values, {}, {}, declared)
+
+
+def test_what_the_files_declare_is_compared():
+    old = side({"epsilon": 1e-3, "decay": 0.99})
+    for declared, names in (
+        ({"epsilon": 1e-3, "decay": 0.99}, []),
+        ({"epsilon": 1e-5, "decay": 0.99}, ["epsilon"]),
+        ({"epsilon": 1e-3, "decay": 0.01}, ["momentum-flipped"]),
+        ({"epsilon": 1e-3, "decay": 0.9}, ["decay"]),
+        ({}, []),
+    ):
+        assert [cause["id"] for cause in causes(old, side(declared))] == names
+
+
+def test_further_state_that_differs_is_told():
+    (cause,) = causes(side({}, biased=np.ones(2)), side({}, biased=np.zeros(2)))
+    assert (cause["id"], cause["severity"]) == ("unexplained", "finding")
+    assert causes(side({}, biased=np.ones(2)), side({}, biased=np.ones(2))) == []
+
+
+def test_two_channels_do_not_show_a_large_count(write):
+    one = {"bn": {"moving_mean": np.ones(2, "f4"), "moving_variance": np.array([1.5, 2.5])}}
+    other = {"bn": {"moving_mean": np.ones(2, "f4"), "moving_variance": (np.array([1.5, 2.5]) * 1.0001).astype("f4")}}
+    (layer,) = compare_checkpoints(write("old", one), write("new", other))["layers"]
+    assert ids(layer) == ["unexplained"]
 
 
 def test_an_absent_gamma_of_one_is_an_advisory(write):
