@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from tf1bn import cli
+from tf1bn.checkpointdiff import causes
+from tf1bn.checkpointmatch import place
 from tf1bn.checkpointparity import compare_checkpoints
+from tf1bn.checkpointside import Side, rounded
 
 CHANNELS = 6
 
@@ -40,7 +43,7 @@ def changed(layer="net/first", **roles):
     layers = {name: dict(held) for name, held in OLD.items()}
     for role, change in roles.items():
         new = change(layers[layer][role]) if callable(change) else change
-        layers[layer].pop(role)
+        layers[layer].pop(role, None)
         if new is not None:
             layers[layer][role] = new
     return layers
@@ -88,6 +91,11 @@ CASES = {
     "nan": ({"moving_mean": start(np.nan)}, "not-finite"),
     "infinite": ({"moving_variance": start(np.inf)}, "not-finite"),
     "swapped": ({"gamma": OLD["net/first"]["beta"], "beta": OLD["net/first"]["gamma"]}, "gamma-beta-swapped"),
+    "negative": ({"moving_variance": lambda a: np.concatenate([a[:2], -a[2:]])}, "bad-variance"),
+    "averages alone": (
+        {"moving_mean": None, "moving_mean/ExponentialMovingAverage": OLD["net/first"]["moving_mean"]},
+        "shadow-average",
+    ),
     "mean for variance": ({"moving_variance": OLD["net/first"]["moving_mean"]}, "renamed"),
 }
 
@@ -101,6 +109,74 @@ def test_a_change_is_named(name, write):
     assert {layers[other]["verdict"] for other in ("net/second", "net/wide")} == {"ok"}
     assert result["ok"] is False
     json.dumps(result, allow_nan=False)
+
+
+def test_a_negative_variance_on_both_sides_is_no_success(write):
+    negative = changed(moving_variance=np.negative)
+    layer = judged(compare_checkpoints(write("old", negative), write("new", negative)))["net/first"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["bad-variance"] * 2)
+    assert "In OLD `net/first/moving_variance` is negative in 6 of 6 channels; the least is -" in layer["explanation"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_on_both_sides_is_no_success(write, value):
+    broken = changed(moving_mean=start(value))
+    layer = judged(compare_checkpoints(write("old", broken), write("new", broken)))["net/first"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["not-finite"] * 2)
+    assert [one["equal"] for one in layer["differences"] if one["what"] == "moving mean"] == [False]
+
+
+def test_bfloat16_rounds_to_the_nearest_and_ties_to_even():
+    unit = 2.0**-7
+    numbers = {1 + unit / 2: 1, 1 + 1.5 * unit: 1 + 2 * unit, 1 + 0.51 * unit: 1 + unit, 1 - unit / 8: 1, -1.25: -1.25}
+    assert rounded(np.array(list(numbers)), "bfloat16").tolist() == list(numbers.values())
+
+
+@pytest.mark.parametrize("name", ["module.net.conv1_bn", "_orig_mod.net.conv1_bn", "net/conv1/bn/BatchNorm"])
+def test_what_wraps_a_layer_is_no_part_of_its_place(name):
+    assert place(name)[:3] == ("net", "conv1", "bn")
+
+
+def test_what_is_not_shown_is_undecidable(write):
+    fresh = {"moving_mean": np.zeros(4, "f4"), "moving_variance": np.ones(4, "f4")}
+    guessed = compare_checkpoints(write("old", {"stem": fresh}), write("new", {"tail": fresh}))
+    (layer,) = guessed["layers"]
+    assert (layer["matched"], layer["verdict"], guessed["ok"]) == ("guess", "undecidable", False)
+    assert "give a map" in layer["explanation"]
+    parameters = {"a/BatchNorm": {name: OLD["net/first"][name] for name in ("gamma", "beta")}}
+    (layer,) = compare_checkpoints(write("old", parameters), write("new", parameters))["layers"]
+    assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
+    assert "The statistics are on neither side" in layer["explanation"]
+
+
+def side(declared, **more):
+    values = {"mean": np.zeros(2), "variance": np.full(2, 2.0), **more}
+    return Side("a", {role: role for role in values}, values, {}, {}, declared)
+
+
+def test_what_the_files_declare_is_compared():
+    old = side({"epsilon": 1e-3, "decay": 0.99})
+    for declared, names in (
+        ({"epsilon": 1e-3, "decay": 0.99}, []),
+        ({"epsilon": 1e-5, "decay": 0.99}, ["epsilon"]),
+        ({"epsilon": 1e-3, "decay": 0.01}, ["momentum-flipped"]),
+        ({"epsilon": 1e-3, "decay": 0.9}, ["decay"]),
+        ({}, []),
+    ):
+        assert [cause["id"] for cause in causes(old, side(declared))] == names
+
+
+def test_further_state_that_differs_is_told():
+    (cause,) = causes(side({}, biased=np.ones(2)), side({}, biased=np.zeros(2)))
+    assert (cause["id"], cause["severity"]) == ("unexplained", "finding")
+    assert causes(side({}, biased=np.ones(2)), side({}, biased=np.ones(2))) == []
+
+
+def test_two_channels_do_not_show_a_large_count(write):
+    one = {"bn": {"moving_mean": np.ones(2, "f4"), "moving_variance": np.array([1.5, 2.5])}}
+    other = {"bn": {"moving_mean": np.ones(2, "f4"), "moving_variance": (np.array([1.5, 2.5]) * 1.0001).astype("f4")}}
+    (layer,) = compare_checkpoints(write("old", one), write("new", other))["layers"]
+    assert ids(layer) == ["unexplained"]
 
 
 def test_an_absent_gamma_of_one_is_an_advisory(write):

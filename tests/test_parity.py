@@ -63,6 +63,7 @@ def test_parity_holds(old, tmp_path, port):
         # Outputs, both statistics over all steps and in one step, their start, gamma and beta.
         assert len(layer["checks"]) == 9
         assert all(check["error"] <= check["bound"] for check in layer["checks"])
+        assert all(check["bound"] < 2e-5 for check in layer["checks"] if check["what"] == "outputs")
         assert layer["added_error"] < 1e-5
         assert layer["inherited_error"] < 1e-5
 
@@ -93,6 +94,16 @@ def test_what_both_do_is_no_finding(tmp_path):
         layer = by_name(found)["bn2"]
         assert layer["verdict"] == "ok", (rules, layer["explanation"])
         assert by_name(compare_traces(old, write(tmp_path / f"fine{i}")))["bn2"]["verdict"] == "finding"
+
+
+def test_what_both_do_on_data_that_is_rounded_is_no_finding(tmp_path):
+    data = batches(4)
+    rules = {"bn2": Rules(updates=2)}
+    old = write(tmp_path / "old", Net(rules), data=data)
+    new = write(tmp_path / "new", Net(rules), data=[batch * (1 + 1e-4) for batch in data])
+    found = compare_traces(old, new)
+    assert found["data"]["state"] == "close"
+    assert by_name(found)["bn2"]["verdict"] == "ok", by_name(found)["bn2"]["explanation"]
 
 
 # ---------------------------------------------------------------- one thing is wrong
@@ -197,6 +208,14 @@ def test_layers_that_changed_places(old, tmp_path):
         "bn4": [],
     }
     assert "holds the gamma and beta of OLD's 'bn3'" in by_name(loaded)["bn1"]["explanation"]
+    # With the statistics that they start from.
+    old, new = (write(tmp_path / name, started(swapped=name == "new")) for name in ("old", "new"))
+    layers = by_name(compare_traces(old, new))
+    assert {name: ids(layer) for name, layer in layers.items() if layer["causes"]} == {
+        "bn1": ["swapped-layers"],
+        "bn3": ["swapped-layers"],
+    }
+    assert "gamma and beta and moving statistics of OLD's 'bn1'" in layers["bn3"]["explanation"]
 
 
 def test_what_lies_between_is_a_finding(old, tmp_path):
@@ -209,6 +228,18 @@ def test_what_lies_between_is_a_finding(old, tmp_path):
         "bn4": [],
     }
     assert "what lies between them differs" in layers["bn3"]["explanation"]
+    assert [layer["first"] for layer in layers.values()] == [False, False, True, False]
+
+
+def test_what_lies_behind_a_wrong_layer_is_not_blamed(old, tmp_path):
+    class Off(Net):
+        def step(self, x, training):
+            self.layers[1].rules = Rules(extra=0.5)
+            return super().step(x, training)
+
+    layers = by_name(compare_traces(old, write(tmp_path / "t", Off())))
+    assert [ids(layer) for layer in layers.values()] == [[], ["unexplained"], [], []]
+    assert layers["bn3"]["data"]["state"] == "different"
 
 
 def test_statistics_and_parameters_that_were_not_carried_over(old, tmp_path):
@@ -222,6 +253,44 @@ def test_statistics_and_parameters_that_were_not_carried_over(old, tmp_path):
     assert ids(layers["bn3"]) == ["other-parameters"]
     assert "another gamma" in layers["bn3"]["explanation"]
     assert "gamma-beta-swapped" in ids(layers["bn4"])
+
+
+def started(change=None, **more):
+    """A net whose statistics were trained; ``change`` is made to its layer bn2."""
+    net = Net(**more)
+    for layer in net.layers:
+        rng = np.random.default_rng([len(layer.mean), int(1e6 * layer.gamma[0])])
+        layer.mean = rng.uniform(0.5, 2, layer.mean.size).astype(np.float32)
+        layer.variance = rng.uniform(0.5, 2, layer.mean.size).astype(np.float32)
+    for name in ("gamma", "beta", "mean", "variance") if change is not None else ():
+        values = {name: getattr(net.layers[1], name) for name in ("gamma", "beta", "mean", "variance")}
+        setattr(net.layers[1], name, change(name, values).astype(np.float32))
+    return net
+
+
+CONVERSIONS = {
+    "half": (lambda name, held: held[name].astype(np.float16), ["half-precision"], "variance are OLD's rounded"),
+    "order": (lambda name, held: held[name][[2, 0, 3, 1]], ["wrong-axis"], "another order of the channels"),
+    "mixed": (
+        lambda name, held: held["variance" if name == "mean" else name],
+        ["renamed"],
+        "mean holds OLD's moving var",
+    ),
+    "deviation": (
+        lambda name, held: np.sqrt(held[name]) if name == "variance" else held[name],
+        ["std-for-variance"],
+        "",
+    ),
+    "one": (lambda name, held: held[name] + (name == "mean"), ["not-restored"], "other values than OLD's"),
+}
+
+
+@pytest.mark.parametrize("case", CONVERSIONS)
+def test_what_a_conversion_did_to_the_numbers_is_named(tmp_path, case):
+    change, names, text = CONVERSIONS[case]
+    found = compare_traces(write(tmp_path / "old", started()), write(tmp_path / "new", started(change)))
+    assert_only(found, "bn2", *names)
+    assert text in by_name(found)["bn2"]["explanation"]
 
 
 def test_statistics_that_change_between_steps(old, tmp_path):
@@ -251,6 +320,25 @@ def test_other_data_is_said_first_and_is_no_success(old, tmp_path):
     assert by_name(found)["bn3"]["verdict"] == "ok"
 
 
+def test_data_that_differs_later_is_said(old, tmp_path):
+    data = batches(4)
+    found = compare_traces(old, write(tmp_path / "t", data=[*data[:2], data[2] + 1, data[3]]))
+    assert found["ok"]
+    assert "inputs are not the same in step 2: 0." in found["notes"][0]
+    found = compare_traces(old, write(tmp_path / "u", data=[*data[:2], data[2][:4], data[3]]))
+    assert not found["ok"]
+    assert (
+        "not the same in step 2 (the shapes, channels last, are (8, 5, 4, 3) and (4, 5, 4, 3))" in found["problems"][0]
+    )
+
+
+def test_another_number_of_channels_is_a_finding(tmp_path):
+    sides = [write(tmp_path / name, names=(name, "b", "c", "d"), only=(i,)) for i, name in enumerate("xy")]
+    (layer,) = compare_traces(*sides, {"x": "b"})["layers"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["wrong-axis"])
+    assert layer["explanation"] == "OLD's statistics have 3 channels and NEW's have 4."
+
+
 def test_another_split_into_batches_and_another_number_of_steps(old, tmp_path):
     halves = [half for batch in batches(4) for half in (batch[:4], batch[4:])]
     training = (True,) * 6 + (False,) * 2
@@ -267,6 +355,7 @@ def test_training_flags_that_differ(old, tmp_path):
     layers = by_name(compare_traces(old, write(tmp_path / "t", training=(True, True, False, False))))
     for layer in layers.values():
         assert ids(layer) == ["training-flag-off"]
+        assert layer["first"] == (layer["name"] == "bn1")
         assert "OLD trains in step 2 and NEW does not" in layer["explanation"]
     layers = by_name(compare_traces(old, write(tmp_path / "u", training=(True,) * 4)))
     assert all("NEW trains in step 3 and OLD does not" in layer["explanation"] for layer in layers.values())
@@ -319,6 +408,83 @@ def test_nan_passes_nothing(old, tmp_path):
     assert math.isnan(outputs["error"])
     again = rejudge(json.loads(files.to_json({"layers": [{**layer, "causes": []}], "problems": []})))
     assert again["layers"][0]["verdict"] == "finding"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("moving_mean_before", np.inf),
+        ("moving_variance_after", np.nan),
+        ("gamma", np.inf),
+        ("beta", np.nan),
+        ("inputs", np.nan),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_finite_on_both_sides_is_no_success(old, tmp_path, key, value):
+    class Breaks(Net):
+        def step(self, x, training):
+            records = super().step(x, training)
+            array = records[1][key][0] if key == "inputs" else records[1][key]
+            broken = array.copy()
+            broken.flat[0] = value
+            records[1][key] = [broken] if key == "inputs" else broken
+            return records
+
+    broken = write(tmp_path / "t", Breaks())
+    for sides in ((broken, broken), (broken, old), (old, broken)):
+        found = compare_traces(*sides)
+        assert not found["ok"]
+        assert by_name(found)["bn2"]["verdict"] != "ok"
+        assert by_name(found)["bn1"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_gamma_of_ones_on_one_side_alone_is_an_advisory(tmp_path, trained):
+    """PyTorch has no beta without gamma, and contrib's default is just that."""
+
+    def run(name, gamma):
+        net = Net({"bn2": Rules(gamma=gamma)})
+        net.layers[1].gamma = np.ones(4, "f4") * np.float32(1.1 if trained and gamma else 1)
+        return write(tmp_path / name, net)
+
+    sides = run("with", True), run("without", False)
+    for old, new in (sides, sides[::-1]):
+        layer = by_name(compare_traces(old, new))["bn2"]
+        assert (layer["verdict"], ids(layer)[0]) == ("finding" if trained else "ok", "missing-variable")
+        assert ("is 1 in all channels and steps" in layer["explanation"]) != trained
+
+
+def test_an_advisory_does_not_hide_a_finding_of_the_same_name(tmp_path):
+    class Bare(Net):
+        def step(self, x, training):
+            self.layers[1].gamma = np.ones(4, "f4")
+            self.layers[1].beta *= not self.bare
+            records = super().step(x, training)
+            if self.bare:
+                del records[1]["gamma"], records[1]["beta"]
+            return records
+
+    paths = {}
+    for bare in (False, True):
+        net = Bare()
+        net.bare = bare
+        paths[bare] = write(tmp_path / str(bare), net, settings={"scale": not bare, "center": not bare})
+    layer = by_name(compare_traces(paths[False], paths[True]))["bn2"]
+    assert (layer["verdict"], ids(layer)) == ("finding", ["missing-variable", "missing-variable"])
+
+
+def test_a_layer_that_has_no_gamma_and_does_not_say_so(old, tmp_path):
+    class Bare(Net):
+        def step(self, x, training):
+            self.layers[1].gamma, self.layers[1].beta = np.ones(4, "f4"), np.zeros(4, "f4")
+            records = super().step(x, training)
+            del records[1]["gamma"], records[1]["beta"]
+            return records
+
+    layers = by_name(compare_traces(old, write(tmp_path / "t", Bare(), settings={"scale": None, "center": None})))
+    assert ids(layers["bn2"]) == ["missing-variable"]
+    assert "OLD has gamma and beta; NEW records none" in layers["bn2"]["explanation"]
 
 
 # ---------------------------------------------------------------- matching

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import browser
+import numpy as np
 import pytest
 from portnet import Net, Rules, batches, write
 
@@ -22,6 +23,10 @@ def runs(tmp_path_factory):
     shutil.copytree(folder / "same", folder / "damaged")
     (folder / "damaged/steps.jsonl").write_text("{\n")
     (folder / "folder").mkdir()
+    shutil.copytree(folder / "same", folder / "both")
+    (folder / "both/checkpoint").touch()
+    for name, variance in (("a", 1.0), ("b", 1.0), ("c", np.nan)):
+        np.savez(folder / name, **{"bn/moving_mean": np.arange(3.0), "bn/moving_variance": [1, variance, 1]})
     return folder
 
 
@@ -65,6 +70,13 @@ def test_findings_come_first_and_the_first_to_diverge_is_marked(command, tmp_pat
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["ok"] is False
     assert [layer["first"] for layer in found["layers"]] == [False, True, False, False]
+
+
+def test_a_narrow_terminal_gets_paragraphs(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = command("old", "port")
+    assert "bn2: finding, diverges first, bessel NEW applies Bessel's correction" in out
+    assert "explanation" not in out
 
 
 def test_other_data_is_no_success(command):
@@ -149,6 +161,13 @@ def test_a_browser_shows_the_page(command, tmp_path):
         (("old", "same", "--json", "p", "--html", "p"), "`--json` and `--html` are both"),
         (("old", "same", "--map", "missing.json"), "`--map` is 'missing.json', which cannot be read"),
         (("old/trace.json", "--map", "m.json"), "NEW is missing"),
+        (("old/trace.json", "--only", "training"), "`--only` is for comparing OLD with NEW"),
+        (("a.npz", "a.npz", "--only", "training"), "`--only` is 'training', which is for traces"),
+        (("old", "same", "--json", "old/steps.jsonl"), "`--json` is 'old/steps.jsonl', a file that is read as OLD"),
+        (("a.npz", "b.npz", "--html", "folder/../b.npz"), "a file that is read as NEW"),
+        (("old", "same", "--map", "a.npz", "--json", "a.npz"), "a file that is read as --map"),
+        (("both", "both"), "name the checkpoint's prefix"),
+        (("a.npz", "old"), "OLD is a checkpoint and NEW is a trace"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
@@ -157,6 +176,23 @@ def test_what_cannot_be_done_is_one_sentence(command, arguments, text):
     assert err.startswith("tf1bn parity: ")
     assert text in err
     assert err.count("\n") == 1
+
+
+def test_the_page_of_checkpoints_has_the_numbers(command, tmp_path):
+    assert command("a.npz", "c.npz", "--html", tmp_path / "p.html")[0] == 1
+    text = re.sub(r"<[^>]*>", " ", (tmp_path / "p.html").read_text())
+    text = " ".join(text.replace("&gt;", ">").split())
+    assert "moving variance: bn/moving_variance -> bn/moving_variance other numbers in 1 of 3 channels" in text
+    assert "most in channel 1: 1 -> not finite" in text
+    assert "not a number of 0 allowed" in text
+    assert "moving mean: bn/moving_mean -> bn/moving_mean the same numbers in 3 channels" in text
+
+
+def test_a_folder_with_both_is_what_the_other_is(command):
+    assert command("old", "both")[0] == 0
+    code, _, err = command("a.npz", "both")
+    assert code == 2
+    assert "is a trace" not in err
 
 
 def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):

@@ -197,5 +197,33 @@ def test_flags_and_shapes():
         assert_parity(original, returning((np.zeros(2), {})), batches())
 
 
+class Also(Port):
+    """A port whose layers include one that the original has not."""
+
+    def __call__(self, batch, training):
+        output, layers = super().__call__(batch, training)
+        return output, {**layers, "bn3": {**STATISTICS, **({"inputs": batch[..., :3]} if self.inputs else {})}}
+
+
+@pytest.mark.parametrize("inputs", [True, False], ids=["inputs", "statistics"])
+def test_a_layer_more_is_a_finding(recorded, inputs):
+    with pytest.raises(AssertionError, match=r"bn3 \(only in NEW\): unmatched"):
+        assert_parity(recorded, Also(inputs), batches(), training=TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(np.nan, np.nan), (np.nan, 1), (1, np.nan), (np.inf, np.inf), (np.inf, 1), (-np.inf, np.inf)]
+)
+def test_what_is_not_finite_equals_nothing(one, other):
+    outputs = np.float32([0, one]), np.float32([0, other])
+    assert testing._distance(*outputs, 0) == np.inf
+    assert testing._distance(np.float32([1, 2]), np.float32([1, 4]), 0) == 0.5
+
+
+def test_outputs_that_are_not_finite_are_no_success():
+    with pytest.raises(AssertionError, match="The outputs cannot be compared in 4 of 4 batches, as in batch 0"):
+        assert_parity(original, Port(bn2={"offset": np.nan}), batches(), training=TRAINING)
+
+
 def test_it_is_a_public_name():
     assert tf1bn.testing is testing

@@ -7,6 +7,7 @@ from . import __version__, divergence
 from .causes import entry
 
 VERDICTS = ("finding", "undecidable", "ok")
+NARROW = 96  # columns of the terminal, below which a table does not fit
 STYLES = {"finding": "bold red", "undecidable": "bold yellow", "ok": "green"}
 
 
@@ -70,10 +71,20 @@ def audit(found, path, out, *, quiet=False):
 def print_table(rows, out, *, causes_width):
     """Print layers: (the dict of one, its name, what to say below its verdict, its explanation) each."""
     from rich import box
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     if not rows:
+        return
+    if out.width < NARROW:
+        # Four columns would leave a word or two to each line of the explanation.
+        for layer, name, below, explanation in rows:
+            head = Text(name + ": ", style="bold")
+            head.append(layer["verdict"], style=STYLES[layer["verdict"]])
+            head.append("".join(f", {part}" for part in (" ".join(below.split()), *_ids(layer)) if part))
+            out.print(head)
+            out.print(Padding(Text(explanation), (0, 0, 1, 4), expand=False))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("layer", overflow="fold", ratio=2)
@@ -84,11 +95,12 @@ def print_table(rows, out, *, causes_width):
         verdict = Text(layer["verdict"], style=STYLES[layer["verdict"]])
         if below:
             verdict.append("\n" + below, style="bold")
-        causes = "\n".join(
-            cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]
-        )
-        table.add_row(Text(name), verdict, Text(causes), Text(explanation))
+        table.add_row(Text(name), verdict, Text("\n".join(_ids(layer))), Text(explanation))
     out.print(table)
+
+
+def _ids(layer):
+    return [cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]]
 
 
 def counted(layers):

@@ -10,7 +10,7 @@ from .checkpointside import BITS, STARTS, STATISTICS, TITLES, equal, named
 # In the order in which causes are told.
 ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "renamed", "gamma-beta-swapped")
 ORDER += ("std-for-variance", "bessel", "no-bessel", "shadow-average", "half-precision", "momentum-flipped", "decay")
-ORDER += ("epsilon", "unexplained")
+ORDER += ("epsilon", "bad-variance", "unexplained")
 
 
 def causes(old, new, twin=None, mutual=False):
@@ -21,7 +21,7 @@ def causes(old, new, twin=None, mutual=False):
       twin: another layer of OLD, as a `Side`, whose statistics NEW's layer has; None if there is none.
       mutual: whether the layer of NEW that should be that one has those of ``old``.
     """
-    found = [*_not_finite(old, new), *_missing(old, new)]
+    found = [*_not_finite(old, new), *_negative(old, new), *_missing(old, new)]
     both = [role for role in TITLES if role in old.variables and role in new.variables]
     lengths = [role for role in both if old.flat(role).size != new.flat(role).size or not old.flat(role).size]
     if lengths:
@@ -53,10 +53,26 @@ def _not_finite(old, new):
             )
 
 
+def _negative(old, new):
+    for side, which in ((old, "OLD"), (new, "NEW")):
+        if "variance" in side.variables and (side.flat("variance") < 0).any():
+            count, least = np.count_nonzero(side.flat("variance") < 0), side.flat("variance").min()
+            text = f"In {which} `{side.variables['variance']}` is negative in {count} of {side.flat('variance').size}"
+            yield entry("bad-variance", f"{text} channels; the least is {least:.6g}.")
+
+
 def _missing(old, new):
     for has, lacks, which, other in ((old, new, "NEW", "OLD"), (new, old, "OLD", "NEW")):
+        averaged = [role for role in TITLES if role in has.variables and role not in lacks.variables]
+        averaged = [role for role in averaged if role in lacks.averages]
+        if averaged:
+            yield entry(
+                "shadow-average",
+                f"{which} holds only exponential moving averages of the {named(averaged)}, under names of their own, "
+                f"and {other} the variables: a restore by name does not find them.",
+            )
         for role in TITLES:
-            if role not in has.variables or role in lacks.variables:
+            if role not in has.variables or role in lacks.variables or role in averaged:
                 continue
             if role == "affine" and {"gamma", "beta"} & lacks.variables.keys():
                 continue

@@ -79,7 +79,8 @@ def _halves(old, new, roles):
             if BITS[new.stored(role)] > BITS[half] and (rounded(old.flat(role), half) == new.flat(role)).all()
         ]
         if told:
-            text = f"NEW's {named(told)} is OLD's rounded to {half}, though stored as {new.stored(told[0])}."
+            verb = "are" if told[1:] else "is"
+            text = f"NEW's {named(told)} {verb} OLD's rounded to {half}, though stored as {new.stored(told[0])}."
             found.append(entry("half-precision", text))
             roles = [role for role in roles if role not in told]
     return found, roles
@@ -162,7 +163,8 @@ def _reordered(old, new, roles):
     if not told:
         return [], roles
     backwards = all((rounded(old.flat(r), new.stored(r))[::-1] == new.flat(r)).all() for r in told)
-    text = f"NEW's {named(told)} has OLD's values in another order of the channels{': backwards' if backwards else ''}."
+    text = f"NEW's {named(told)} {'have' if told[1:] else 'has'} OLD's values in another order of the channels"
+    text += ": backwards." if backwards else "."
     return [entry("wrong-axis", text)], [role for role in roles if role not in told]
 
 
@@ -194,3 +196,5 @@ def _near(one, other, dtype):
 
 # In this order, each with what the former left.
 EXPLAIN = (_start, _exchanged, _averages, _halves, _variance, _reordered, _unexplained)
+# Those that say what a conversion did, whatever it is that holds the numbers.
+CONVERSIONS = (_exchanged, _halves, _variance, _reordered)

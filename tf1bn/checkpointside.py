@@ -119,4 +119,5 @@ def settle(old, new):
 
 
 def named(roles):
-    return " and ".join(TITLES[role] for role in roles)
+    titles = [TITLES[role] for role in roles]
+    return " and ".join([", ".join(titles[:-1]), titles[-1]] if titles[1:] else titles)

@@ -13,6 +13,7 @@ The result is a dict that goes into JSON:
      "only": null|"training"|"inference", "steps": [OLD's, NEW's], "notes": [sentences],
      "problems": [sentences: what keeps this from being a success],
      "layers": [{"name", "old", "new", "matched": "name"|"map"|"guess"|null, "verdict", "first": it diverges first,
+                 "since": the step from which on it is otherwise, where no check says it, or null,
                  "causes": [{"id", "severity", "explanation", "misfit"}], "undecided": [sentences], "explanation",
                  "checks": [{"what", "error", "bound", "step", "channel", "old", "new", "first"}],
                  "inherited_error", "added_error", "differences", "data", "effective": {"old", "new"}, "steps"}]}
@@ -81,16 +82,17 @@ def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=N
         one = LayerParity(pair, declared, sides, laws[pair.old], numbers[pair], axes.get(pair), in_sequence, only)
         judged.append(one.result())
     complete = len(pairs) == len(old_faces) == len(new_faces) > 0
-    parityplaces.placed(judged, by_face, {face.name: face for face in new_faces}, complete)
-    parityplaces.exchanged(judged, [numbers[pair] for pair in pairs])
-    data = parityplaces.same_run(judged, problems)
+    compared = [numbers[pair] for pair in pairs]
+    parityplaces.placed(judged, compared, by_face, {face.name: face for face in new_faces}, complete)
+    parityplaces.exchanged(judged, compared)
+    notes = [f"OLD's layer {name!r} is left out, as the map says." for name in matching.ignored]
+    data = parityplaces.same_run(judged, compared, problems, notes)
     judged += [parityplaces.unmatched(name, None) for name in matching.only_old if wanted(name)]
     judged += [parityplaces.unmatched(None, name) for name in matching.only_new if wanted(name)]
     if lengths[0] != lengths[1]:
         problems.append(
             f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
         )
-    notes = [f"OLD's layer {name!r} is left out, as the map says." for name in matching.ignored]
     return rejudge(
         {
             "format": FORMAT,

@@ -24,6 +24,7 @@ exit codes: 0 the port does what the original did; 1 a finding; 2 something is u
 command could not do its work; 130 interrupted"""
 
 BYTES = 2**28  # of a result's JSON
+ENDINGS = ("", ".index", ".data-00000-of-00001")  # of a checkpoint's files
 
 
 def add_arguments(parser):
@@ -52,7 +53,9 @@ def run(args):
     Raises:
       CannotWork: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html})
+    outputs = {"--json": args.json, "--html": args.html}
+    check_outputs(outputs)
+    _check_inputs_stay(args, outputs)
     from . import auditreport, parityreport, report
 
     page = None
@@ -63,6 +66,18 @@ def run(args):
     parityreport.parity(found, report.console(), quiet=args.quiet)
     audit.write_reports(args, found, page)
     return auditreport.exit_code(found)
+
+
+def _check_inputs_stay(args, outputs):
+    """Refuse to write over what is read."""
+    inputs = {"OLD": args.old, "NEW": args.new, "--map": args.map}
+    for option, path in outputs.items():
+        for name, read in inputs.items():
+            if path is None or read is None or not os.path.exists(path):
+                continue
+            files = [read + ending for ending in (*ENDINGS, "/trace.json", "/steps.jsonl", "/checkpoint")]
+            if any(os.path.exists(file) and os.path.samefile(file, path) for file in files):
+                raise CannotWork(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
 
 
 def _found_page(args):
@@ -86,16 +101,26 @@ def _found(args, curves=None):
     if args.new is None:
         if args.map is not None:
             raise CannotWork("`--map` is for comparing OLD with NEW, and NEW is missing.")
+        if args.only is not None:
+            raise CannotWork("`--only` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     try:
         mapping = None if args.map is None else matching.read_map(args.map)
-        kinds = [_kind(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
-        if kinds[0] != kinds[1]:
+        kinds = [_kinds(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
+        common = [kind for kind in kinds[0] if kind in kinds[1]]
+        if not common:
             raise CannotWork(
-                f"OLD is a {kinds[0]} and NEW is a {kinds[1]}; compare two traces or two checkpoints: a checkpoint "
-                "does not say what a layer does."
+                f"OLD is a {kinds[0][0]} and NEW is a {kinds[1][0]}; compare two traces or two checkpoints: a "
+                "checkpoint does not say what a layer does."
             )
-        if kinds[0] == "checkpoint":
+        if common[1:]:
+            raise CannotWork(
+                f"OLD and NEW are folders with a trace and a checkpoint in each, {args.old!r} and {args.new!r}; name "
+                "the checkpoint's prefix to compare checkpoints, or move the traces to compare those."
+            )
+        if common[0] == "checkpoint":
+            if args.only is not None:
+                raise CannotWork(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
             return _selected(checkpointparity.compare_checkpoints(args.old, args.new, mapping), args.layer)
         return _traces(args, mapping, curves)
     except (trace.TraceError, matching.MappingError, checkpoints.CheckpointError) as error:
@@ -116,16 +141,17 @@ def _traces(args, mapping, curves):
         return parity.compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
 
 
-def _kind(path, name):
-    if os.path.isdir(path) and os.path.lexists(os.path.join(path, "trace.json")):
-        return "trace"
-    endings = ("", ".index", ".data-00000-of-00001")
-    if os.path.isdir(path) and not os.path.exists(os.path.join(path, "checkpoint")):
+def _kinds(path, name):
+    """What a path holds: "trace", "checkpoint", or both."""
+    if os.path.isdir(path):
+        files = {"trace": "trace.json", "checkpoint": "checkpoint"}
+        if kinds := [kind for kind, file in files.items() if os.path.lexists(os.path.join(path, file))]:
+            return kinds
         raise CannotWork(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
-    if any(os.path.exists(path + ending) for ending in endings):
-        return "checkpoint"
+    if any(os.path.exists(path + ending) for ending in ENDINGS):
+        return ["checkpoint"]
     raise CannotWork(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
 

@@ -2,8 +2,12 @@
 
 import math
 
+import numpy as np
+
 from . import paritywords
 from .causes import ADVISORY, FINDING, entry
+from .checkpointreasons import CONVERSIONS
+from .checkpointside import Side
 from .comparison import OK, UNDECIDABLE
 from .estimators import likely_decays
 from .outputfit import BATCH, MOVING
@@ -24,10 +28,11 @@ class LayerParity:
         self._match()
         self._diagnoses()
         self._declarations()
+        elsewhere = any(cause["id"] == "wrong-axis" for cause in self.causes)
         self._parameters()
         self._flags()
         self._unchecked()
-        if any(cause["id"] == "wrong-axis" for cause in self.causes):
+        if elsewhere:
             # Nothing else is comparable.
             self.causes = [one for one in self.causes if one["id"] not in ("unexplained", "other-parameters")]
         self.causes.sort(key=lambda cause: cause["severity"] != FINDING)
@@ -48,6 +53,7 @@ class LayerParity:
             "matched": self.pair.how,
             "verdict": OK,
             "first": False,
+            "since": numbers.flags[0][0] if numbers.flags else None,
             "causes": self.causes,
             "undecided": self.undecided,
             "explanation": "",
@@ -62,7 +68,7 @@ class LayerParity:
         }
 
     def _add(self, name, text, severity=FINDING, misfit=None):
-        if name not in {cause["id"] for cause in self.causes}:
+        if not any(cause["id"] == name and severity in (cause["severity"], ADVISORY) for cause in self.causes):
             self.causes.append(entry(name, text, severity, misfit))
 
     def _match(self):
@@ -172,6 +178,12 @@ class LayerParity:
     def _parameters(self):
         """Gamma, beta and the statistics that the runs start from."""
         checks = self.numbers.checks
+        # Where it says so itself, that is said below.
+        flags = {"gamma": self.declared[1].scale, "beta": self.declared[1].center}
+        lacks = [name for name in self.numbers.lacks if flags[name] is not False]
+        if lacks and "outputs" in checks and checks["outputs"].share > 1 >= self.numbers.bare.share:
+            text = f"OLD has {' and '.join(lacks)}; NEW records none, and its outputs are those of a layer without."
+            self._add("missing-variable", text)
         has = [[None if value is None else bool(value) for value in self._presence(side)] for side in range(2)]
         for i, name in enumerate(("gamma", "beta")):
             one, two = has[0][i], has[1][i]
@@ -181,11 +193,17 @@ class LayerParity:
                     if i == 0
                     else "OLD has beta and NEW has none: its shift stays 0."
                 )
-                self._add("missing-variable", text)
+                self._lone(name, 0, text)
             elif one is False and two is True:
-                self._add("missing-variable", f"NEW has {name} and OLD has none: NEW trains a parameter more.")
+                self._lone(name, 1, f"NEW has {name} and OLD has none: NEW trains a parameter more.")
+        if self.numbers.lengths:
+            old, new = self.numbers.lengths
+            self._add("wrong-axis", f"OLD's statistics have {old} channels and NEW's have {new}.")
         pairs = self.numbers.gamma_beta
         outside = [name for name in ("gamma", "beta") if name in checks and checks[name].share > 1]
+        starts = self._starts_apart()
+        if not self.numbers.start or not self.numbers.start[1]:
+            outside, starts = self._converted(outside, starts)
         if outside:
             if len(pairs) == 2 and all((pairs["gamma"][i] == pairs["beta"][1 - i]).all() for i in range(2)):
                 self._add("gamma-beta-swapped", "NEW's gamma holds OLD's beta, and NEW's beta holds OLD's gamma.")
@@ -197,14 +215,12 @@ class LayerParity:
                     f"NEW starts with another {names}: {worst['new']:.6g} in channel {worst['channel']} where OLD has "
                     f"{worst['old']:.6g}.",
                 )
-        starts = self._starts_apart()
         if starts:
-            fresh = self.numbers.start
-            which = "(0, 1)" if fresh[1] else "other values"
+            which = "(0, 1) where OLD's do not" if self.numbers.start[1] else "other values than OLD's"
             worst = max(starts, key=lambda check: check.share).values
             self._add(
                 "not-restored",
-                f"NEW's moving statistics start from {which} where OLD's do not: {worst['new']:.6g} in channel "
+                f"NEW's moving statistics start from {which}: {worst['new']:.6g} in channel "
                 f"{worst['channel']} where OLD has {worst['old']:.6g}; they were not carried over.",
             )
         moved = self.numbers.moved_between
@@ -212,6 +228,47 @@ class LayerParity:
             self._add(
                 "unexplained", f"NEW's moving statistics changed before step {moved[1]} without a step of the layer."
             )
+
+    def _converted(self, outside, starts):
+        """What a conversion did to the numbers that NEW starts with; gives back what it does not explain."""
+        roles = [*outside, *("mean" if check.what.endswith("mean") else "variance" for check in starts)]
+        sides = [
+            Side(
+                name,
+                {role: role for role in held},
+                {role: array.astype(np.float64) for role, array in held.items()},
+                {role: array.dtype.name for role, array in held.items()},
+                {},
+                {},
+            )
+            for name, held in zip((self.pair.old, self.pair.new), self.numbers.held, strict=True)
+        ]
+        for explain in CONVERSIONS:
+            if not all(np.isfinite(side.flat(role)).all() for side in sides for role in roles):
+                break
+            told, left = explain(*sides, roles)
+            known = {cause["id"] for cause in self.causes if cause["severity"] == FINDING}
+            if told and not known & {cause["id"] for cause in told}:
+                # What comes of it follows.
+                self.causes[:0] = [
+                    entry(cause["id"], f"Before the first step: {cause['explanation']}") for cause in told
+                ]
+                roles = left
+        left = [check for check in starts if check.what.rpartition(" ")[2] in roles]
+        return [name for name in outside if name in roles], left
+
+    def _lone(self, name, side, text):
+        """A gamma or beta of one side alone, which matters if it is not what a layer without has."""
+        if (side, name) in self.numbers.trained or not self.numbers.gamma_beta_seen[side][name == "beta"]:
+            self._add("missing-variable", text)
+            return
+        which, other = ("OLD", "NEW") if side == 0 else ("NEW", "OLD")
+        value = 0 if name == "beta" else 1
+        text = (
+            f"{other} has no {name}, and {which}'s is {value} in all channels and steps: the two agree, and training "
+            f"that moves it would do so on one side alone."
+        )
+        self._add("missing-variable", text, ADVISORY)
 
     def _presence(self, side):
         layer, index = self.declared[side], side
@@ -235,6 +292,9 @@ class LayerParity:
         numbers = self.numbers
         if any(layer.unrecordable is not None for layer in self.declared):
             return
+        if numbers.lengths:
+            return
+        self.undecided += numbers.not_finite.values()
         if not numbers.steps:
             self.undecided.append("No step holds it on both sides.")
             return

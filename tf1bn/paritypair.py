@@ -74,9 +74,10 @@ def distance(x, y):
             equal = False
             with np.errstate(invalid="ignore"):
                 rest = one - two
-        total += np.square(rest).sum(axis=0)
-        sums += (one - shift).sum(axis=0)
-        squares += np.square(one - shift).sum(axis=0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            total += np.square(rest).sum(axis=0)
+            sums += (one - shift).sum(axis=0)
+            squares += np.square(one - shift).sum(axis=0)
     if equal:
         return 0.0
     count = x.size / channels
@@ -122,6 +123,9 @@ class Pair:
 
     Attributes:
       data: the state of the first step, see `same_data`; data_error and data_reason belong to it.
+      began: the first step; later: the first step after it whose data is different, its error and reason; or None.
+      lengths: the channels of OLD and NEW where they are not as many; or None.
+      not_finite: sentences by "OLD", "NEW" or "outputs" on numbers that are not finite, which equal nothing.
       checks: dict from what is compared to `Worst`.
       direct: the same for NEW's numbers against OLD's own, where the inputs of all steps are equal bit for bit: what
         counts where both do what OLD does not declare.
@@ -129,11 +133,18 @@ class Pair:
       flags: list of (step, OLD's flags, NEW's flags) where they differ.
       moved_between: for OLD and NEW, the first step before which the statistics changed without a step; or None.
       differences: dict from a statistic to the largest direct difference.
+      trained: the pairs of a side, 0 or 1, and "gamma" or "beta" that in some step is not all 1 or all 0.
+      lacks: those of gamma and beta that OLD records and NEW does not; bare: a `Worst` of the outputs if NEW has none.
+      held: for OLD and NEW, dict from a role to the array that the run starts with.
     """
 
     def __init__(self, old_layer, new_layer, law):
         self.old_layer, self.new_layer, self.law = old_layer, new_layer, law
         self.data = self.data_error = self.data_reason = None
+        self.began = self.later = self.lengths = None
+        self.not_finite, self.held = {}, ({}, {})
+        self.bare, self.lacks = Worst("outputs"), []
+        self.trained = set()
         self.checks, self.direct, self.differences = {}, {}, {}
         self.inherited = self.added = None
         self.flags = []
@@ -154,15 +165,26 @@ class Pair:
         state, error, reason = same_data(old, new, axis)
         if self.data is None:
             self.data, self.data_error, self.data_reason = state, error, reason
+            self.began = step
+        elif state == "different" and self.later is None:
+            self.later = step, error, reason
         self.steps += 1
         old_view, new_view = View(old), View(new)
         if old_view.before.shape != new_view.before.shape:
+            self.lengths = old_view.before.shape[1], new_view.before.shape[1]
             return
+        for side, view in (("OLD", old_view), ("NEW", new_view)):
+            if side not in self.not_finite and (bad := _not_finite(view)):
+                self.not_finite[side] = f"{side}'s {bad} in step {step} is not finite, which shows nothing."
         for i, view in enumerate((old_view, new_view)):
             around = view.before.tobytes(), view.after.tobytes()
             if self._last[i] is not None and self._last[i] != around[0] and self.moved_between[i] is None:
                 self.moved_between[i] = step
             self._last[i] = around[1]
+        for i, record in enumerate((old, new)):
+            for name, value in (("gamma", 1), ("beta", 0)):
+                if (held := getattr(record, name)) is not None and (held != value).any():
+                    self.trained.add((i, name))
         if old.training != new.training:
             self.flags.append((step, old.training, new.training))
             self._lawful = False
@@ -179,10 +201,15 @@ class Pair:
         (a, b), (c, d) = old_view.before, new_view.before
         worst = [Worst(f"start of the {name}") for name in ("moving mean", "moving variance")]
         for one, was, now in ((worst[0], a, c), (worst[1], b, d)):
-            one.add(step, np.abs(was - now), 4 * unit * np.maximum(np.abs(was), np.abs(now)), was, now)
+            with np.errstate(invalid="ignore"):
+                away = np.abs(was - now)
+            one.add(step, away, 4 * unit * np.maximum(np.abs(was), np.abs(now)), was, now)
             self.checks[one.what] = one
         fresh = [bool((view.before[0] == 0).all() and (view.before[1] == 1).all()) for view in (old_view, new_view)]
         self.start = fresh
+        for held, one in zip(self.held, (old, new), strict=True):
+            held.update(mean=one.moving_mean_before, variance=one.moving_variance_before)
+            held.update({name: value for name in ("gamma", "beta") if (value := getattr(one, name)) is not None})
         self.gamma_beta_seen = tuple((one.gamma is not None, one.beta is not None) for one in (old, new))
         for name in ("gamma", "beta"):
             one, two = getattr(old, name), getattr(new, name)
@@ -191,7 +218,9 @@ class Pair:
             one, two = one.astype(np.float64), two.astype(np.float64)
             self.gamma_beta[name] = one, two
             check = Worst(name)
-            check.add(step, np.abs(one - two), 8 * unit * np.maximum(np.abs(one), np.abs(two)), one, two)
+            with np.errstate(invalid="ignore"):
+                away = np.abs(one - two)
+            check.add(step, away, 8 * unit * np.maximum(np.abs(one), np.abs(two)), one, two)
             self.checks[name] = check
         self._stats = [self._moving(old_view), self._moving(new_view)]
 
@@ -268,6 +297,24 @@ class Pair:
                 )
             ]
             self._application(step, i, old, new, functions, state, check)
+            lacks = [
+                name for name in ("gamma", "beta") if getattr(old, name) is not None and getattr(new, name) is None
+            ]
+            if lacks:
+                self.lacks = lacks
+                moving = self._stats[1] if self._lawful else None
+                self._bare_outputs(step, i, new, _function(new_view, new, i, training, epsilon, None, moving))
+
+    def _bare_outputs(self, step, i, new, function):
+        """The outputs against those of a layer without the gamma or beta that NEW does not record."""
+        scale, mean, beta, steep, flat = function
+        for rows, out in _blocks(new, i):
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                expected = scale * (rows - mean) + beta
+                error, bound = np.abs(out - expected), steep * np.abs(rows - mean) + flat
+                at = np.argmax(np.where(np.isnan(error / bound), np.inf, error / bound), axis=0)[None]
+            picked = [np.take_along_axis(values, at, 0)[0] for values in (error, bound, expected, out)]
+            self.bare.add(step, *picked)
 
     def _application(self, step, i, old, new, functions, state, check):
         x, y = (np.moveaxis(r.inputs[i], r.layer.channel_axis, -1) for r in (old, new))
@@ -294,6 +341,9 @@ class Pair:
                     first = x[start : start + size].reshape(-1, channels).astype(np.float64)
                     was = functions[0][0] * (first - functions[0][1]) + functions[0][2]
                     self.inherited = max(self.inherited or 0.0, _largest(expected - was))
+                    if not math.isfinite(self.inherited):
+                        text = f"An input or an output that follows from it is not finite in step {step}."
+                        self.not_finite.setdefault("outputs", text)
                 if both and self._equal:
                     own = was_seen[start : start + size].reshape(-1, channels).astype(np.float64)
                     direct = self.direct.setdefault("outputs", Worst("outputs against OLD's own"))
@@ -304,6 +354,23 @@ class Pair:
     def _note(self, text):
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _blocks(record, i):
+    """An input and its output, channels last and in float64, some rows at a time."""
+    x, y = (np.moveaxis(arrays[i], record.layer.channel_axis, -1) for arrays in (record.inputs, record.outputs))
+    size = max(1, BLOCK // max(1, math.prod(x.shape[1:])))
+    for start in range(0, x.shape[0] if x.size else 0, size):
+        yield [a[start : start + size].reshape(-1, a.shape[-1]).astype(np.float64) for a in (x, y)]
+
+
+def _not_finite(view):
+    """What of a step's record is not finite; None if all is that is compared."""
+    for what, values in (("statistics", view.before), ("statistics", view.after), ("gamma", view.record.gamma),
+                         ("beta", view.record.beta)):  # fmt: skip
+        if values is not None and not np.isfinite(values).all():
+            return what
+    return None if view.finite.all() else "input"
 
 
 def _largest(error):

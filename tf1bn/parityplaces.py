@@ -1,6 +1,12 @@
 """What only all layers together show: whose inputs are whose, and what has no counterpart. Used by ``parity``."""
 
+import math
+
 from .causes import FINDING, entry
+from .parityverdict import outside_of
+
+# Deviations, which two trainings that drift apart by rounding do not reach in a first layer, and other batches do.
+OTHER = 0.1
 
 
 def in_sequence(old_faces, new_faces, pairs):
@@ -16,10 +22,11 @@ def in_sequence(old_faces, new_faces, pairs):
     )
 
 
-def placed(judged, old_faces, new_faces, complete):
+def placed(judged, numbers, old_faces, new_faces, complete):
     """Layers whose inputs are not those of their counterpart: swapped ones, and what lies between.
 
-    ``complete``: whether all layers of both runs are among those that are compared.
+    ``numbers``: the `paritypair.Pair` of each. ``complete``: whether all layers of both runs are among those that are
+    compared.
     """
     different = [layer for layer in judged if layer["data"]["state"] == "different"]
     for layer in different:
@@ -32,42 +39,52 @@ def placed(judged, old_faces, new_faces, complete):
                 for one in (layer, other):
                     if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
                         one["causes"].insert(0, entry("swapped-layers", text))
+                        one["since"] = numbers[judged.index(one)].began
     if not complete or judged[0]["data"]["state"] in ("different", None):
         return
     explained = False
-    for layer in judged:
-        wrong = any(cause["severity"] == FINDING for cause in layer["causes"])
+    for layer, number in zip(judged, numbers, strict=True):
+        wrong = any(cause["severity"] == FINDING for cause in layer["causes"]) or bool(outside_of(layer["checks"]))
         if layer["data"]["state"] == "different" and not wrong and not explained:
             reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} deviations off"
             text = (
                 f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
                 "layer before it does what OLD's does: what lies between them differs."
             )
-            layer["causes"].append(entry("other-inputs", text))
+            layer["causes"].insert(0, entry("other-inputs", text))
+            layer["since"] = number.began
         explained |= wrong or layer["data"]["state"] == "different"
 
 
 def exchanged(judged, numbers):
     """Layers that hold each other's gamma and beta."""
     wrong = [
-        (layer, number.gamma_beta)
+        (layer, number)
         for layer, number in zip(judged, numbers, strict=True)
         if number.gamma_beta and any(cause["id"] == "other-parameters" for cause in layer["causes"])
     ]
     for layer, mine in wrong:
         for other, others in wrong:
-            if other is layer or mine.keys() != others.keys():
+            if other is layer or mine.gamma_beta.keys() != others.gamma_beta.keys():
                 continue
-            if all(mine[name][i].tobytes() == others[name][1 - i].tobytes() for name in mine for i in (0, 1)):
-                text = (
-                    f"NEW's {layer['new']!r} holds the gamma and beta of OLD's {other['old']!r}, and the other way "
-                    "round."
+            if _crossed(mine, others, mine.gamma_beta):
+                statistics = "not-restored" in {cause["id"] for cause in layer["causes"]} and _crossed(
+                    mine, others, ("mean", "variance")
                 )
-                layer["causes"] = [cause for cause in layer["causes"] if cause["id"] != "other-parameters"]
+                what = " and ".join([*mine.gamma_beta, *(["moving statistics"] if statistics else [])])
+                text = f"NEW's {layer['new']!r} holds the {what} of OLD's {other['old']!r}, and the other way round."
+                explained = {"other-parameters", *(["not-restored"] if statistics else [])}
+                layer["causes"] = [cause for cause in layer["causes"] if cause["id"] not in explained]
                 layer["causes"].insert(0, entry("swapped-layers", text))
 
 
-def same_run(judged, problems):
+def _crossed(one, other, roles):
+    """Whether each of two `paritypair.Pair` starts in NEW with what the other has in OLD."""
+    held = one.held, other.held
+    return all(held[i][0][role].tobytes() == held[1 - i][1][role].tobytes() for role in roles for i in (0, 1))
+
+
+def same_run(judged, numbers, problems, notes):
     """What the inputs of the first layer say about the data of the two runs."""
     states = [layer["data"] for layer in judged if layer["data"]["state"] is not None]
     if not states:
@@ -90,6 +107,13 @@ def same_run(judged, problems):
             "on their own data."
         )
         problems.insert(0, sentence)
+    elif (later := next(number.later for number in numbers if number.data is not None)) is not None:
+        step, error, reason = later
+        text = f"The first layer's inputs are not the same in step {step}"
+        if reason is not None or not math.isfinite(error):
+            problems.append(f"{text} ({reason or 'they are not finite on both sides'}).")
+        elif error > OTHER:
+            notes.append(f"{text}: {error:.2g} deviations apart. Each layer is judged by its own inputs.")
     return {"state": first["state"], "error": first["error"], "sentence": sentence}
 
 

@@ -1,5 +1,7 @@
 """The result of a comparison of two runs or checkpoints as terminal text, HTML page and exit code. Decides nothing."""
 
+import math
+
 from .auditreport import VERDICTS, counted, print_table
 from .curveplot import word
 from .parityverdict import share
@@ -116,6 +118,11 @@ def _of_page(layer):
         worst = max(checks, key=share, default=None)
         errors[f"{name}_error"] = None if worst is None else worst["error"]
         errors[f"{name}_bound"] = None if worst is None else worst["bound"]
+        for one in _differences(layer):
+            if one.get("what") == f"moving {name}" and one.get("differing") is not None:
+                # Nothing but the same numbers is allowed in a checkpoint.
+                away = one.get("largest")
+                errors |= {f"{name}_error": math.nan if away is None else away, f"{name}_bound": 0.0}
     shown = {
         "name": called(layer),
         "verdict": layer["verdict"],
@@ -144,6 +151,12 @@ def _estimates(layer):
     return found
 
 
+def _differences(layer):
+    """What a comparison of checkpoints says of each variable; that of runs has a dict of its own in its place."""
+    found = layer.get("differences")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def _facts(layer):
     """Pairs of a name and a text: what was compared beside the moving statistics."""
     facts = []
@@ -156,7 +169,20 @@ def _facts(layer):
         if "moving" in check["what"] and "start" not in check["what"]:
             continue
         text = f"{word(check['error'])} off, {word(check['bound'])} allowed"
+        if not share(check) <= 1:
+            text += f", {word(share(check))} times the bound"
         if check["error"] and check.get("channel") is not None:
             text += f" (step {check['step']}, channel {check['channel']}: {word(check['old'])} -> {word(check['new'])})"
         facts.append((check["what"], text))
+    for one in _differences(layer):
+        if one.get("equal"):
+            text = f"the same numbers in {one.get('channels')} channels"
+        elif one.get("differing") is None:
+            text = "of another size"
+        else:
+            text = f"other numbers in {one['differing']} of {one.get('channels')} channels"
+            if one.get("values"):
+                old, new = ("not finite" if value is None else word(value) for value in one["values"])
+                text += f", most in channel {one.get('channel')}: {old} -> {new}"
+        facts.append((f"{one.get('what')}: {one.get('old')} -> {one.get('new')}", text))
     return facts

@@ -34,6 +34,9 @@ def checked(found):
                 raise ValueError(f"{where} has a cause without a severity.")
             if not isinstance(cause.get("id"), str) or not isinstance(cause.get("explanation"), str):
                 raise ValueError(f"{where} has a cause without an id or explanation.")
+        since = layer.get("since")
+        if isinstance(since, bool) or not (since is None or isinstance(since, (int, float))):
+            raise ValueError(f"{where} has `since` that is {since!r}.")
         for check in layer.get("checks") or []:
             if not isinstance(check, dict) or not isinstance(check.get("what"), str):
                 raise ValueError(f"{where} has a check that does not say what it is of.")
@@ -58,11 +61,11 @@ def rejudge(found):
         causes = [cause for cause in layer["causes"] if cause["id"] != "unexplained" or not cause.get("by_number")]
         checks = layer.get("checks") or []
         missing = [check for check in checks if not _finite(check.get("bound"))]
-        outside = [check for check in checks if check not in missing and not _within(check)]
+        outside = outside_of(checks)
         if any(cause["severity"] == FINDING for cause in causes):
             verdict = FINDING
         elif outside:
-            causes = [*causes, _by_number(outside)]
+            causes = [_by_number(outside), *causes]
             verdict = FINDING
         elif missing or layer.get("undecided") or (layer["verdict"] == UNDECIDABLE and "checks" not in layer):
             verdict = UNDECIDABLE
@@ -70,11 +73,9 @@ def rejudge(found):
             verdict = OK
         layers.append({**layer, "causes": causes, "verdict": verdict, "first": False})
     starts = [
-        (min(step for check in layer.get("checks") or [] if (step := check.get("first")) is not None), i)
+        (min(steps), i)
         for i, layer in enumerate(layers)
-        if layer["verdict"] == FINDING
-        and layer.get("matched")
-        and any(check.get("first") is not None for check in layer.get("checks") or [])
+        if layer["verdict"] == FINDING and layer.get("matched") and (steps := _steps(layer))
     ]
     if starts:
         layers[min(starts)[1]]["first"] = True
@@ -83,6 +84,17 @@ def rejudge(found):
             layer["explanation"] = _explanation(layer)
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers) and not found["problems"]
     return {**found, "layers": layers, "ok": ok}
+
+
+def outside_of(checks):
+    """Those whose error is not within its bound."""
+    return [check for check in checks if _finite(check.get("bound")) and not _within(check)]
+
+
+def _steps(layer):
+    """The steps from which on something is otherwise."""
+    steps = [layer.get("since"), *(check.get("first") for check in layer.get("checks") or [])]
+    return [step for step in steps if step is not None]
 
 
 def _finite(number):

@@ -17,12 +17,13 @@ Nothing here imports another framework, nor pytest.
 """
 
 import inspect
+import math
 import os
 import tempfile
 
 import numpy as np
 
-from . import files, parity, parityreport, trace
+from . import files, parity, parityplaces, parityreport, trace
 from .comparison import FINDING
 
 INPUT_ERROR = 1e-5  # of layer inputs that are taken from the original, in units of their root mean square
@@ -98,11 +99,14 @@ def assert_parity(
             raise ValueError(
                 f"`original` has {old.count_steps()} steps, and `batches` are {len(batches)}; they must fit."
             )
-        with_inputs, errors = _run_port(port, batches, flags, old, outputs, mapping, data_format, new_path)
+        with_inputs, errors, surplus = _run_port(port, batches, flags, old, outputs, mapping, data_format, new_path)
         new = trace.open(new_path)
         if not with_inputs:
             new = _Roughly(new, input_error)
         found = parity.compare_traces(old, new, mapping, only=None if with_inputs else "training")
+        if surplus:
+            extra = [parityplaces.unmatched(None, name) for name in surplus]
+            found = parity.rejudge({**found, "layers": [*found["layers"], *extra]})
         found["output_error"] = None if recorded else max(errors)
         if keep is not None:
             files.write_file(os.path.join(folder, "parity.json"), files.to_json(found).encode(), "keep")
@@ -163,8 +167,10 @@ def _run_original(original, batches, flags, variables, load, path):
 
 
 def _run_port(port, batches, flags, old, outputs, mapping, data_format, path):
-    """Write the port's trace; whether its layers gave their inputs, and how far off its outputs are."""
-    errors, last, with_inputs = [], {}, None
+    """Write the port's trace; whether its layers gave their inputs, how far off its outputs are, and the layers that no
+    trace can hold: without inputs of their own or of a counterpart.
+    """
+    errors, last, with_inputs, surplus = [], {}, None, {}
     with trace.Writer(path, overwrite=True, producer="tf1bn.testing") as writer:
         for i, (batch, trains, expected, step) in enumerate(zip(batches, flags, outputs, old, strict=True)):
             output, layers = _returned(port(batch.copy(), trains))
@@ -182,14 +188,15 @@ def _run_port(port, batches, flags, old, outputs, mapping, data_format, path):
                     settings = {"data_format": partner.layer.data_format, "axis": partner.layer.axis}
                 if not has:
                     if partner is None:
-                        continue  # found missing when the two are compared
+                        surplus[name] = None
+                        continue
                     record.update(inputs=list(partner.inputs), training=list(partner.training))
                     record.pop("outputs", None)
                 records[name] = _before(record, last.get(name), partner)
                 last[name] = record
                 writer.add_layer(name, _declared(record, has, **settings))
             writer.add_step(records, training=trains)
-    return bool(with_inputs), errors
+    return bool(with_inputs), errors, [name for name in surplus if name not in last]
 
 
 def record_port(port, batches, path, *, training=True, data_format="NHWC", overwrite=False, producer=None, **settings):
@@ -289,12 +296,12 @@ def _distance(output, expected, i):
         raise AssertionError(
             f"The port's output for batch {i} has shape {output.shape}, the original's has {expected.shape}."
         )
-    with np.errstate(invalid="ignore"):
-        output, expected = output.astype(np.float64), expected.astype(np.float64)
-        same = (output == expected) | (np.isnan(output) & np.isnan(expected))
-        away = np.where(same, 0.0, np.abs(output - expected))
-    largest = np.nanmax(np.abs(expected), initial=0.0) or 1.0
-    return float(np.max(np.where(np.isnan(away), np.inf, away), initial=0.0) / largest)
+    output, expected = output.astype(np.float64), expected.astype(np.float64)
+    if not (np.isfinite(output).all() and np.isfinite(expected).all()):
+        return math.inf  # equal NaN show nothing, and beside an infinite one any difference is small
+    with np.errstate(over="ignore"):
+        away = np.max(np.abs(output - expected), initial=0.0)
+    return float(away / (np.max(np.abs(expected), initial=0.0) or 1.0))
 
 
 class _Roughly:
@@ -335,6 +342,11 @@ def _message(found, errors, flags, rtol, with_inputs):
             f"The outputs differ in {len(outside)} of {len(errors)} batches, most in batch {worst} ({kind}): by "
             f"{errors[worst]:.3g} of the largest value, where `rtol` allows {rtol:g}."
         )
+        if not math.isfinite(errors[worst]):
+            text = (
+                f"The outputs cannot be compared in {len(outside)} of {len(errors)} batches, as in batch {worst} "
+                f"({kind}): they are not finite everywhere, which shows nothing."
+            )
         if not any(layer["verdict"] == FINDING for layer in found["layers"]):
             text += " The moving statistics of all layers are as the original's."
             if not with_inputs:
