@@ -14,9 +14,8 @@ ARRAYS = "[0 0 1 1] [0 0 1 1] [0.  0.  0.5 0.5] [0 0 1 1]\n"
 
 
 def printed(source, capsys):
-    own = {oldsource.DIVIDE: oldsource.divide, oldsource.DIVIDE_IN_PLACE: oldsource.divide_in_place}
     data = source if isinstance(source, bytes) else source.encode()
-    exec(oldsource.compiled(data, "old.py"), {"__builtins__": {**vars(builtins), **own}, "np": np})
+    exec(oldsource.compiled(data, "old.py"), {"__builtins__": {**vars(builtins), **oldsource.BUILTINS}, "np": np})
     return capsys.readouterr().out
 
 

@@ -263,7 +263,7 @@ def test_only_the_scripts_own_modules_meet_the_old_tensorflow(play, tmp_path, mo
     (tmp_path / "own" / "main.py").write_text(
         f"import sys\nsys.path += [{str(tmp_path / 'added')!r}, sys.path[0] + '/.venv/lib/site-packages']\n"
         "import theirs, mine, beside, venvs\n"
-        "print(theirs.VERSION, mine.VERSION, beside.VERSION, venvs.VERSION)\n"
+        "print(' '.join([theirs.VERSION, mine.VERSION, beside.VERSION, venvs.VERSION]))\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "installed")
     real = tensorflow.__version__

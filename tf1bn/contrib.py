@@ -60,6 +60,13 @@ _UTILS = dict.fromkeys(
         "convert_collection_to_dict",
         "get_variable_collections",
         "two_element_tuple",
+        "n_positive_integers",
+        "first_dimension",
+        "last_dimension",
+        "channel_dimension",
+        "constant_value",
+        "static_cond",
+        "smart_cond",
     ],
     "aliases",
 )
