@@ -157,6 +157,10 @@ def _report(recording, path, status):
     for folder, steps, layers in recording.traces:
         counted = f"{steps} step{'s' * (steps != 1)} of {layers} layer{'s' * (layers != 1)}"
         print(f"tf1bn run: {counted} recorded in {folder}.", file=sys.stderr)
+    if recording.partial:
+        counted = f"{recording.partial} step{'s' * (recording.partial != 1)}"
+        print(f"tf1bn run: {counted} in `partial_run` cannot be recorded, and no trace has them.", file=sys.stderr)
+        status = status or 2
     if recording.problem is not None:
         print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
         return status or 2
