@@ -205,7 +205,7 @@ def _import_tensorflow():
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     from .reproduce import import_tensorflow
 
-    import_tensorflow(False)
+    import_tensorflow(False, start=False)
 
 
 # ---- what the script finds ----
