@@ -73,11 +73,6 @@ def n_positive_integers(n, value):
     return tuple(values)
 
 
-def first_dimension(shape, min_rank=1):
-    """The size of the first dimension; see `last_dimension`."""
-    return _dimension(shape, 0, min_rank)
-
-
 def last_dimension(shape, min_rank=1):
     """The size of the last dimension of a `TensorShape`.
 
@@ -124,7 +119,8 @@ def static_cond(pred, fn1, fn2):
 def smart_cond(pred, fn1, fn2, name=None):
     """`static_cond` where `pred` is known when the graph is built, ``tf.cond`` where it is not."""
     value = constant_value(pred)
-    return tf.cond(pred, fn1, fn2, name=name) if value is None else static_cond(value, fn1, fn2)
+    # 1.15 gave `name` in the place of `strict`, so no operation has it.
+    return tf.cond(pred, fn1, fn2, strict=bool(name)) if value is None else static_cond(value, fn1, fn2)
 
 
 def _dimension(shape, dimension, min_rank):

@@ -61,7 +61,6 @@ _UTILS = dict.fromkeys(
         "get_variable_collections",
         "two_element_tuple",
         "n_positive_integers",
-        "first_dimension",
         "last_dimension",
         "channel_dimension",
         "constant_value",

@@ -1,5 +1,6 @@
 """Runs an old script as Python would, in this process, and puts everything back afterwards."""
 
+import atexit
 import contextlib
 import glob
 import importlib.machinery
@@ -65,6 +66,7 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
 
         old = OldTensorFlow(release, _own_folders(sys.path[0]))
         stack.callback(old.forget, set(sys.modules))
+        at_exit = stack.enter_context(_AtExit(old.builtins))
         sys.meta_path.insert(0, old)
         sys.argv = ["-m" if module else script, *args]
         stack.enter_context(_tensorflow_1())
@@ -74,13 +76,51 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
             from .oldsessions import Recording
 
             recording = stack.enter_context(Recording(record))
-        status = _execute(lambda: _main_of_module(script, old) if module else _main_of_script(script, data, old))
+        status = _execute(
+            lambda: _main_of_module(script, old) if module else _main_of_script(script, data, old), at_exit.run
+        )
         stack.close()
     return status if recording is None else _report(recording, record, status)
 
 
-def _execute(prepared):
-    """Run the code in the main module that ``prepared()`` gives, and its threads to their end.
+class _AtExit:
+    """While it is entered, it takes what the script gives to `atexit`; ``run`` does that at the script's end."""
+
+    def __init__(self, own_builtins):
+        self._builtins, self._waiting = own_builtins, []
+
+    def __enter__(self):
+        self._replaced = atexit.register, atexit.unregister
+        register, unregister = self._replaced
+
+        def register_own(func, *args, **kwargs):
+            if sys._getframe(1).f_builtins is not self._builtins:
+                return register(func, *args, **kwargs)
+            self._waiting.append((func, args, kwargs))
+            return func
+
+        def unregister_own(func):
+            self._waiting = [waiting for waiting in self._waiting if waiting[0] != func]
+            unregister(func)
+
+        atexit.register, atexit.unregister = register_own, unregister_own
+        return self
+
+    def __exit__(self, *error):
+        atexit.register, atexit.unregister = self._replaced
+
+    def run(self):
+        while self._waiting:
+            func, args, kwargs = self._waiting.pop()
+            try:
+                func(*args, **kwargs)
+            except BaseException as error:
+                print(f"Exception ignored in atexit callback: {func!r}", file=sys.stderr)
+                _print_exception(error)
+
+
+def _execute(prepared, at_exit):
+    """Run the code in the main module that ``prepared()`` gives, its threads to their end, and ``at_exit()``.
 
     Exceptions, of its syntax too, become a status as Python makes it.
     """
@@ -107,6 +147,7 @@ def _execute(prepared):
         try:
             while waited := [t for t in threading.enumerate() if t not in threads and not t.daemon]:
                 waited[0].join()
+            at_exit()
         except KeyboardInterrupt:
             return 130
     return status
@@ -179,9 +220,13 @@ def _read(script):
         with open(script, "rb") as stream:
             return stream.read()
     except OSError as error:
+        advice = "For a module, as in `python -m`, give -m."
+        if script == "-":
+            advice = "Write what comes from the standard input to a file first."
+        elif isinstance(error, IsADirectoryError):
+            advice = f"Give the script in it, such as {os.path.join(script, '__main__.py')!r}."
         raise CannotWork(
-            f"`script` is {script!r}, which could not be read: {error.strerror or error}. For a module, as in "
-            "`python -m`, give -m."
+            f"`script` is {script!r}, which could not be read: {error.strerror or error}. {advice}"
         ) from error
 
 
@@ -220,12 +265,16 @@ def _main_of_script(script, data, old):
 
 
 def _main_of_module(name, old):
+    if not all(name.split(".")):
+        raise CannotWork(f"`script` is {name!r}, which is no module's name; give one such as package.module.")
+    above = name.rpartition(".")[0]
     try:
+        if above:
+            __import__(above)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
+            __import__(name)
             spec = importlib.util.find_spec(f"{name}.__main__")
-    except ValueError as error:
-        raise CannotWork(f"`script` is {name!r}, and there is no such module: {error}.") from error
     except ImportError as error:
         # What a package above imports and does not find is another matter.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):

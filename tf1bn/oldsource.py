@@ -2,9 +2,9 @@
 
 What Python 3 compiles and what names nothing that only Python 2 has is compiled as it is. All else is translated by
 fissix, the kept copy of the 2to3 that Python came with. A few things 2to3 leaves to its user, and they are done here:
-between integers ``/`` rounds down in Python 2, so translated code without ``from __future__ import division`` divides by
-`divide`; ``round`` rounds halves away from zero; ``exec`` takes Python 2; a pickle of Python 2 is read as latin-1, as its
-arrays are; ``sys.setdefaultencoding`` does nothing.
+between integers ``/`` rounds down in Python 2, so translated code without ``from __future__ import division`` divides
+by `divide`; ``round`` rounds halves away from zero; ``exec`` takes Python 2; a pickle of Python 2 is read as latin-1,
+which its arrays need; ``sys.setdefaultencoding`` does nothing.
 
 One source that is Python 2 alone makes the whole script Python 2, and with it those sources that either Python takes.
 """
@@ -117,7 +117,8 @@ def _imported(tree, path, folder):
 def divide(a, b):
     """``a / b`` as in Python 2: rounded down between integers, integer arrays and tensors, and dimensions."""
     for one, other, method in ((a, b, "__div__"), (b, a, "__rdiv__")):
-        own = getattr(type(one), method, None)
+        # A tensor still has the method, which warns.
+        own = None if hasattr(one, "dtype") else getattr(type(one), method, None)
         if own is not None and (result := own(one, other)) is not NotImplemented:
             return result
     return operator.floordiv(a, b) if _integral(a) and _integral(b) else operator.truediv(a, b)
@@ -125,7 +126,7 @@ def divide(a, b):
 
 def divide_in_place(a, b):
     """What ``a /= b`` leaves in a, as in Python 2."""
-    if hasattr(type(a), "__div__"):
+    if hasattr(type(a), "__div__") and not hasattr(a, "dtype"):
         return divide(a, b)
     return operator.ifloordiv(a, b) if _integral(a) and _integral(b) else operator.itruediv(a, b)
 
@@ -220,6 +221,9 @@ def _bindings(node):
 
 def _translated(data, path, in_package, reason):
     """The code of a Python 2 source. ``reason``: why it is one, in words, or the error that Python 3 gave."""
+    if isinstance(reason, Exception):
+        # Python shows no frame of what compiles.
+        reason = reason.with_traceback(None)
     try:
         text = _text(data)
     except (SyntaxError, UnicodeDecodeError):
@@ -296,14 +300,13 @@ class _Python2(ast.NodeTransformer):
     def __init__(self, tree, classic_division):
         self._classic_division = classic_division
         self._bound = {name for node in ast.walk(tree) for name in _bindings(node)}
-        imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
-        aliases = [(isinstance(node, ast.Import) or node.module, alias) for node in imports for alias in node.names]
-        self._pickles = {alias.asname or alias.name for where, alias in aliases if (where, alias.name) == (True, "pickle")}
-        self._loads = {
-            alias.asname or alias.name
-            for where, alias in aliases
-            if where == "pickle" and alias.name in ("load", "loads")
-        }
+        self._pickles, self._loads = set(), set()
+        for node in ast.walk(tree):
+            for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
+                if isinstance(node, ast.Import) and alias.name == "pickle":
+                    self._pickles.add(alias.asname or alias.name)
+                elif getattr(node, "module", None) == "pickle" and alias.name in ("load", "loads"):
+                    self._loads.add(alias.asname or alias.name)
 
     def visit_BinOp(self, node):
         self.generic_visit(node)
@@ -342,9 +345,9 @@ class _Python2(ast.NodeTransformer):
             node.func.id = _ROUND
         elif name == "exec" and node.args:
             node.args[0] = self._source(node.args[0])
-        elif name in self._loads or (owner in self._pickles and attribute in ("load", "loads")):
-            if not any(keyword.arg in ("encoding", None) for keyword in node.keywords):
-                node.keywords.append(ast.keyword("encoding", ast.Constant("latin1")))
+        loads = name in self._loads or (owner in self._pickles and attribute in ("load", "loads"))
+        if loads and not node.keywords:
+            node.keywords = [ast.keyword("encoding", ast.Constant("latin1"))]
         return node
 
     def _source(self, node):
