@@ -289,7 +289,7 @@ def test_what_1_15_had_elsewhere(play):
         import tensorflow.python.ops.math_ops as math_ops
         assert Saver is tf.train.Saver and loss is tf.nn.softmax_cross_entropy_with_logits and losses is tf.losses
         assert control_flow_ops.cond is cond is tf.cond and ops.Tensor is tf.Tensor
-        assert tf.python.ops.math_ops.square is math_ops.square is tf.square and reshape is tf.reshape
+        assert tf.python.ops.math_ops.square is math_ops.square and reshape is tf.reshape
         x, w = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.ones([2, 2, 5, 3])
         batch = tf.shape(x)[0]
         for shape in ([4, 8, 8, 5], tf.TensorShape([4, 8, 8, 5]), [batch, 8, 8, 5], tf.placeholder(tf.int32, [4])):
