@@ -505,13 +505,16 @@ TRAINING = """
         ),
         (
             """
-            x, y = build("a")
+            x = tf.placeholder_with_default(batch(5), [16, 3])
+            y = tf.contrib.layers.batch_norm(x, decay=0.9, scope="a", updates_collections=None)
             with tf.Session() as sess:
                 sess.run(tf.global_variables_initializer())
                 run, run_too = sess.make_callable(y, [x]), sess.make_callable([y], [x], accept_options=True)
                 assert sess.make_callable(tf.constant(3))() == 3
-                for i in range(3):
+                for i in range(2):
                     run(batch(i))
+                # Without feeds TensorFlow does not call `run`.
+                sess.make_callable(y)()
                 assert run_too(batch(i), options=tf.RunOptions())[0].shape == (16, 3)
             """,
             [4],
