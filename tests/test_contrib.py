@@ -107,6 +107,66 @@ def test_wrong_arguments_are_named():
                 call()
 
 
+def test_variables_of_a_normalizer_are_the_models():
+    # As printed by 1.15.5. `bias_add` is another matter there, too.
+    slim = tf1bn.contrib.slim
+
+    def norm(x):
+        gamma = tf.get_variable("gamma", [x.shape[-1]], initializer=tf.ones_initializer(), trainable=False)
+        return x * gamma * tf.get_variable("local", [], collections=[tf.GraphKeys.LOCAL_VARIABLES])
+
+    with tf.Graph().as_default():
+        x = slim.conv2d(tf.ones([1, 4, 4, 2]), 3, 1, normalizer_fn=norm, scope="c")
+        x = slim.fully_connected(x, 2, normalizer_fn=norm, scope="f")
+        slim.bias_add(x, activation_fn=norm, scope="b")
+        names = {
+            collection: [variable.op.name for variable in tf.get_collection(collection)]
+            for collection in ("model_variables", "variables", "local_variables", "trainable_variables")
+        }
+    layers = ["c/weights", "c/gamma", "c/local", "f/weights", "f/gamma", "f/local", "b/biases"]
+    assert names == {
+        "model_variables": layers,
+        "variables": [*layers, "b/gamma"],
+        "local_variables": ["c/local", "f/local", "b/local"],
+        "trainable_variables": ["c/weights", "c/local", "f/weights", "f/local", "b/biases", "b/local"],
+    }
+
+
+def test_the_small_helpers():
+    # As 1.15.5 answers.
+    utils = tf1bn.contrib.slim.utils
+    shape = tf.TensorShape([None, 4, 5])
+    sizes = [utils.channel_dimension(shape, f"channels_{where}") for where in ("first", "last")]
+    assert (utils.last_dimension(shape, min_rank=3), sizes) == (5, [4, 5])
+    integers = utils.n_positive_integers
+    assert [integers(2, 3), integers(3, (1, 2, 3)), integers(2, shape[1:])] == [(3, 3), (1, 2, 3), (4, 5)]
+    with tf.Graph().as_default():
+        fed, one = tf.placeholder(tf.bool, []), tf.constant(1)
+        assert [utils.constant_value(value) for value in (3, one, fed, tf.Variable(1))] == [3, 1, None, None]
+        chosen = [utils.smart_cond(pred, lambda: "a", lambda: "b") for pred in (True, tf.constant(False))]
+        assert [*chosen, utils.static_cond(0, lambda: "a", lambda: "b")] == ["a", "b", "b"]
+        made = utils.smart_cond(fed, lambda: tf.constant(1), lambda: tf.constant(2), name="unused")
+        with tf.Session() as session:
+            assert [session.run(made, {fed: value}) for value in (True, False)] == [1, 2]
+        for call, error, words in [
+            (
+                lambda: utils.channel_dimension(tf.TensorShape([2, None]), None),
+                ValueError,
+                "dimension -1 must be known",
+            ),
+            (lambda: utils.last_dimension(shape, min_rank=4), ValueError, "rank of at least 4"),
+            (lambda: utils.last_dimension(tf.TensorShape(None)), ValueError, "known rank"),
+            (lambda: integers(2, [1]), ValueError, r"`value` is \[1\]"),
+            (lambda: integers(2, 0), ValueError, "`value` is 0"),
+            (lambda: integers(0, 1), ValueError, "`n` is 0"),
+            (lambda: utils.constant_value(None), ValueError, "is None"),
+            (lambda: utils.constant_value(one, tf.float32), ValueError, "has dtype"),
+            (lambda: utils.static_cond(True, 1, max), TypeError, "`fn1` is 1"),
+        ]:
+            with pytest.raises(error, match=words):
+                call()
+
+
 def test_values_from_arrays_and_checkpoints(tmp_path):
     framework = tf1bn.contrib.framework
     with tf.Graph().as_default(), tf.Session() as session:

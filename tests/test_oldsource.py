@@ -13,10 +13,27 @@ from tf1bn.command import CannotWork
 ARRAYS = "[0 0 1 1] [0 0 1 1] [0.  0.  0.5 0.5] [0 0 1 1]\n"
 
 
+# cPickle.dumps(["caf\xe9"], 2) of Python 2.7.
+PICKLES = r"""
+import cPickle as p
+from pickle import loads
+s = b'\x80\x02]q\x01U\x04caf\xe9q\x02a.'
+print p.loads(s), loads(s)
+"""
+DIVIDES = """
+class A(object):
+    def __div__(self, b): return 'div'
+    __rdiv__ = __div__
+x = A()
+print x / 1, 1 / x,
+x /= 2
+print x
+"""
+
+
 def printed(source, capsys):
-    own = {oldsource.DIVIDE: oldsource.divide, oldsource.DIVIDE_IN_PLACE: oldsource.divide_in_place}
     data = source if isinstance(source, bytes) else source.encode()
-    exec(oldsource.compiled(data, "old.py"), {"__builtins__": {**vars(builtins), **own}, "np": np})
+    exec(oldsource.compiled(data, "old.py"), {"__builtins__": {**vars(builtins), **oldsource.BUILTINS}, "np": np})
     return capsys.readouterr().out
 
 
@@ -46,6 +63,18 @@ def printed(source, capsys):
         ("from __future__ import print_function\nprint('a', end='!')\nxrange(1)", "a!"),
         ("print('both', end='!')\nexec 'x = 3'\nprint(x)", "both!3\n"),
         ("print '\\d'", "\\d\n"),
+        ("x = [7, 8]\nx[int('0')] /= 2\nx[:int('1')][0] /= 2\nprint x", "[3, 8]\n"),
+        ("a = np.arange(6).reshape(2, 3)\na[int('1'), :2] /= 2\na[int('1'):, 2] /= 2\nprint a[1]", "[1 2 2]\n"),
+        ("c = []\ndef f():\n    c.append(1)\n    return [9]\nf()[0] /= 2\nprint c", "[1]\n"),
+        ("print round(2.5), round(-0.5), round(3), round(1.005, 2), round(1250, -2)", "3.0 -1.0 3.0 1.0 1300.0\n"),
+        ("print round(2.675, 2), round(float('inf')), round(0.49999999999999994)", "2.67 inf 0.0\n"),
+        ("def round(x): return 'own'\nprint round(2.5)", "own\n"),
+        ("exec 'print 7 / 2'\nd = {}\nexec 'x = 7 / 2' in d\nprint d['x']", "3\n3\n"),
+        ("exec compile('print 7 / 2', '', 'exec')", "3\n"),
+        ("import sys\nreload(sys)\nsys.setdefaultencoding('utf-8')\nprint 1", "1\n"),
+        ("print cmp(2, 1), sorted([3, 1, 2], cmp=lambda a, b: cmp(b, a))", "1 [3, 2, 1]\n"),
+        (PICKLES, "['caf\xe9'] ['caf\xe9']\n"),
+        (DIVIDES, "div div div\n"),
     ],
 )
 def test_what_python_2_prints(source, output, capsys):
@@ -60,6 +89,8 @@ def test_integer_tensors_divide_as_in_python_2():
         assert session.run(oldsource.divide(integers, 2)).tolist() == [3, -4]
         assert session.run(oldsource.divide(floats, 2)).tolist() == [3.5]
         assert session.run(oldsource.divide(2, integers)).tolist() == [0, -1]
+        size = tf.Dimension(7)
+        assert [oldsource.divide(size, 2), oldsource.divide_in_place(size, 2)] == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -119,3 +150,34 @@ def test_lines_are_those_of_the_source():
 
     seen = {op.argval: lines[op.offset] for op in dis.get_instructions(code) if op.opname.startswith("STORE_NAME")}
     assert {name: seen[name] for name in ("x", "urlopen", "y", "z")} == {"x": 3, "urlopen": 4, "y": 6, "z": 8}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"main.py": "x = 1 / 2"}, False),
+        ({"main.py": "print 1"}, True),
+        ({"main.py": "a = b c"}, False),
+        ({"main.py": "import a", "a.py": "from p.q import c", "p/__init__.py": "", "p/q.py": "xrange(3)"}, True),
+        ({"main.py": "from p import q", "p/__init__.py": "", "p/q.py": "from . import r", "p/r.py": "print 1"}, True),
+        ({"main.py": "import p.q", "p/__init__.py": "import near", "p/near.py": "print 1", "p/q.py": ""}, True),
+        ({"main.py": "def f():\n    import a", "a.py": "import main, a, nowhere, os"}, False),
+        ({"main.py": "import a", "a.py": "a = b c", "other.py": "print 1"}, False),
+        ({"main.py": "import six, a", "a.py": "print 1"}, False),
+    ],
+)
+def test_which_scripts_are_python_2(tmp_path, files, expected):
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert oldsource.is_python2(files["main.py"].encode(), str(tmp_path / "main.py"), str(tmp_path)) is expected
+
+
+def test_what_either_python_takes_is_python_2_in_a_script_that_is(capsys):
+    source = b"print('a', 7 / 2)"
+    own = {"__builtins__": {**vars(builtins), **oldsource.BUILTINS}}
+    for python2, output in [(False, "a 3.5\n"), (True, "('a', 3)\n")]:
+        exec(oldsource.compiled(source, "new.py", python2=python2), dict(own))
+        assert capsys.readouterr().out == output
+    both = b"import sys\nif sys.version_info[0] == 2: pass\nx = 1 / 2"
+    assert oldsource.compiled(both, "new.py", python2=True) == compile(both, "new.py", "exec")

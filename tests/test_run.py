@@ -6,6 +6,7 @@ and order, in Python 2 and with Chinese comments without a coding line; their le
 input is random, so `np.random.uniform` is given the article's own numbers here, and they print its digits.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -164,6 +165,58 @@ def test_tracebacks_of_python_2_show_its_own_lines(play, tmp_path):
     assert lines[-1].startswith("ZeroDivisionError: ")
 
 
+def test_a_syntax_error_has_no_frame_of_what_compiles(play, tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    assert play(tmp_path / "broken.py")[2].startswith(f'  File "{tmp_path}/broken.py", line 1\n')
+    lines = play("import broken\n")[2].splitlines()
+    assert [line for line in lines if line.startswith("  File")] == [
+        f'  File "{tmp_path}/script.py", line 1, in <module>',
+        f'  File "{tmp_path}/broken.py", line 1',
+    ]
+
+
+def test_a_python_2_script_is_python_2_in_all_its_modules(play, tmp_path):
+    (tmp_path / "ops.py").write_text("def half(n):\n    return n / 2\nx = mine\n")
+    source = "import __builtin__\n__builtin__.mine = 4\nfrom ops import half, x\nprint half(7), x\n"
+    assert play(source)[:2] == (0, "3 4\n")
+    # No Python 2 anywhere; and what the first script put into the builtins has gone.
+    assert "NameError: name 'mine' is not defined" in play("from ops import half\nprint(half(7))\n")[2]
+    (tmp_path / "ops.py").write_text("def half(n):\n    return n / 2\n")
+    assert play("from ops import half\nprint(half(7))\n")[1] == "3.5\n"
+
+
+def test_threads_and_exit_functions_of_the_script_end_before_it_does(play, tmp_path):
+    source = """
+        import atexit, os, sys, threading, time
+        import tensorflow as tf
+        def end(name):
+            print(name, sys.argv[1:], os.getcwd() == "/")
+        atexit.register(end, "second")
+        atexit.register(lambda: 1 / 0)
+        atexit.unregister(atexit.register(print, "never"))
+        atexit.register(end, "first")
+        def late():
+            started.wait()
+            time.sleep(0.2)
+            with tf.Graph().as_default():
+                try:
+                    tf.contrib.layers.batch_norm(tf.ones([2, 4, 4, 3]), adjustment=None)
+                except TypeError as error:
+                    print(error)
+        started = threading.Event()
+        threading.Thread(target=late, name="late").start()
+        os.chdir("/")
+        started.set()
+        sys.exit(3)
+        """
+    status, out, err = play(source, "a", release="1.4")
+    assert status == 3
+    # The thread builds with the release, which has no such argument.
+    assert "TensorFlow 1.4 has no such argument" in out.splitlines()[0]
+    assert out.splitlines()[1:] == ["first ['a'] True", "second ['a'] True"]
+    assert "ZeroDivisionError" in err
+
+
 def test_an_excepthook_of_the_script_is_asked(play):
     status, out, err = play("import sys\nsys.excepthook = lambda *e: print(e[0], e[2].tb_lineno)\n1 / 0\n")
     assert (status, out, err) == (1, "<class 'ZeroDivisionError'> 3\n", "")
@@ -180,6 +233,15 @@ def test_modules(play, tmp_path, monkeypatch):
     with pytest.raises(CannotWork, match=r"`script` is 'project\.none', and there is no such module"):
         play(Path("project.none"), module=True)
     assert oldscript.run_script("project.train", ["x"], module=True) == 0
+    with pytest.raises(CannotWork, match=r"`script` is '\.\.train', which is no module's name"):
+        play(Path("..train"), module=True)
+    (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
+    assert play(Path("project.train"), module=True)[0] == 0
+    for line, error in [("raise ValueError(3)", "ValueError: 3"), ("import none", "No module named 'project.none'")]:
+        (package / "__init__.py").write_text(f"{line}\n")
+        status, _, err = play(Path("project.train"), module=True)
+        assert (status, len(err.splitlines())) == (1, 4)
+        assert error in err
 
 
 # ---- what the script imports ----
@@ -211,6 +273,32 @@ def test_what_tensorflow_is(play):
         release="1.15",
     )
     assert (status, out, err) == (0, "1.15.0 1.15.0 2\n", "")
+
+
+def test_what_1_15_had_elsewhere(play):
+    status, out, err = play(
+        """
+        import tensorflow as tf
+        from tensorflow.train import Saver
+        from tensorflow.nn import softmax_cross_entropy_with_logits as loss
+        import tensorflow.losses as losses
+        from tensorflow.python.framework import ops
+        from tensorflow.python.ops import control_flow_ops
+        from tensorflow.python.ops.control_flow_ops import cond
+        from tensorflow.python.ops.array_ops import *
+        import tensorflow.python.ops.math_ops as math_ops
+        assert Saver is tf.train.Saver and loss is tf.nn.softmax_cross_entropy_with_logits and losses is tf.losses
+        assert control_flow_ops.cond is cond is tf.cond and ops.Tensor is tf.Tensor
+        assert tf.python.ops.math_ops.square is math_ops.square and reshape is tf.reshape
+        x, w = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.ones([2, 2, 5, 3])
+        batch = tf.shape(x)[0]
+        for shape in ([4, 8, 8, 5], tf.TensorShape([4, 8, 8, 5]), [batch, 8, 8, 5], tf.placeholder(tf.int32, [4])):
+            print(tf.nn.conv2d_transpose(x, w, output_shape=shape, strides=[1, 2, 2, 1]).shape)
+        """
+    )
+    assert (status, err) == (0, "")
+    # As printed by 1.15.5.
+    assert out.splitlines() == ["(4, 8, 8, 5)", "(4, 8, 8, 5)", "(?, 8, 8, 5)", "(?, ?, ?, ?)"]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +351,7 @@ def test_only_the_scripts_own_modules_meet_the_old_tensorflow(play, tmp_path, mo
     (tmp_path / "own" / "main.py").write_text(
         f"import sys\nsys.path += [{str(tmp_path / 'added')!r}, sys.path[0] + '/.venv/lib/site-packages']\n"
         "import theirs, mine, beside, venvs\n"
-        "print(theirs.VERSION, mine.VERSION, beside.VERSION, venvs.VERSION)\n"
+        "print(' '.join([theirs.VERSION, mine.VERSION, beside.VERSION, venvs.VERSION]))\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "installed")
     real = tensorflow.__version__
@@ -293,6 +381,9 @@ def state():
         "hook": sys.excepthook,
         "filters": list(warnings.filters),
         "handlers": (list(root.handlers), root.level),
+        "levels": [logging.getLogger(name).level for name in ("tensorflow", "absl")],
+        "streams": (sys.stdin, sys.stdout, sys.stderr),
+        "exit": (atexit.register, atexit.unregister),
         "sigint": signal.getsignal(signal.SIGINT),
         "flags": set(flags.FLAGS),
         "eager": tensorflow.executing_eagerly(),
@@ -306,9 +397,12 @@ def state():
 
 def test_everything_is_put_back(play, tmp_path):
     (tmp_path / "local.py").write_text("x = 1\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "within.py").write_text("x = 1\n")
     source = """
-        import os, sys, logging, warnings, signal
+        import os, sys, io, logging, warnings, signal
         import local
+        import folder.within
         import tensorflow as tf
         os.environ["MINE"] = "1"
         del os.environ["PATH"]
@@ -323,6 +417,8 @@ def test_everything_is_put_back(play, tmp_path):
         sess = tf.InteractiveSession()
         tf.InteractiveSession()
         print(tf.constant(2).eval(), tf.app.flags.FLAGS.steps_of_this_test)
+        tf.logging.set_verbosity(tf.logging.FATAL)
+        sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
         def main(_):
             sys.exit(4)
         tf.app.run()
@@ -407,8 +503,24 @@ TRAINING = """
             """,
             [2, 2],
         ),
+        (
+            """
+            x = tf.placeholder_with_default(batch(5), [16, 3])
+            y = tf.contrib.layers.batch_norm(x, decay=0.9, scope="a", updates_collections=None)
+            with tf.Session() as sess:
+                sess.run(tf.global_variables_initializer())
+                run, run_too = sess.make_callable(y, [x]), sess.make_callable([y], [x], accept_options=True)
+                assert sess.make_callable(tf.constant(3))() == 3
+                for i in range(2):
+                    run(batch(i))
+                # Without feeds TensorFlow does not call `run`.
+                sess.make_callable(y)()
+                assert run_too(batch(i), options=tf.RunOptions())[0].shape == (16, 3)
+            """,
+            [4],
+        ),
     ],
-    ids=["session", "interactive", "monitored", "several"],
+    ids=["session", "interactive", "monitored", "several", "callable"],
 )
 def test_every_session_is_recorded(play, tmp_path, body, steps):
     path = str(tmp_path / "trace")
@@ -425,6 +537,20 @@ def test_every_session_is_recorded(play, tmp_path, body, steps):
         (layer,) = diagnosis.diagnose(opened)
         assert layer.verdict == "ok"
     assert not os.path.exists(f"{path}.{len(steps) + 1}")
+
+
+def test_partial_runs_are_said_not_to_be_recorded(play, tmp_path):
+    body = """
+        x, y = build("a")
+        with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
+            for fetched in (y, x + 1):
+                handle = sess.partial_run_setup([fetched], [x])
+                print(sess.partial_run(handle, fetched, {x: batch(0)}).shape)
+        """
+    status, out, err = play(textwrap.dedent(TRAINING) + textwrap.dedent(body), record=str(tmp_path / "trace"))
+    assert (status, out) == (2, "(16, 3)\n(16, 3)\n")
+    assert "tf1bn run: 1 step in `partial_run` cannot be recorded, and no trace has them.\n" in err
 
 
 def test_a_thread_that_fills_a_queue_does_not_wait_for_the_layer_that_empties_it(play, tmp_path):
@@ -517,7 +643,8 @@ def test_the_command(tmp_path, capsys):
     assert capsys.readouterr().out == f"{[str(script), '--release', 'x', '-m', '--', '--record']}\n"
     for arguments, words in [
         (["run", str(tmp_path / "none.py")], "`script` is .*none.py', which could not be read: No such file"),
-        (["run", str(tmp_path)], "`script` is .*could not be read: Is a directory"),
+        (["run", str(tmp_path)], "`script` is .*could not be read: Is a directory. Give the script in it"),
+        (["run", "-"], "`script` is '-'.* Write what comes from the standard input to a file"),
         (["run", "--release", "2.0", str(script)], "`release` is '2.0'; accepted are"),
         (["run", "--record", str(tmp_path), str(script)], "`--record` is .*already"),
         (["run"], "the following arguments are required: SCRIPT"),
@@ -558,12 +685,31 @@ def test_layers_with_the_old_keras(tmp_path):
     assert done.stdout == "conv2d/BiasAdd:0 [12. 12.] ['conv2d/kernel:0', 'conv2d/bias:0']\n"
 
 
-def test_ctrl_c(tmp_path):
+def test_a_forked_process_and_ctrl_c(tmp_path):
+    # A process that is forked after TensorFlow has started its threads hangs in its first run.
+    body = """
+        import multiprocessing, os, signal, time
+        def child():
+            signal.alarm(60)
+            x, y = build("a")
+            with tf.Session() as sess:
+                sess.run(tf.global_variables_initializer())
+                print(sess.run(y, {x: batch(0)}).shape, flush=True)
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join()
+        print(process.exitcode)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+        """
     script = tmp_path / "script.py"
-    script.write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", "tf1bn", "run", str(script)]
+    script.write_text(textwrap.dedent(TRAINING) + textwrap.dedent(body))
+    command = [sys.executable, "-m", "tf1bn", "run", "--record", str(tmp_path / "trace"), str(script)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 130
-    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+    assert (done.returncode, done.stdout) == (130, "(16, 3)\n0\n")
+    assert re.search(
+        r"^tf1bn run: process \d+, which the script forked, runs a layer and is not recorded\.$", done.stderr, re.M
+    )
     assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-2] == "KeyboardInterrupt"

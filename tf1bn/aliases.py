@@ -1,4 +1,4 @@
-"""Outputs under names of their own in collections, as ``tf.contrib.layers.utils`` of TF 1.15 kept them."""
+"""``tf.contrib.layers.utils`` of TF 1.15: outputs under names of their own in collections, and small helpers."""
 
 import tensorflow as _tf
 
@@ -54,3 +54,79 @@ def two_element_tuple(value):
     if len(pair) != 2:
         raise ValueError(f"{value!r} is neither an integer nor two of them.")
     return tuple(int(size) for size in pair)
+
+
+def n_positive_integers(n, value):
+    """A tuple of ``n`` positive integers out of one, or out of ``n`` of them.
+
+    Raises:
+      ValueError: it is neither, or `n` is not positive.
+    """
+    if n < 1 or n != int(n):
+        raise ValueError(f"`n` is {n!r}; it must be a positive integer.")
+    try:
+        values = [int(size) for size in value] if hasattr(value, "__iter__") else [int(value)] * int(n)
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != n or min(values) < 1:
+        raise ValueError(f"`value` is {value!r}; it must be a positive integer, or {n} of them.")
+    return tuple(values)
+
+
+def last_dimension(shape, min_rank=1):
+    """The size of the last dimension of a `TensorShape`.
+
+    Raises:
+      ValueError: the shape or that size is unknown, or the rank is below `min_rank`.
+    """
+    return _dimension(shape, -1, min_rank)
+
+
+def channel_dimension(shape, data_format, min_rank=1):
+    """The size of dimension 1 for "channels_first", and else of the last; see `last_dimension`."""
+    return _dimension(shape, 1 if data_format == "channels_first" else -1, min_rank)
+
+
+def constant_value(value_or_tensor_or_var, dtype=None):
+    """The value of a constant; None for a variable and for a tensor that only a run knows.
+
+    Raises:
+      ValueError: there is none, or it has another dtype than `dtype`.
+    """
+    value = value_or_tensor_or_var
+    if value is None:
+        raise ValueError("`value_or_tensor_or_var` is None; give a value, a tensor or a variable.")
+    variable = isinstance(value, _tf.Variable)
+    if not variable and not _tf.is_tensor(value):
+        return value
+    if dtype and value.dtype != dtype:
+        raise ValueError(f"`value_or_tensor_or_var` has dtype {value.dtype}; it must have {dtype}.")
+    return None if variable else _tf.get_static_value(value)
+
+
+def static_cond(pred, fn1, fn2):
+    """``fn1()`` if `pred` is true, else ``fn2()``.
+
+    Raises:
+      TypeError: one of the two cannot be called.
+    """
+    for name, function in (("fn1", fn1), ("fn2", fn2)):
+        if not callable(function):
+            raise TypeError(f"`{name}` is {function!r}; it must be a function.")
+    return fn1() if pred else fn2()
+
+
+def smart_cond(pred, fn1, fn2, name=None):
+    """`static_cond` where `pred` is known when the graph is built, ``tf.cond`` where it is not."""
+    value = constant_value(pred)
+    # 1.15 gave `name` in the place of `strict`, so no operation has it.
+    return tf.cond(pred, fn1, fn2, strict=bool(name)) if value is None else static_cond(value, fn1, fn2)
+
+
+def _dimension(shape, dimension, min_rank):
+    if shape.rank is None or shape.rank < min_rank:
+        raise ValueError(f"`shape` is {shape}; it must have a known rank of at least {min_rank}.")
+    size = shape.as_list()[dimension]
+    if size is None:
+        raise ValueError(f"`shape` is {shape}; its dimension {dimension} must be known.")
+    return size

@@ -60,6 +60,12 @@ _UTILS = dict.fromkeys(
         "convert_collection_to_dict",
         "get_variable_collections",
         "two_element_tuple",
+        "n_positive_integers",
+        "last_dimension",
+        "channel_dimension",
+        "constant_value",
+        "static_cond",
+        "smart_cond",
     ],
     "aliases",
 )

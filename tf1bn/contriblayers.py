@@ -332,8 +332,14 @@ class _Layer:
 
 @contextlib.contextmanager
 def _layer(scope, default, inputs, reuse, trainable, collections):
-    with tf.variable_scope(scope, default, [inputs], reuse=reuse) as variable_scope:
+    with tf.variable_scope(scope, default, [inputs], reuse=reuse, custom_getter=_model_getter) as variable_scope:
         yield _Layer(inputs, variable_scope, trainable, collections)
+
+
+def _model_getter(getter, name, *args, collections=None, **options):
+    """All variables made inside a layer, as by its `normalizer_fn`, are the model's."""
+    collections = [*(collections or ()), tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES]
+    return getter(name, *args, collections=collections, **options)
 
 
 def _checked_format(data_format):

@@ -1,5 +1,6 @@
 """Runs an old script as Python would, in this process, and puts everything back afterwards."""
 
+import atexit
 import contextlib
 import glob
 import importlib.machinery
@@ -64,10 +65,10 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
         from .oldtensorflow import OldTensorFlow
 
         old = OldTensorFlow(release, _own_folders(sys.path[0]))
+        stack.callback(old.forget, set(sys.modules))
+        at_exit = stack.enter_context(_AtExit(old.builtins))
         sys.meta_path.insert(0, old)
-        main, code = _main_of_module(script, old) if module else _main_of_script(script, data, old)
-        sys.argv = [main.__file__ if module else script, *args]
-        sys.modules["__main__"] = main
+        sys.argv = ["-m" if module else script, *args]
         stack.enter_context(_tensorflow_1())
         stack.enter_context(_release(release))
         recording = None
@@ -75,14 +76,55 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
             from .oldsessions import Recording
 
             recording = stack.enter_context(Recording(record))
-        status = _execute(main, code)
+        status = _execute(
+            lambda: _main_of_module(script, old) if module else _main_of_script(script, data, old), at_exit.run
+        )
         stack.close()
     return status if recording is None else _report(recording, record, status)
 
 
-def _execute(main, code):
-    """Run what ``code()`` gives; exceptions, of its syntax too, become a status as Python makes it."""
-    interrupted = []
+class _AtExit:
+    """While it is entered, it takes what the script gives to `atexit`; ``run`` does that at the script's end."""
+
+    def __init__(self, own_builtins):
+        self._builtins, self._waiting = own_builtins, []
+
+    def __enter__(self):
+        self._replaced = atexit.register, atexit.unregister
+        register, unregister = self._replaced
+
+        def register_own(func, *args, **kwargs):
+            if sys._getframe(1).f_builtins is not self._builtins:
+                return register(func, *args, **kwargs)
+            self._waiting.append((func, args, kwargs))
+            return func
+
+        def unregister_own(func):
+            self._waiting = [waiting for waiting in self._waiting if waiting[0] != func]
+            unregister(func)
+
+        atexit.register, atexit.unregister = register_own, unregister_own
+        return self
+
+    def __exit__(self, *error):
+        atexit.register, atexit.unregister = self._replaced
+
+    def run(self):
+        while self._waiting:
+            func, args, kwargs = self._waiting.pop()
+            try:
+                func(*args, **kwargs)
+            except BaseException as error:
+                print(f"Exception ignored in atexit callback: {func!r}", file=sys.stderr)
+                _print_exception(error)
+
+
+def _execute(prepared, at_exit):
+    """Run the code in the main module that ``prepared()`` gives, its threads to their end, and ``at_exit()``.
+
+    Exceptions, of its syntax too, become a status as Python makes it.
+    """
+    interrupted, threads, status = [], set(threading.enumerate()), 0
 
     def interrupt(number, frame):
         interrupted.append(number)
@@ -92,16 +134,23 @@ def _execute(main, code):
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
             stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, interrupt))
         try:
-            exec(code(), main.__dict__)
+            code, main = prepared()
+            exec(code, main.__dict__)
         except CannotWork:
             raise
         except SystemExit as error:
-            return _status(error.code)
+            status = _status(error.code)
         except BaseException as error:
             _print_exception(error)
             # TensorFlow turns a KeyboardInterrupt inside its own code into errors of its own.
-            return 130 if interrupted or isinstance(error, KeyboardInterrupt) else 1
-    return 0
+            status = 130 if interrupted or isinstance(error, KeyboardInterrupt) else 1
+        try:
+            while waited := [t for t in threading.enumerate() if t not in threads and not t.daemon]:
+                waited[0].join()
+            at_exit()
+        except KeyboardInterrupt:
+            return 130
+    return status
 
 
 def _status(code):
@@ -149,6 +198,10 @@ def _report(recording, path, status):
     for folder, steps, layers in recording.traces:
         counted = f"{steps} step{'s' * (steps != 1)} of {layers} layer{'s' * (layers != 1)}"
         print(f"tf1bn run: {counted} recorded in {folder}.", file=sys.stderr)
+    if recording.partial:
+        counted = f"{recording.partial} step{'s' * (recording.partial != 1)}"
+        print(f"tf1bn run: {counted} in `partial_run` cannot be recorded, and no trace has them.", file=sys.stderr)
+        status = status or 2
     if recording.problem is not None:
         print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
         return status or 2
@@ -167,9 +220,13 @@ def _read(script):
         with open(script, "rb") as stream:
             return stream.read()
     except OSError as error:
+        advice = "For a module, as in `python -m`, give -m."
+        if script == "-":
+            advice = "Write what comes from the standard input to a file first."
+        elif isinstance(error, IsADirectoryError):
+            advice = f"Give the script in it, such as {os.path.join(script, '__main__.py')!r}."
         raise CannotWork(
-            f"`script` is {script!r}, which could not be read: {error.strerror or error}. For a module, as in "
-            "`python -m`, give -m."
+            f"`script` is {script!r}, which could not be read: {error.strerror or error}. {advice}"
         ) from error
 
 
@@ -193,7 +250,7 @@ def _import_tensorflow():
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     from .reproduce import import_tensorflow
 
-    import_tensorflow(False)
+    import_tensorflow(False, start=False)
 
 
 # ---- what the script finds ----
@@ -203,26 +260,40 @@ def _main_of_script(script, data, old):
     path = os.path.abspath(script)
     main = _new_main(path, old)
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
-    return main, lambda: oldsource.compiled(data, path)
+    old.python2 = oldsource.is_python2(data, path, sys.path[0])
+    return oldsource.compiled(data, path, python2=old.python2), main
 
 
 def _main_of_module(name, old):
+    if not all(name.split(".")):
+        raise CannotWork(f"`script` is {name!r}, which is no module's name; give one such as package.module.")
+    above = name.rpartition(".")[0]
     try:
+        if above:
+            __import__(above)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
+            __import__(name)
             spec = importlib.util.find_spec(f"{name}.__main__")
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        # What a package above imports and does not find is another matter.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
         raise CannotWork(f"`script` is {name!r}, and there is no such module: {error}.") from error
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
         raise CannotWork(f"`script` is {name!r}, and there is no such module with a source; its path has no -m.")
+    data = spec.loader.get_data(spec.origin)
+    old.python2 = oldsource.is_python2(data, spec.origin, sys.path[0])
     main = _new_main(spec.origin, old)
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
-    return main, lambda: oldsource.compiled(spec.loader.get_data(spec.origin), spec.origin, bool(spec.parent))
+    sys.argv[0] = spec.origin
+    return oldsource.compiled(data, spec.origin, bool(spec.parent), old.python2), main
 
 
 def _new_main(path, old):
     main = types.ModuleType("__main__")
     main.__file__, main.__cached__, main.__builtins__ = path, None, old.builtins
+    sys.modules["__main__"] = main
     return main
 
 
@@ -258,28 +329,36 @@ def _python_path():
 @contextlib.contextmanager
 def _kept_process():
     kept = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
-    hooks = sys.excepthook, sys.displayhook
+    hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook", "stdin", "stdout", "stderr")}
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers = list(root.handlers)
+    levels = {logger: logger.level for logger in (root, logging.getLogger("tensorflow"), logging.getLogger("absl"))}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
             yield
     finally:
         environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept
-        sys.excepthook, sys.displayhook = hooks
+        for name, hook in hooks.items():
+            if name.startswith("std") and getattr(sys, name) is not hook:
+                _streams.append(getattr(sys, name))
+                with contextlib.suppress(AttributeError, OSError, ValueError):
+                    _streams[-1].flush()
+            setattr(sys, name, hook)
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
-        for name, module in list(sys.modules.items()):
-            if type(getattr(module, "__loader__", None)).__module__ == f"{__package__}.oldtensorflow":
-                del sys.modules[name]
         sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
         sys.modules["__main__"] = modules["__main__"]
         with contextlib.suppress(OSError):
             os.chdir(folder)
         root.handlers[:] = handlers
-        root.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+# Streams that scripts put in the place of Python's: what they wrap would be closed with them.
+_streams = []
 
 
 @contextlib.contextmanager
@@ -289,7 +368,8 @@ def _release(name):
         return
     if not hasattr(tf1bn, "release"):
         raise CannotWork(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
-    with tf1bn.release(name):
+    # In the script's threads too.
+    with tf1bn.release(name), releases.everywhere(name):
         yield
 
 

@@ -1,6 +1,8 @@
 """Records every session of a script that knows nothing about it: one trace for each session that runs a layer."""
 
 import contextlib
+import os
+import sys
 import threading
 import weakref
 
@@ -15,13 +17,15 @@ class Recording:
     """While it is entered, the runs of all sessions of this process are recorded.
 
     ``tf.Session.run`` and ``tf.InteractiveSession.run`` are replaced for the time; what TensorFlow's own classes run,
-    as MonitoredSession and Supervisor, ends there too, hooks included. Runs of ``make_callable`` are not seen.
+    as MonitoredSession and Supervisor, ends there too, hooks included. What ``make_callable`` makes for a layer runs
+    like that as well. Steps of ``partial_run`` and of forked processes cannot be recorded, and are counted or said.
 
     Args:
       path: the folder of the first session that runs a layer; the second one's is ``path.2``, and so on.
 
     Attributes:
       traces: a list of (path, steps, number of layers) of the traces, complete when the block is left.
+      partial: the number of partial runs with a layer, which are in no trace.
       problem: None, or a sentence about what ended the recording.
     """
 
@@ -30,21 +34,28 @@ class Recording:
         self._sessions = weakref.WeakKeyDictionary()
         self._recorders = []
         self._lock = threading.Lock()
-        self.traces, self.problem = [], None
+        self._process = os.getpid()
+        self.traces, self.partial, self.problem = [], 0, None
 
     def __enter__(self):
-        self._replaced = []
+        self._replaced, self._originals = [], {}
         for kind in (tf.Session, tf.InteractiveSession):
-            self._replaced.append((kind, kind.__dict__.get("run")))
-            kind.run = self._wrapped(kind.run)
+            for name, wrapped in (
+                ("run", self._wrapped),
+                ("make_callable", self._wrapped_make_callable),
+                ("partial_run_setup", self._wrapped_partial_run_setup),
+            ):
+                self._replaced.append((kind, name, kind.__dict__.get(name)))
+                self._originals[kind, name] = getattr(kind, name)
+                setattr(kind, name, wrapped(getattr(kind, name)))
         return self
 
     def __exit__(self, *error):
-        for kind, own in self._replaced:
+        for kind, name, own in self._replaced:
             if own is None:
-                del kind.run
+                delattr(kind, name)
             else:
-                kind.run = own
+                setattr(kind, name, own)
         for recorder in self._recorders:
             with contextlib.suppress(OSError):
                 recorder.close()
@@ -61,13 +72,51 @@ class Recording:
 
         return run
 
-    def _run(self, session, original, arguments):
+    def _wrapped_make_callable(self, original):
+        recording = self
+
+        def make_callable(self, fetches, feed_list=None, accept_options=False):
+            made = original(self, fetches, feed_list, accept_options)
+            if not recording._recorded(self, (fetches, feed_list)):
+                return made
+            fed = list(feed_list or ())
+
+            def run(*values, **options):
+                if recording.problem is not None or len(values) != len(fed) or (options and not accept_options):
+                    return made(*values, **options)
+                return self.run(fetches, dict(zip(fed, values, strict=True)), **options)
+
+            return run
+
+        return make_callable
+
+    def _wrapped_partial_run_setup(self, original):
+        recording = self
+
+        def partial_run_setup(self, fetches, feeds=None):
+            handle = original(self, fetches, feeds)
+            recording.partial += recording._recorded(self, (fetches, feeds)) is not None
+            return handle
+
+        return partial_run_setup
+
+    def _recorded(self, session, arguments):
+        """The `_Recorded` of a session; None if no layer takes part in a run with these fetches and feeds."""
+        if os.getpid() != self._process:
+            # A fork: the trace is its parent's, and so may be the lock.
+            if self.problem is None and _Recorded(session, self._originals).takes_part(arguments):
+                self.problem = f"process {os.getpid()}, which the script forked, runs a layer and is not recorded"
+                print(f"tf1bn run: {self.problem}.", file=sys.stderr, flush=True)
+            return None
         with self._lock:
             if session not in self._sessions:
-                self._sessions[session] = _Recorded(session, original)
+                self._sessions[session] = _Recorded(session, self._originals)
             recorded = self._sessions[session]
-            takes_part = recorded.takes_part(arguments)
-        if not takes_part:
+            return recorded if recorded.takes_part(arguments) else None
+
+    def _run(self, session, original, arguments):
+        recorded = self._recorded(session, arguments)
+        if recorded is None:
             # Other threads may run what fills the queues meanwhile; those runs are none of a layer.
             return original(session, *arguments)
         with recorded.lock:
@@ -92,8 +141,13 @@ class Recording:
 class _Recorded:
     """A session as its recorder sees it: with the run that was there before."""
 
-    def __init__(self, session, original):
-        self._session, self._original = weakref.ref(session), original
+    def __init__(self, session, originals):
+        kind = tf.Session if isinstance(session, tf.Session) else tf.InteractiveSession
+        self._session, self._run, self._make_callable = (
+            weakref.ref(session),
+            originals[kind, "run"],
+            originals[kind, "make_callable"],
+        )
         self._plans = Plans(session.graph, True)
         self.graph = session.graph
         self.lock = threading.RLock()
@@ -108,11 +162,11 @@ class _Recorded:
 
     def run(self, *arguments, **options):
         try:
-            self.results = self._original(self._session(), *arguments, **options)
+            self.results = self._run(self._session(), *arguments, **options)
         except BaseException as error:
             self.error = error
             raise
         return self.results
 
     def make_callable(self, *arguments, **options):
-        return self._session().make_callable(*arguments, **options)
+        return self._make_callable(self._session(), *arguments, **options)

@@ -3,6 +3,7 @@
 Sources: the released wheels; where the text says "measured", the release was run. ``release`` puts one in force.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -215,11 +216,25 @@ class _InForce(threading.local):
 
 
 _in_force = _InForce()
+_everywhere = [LATEST]
 
 
 def current():
-    """The release whose ``batch_norm`` is built here: the innermost ``release(...)`` of this thread, else 1.15."""
-    return _in_force.stack[-1][1] if _in_force.stack else LATEST
+    """The release whose ``batch_norm`` is built here: the innermost ``release(...)`` of this thread, else 1.15.
+
+    In a script of ``tf1bn run --release R`` it is R instead of 1.15.
+    """
+    return _in_force.stack[-1][1] if _in_force.stack else _everywhere[-1]
+
+
+@contextlib.contextmanager
+def everywhere(name):
+    """Put a release in force in all threads of the process, where they have none of their own."""
+    _everywhere.append(get(name))
+    try:
+        yield
+    finally:
+        _everywhere.pop()
 
 
 class release:

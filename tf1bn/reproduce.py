@@ -58,8 +58,12 @@ def _check_files(args):
         report.figure_class()
 
 
-def import_tensorflow(verbose):
-    """Import TensorFlow with its start-up noise kept from the terminal, unless it fails or ``verbose``."""
+def import_tensorflow(verbose, start=True):
+    """Import TensorFlow with its start-up noise kept from the terminal, unless it fails or ``verbose``.
+
+    ``start=False`` starts none of its devices and threads: the noise of those comes later, but what the environment
+    says by then about devices counts, and a process may be forked.
+    """
     if "tensorflow" in sys.modules:
         return
     if not verbose:
@@ -80,11 +84,12 @@ def import_tensorflow(verbose):
         try:
             import tensorflow
 
-            tensorflow.config.list_physical_devices()
-            # TF 2.18 and 2.20 write a line at the first run of a graph, whatever the log level.
-            config = tensorflow.compat.v1.ConfigProto(device_count={"GPU": 0})
-            with tensorflow.Graph().as_default(), tensorflow.compat.v1.Session(config=config) as sess:
-                sess.run(tensorflow.no_op())
+            if start:
+                tensorflow.config.list_physical_devices()
+                # TF 2.18 and 2.20 write a line at the first run of a graph, whatever the log level.
+                config = tensorflow.compat.v1.ConfigProto(device_count={"GPU": 0})
+                with tensorflow.Graph().as_default(), tensorflow.compat.v1.Session(config=config) as sess:
+                    sess.run(tensorflow.no_op())
         except ImportError as error:
             stack.close()
             noise.seek(0)
