@@ -13,8 +13,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "sanitize"
-TESTS = ["moments", "kernels", "parallel", "weighting", "native", "moving", "replay", "fuzz"]
-HELPERS = ["accuracy", "reference", "fuzz"]
+TESTS = [
+    "moments",
+    "kernels",
+    "parallel",
+    "weighting",
+    "native",
+    "moving",
+    "replay",
+    "fuzz",
+    "linefit",
+    "readahead",
+    "garbage",
+]
+HELPERS = ["accuracy", "reference", "fuzz", "faulty", "honest", "garbage", "traces"]
 # -O1: before the optimizer can remove an access, or make two of them one, it is checked.
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 DESELECTED = {
@@ -31,7 +43,7 @@ def copy():
     for folder in ("tf1bn", "ext", "tests"):
         (COPY / folder).mkdir(parents=True, exist_ok=True)
     files = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
-    files += [str(path.relative_to(ROOT)) for path in (ROOT / "tf1bn").glob("*.py")]
+    files += [str(path.relative_to(ROOT)) for kind in ("py", "jinja") for path in (ROOT / "tf1bn").glob(f"*.{kind}")]
     files += [str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")]
     files += [f"tests/test_{name}.py" for name in TESTS] + [f"tests/{name}.py" for name in HELPERS]
     for folder in ("tf1bn", "ext", "tests"):
