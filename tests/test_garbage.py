@@ -9,6 +9,7 @@ import pytest
 from faulty import Layer, data, record, simulated
 
 from tf1bn.diagnosis import diagnose
+from tf1bn.estimators import VarianceFactor
 
 SEEDS = range(4)
 
@@ -66,6 +67,24 @@ def test_what_moved_outside_of_training_under_a_bound_that_is_not_finite_has_no_
     assert result.verdict == "finding"
     assert [one.id for one in result.causes] == ["unexplained"]
     assert "too wide to tell" in result.explanation
+
+
+def test_an_infinite_mean_under_zero_debias_warns_of_nothing(tmp_path):
+    def spoil(t):
+        return {"moving_mean_before": np.full(4, np.inf, np.float32)} if t == 0 else {}
+
+    opened = record(tmp_path / "trace", Layer(0.9), decay=0.9, steps=2, extra=spoil, zero_debias=True)
+    (result,) = diagnose(opened)
+    assert result.verdict == "finding"
+    assert "not-finite" in [one.id for one in result.causes]
+
+
+def test_a_factor_of_a_step_too_small_to_divide_by_is_not_known():
+    factor = VarianceFactor()
+    factor.add(*(np.array([each]) for each in (1.0, 1.0, 0.1, 1.0)))
+    assert np.isnan(factor.estimate(5e-324).value)
+    # (b0 + (b1 - b0) / rate) / v
+    assert factor.estimate(0.5).value == pytest.approx(10, rel=1e-12)
 
 
 class MovesInTests(Layer):

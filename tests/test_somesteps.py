@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from faults import Doubled, Flipped, Odd, Slower, StandsStill, StillOrTwice, in_some
+from faults import DebiasedMean, Doubled, Flipped, Odd, Slower, StandsStill, StillOrTwice, in_some
 from faulty import Layer, record, simulated, write
 
 from tf1bn.diagnosis import diagnose
@@ -49,6 +49,19 @@ def test_two_causes_each_with_its_steps(tmp_path):
         ("double-update", "In 2 of 10 training steps (1, 6)"),
         ("decay", "In 2 of 10 training steps (1, 6)"),
     ]
+
+
+def test_a_zero_debiased_layer_counts_its_updates(tmp_path):
+    """The trace does not hold biased and local_step, so that they follow from the steps before."""
+    layer = FlippedLate(0.9)
+    result = judge(tmp_path / "t", layer, start="cold", zero_debias=True)
+    assert said(result) == [("bessel", "In 1 of 10 training steps (6)")]
+
+
+class FlippedLate(DebiasedMean):
+    def train(self, moving, batches):
+        self.bessel = self.steps == 6
+        return super().train(moving, batches)
 
 
 def test_the_factor_is_that_of_the_steps(tmp_path):
