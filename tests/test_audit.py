@@ -193,6 +193,11 @@ def test_a_checkpoint_is_judged_by_its_values(command, tmp_path):
     assert "b/bn ok" in out
     code, out, _ = command("audit", tmp_path / "w.npz", "--layer", "b/*", "--quiet")
     assert (code, "a/bn" in out) == (0, False)
+    before = (tmp_path / "w.npz").read_bytes()
+    code, out, err = command("audit", tmp_path / "w.npz", "--json", tmp_path / "w.npz")
+    assert (code, out) == (2, "")
+    assert "a file that is read as PATH" in err
+    assert (tmp_path / "w.npz").read_bytes() == before
     code, _, err = command("audit", tmp_path / "w.npz", "--layer", "c/*")
     assert code == 2
     assert "matches none of the 2 layers" in err

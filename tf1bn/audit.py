@@ -40,7 +40,7 @@ def run(args):
     Raises:
       CannotWork: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html})
+    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
     from . import auditreport, report
 
     out = report.console()

@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from . import __version__, checkpointtrial
+from . import __version__, checkpointtrial, files
 from .checkpointcauses import at_start, judge
 from .checkpointfiles import (
     LARGEST_INDEX,
@@ -119,8 +119,8 @@ def looks_like_one(path):
         return not os.path.lexists(os.path.join(path, "trace.json")) and os.path.exists(
             os.path.join(path, "checkpoint")
         )
-    endings = ("", ".index", ".data-00000-of-00001")
-    return path.endswith((*ENDINGS, ".ckpt", ".index")) or any(os.path.isfile(path + ending) for ending in endings)
+    found = any(os.path.isfile(path + ending) for ending in files.CHECKPOINT)
+    return found or path.endswith((*ENDINGS, ".ckpt", ".index"))
 
 
 def _reader(path):

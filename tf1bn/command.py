@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -38,8 +39,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message.rstrip('.')}.\n")
 
 
-def check_outputs(paths):
-    """Refuse, before any work, output files that cannot be written; ``paths``: dict from option to path or None.
+def check_outputs(paths, read=None):
+    """Refuse, before any work, output files that cannot be written, or that the command reads.
+
+    Args:
+      paths: dict from option to path or None.
+      read: dict from the name of an argument to a path or None: a file, the prefix of a checkpoint, or a folder with
+        a trace or a checkpoint.
 
     Raises:
       CannotWork: the message says which and why.
@@ -52,6 +58,14 @@ def check_outputs(paths):
         raise CannotWork(
             f"{' and '.join(f'`{one}`' for one in given)} are both {next(iter(given.values()))!r}; give two files."
         )
+    for option, path in given.items():
+        for name, source in (read or {}).items():
+            if source is not None and any(map(functools.partial(_same, path), files.read_at(source))):
+                raise CannotWork(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
+
+
+def _same(one, other):
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def write_outputs(contents):

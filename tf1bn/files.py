@@ -7,6 +7,14 @@ import os
 import stat
 import tempfile
 
+# What the files of a checkpoint end with whose path is given.
+CHECKPOINT = ("", ".index", ".data-00000-of-00001")
+
+
+def read_at(path):
+    """The paths of what is read first where ``path`` is given as a trace or a checkpoint; they need not exist."""
+    return [path + ending for ending in (*CHECKPOINT, "/trace.json", "/steps.jsonl", "/checkpoint")]
+
 
 class Unwritable(Exception):
     """A file could not be written; the message says which and why."""

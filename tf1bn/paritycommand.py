@@ -6,6 +6,7 @@ import sys
 
 from . import audit
 from .command import CannotWork, check_outputs
+from .files import CHECKPOINT
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -24,7 +25,6 @@ exit codes: 0 the port does what the original did; 1 a finding; 2 something is u
 command could not do its work; 130 interrupted"""
 
 BYTES = 2**28  # of a result's JSON
-ENDINGS = ("", ".index", ".data-00000-of-00001")  # of a checkpoint's files
 
 
 def add_arguments(parser):
@@ -53,9 +53,7 @@ def run(args):
     Raises:
       CannotWork: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    outputs = {"--json": args.json, "--html": args.html}
-    check_outputs(outputs)
-    _check_inputs_stay(args, outputs)
+    check_outputs({"--json": args.json, "--html": args.html}, {"OLD": args.old, "NEW": args.new, "--map": args.map})
     from . import auditreport, parityreport, report
 
     page = None
@@ -66,18 +64,6 @@ def run(args):
     parityreport.parity(found, report.console(), quiet=args.quiet)
     audit.write_reports(args, found, page)
     return auditreport.exit_code(found)
-
-
-def _check_inputs_stay(args, outputs):
-    """Refuse to write over what is read."""
-    inputs = {"OLD": args.old, "NEW": args.new, "--map": args.map}
-    for option, path in outputs.items():
-        for name, read in inputs.items():
-            if path is None or read is None or not os.path.exists(path):
-                continue
-            files = [read + ending for ending in (*ENDINGS, "/trace.json", "/steps.jsonl", "/checkpoint")]
-            if any(os.path.exists(file) and os.path.samefile(file, path) for file in files):
-                raise CannotWork(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
 
 
 def _found_page(args):
@@ -144,13 +130,13 @@ def _traces(args, mapping, curves):
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
     if os.path.isdir(path):
-        files = {"trace": "trace.json", "checkpoint": "checkpoint"}
-        if kinds := [kind for kind, file in files.items() if os.path.lexists(os.path.join(path, file))]:
+        markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
+        if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
             return kinds
         raise CannotWork(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
-    if any(os.path.exists(path + ending) for ending in ENDINGS):
+    if any(os.path.exists(path + ending) for ending in CHECKPOINT):
         return ["checkpoint"]
     raise CannotWork(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
