@@ -63,6 +63,7 @@ JUDGE |= {
     "matching",
     "parity",
     "paritylayer",
+    "paritydata",
     "paritypair",
     "parityplaces",
     "parityreport",
@@ -105,7 +106,7 @@ JOIN = {
     "__main__",
     "__init__",
 }
-JOIN |= {"doctor", "run", "oldscript", "oldsource", "oldtensorflow", "oldsessions"}
+JOIN |= {"doctor", "run", "oldscript", "oldprocess", "oldsource", "oldtensorflow", "oldsessions"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {"doctor", "contrib", "run", "oldscript", "oldtensorflow"}
 MODULES = sorted(path.stem for path in (ROOT / "tf1bn").glob("*.py"))

@@ -72,6 +72,11 @@ def entry(name, explanation, severity=FINDING, misfit=None):
     return {"id": name, "severity": severity, "explanation": explanation, "misfit": misfit}
 
 
+def few(numbers):
+    """The first six of some numbers in words."""
+    return ", ".join(map(str, numbers[:6])) + (" and more" if len(numbers) > 6 else "")
+
+
 def place(name):
     """Where a cause stands among those that explain the numbers equally well."""
     return ORDER.index(name)

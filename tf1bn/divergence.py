@@ -9,6 +9,7 @@ import dataclasses
 import math
 
 from . import causes as named
+from .causes import few
 from .comparison import FINDING, OK
 
 # Findings that are seen in the values, and in what they were seen first.
@@ -99,9 +100,8 @@ def jumps(survey):
     found = survey.chains[survey.convention].jumps
     if not found:
         return None
-    shown = ", ".join(map(str, found[:6])) + (" and more" if len(found) > 6 else "")
     steps = "step" if len(found) == 1 else "steps"
-    return f"The statistics changed outside of the recorded steps before {steps} {shown}."
+    return f"The statistics changed outside of the recorded steps before {steps} {few(found)}."
 
 
 def note(results):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from . import causes as named
-from .causes import cause
+from .causes import cause, few
 from .comparison import FINDING, OK
 from .outputfit import BATCH, FLOOR, MOVING
 from .somesteps import listed
@@ -95,20 +95,16 @@ def outputs(survey, found, notes):
             found.append(cause("unexplained", text))
 
 
-def _few(channels):
-    return ", ".join(map(str, channels[:6])) + (" and more" if len(channels) > 6 else "")
-
-
 def look(survey, others_moved, found):
     """What is seen in the values themselves."""
     if survey.not_finite is not None:
         number, when, where, channels, source = survey.not_finite
-        text = f"The {where} is NaN or infinite {when} step {number}, in channel {_few(channels)}{source}."
+        text = f"The {where} is NaN or infinite {when} step {number}, in channel {few(channels)}{source}."
         found.append(cause("not-finite", text))
     elif survey.untouched is not None:
         number, channels = survey.untouched
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {_few(channels)} and the statistics do not, "
+            f"In step {number} the input holds NaN or infinity in channel {few(channels)} and the statistics do not, "
             "before or after: they were not updated with this input."
         )
         found.append(cause("not-finite", text))
@@ -116,7 +112,7 @@ def look(survey, others_moved, found):
         number, channel = survey.bad_variance
         found.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
     if survey.dead is not None and survey.dead.any():
-        text = f"The moving variance is 0 throughout in channel {_few(np.flatnonzero(survey.dead))}: nothing that "
+        text = f"The moving variance is 0 throughout in channel {few(np.flatnonzero(survey.dead))}: nothing that "
         text += "varies reaches it."
         found.append(cause("dead-channel", text))
     if not survey.trained and survey.initial and survey.changed:

@@ -5,7 +5,6 @@ import contextlib
 import glob
 import importlib.machinery
 import importlib.util
-import logging
 import os
 import signal
 import sys
@@ -13,12 +12,10 @@ import sysconfig
 import threading
 import traceback
 import types
-import warnings
-
-import tf1bn
 
 from . import oldsource, releases
 from .command import CannotWork
+from .oldprocess import in_force, kept_process, tensorflow_1
 
 _OWN_FILES = {
     os.path.join(os.path.dirname(__file__), f"{name}.py")
@@ -53,7 +50,7 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
     except ValueError as error:
         raise CannotWork(str(error)) from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_kept_process())
+        stack.enter_context(kept_process())
         if module:
             sys.path.insert(0, os.getcwd())
         else:
@@ -69,8 +66,8 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
         at_exit = stack.enter_context(_AtExit(old.builtins))
         sys.meta_path.insert(0, old)
         sys.argv = ["-m" if module else script, *args]
-        stack.enter_context(_tensorflow_1())
-        stack.enter_context(_release(release))
+        stack.enter_context(tensorflow_1())
+        stack.enter_context(in_force(release))
         recording = None
         if record is not None:
             from .oldsessions import Recording
@@ -253,9 +250,6 @@ def _import_tensorflow():
     import_tensorflow(False, start=False)
 
 
-# ---- what the script finds ----
-
-
 def _main_of_script(script, data, old):
     path = os.path.abspath(script)
     main = _new_main(path, old)
@@ -321,110 +315,3 @@ def _python_path():
     """The entries of PYTHONPATH where a project keeps its modules; those with installed packages are not."""
     entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return [entry for entry in entries if not glob.glob(os.path.join(glob.escape(entry), "*.dist-info"))]
-
-
-# ---- what is put back ----
-
-
-@contextlib.contextmanager
-def _kept_process():
-    kept = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
-    hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook", "stdin", "stdout", "stderr")}
-    root = logging.getLogger()
-    handlers = list(root.handlers)
-    levels = {logger: logger.level for logger in (root, logging.getLogger("tensorflow"), logging.getLogger("absl"))}
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
-            yield
-    finally:
-        environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept
-        for name, hook in hooks.items():
-            if name.startswith("std") and getattr(sys, name) is not hook:
-                _streams.append(getattr(sys, name))
-                with contextlib.suppress(AttributeError, OSError, ValueError):
-                    _streams[-1].flush()
-            setattr(sys, name, hook)
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
-        os.environ.update(environment)
-        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
-        sys.modules["__main__"] = modules["__main__"]
-        with contextlib.suppress(OSError):
-            os.chdir(folder)
-        root.handlers[:] = handlers
-        for logger, level in levels.items():
-            logger.setLevel(level)
-
-
-# Streams that scripts put in the place of Python's: what they wrap would be closed with them.
-_streams = []
-
-
-@contextlib.contextmanager
-def _release(name):
-    if name == "1.15" and not hasattr(tf1bn, "release"):
-        yield
-        return
-    if not hasattr(tf1bn, "release"):
-        raise CannotWork(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
-    # In the script's threads too.
-    with tf1bn.release(name), releases.everywhere(name):
-        yield
-
-
-@contextlib.contextmanager
-def _tensorflow_1():
-    """TensorFlow as its version 1 behaved, with a default graph and flags that are the script's."""
-    import tensorflow
-    from absl import flags
-
-    tf = tensorflow.compat.v1
-    eager, before = tensorflow.executing_eagerly(), tf.get_default_session()
-    switches = [
-        (tf.resource_variables_enabled(), tf.enable_resource_variables, tf.disable_resource_variables),
-        (tf.control_flow_v2_enabled(), tf.enable_control_flow_v2, tf.disable_control_flow_v2),
-        (isinstance(tf.TensorShape([1])[0], int), tf.enable_v2_tensorshape, tf.disable_v2_tensorshape),
-    ]
-    defined = set(flags.FLAGS)
-    with _quiet():
-        tf.disable_v2_behavior()
-    used = bool(tf.get_default_graph().get_operations())
-    try:
-        # A graph that the caller has begun is left alone; `tf.reset_default_graph` then does not work in the script.
-        with tf.Graph().as_default() if used else contextlib.nullcontext():
-            yield
-            _close_sessions(tf, before)
-    finally:
-        _close_sessions(tf, before)
-        if not used:
-            with contextlib.suppress(AssertionError):
-                tf.reset_default_graph()
-        for name in set(flags.FLAGS) - defined:
-            delattr(flags.FLAGS, name)
-        flags.FLAGS.unparse_flags()
-        with _quiet():
-            if eager:
-                tf.enable_v2_behavior()
-            for enabled, enable, disable in switches:
-                (enable if enabled else disable)()
-
-
-def _close_sessions(tf, before):
-    """An InteractiveSession that nobody closes stays the default session."""
-    while (session := tf.get_default_session()) is not None and session is not before:
-        session.close()
-        if tf.get_default_session() is session:
-            return
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without TensorFlow's remark that its old behaviour is old."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -52,9 +52,7 @@ def compiled(data, path, in_package=False, python2=False):
       CannotWork: it is Python 2, and fissix is not installed.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            reason = _python2_only(ast.parse(data, path))
+        reason = _python2_only(_parsed(data, path))
     except (SyntaxError, ValueError) as error:
         return _translated(data, path, in_package, error)
     if reason is None and python2:
@@ -70,9 +68,7 @@ def is_python2(data, path, folder):
     while waiting:
         data, path = waiting.pop()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(data, path)
+            tree = _parsed(data, path)
         except (SyntaxError, ValueError):
             # It may be broken instead.
             try:
@@ -242,15 +238,20 @@ def _translated(data, path, in_package, reason):
             raise reason from None
         return compile(data, path, "exec", dont_inherit=True)
     true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tree = ast.parse(translation, path)
+    tree = _parsed(translation, path)
     tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
     _number_lines(tree, text.splitlines(), translation.splitlines())
     with warnings.catch_warnings():
         # Escapes such as "\d", which Python 2 took without a word.
         warnings.simplefilter("ignore")
         return compile(tree, path, "exec", dont_inherit=True)
+
+
+def _parsed(source, path):
+    """The syntax tree; without a word on escapes such as "\\d", which Python 2 took."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source, path)
 
 
 def _text(data):
@@ -269,9 +270,7 @@ def _translation(text, path, in_package):
         for source in (text, re.sub(r"^[ \t]+", lambda found: found[0].expandtabs(8), text, flags=re.MULTILINE)):
             try:
                 translation = str(tool.refactor_string(source.rstrip() + "\n", path))
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    ast.parse(translation, path)
+                _parsed(translation, path)
                 return translation
             except (SyntaxError, parse.ParseError, tokenize.TokenError):  # noqa: PERF203
                 continue

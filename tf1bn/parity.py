@@ -29,8 +29,9 @@ from .comparison import OK
 from .diagnosis import diagnose
 from .estimators import likely_decays
 from .matching import faces, match
+from .paritydata import same_data
 from .paritylayer import LayerParity
-from .paritypair import Pair, same_data
+from .paritypair import Pair
 from .parityverdict import FORMAT, checked, rejudge
 
 __all__ = ["checked", "compare_traces", "rejudge"]

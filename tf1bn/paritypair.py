@@ -11,11 +11,9 @@ import math
 import numpy as np
 
 from . import checker
-from .matching import CLOSE, apart
+from .paritydata import blocks, channels_last, same_data
 from .stepview import View
 
-BLOCK = 2**18  # elements at a time
-SAME_MOMENTS = 1e-9  # of moments that were written in float64, in units of the deviation
 ROUNDINGS = 8.0  # of one output
 
 
@@ -53,65 +51,6 @@ class Worst:
 
     def entry(self):
         return None if self.values is None else {"what": self.what, **self.values, "first": self.first}
-
-
-def distance(x, y):
-    """How far y is from x, both channels last: the largest root mean square over channels, in deviations of x.
-
-    0.0 means that they are equal, NaN in the same places included.
-    """
-    if not x.size:
-        return 0.0
-    step = max(1, BLOCK // max(1, math.prod(x.shape[1:])))
-    channels = x.shape[-1]
-    total, sums, squares, equal = np.zeros(channels), np.zeros(channels), np.zeros(channels), True
-    shift = x[:1].reshape(-1, channels)[:1].astype(np.float64)
-    for start in range(0, x.shape[0], step):
-        one, two = (array[start : start + step].reshape(-1, channels).astype(np.float64) for array in (x, y))
-        if np.array_equal(one, two, equal_nan=True):
-            rest = np.zeros_like(one)
-        else:
-            equal = False
-            with np.errstate(invalid="ignore"):
-                rest = one - two
-        with np.errstate(invalid="ignore", over="ignore"):
-            total += np.square(rest).sum(axis=0)
-            sums += (one - shift).sum(axis=0)
-            squares += np.square(one - shift).sum(axis=0)
-    if equal:
-        return 0.0
-    count = x.size / channels
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.sqrt(np.maximum(squares / count - np.square(sums / count), 0))
-        scale = np.maximum(deviation, 1e-6 * np.abs(shift)) + np.finfo(np.float64).tiny
-        away = np.sqrt(total / count) / scale
-    return float(np.max(np.where(np.isnan(away), np.inf, away)))
-
-
-def same_data(old, new, axis=None):
-    """How NEW's inputs in one step stand to OLD's: a state, a distance, and a reason where they cannot be compared.
-
-    The state is "bitwise", "moments" (the moments are the same, the values were not recorded), "close" (to `CLOSE`),
-    or "different". ``axis``: that of NEW's channels, instead of the declared one.
-    """
-    if old.applications != new.applications:
-        return "different", math.inf, f"OLD applies it {old.applications} times and NEW {new.applications} times"
-    worst = 0.0
-    if old.inputs is not None and new.inputs is not None:
-        for x, y in zip(old.inputs, new.inputs, strict=True):
-            x = np.moveaxis(x, old.layer.channel_axis, -1)
-            if y.ndim != x.ndim:
-                return "different", math.inf, f"the ranks are {x.ndim} and {y.ndim}"
-            y = np.moveaxis(y, new.layer.channel_axis if axis is None else axis, -1)
-            if x.shape != y.shape:
-                return "different", math.inf, f"the shapes, channels last, are {x.shape} and {y.shape}"
-            worst = max(worst, distance(x, y))
-        return ("bitwise" if worst == 0 else "close" if worst <= CLOSE else "different"), worst, None
-    for one, two in zip(View(old).all_moments or (), View(new).all_moments or (), strict=False):
-        if one.count != two.count or one.mean.shape != two.mean.shape:
-            return "different", math.inf, f"the values per channel are {one.count} and {two.count}"
-        worst = max(worst, apart(one, two))
-    return ("moments" if worst <= SAME_MOMENTS else "close" if worst <= CLOSE else "different"), worst, None
 
 
 class Pair:
@@ -193,7 +132,7 @@ class Pair:
         self._equal &= state == "bitwise"
         if not self._equal:
             self.direct.clear()
-        self._outputs(step, old, new, old_view, new_view, state)
+        self._outputs(step, old, new, old_view, new_view)
         self._update(step, old_view, new_view)
 
     def _begin(self, step, old, new, old_view, new_view):
@@ -277,7 +216,7 @@ class Pair:
             check = self.direct.setdefault(name, Worst(f"{name} against OLD's own"))
             check.add(step, np.abs(new.after[i] - old.after[i]), self._allowed[i], old.after[i], new.after[i])
 
-    def _outputs(self, step, old, new, old_view, new_view, state):
+    def _outputs(self, step, old, new, old_view, new_view):
         if old.outputs is None or new.outputs is None or old.inputs is None or new.inputs is None:
             return
         if old.weights is not None or new.weights is not None or old.layer.renorm or new.layer.renorm:
@@ -288,89 +227,79 @@ class Pair:
             return
         self.compared_outputs += 1
         check = self.checks.setdefault("outputs", Worst("outputs"))
+        moving = self._stats[1] if self._lawful else None
+        lacks = [name for name in ("gamma", "beta") if getattr(old, name) is not None and getattr(new, name) is None]
+        self.lacks = lacks or self.lacks
         for i, training in enumerate(old.training):
             functions = [
-                _function(view, record, i, training, epsilon, old if record is new else None, moving)
-                for view, record, moving in (
-                    (old_view, old, None),
-                    (new_view, new, self._stats[1] if self._lawful else None),
-                )
+                _function(old_view, old, i, training, epsilon, None, None),
+                _function(new_view, new, i, training, epsilon, old, moving),
             ]
-            self._application(step, i, old, new, functions, state, check)
-            lacks = [
-                name for name in ("gamma", "beta") if getattr(old, name) is not None and getattr(new, name) is None
-            ]
+            self._application(step, i, old, new, functions, check)
             if lacks:
-                self.lacks = lacks
-                moving = self._stats[1] if self._lawful else None
                 self._bare_outputs(step, i, new, _function(new_view, new, i, training, epsilon, None, moving))
 
     def _bare_outputs(self, step, i, new, function):
         """The outputs against those of a layer without the gamma or beta that NEW does not record."""
-        scale, mean, beta, steep, flat = function
-        for rows, out in _blocks(new, i):
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                expected = scale * (rows - mean) + beta
-                error, bound = np.abs(out - expected), steep * np.abs(rows - mean) + flat
-                at = np.argmax(np.where(np.isnan(error / bound), np.inf, error / bound), axis=0)[None]
-            picked = [np.take_along_axis(values, at, 0)[0] for values in (error, bound, expected, out)]
-            self.bare.add(step, *picked)
+        for rows, out in blocks(*(channels_last(arrays[i], new) for arrays in (new.inputs, new.outputs))):
+            _, _, worst = _against(function, rows, out)
+            self.bare.add(step, *worst)
 
-    def _application(self, step, i, old, new, functions, state, check):
-        x, y = (np.moveaxis(r.inputs[i], r.layer.channel_axis, -1) for r in (old, new))
-        seen = np.moveaxis(new.outputs[i], new.layer.channel_axis, -1)
-        channels = y.shape[-1]
-        if not y.size:
-            return
-        scale, mean, beta, steep, flat = functions[1]
-        size = max(1, BLOCK // max(1, math.prod(y.shape[1:])))
-        both = x.shape == y.shape
-        was_seen = np.moveaxis(old.outputs[i], old.layer.channel_axis, -1)
+    def _application(self, step, i, old, new, functions, check):
+        x, y, was_seen, seen = (
+            channels_last(arrays[i], r)
+            for arrays, r in zip((old.inputs, new.inputs, old.outputs, new.outputs), (old, new, old, new), strict=True)
+        )
+        olds = [x] if x.shape == y.shape else []
+        if olds and self._equal:
+            olds.append(was_seen)
         wide = [2 * (functions[0][j] + functions[1][j]) for j in (3, 4)]
-        for start in range(0, y.shape[0], size):
-            rows, out = (a[start : start + size].reshape(-1, channels).astype(np.float64) for a in (y, seen))
+        for rows, out, *first in blocks(y, seen, *olds):
+            expected, error, worst = _against(functions[1], rows, out)
+            check.add(step, *worst)
+            self.added = max(self.added or 0.0, _largest(error))
+            if not first:
+                continue
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                expected = scale * (rows - mean) + beta
-                error, bound = np.abs(out - expected), steep * np.abs(rows - mean) + flat
-                share = np.where(error == 0, 0.0, error / bound)
-                at = np.argmax(np.where(np.isnan(share), np.inf, share), axis=0)[None]
-                pick = [np.take_along_axis(values, at, 0)[0] for values in (error, bound, expected, out)]
-                check.add(step, *pick)
-                self.added = max(self.added or 0.0, _largest(error))
-                if both:
-                    first = x[start : start + size].reshape(-1, channels).astype(np.float64)
-                    was = functions[0][0] * (first - functions[0][1]) + functions[0][2]
-                    self.inherited = max(self.inherited or 0.0, _largest(expected - was))
-                    if not math.isfinite(self.inherited):
-                        text = f"An input or an output that follows from it is not finite in step {step}."
-                        self.not_finite.setdefault("outputs", text)
-                if both and self._equal:
-                    own = was_seen[start : start + size].reshape(-1, channels).astype(np.float64)
-                    direct = self.direct.setdefault("outputs", Worst("outputs against OLD's own"))
-                    away, bound = np.abs(out - own), wide[0] * np.abs(rows - mean) + wide[1]
-                    at = np.argmax(np.where(np.isnan(away), np.inf, away), axis=0)[None]
-                    direct.add(step, *[np.take_along_axis(values, at, 0)[0] for values in (away, bound, own, out)])
+                was = functions[0][0] * (first[0] - functions[0][1]) + functions[0][2]
+                self.inherited = max(self.inherited or 0.0, _largest(expected - was))
+                if not math.isfinite(self.inherited):
+                    text = f"An input or an output that follows from it is not finite in step {step}."
+                    self.not_finite.setdefault("outputs", text)
+                if first[1:]:
+                    own, direct = first[1], self.direct.setdefault("outputs", Worst("outputs against OLD's own"))
+                    away, bound = np.abs(out - own), wide[0] * np.abs(rows - functions[1][1]) + wide[1]
+                    direct.add(step, *_picked(away, away, bound, own, out))
 
     def _note(self, text):
         if text not in self.notes:
             self.notes.append(text)
 
 
-def _blocks(record, i):
-    """An input and its output, channels last and in float64, some rows at a time."""
-    x, y = (np.moveaxis(arrays[i], record.layer.channel_axis, -1) for arrays in (record.inputs, record.outputs))
-    size = max(1, BLOCK // max(1, math.prod(x.shape[1:])))
-    for start in range(0, x.shape[0] if x.size else 0, size):
-        yield [a[start : start + size].reshape(-1, a.shape[-1]).astype(np.float64) for a in (x, y)]
-
-
 def _not_finite(view):
     """What of a step's record is not finite; None if all is that is compared."""
-    for what, values in (("statistics", view.before), ("statistics", view.after), ("gamma", view.record.gamma),
-                         ("beta", view.record.beta)):  # fmt: skip
+    gamma, beta = view.record.gamma, view.record.beta
+    held = ("statistics", view.before), ("statistics", view.after), ("gamma", gamma), ("beta", beta)
+    for what, values in held:
         if values is not None and not np.isfinite(values).all():
             return what
     return None if view.finite.all() else "input"
+
+
+def _against(function, rows, out):
+    """Outputs against those of a `_function`: what is expected, the errors, and what `Worst.add` takes of the worst."""
+    scale, mean, beta, steep, flat = function
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        expected = scale * (rows - mean) + beta
+        error, bound = np.abs(out - expected), steep * np.abs(rows - mean) + flat
+        share = np.where(error == 0, 0.0, error / bound)
+    return expected, error, _picked(share, error, bound, expected, out)
+
+
+def _picked(rank, *arrays):
+    """Of [elements, channels] arrays the element of each channel where ``rank`` is largest, or NaN."""
+    at = np.argmax(np.where(np.isnan(rank), np.inf, rank), axis=0)[None]
+    return [np.take_along_axis(values, at, 0)[0] for values in arrays]
 
 
 def _largest(error):

@@ -62,7 +62,8 @@ class View:
     @functools.cached_property
     def finite(self):
         mask = np.isfinite(self.before).all(axis=0) & np.isfinite(self.after).all(axis=0)
-        for i in self.updates if self.all_moments else ():
+        # What did not train is not measured for this.
+        for i in self.updates if self.updates and self.all_moments else ():
             mask &= np.isfinite(self.all_moments[i].mean) & np.isfinite(self.all_moments[i].variance)
         return mask
 
