@@ -19,7 +19,7 @@ wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(B
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
 
 # Without its built extension the environment is not done, whatever the stamp says.
-.venv/done: $(if $(and $(wildcard tf1bn/_moments.*so),$(wildcard tf1bn/_moving.*so),$(wildcard tf1bn/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+.venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

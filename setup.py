@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ def sources():
 
 
 def source_hash():
-    # tf1bn/_native.py computes the same over a source checkout, to refuse an extension built from older code.
+    # tf1bn/_native/__init__.py computes the same over a source checkout, to refuse an extension built from older code.
     digest = hashlib.sha256()
     for path in sources():
         digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
@@ -35,7 +35,7 @@ def source_hash():
 
 def extension(name):
     return Extension(
-        f"tf1bn.{name}",
+        f"tf1bn._native.{name}",
         [f"ext/{name}.pyx"],
         # The macros below come from these, so a change there is a reason to compile again.
         depends=["setup.py", "tf1bn/__init__.py", *(str(path.relative_to(HERE)) for path in sources())],
@@ -69,8 +69,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=["tf1bn"],
-    package_data={"tf1bn": ["*.jinja", "*.pyi", "py.typed"]},
+    packages=find_packages(include=["tf1bn", "tf1bn.*"]),
+    package_data={"tf1bn": ["*.pyi", "py.typed"], "tf1bn._native": ["*.pyi"], "tf1bn.reports": ["*.jinja"]},
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={
@@ -81,7 +81,7 @@ setup(
         # Files of Keras and safetensors; .pt files need PyTorch, TF1's need TensorFlow.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
     },
-    entry_points={"console_scripts": ["tf1bn = tf1bn.cli:main"]},
+    entry_points={"console_scripts": ["tf1bn = tf1bn.cli.main:main"]},
     ext_modules=cythonize(
         [extension(path.stem) for path in sources() if path.suffix == ".pyx"],
         build_dir="build/cython",

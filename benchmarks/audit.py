@@ -30,17 +30,19 @@ import time
 
 import numpy as np
 
-from tf1bn import diagnosis, parallel, trace
+from tf1bn import trace
 from tf1bn.checker import MovingStats, batch_moments
+from tf1bn.checker import threads as parallel
+from tf1bn.diagnosis import engine as diagnosis
 
 LIMIT = 0.7
 DECAY, EPSILON = 0.9, 1e-3
 POOL = np.random.default_rng(0).standard_normal(1 << 22, np.float32)
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
 VECTORS = (*AROUND, "gamma", "beta")
-OWN = [f"tf1bn.{name}" for name in ("cli", "audit", "report", "auditreport", "diagnosis", "checkpoints")]
+OWN = [f"tf1bn.{name}" for name in ("cli.main", "cli.audit", "reports.audit", "diagnosis", "checkpoints")]
 REPORT = f"import {', '.join(OWN)}, rich.table"
-PAGE = f"{REPORT}, tf1bn.htmlreport, jinja2, matplotlib.figure, matplotlib.backends.backend_svg"
+PAGE = f"{REPORT}, tf1bn.reports.html, jinja2, matplotlib.figure, matplotlib.backends.backend_svg"
 
 
 def resnet(batch):

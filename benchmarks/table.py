@@ -17,8 +17,9 @@ import tempfile
 import numpy as np
 from moments import SHAPES, anchor_loop, best_times, compile_anchor
 
-from tf1bn import _moments, parallel
+from tf1bn._native import _moments
 from tf1bn.checker import batch_moments
+from tf1bn.checker import threads as parallel
 
 
 def planes(batch, data_format):

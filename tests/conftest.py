@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 
 import pytest
 
-from tf1bn import session
+from tf1bn.reproduce import devices as session
 
 
 def pytest_runtest_setup(item):

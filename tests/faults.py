@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from faulty import Layer, data, simulated, write
 
-from tf1bn.diagnosis import diagnose
+from tf1bn.diagnosis.engine import diagnose
 
 F32 = np.float32
 

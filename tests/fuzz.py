@@ -23,8 +23,8 @@ import warnings
 import numpy as np
 from accuracy import ACCURACY, ACCURACY_FLOAT64, assert_accurate
 
-from tf1bn import _moments, moments, replay
-from tf1bn.checker import Moments, MovingStats, batch_moments
+from tf1bn._native import _moments
+from tf1bn.checker import Moments, MovingStats, batch_moments, moments, summation
 
 CHUNK = 500  # cases that a worker takes at a time
 REFUSED = (TypeError, ValueError, OverflowError)
@@ -543,8 +543,8 @@ def case_replay(dice, index):
     weights = None
     if dice.chance(0.3):
         weights = dice.rng.uniform(0.5, 1, shape[0]).astype(np.float32)
-    means, variances = replay.layer_moments(batch, dtype, weights)
-    assert means.shape == variances.shape == (len(replay.ORDERS), shape[-1])
+    means, variances = summation.layer_moments(batch, dtype, weights)
+    assert means.shape == variances.shape == (len(summation.ORDERS), shape[-1])
     assert means.dtype == variances.dtype == dtype
     x = values.astype(dtype).astype(LONG).reshape(-1, shape[-1])
     n = len(x)

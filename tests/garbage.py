@@ -23,10 +23,13 @@ import numpy as np
 from faulty import Layer, data, simulated
 from fuzz import LIMITS, SMALLEST, Dice, draw_values
 
-from tf1bn import auditreport, files, htmlreport, trace
-from tf1bn.curves import Curves
-from tf1bn.diagnosis import diagnose
-from tf1bn.report import console
+from tf1bn import trace
+from tf1bn._util import files
+from tf1bn.diagnosis.engine import diagnose
+from tf1bn.reports import audit as auditreport
+from tf1bn.reports import html as htmlreport
+from tf1bn.reports.curves import Curves
+from tf1bn.reproduce.report import console
 
 LONG = np.longdouble
 STATISTICS = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")

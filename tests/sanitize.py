@@ -43,7 +43,7 @@ def copy():
     for folder in ("tf1bn", "ext", "tests"):
         (COPY / folder).mkdir(parents=True, exist_ok=True)
     files = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
-    files += [str(path.relative_to(ROOT)) for kind in ("py", "jinja") for path in (ROOT / "tf1bn").glob(f"*.{kind}")]
+    files += [str(path.relative_to(ROOT)) for kind in ("py", "jinja") for path in (ROOT / "tf1bn").rglob(f"*.{kind}")]
     files += [str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")]
     files += [f"tests/test_{name}.py" for name in TESTS] + [f"tests/{name}.py" for name in HELPERS]
     for folder in ("tf1bn", "ext", "tests"):

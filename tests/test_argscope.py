@@ -5,7 +5,7 @@ import threading
 import pytest
 
 import tf1bn
-from tf1bn.argscope import add_arg_scope, arg_scope, has_arg_scope
+from tf1bn.layers.arg_scopes import add_arg_scope, arg_scope, has_arg_scope
 
 
 @add_arg_scope

@@ -16,7 +16,11 @@ import pytest
 import traces
 from faulty import Layer, record
 
-from tf1bn import auditreport, cli, curves, diagnosis, trace
+from tf1bn import trace
+from tf1bn.cli import main as cli
+from tf1bn.diagnosis import engine as diagnosis
+from tf1bn.reports import audit as auditreport
+from tf1bn.reports import curves
 
 RECORDINGS = Path(__file__).parent / "golden/traces"
 
@@ -265,7 +269,7 @@ def test_interrupted(command, tmp_path, monkeypatch):
 def test_no_tensorflow_is_imported(tmp_path):
     record(tmp_path / "t", Layer(0.9), decay=0.9)
     code = (
-        "import sys; from tf1bn import cli; status = cli.main(['audit', sys.argv[1]]);"
+        "import sys; from tf1bn.cli import main as cli; status = cli.main(['audit', sys.argv[1]]);"
         "assert 'tensorflow' not in sys.modules; sys.exit(status)"
     )
     done = subprocess.run(

@@ -11,8 +11,7 @@ import pytest
 import tensorflow as tf
 from golden import large
 
-from tf1bn import bounds
-from tf1bn.checker import MovingStats, batch_moments
+from tf1bn.checker import MovingStats, batch_moments, error_bounds
 
 DTYPES = ["float16", "float32", "float64"]
 GOLDEN = json.loads((Path(large.__file__).parent / "large.json").read_text(encoding="utf-8"))
@@ -289,7 +288,7 @@ def test_the_expected_error_after_one_step_is_that_of_the_formula(dtype, u):
     values = np.array([[1.0], [5], [1], [5], [1], [5]])
     stats = MovingStats([3.0], [4.0], decay=0.0, dtype=dtype)
     stats.update(values)
-    p, k = math.sqrt(1 / (8 * math.log(2))), bounds.DEVIATIONS
+    p, k = math.sqrt(1 / (8 * math.log(2))), error_bounds.DEVIATIONS
     sm = p * u * math.sqrt((6 / 3 + 2) * 9 + 4 / 2)
     sv = p * u * 4 * math.sqrt(6 / 3 + 4) + 2 * sm * math.sqrt(4 / 6)
     inside = stats._errors()[0]

@@ -10,8 +10,9 @@ import faults
 import pytest
 import test_checkpoints
 
-from tf1bn import causes, checkpointcauses
-from tf1bn.diagnosis import diagnose
+from tf1bn.checkpoints import rules as checkpointcauses
+from tf1bn.diagnosis import causes
+from tf1bn.diagnosis.engine import diagnose
 
 
 @pytest.mark.parametrize("name", faults.FAULTS)

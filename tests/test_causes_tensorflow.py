@@ -13,7 +13,8 @@ import tensorflow
 from modes import played_in
 
 import tf1bn
-from tf1bn import diagnosis, trace
+from tf1bn import trace
+from tf1bn.diagnosis import engine as diagnosis
 
 tf = tensorflow.compat.v1
 STEPS = 5

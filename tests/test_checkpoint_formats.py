@@ -18,9 +18,14 @@ import numpy as np
 import pytest
 from golden import torch_checkpoints as golden
 
-from tf1bn import checkpointh5, checkpointkeras, checkpointparity, checkpoints, checkpointtorch, checkpointtrial
-from tf1bn.checkpointlayers import group
-from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
+from tf1bn.checkpoints import audit as checkpoints
+from tf1bn.checkpoints.audit import CheckpointError, audit_checkpoint, open_checkpoint
+from tf1bn.checkpoints.formats import hdf5 as checkpointh5
+from tf1bn.checkpoints.formats import keras as checkpointkeras
+from tf1bn.checkpoints.formats import sandbox
+from tf1bn.checkpoints.formats import torch as checkpointtorch
+from tf1bn.checkpoints.grouping import group
+from tf1bn.parity.checkpoints import compare as checkpointparity
 
 TORCH = pathlib.Path(golden.FOLDER)
 ROOT = TORCH.parents[2]
@@ -704,7 +709,7 @@ FILES = ["model.keras", "model.weights.h5", "model.h5", "plain.safetensors", "pl
 def test_seeded_damages(name, whole_files, tmp_path, monkeypatch):
     """Each is read or refused in one sentence, and what is read is well formed."""
     # HDF5's library goes round for ever on some of them.
-    monkeypatch.setattr(checkpointtrial, "LEAST_SECONDS", 5)
+    monkeypatch.setattr(sandbox, "LEAST_SECONDS", 5)
     seeds = 30 if name.endswith(("h5", "keras")) else 200
     needs_torch(name if name.endswith(".pt") else "x.safetensors")
     outcomes = {"read": 0, "refused": 0}
@@ -771,8 +776,8 @@ def test_no_keras_is_needed(saved):
 )
 def test_a_library_that_crashes_or_never_ends_does_it_elsewhere(code, said, whole_files, tmp_path, monkeypatch):
     (tmp_path / "a.h5").write_bytes(whole_files["model.h5"])
-    monkeypatch.setattr(checkpointtrial, "LEAST_SECONDS", 1)
-    monkeypatch.setattr(checkpointtrial, "_CODE", code)
+    monkeypatch.setattr(sandbox, "LEAST_SECONDS", 1)
+    monkeypatch.setattr(sandbox, "_CODE", code)
     refused(tmp_path / "a.h5", said)
 
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from tf1bn import cli
-from tf1bn.checkpointdiff import causes
-from tf1bn.checkpointmatch import place
-from tf1bn.checkpointparity import compare_checkpoints
-from tf1bn.checkpointside import Side, rounded
+from tf1bn.cli import main as cli
+from tf1bn.parity.checkpoints.compare import compare_checkpoints
+from tf1bn.parity.checkpoints.differences import causes
+from tf1bn.parity.checkpoints.matching import place
+from tf1bn.parity.layer_values import Side, rounded
 
 CHANNELS = 6
 

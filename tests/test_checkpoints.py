@@ -17,9 +17,9 @@ from golden import checkpoints as golden
 from modes import played_in
 
 import tf1bn
-from tf1bn import checkpointfiles
-from tf1bn.checkpointcauses import ORDER
-from tf1bn.checkpoints import CheckpointError, audit_checkpoint
+from tf1bn.checkpoints.audit import CheckpointError, audit_checkpoint
+from tf1bn.checkpoints.formats import base as checkpointfiles
+from tf1bn.checkpoints.rules import ORDER
 
 tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(golden.FOLDER)

@@ -14,7 +14,7 @@ from golden import cases, checkpoints, errors, layers_cases, layers_checkpoints,
 from modes import played_in
 
 import tf1bn
-from tf1bn import checkpoints as judge
+from tf1bn.checkpoints import audit as judge
 
 tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(layers_checkpoints.FOLDER)

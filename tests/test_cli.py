@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tf1bn import cli
+from tf1bn.cli import main as cli
 
 COMMANDS = ["", "reproduce", "audit", "run", "parity", "doctor"]
 
@@ -48,7 +48,7 @@ def test_no_command_is_answered_by_the_help(capsys):
 
 def test_help_imports_no_tensorflow():
     code = (
-        "import sys; from tf1bn import cli; cli.main(['audit', '--help']); cli.main(['--help']);"
+        "import sys; from tf1bn.cli import main as cli; cli.main(['audit', '--help']); cli.main(['--help']);"
         "print(sorted({'tensorflow', 'matplotlib', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

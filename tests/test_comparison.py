@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tf1bn.checker import Comparison, MovingStats, compare
-from tf1bn.comparison import Resolution
+from tf1bn.checker.comparison import Resolution
 
 
 def close(expected, rel):

@@ -10,7 +10,9 @@ import tensorflow
 from modes import played_in
 
 import tf1bn
-from tf1bn import applications, diagnosis, trace
+from tf1bn import trace
+from tf1bn.diagnosis import engine as diagnosis
+from tf1bn.graphs import layers as applications
 
 tf = tensorflow.compat.v1
 

@@ -26,7 +26,7 @@ from faults import (
 from faulty import Layer, data, record
 
 from tf1bn import trace
-from tf1bn.diagnosis import diagnose
+from tf1bn.diagnosis.engine import diagnose
 
 RECORDINGS = sorted(path.parent for path in (Path(__file__).parent / "golden/traces").glob("*/*/trace.json"))
 ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay"}

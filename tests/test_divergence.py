@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from faulty import Layer, simulated, write
 
-from tf1bn import auditreport, diagnosis
+from tf1bn.diagnosis import engine as diagnosis
+from tf1bn.reports import audit as auditreport
 
 DECAY = 0.9
 MOMENT = {"mean": np.mean, "variance": np.var}

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tf1bn import _native, checker, cli, doctor
+from tf1bn import _native, checker
+from tf1bn.cli import doctor
+from tf1bn.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a fake `tensorflow` does when it is imported, and what doctor says of it.
@@ -102,10 +104,10 @@ def test_a_wrong_layer(monkeypatch, capsys):
 
 
 def test_the_layer_is_really_compared(monkeypatch, capsys):
-    import tf1bn.layer
+    from tf1bn.layers import contrib_batch_norm
 
-    right = tf1bn.layer.batch_norm
-    monkeypatch.setattr(tf1bn.layer, "batch_norm", lambda x, decay, **more: right(x, decay=0.8, **more))
+    right = contrib_batch_norm.batch_norm
+    monkeypatch.setattr(contrib_batch_norm, "batch_norm", lambda x, decay, **more: right(x, decay=0.8, **more))
     doctor.main_in_process()
     assert json.loads(capsys.readouterr().out)["check"].startswith("A layer's statistics after one step are wrong.")
 

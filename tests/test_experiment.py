@@ -18,7 +18,9 @@ from sabotage import (
 )
 
 import tf1bn
-from tf1bn import article, checker, conclusions, decays, experiment, releases, session
+from tf1bn import checker, releases
+from tf1bn.reproduce import article, conclusions, decay_sweep, experiment
+from tf1bn.reproduce import devices as session
 
 tf = tensorflow.compat.v1
 
@@ -171,7 +173,7 @@ def test_the_sweep_measures_what_the_closed_form_says():
     sweep = experiment.run_sweep(batch, (0.0, 0.5, 0.9, 1.0), 60, (3, 44))
     assert sweep.test_steps == (0, 1, 3, 44, 60)
     assert sweep.mean.shape == sweep.variance.shape == (4, 61, 1)
-    rows = decays.sweep_rows(sweep)
+    rows = decay_sweep.sweep_rows(sweep)
     assert [row["agrees"] for row in rows] == [True] * 4
     assert [row["steps_to_99"] for row in rows] == [1, 7, 44, None]
     assert [row["steps_to_99_measured"] for row in rows] == [1, 7, 44, None]
@@ -184,7 +186,7 @@ def test_the_sweep_measures_what_the_closed_form_says():
 @pytest.mark.parametrize("layer", [no_update, decay_swapped, bessel])
 def test_the_sweep_does_not_agree_with_a_sabotaged_layer(layer):
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.9,), 5, (), layer=layer)
-    assert not decays.sweep_rows(sweep)[0]["agrees"]
+    assert not decay_sweep.sweep_rows(sweep)[0]["agrees"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_the_sweep_does_not_agree_with_a_sabotaged_layer(layer):
 )
 def test_steps_to_carry(decay, steps):
     """Smallest t with 1 - d^t >= .99, which is ln .01 / ln d rounded up (for d = .1 exactly 2)."""
-    assert decays.steps_to_carry(decay) == steps
+    assert decay_sweep.steps_to_carry(decay) == steps
 
 
 def test_the_recovered_batches_have_the_moments_that_were_printed():
@@ -246,9 +248,9 @@ def test_an_honest_layer_on_constant_data_is_no_false_alarm():
 @pytest.mark.parametrize(("name", "change"), [("mean", 1.001), ("variance", 1.001), ("test_outputs", 1.001)])
 def test_every_part_of_the_sweep_is_checked(name, change):
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.9,), 50, ())
-    assert decays.sweep_rows(sweep)[0]["agrees"]
+    assert decay_sweep.sweep_rows(sweep)[0]["agrees"]
     off = dataclasses.replace(sweep, **{name: getattr(sweep, name) * np.float32(change)})
-    assert not decays.sweep_rows(off)[0]["agrees"]
+    assert not decay_sweep.sweep_rows(off)[0]["agrees"]
 
 
 def test_statistics_that_change_between_the_phases_break_conclusion_2():

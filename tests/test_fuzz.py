@@ -4,8 +4,7 @@ import fuzz
 import numpy as np
 import pytest
 
-from tf1bn import moments
-from tf1bn.checker import Moments
+from tf1bn.checker import Moments, moments
 
 COUNT, BLOCK = 4000, 500
 SEED = 20

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from faulty import Layer, data, record, simulated
 
-from tf1bn.diagnosis import diagnose
-from tf1bn.estimators import VarianceFactor
+from tf1bn.diagnosis.engine import diagnose
+from tf1bn.evidence.estimators import VarianceFactor
 
 SEEDS = range(4)
 

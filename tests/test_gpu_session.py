@@ -8,7 +8,11 @@ import tensorflow
 from sabotage import bessel, no_update
 
 import tf1bn
-from tf1bn import cli, experiment, reproduce, session, variants
+from tf1bn.cli import main as cli
+from tf1bn.reproduce import command as reproduce
+from tf1bn.reproduce import devices as session
+from tf1bn.reproduce import experiment
+from tf1bn.reproduce.variants import grid as variants
 
 DETAILS = {
     "devices": [{"device": "GPU:0", "name": "NVIDIA Test 100", "compute_capability": "9.0"}],

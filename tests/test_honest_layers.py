@@ -14,7 +14,8 @@ import tensorflow
 from modes import played_in
 
 import tf1bn
-from tf1bn import diagnosis, trace
+from tf1bn import trace
+from tf1bn.diagnosis import engine as diagnosis
 
 tf = tensorflow.compat.v1
 SHAPES = {2: (16, 5), 3: (4, 6, 3), 4: (4, 3, 3, 4), 5: (2, 2, 3, 2, 3)}

@@ -10,7 +10,9 @@ import browser
 import numpy as np
 import pytest
 
-from tf1bn import curveplot, files, htmlreport
+from tf1bn._util import files
+from tf1bn.reports import curve_plot
+from tf1bn.reports import html as htmlreport
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 ATTACK = "</h3><script>alert(1)</script>&<b>'\"x"
@@ -243,7 +245,7 @@ def test_no_number_breaks_the_page(bad):
 
 
 def test_numbers_in_words():
-    said = [curveplot.word(value) for value in (math.nan, math.inf, -math.inf, None, 10**400, 0.1 + 0.2)]
+    said = [curve_plot.word(value) for value in (math.nan, math.inf, -math.inf, None, 10**400, 0.1 + 0.2)]
     assert said == ["not a number", "infinite", "minus infinite", "not given", "too large", "0.3"]
     page = Page(
         htmlreport.render(audit(layer("x", "finding", mean_error=math.nan, variance_error=1.0, variance_bound=0)))
@@ -281,7 +283,7 @@ def test_characters_that_hide_are_shown(tmp_path):
 
 
 def test_a_bound_that_is_seen_is_a_band_and_one_that_is_not_has_a_second_panel():
-    wide, narrow = (curveplot.draw(curveplot.Curve(curve(bound=bound)), "x") for bound in (0.1, 1e-6))
+    wide, narrow = (curve_plot.draw(curve_plot.Curve(curve(bound=bound)), "x") for bound in (0.1, 1e-6))
     assert ">bound<" in wide
     assert "error / bound" not in wide
     assert ">bound<" not in narrow
@@ -294,15 +296,15 @@ def test_a_bound_that_is_seen_is_a_band_and_one_that_is_not_has_a_second_panel()
 
 
 def test_the_summary_of_a_plot():
-    assert curveplot.Curve(curve(20, error=0.5, bound=0.1)).summary() == (
+    assert curve_plot.Curve(curve(20, error=0.5, bound=0.1)).summary() == (
         "20 steps; at the end 2.23 is observed and 1.73 expected; the error is at most 5 times the bound."
     )
     given = curve(3, error=0.5, bound=0)
-    assert "an error where none is allowed" in curveplot.Curve(given).summary()
+    assert "an error where none is allowed" in curve_plot.Curve(given).summary()
     given = curve(3, error=0, bound=0)
-    assert "at most 0 times the bound" in curveplot.Curve(given).summary()
+    assert "at most 0 times the bound" in curve_plot.Curve(given).summary()
     given["observed"][1] = math.nan
-    assert "1 step without a finite observed value" in curveplot.Curve(given).summary()
+    assert "1 step without a finite observed value" in curve_plot.Curve(given).summary()
     page = Page(htmlreport.render(audit(layer("x", "finding", curves={"moving_mean": curve()}))))
     (image,) = page.find("div", role="img")
     assert image["aria-label"].startswith(
@@ -334,10 +336,10 @@ def test_long_runs_are_thinned_out_and_keep_what_matters():
     given = curve(100_000, error=0, bound=0.1)
     given["observed"][77_777] = 50.0
     given["observed"][33_333] = math.nan
-    made = curveplot.Curve(given)
+    made = curve_plot.Curve(given)
     assert {0, 33_333, 77_777, 99_999} <= set(made.chosen().tolist())
-    assert len(made.chosen()) <= curveplot.POINTS
-    assert len(curveplot.draw(made, "x")) < 100_000
+    assert len(made.chosen()) <= curve_plot.POINTS
+    assert len(curve_plot.draw(made, "x")) < 100_000
 
 
 def test_a_thousand_layers_stay_a_page():

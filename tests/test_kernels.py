@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from accuracy import HARD, PATHS
 
-from tf1bn import _moments
+from tf1bn._native import _moments
 from tf1bn.checker import batch_moments
 
 FORCED = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD

@@ -10,7 +10,8 @@ import pytest
 import tensorflow
 
 import tf1bn
-from tf1bn import checker, conclusions
+from tf1bn import checker
+from tf1bn.reproduce import conclusions
 
 tf = tensorflow.compat.v1
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tf1bn import _moments, linefit
-from tf1bn.checker import batch_moments
+from tf1bn._native import _moments
+from tf1bn.checker import batch_moments, regression
 
 
 def exact(x, y):
@@ -21,7 +21,7 @@ def exact(x, y):
 
 
 def fitted(x, y, axis=-1, **more):
-    return linefit.line(x, y, axis, batch_moments(np.moveaxis(x, axis, -1)), **more)
+    return regression.line(x, y, axis, batch_moments(np.moveaxis(x, axis, -1)), **more)
 
 
 def check(x, y, axis=-1, rest=1e-6):

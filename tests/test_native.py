@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import tf1bn
-from tf1bn import _moments, _moving, _native, _replay
+from tf1bn import _native
+from tf1bn._native import _moments, _moving, _replay
 
 PACKAGE = Path(tf1bn.__file__).parent
 SOURCES = PACKAGE.parent / "ext"
@@ -29,12 +30,7 @@ print(tf1bn.__file__)
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the package with its extension and the sources beside it."""
-    package = tmp_path / "tf1bn"
-    package.mkdir()
-    for path in PACKAGE.glob("*.py"):
-        shutil.copy(path, package)
-    for module in NATIVE:
-        shutil.copy(module.__file__, package)
+    shutil.copytree(PACKAGE, tmp_path / "tf1bn", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(SOURCES, tmp_path / "ext")
     return tmp_path
 
@@ -59,7 +55,7 @@ def test_the_copy_is_imported(checkout):
 
 @pytest.mark.parametrize("missing", ["_moments", "_moving", "_replay"])
 def test_a_missing_extension_is_refused(checkout, missing):
-    for path in (checkout / "tf1bn").glob(f"{missing}.*"):
+    for path in (checkout / "tf1bn" / "_native").glob(f"{missing}.*"):
         path.unlink()
     code, message = import_checker(checkout)
     assert code == 1
@@ -76,7 +72,7 @@ def test_an_extension_of_another_version_is_refused(checkout):
     code, message = import_checker(checkout)
     assert code == 1
     assert message == (
-        f"ImportError: The compiled extension tf1bn._moments is of version {tf1bn.__version__} and the "
+        f"ImportError: The compiled extension tf1bn._native._moments is of version {tf1bn.__version__} and the "
         f"package of 99.0; build it again: {BUILD}"
     )
 
@@ -89,7 +85,7 @@ def test_an_extension_from_other_sources_is_refused(checkout, change):
     code, message = import_checker(checkout)
     assert code == 1
     assert message == (
-        "ImportError: The compiled extension tf1bn._moments was built from other sources than those in "
+        "ImportError: The compiled extension tf1bn._native._moments was built from other sources than those in "
         f"{checkout / 'ext'}; build it again: {BUILD}"
     )
 

@@ -10,9 +10,9 @@ import threading
 import numpy as np
 import pytest
 
-from tf1bn import moments as moments_module
-from tf1bn import parallel
 from tf1bn.checker import batch_moments
+from tf1bn.checker import moments as moments_module
+from tf1bn.checker import threads as parallel
 
 BATCHES = {
     "rows": ((300, 100, 100), "NHWC"),

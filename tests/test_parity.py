@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from portnet import CHANNELS, NAMES, Net, Rules, batches, write
 
-from tf1bn import checker, files, matching, trace
-from tf1bn.matching import Face, MappingError, match
-from tf1bn.parity import checked, compare_traces, rejudge
+from tf1bn import checker, trace
+from tf1bn._util import files
+from tf1bn.parity import matching
+from tf1bn.parity.matching import Face, MappingError, match
+from tf1bn.parity.traces.compare import checked, compare_traces, rejudge
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from portnet import Net, Rules, batches, write
 
-from tf1bn import checkpointparity, cli
+from tf1bn.cli import main as cli
+from tf1bn.parity.checkpoints import compare as checkpointparity
 
 
 @pytest.fixture(scope="module")

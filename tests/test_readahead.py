@@ -8,10 +8,13 @@ import pytest
 from faulty import Layer, simulated, write
 from traces import foreign, put
 
-from tf1bn import _moments, linefit, parallel, readahead, trace
-from tf1bn.checker import batch_moments
-from tf1bn.moments import Ahead
-from tf1bn.stepview import View
+from tf1bn import trace
+from tf1bn._native import _moments
+from tf1bn.checker import batch_moments, regression
+from tf1bn.checker import threads as parallel
+from tf1bn.checker.moments import Ahead
+from tf1bn.evidence import read_ahead
+from tf1bn.evidence.step_view import View
 
 SHAPES = [(1 << 18, 5), (300, 21, 33, 3), (40, 60_000), (5, 7, 1), (3000, 1100), (2, 2, 2, 512), (0, 4)]
 
@@ -41,12 +44,12 @@ def test_the_line_in_the_same_pass_is_that_of_two(dtype):
     xs = [x for x in arrays(dtype) if x.size]
     rng = np.random.default_rng(8)
     ys = [(x * 1.5 + rng.normal(0, 0.1, x.shape)).astype(dtype) for x in xs]
-    pairs = [linefit.Pair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
+    pairs = [regression.Pair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
     moments = Ahead([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
     # All but one, whose channels are shared out.
     assert [pair.sums is not None for pair in pairs] == [x.shape != (40, 60_000) for x in xs]
     for x, y, pair, one in zip(xs, ys, pairs, moments, strict=True):
-        for seen, wanted in zip(linefit.line(x, y, -1, one, pair=pair), linefit.line(x, y, -1, one), strict=True):
+        for seen, wanted in zip(regression.line(x, y, -1, one, pair=pair), regression.line(x, y, -1, one), strict=True):
             np.testing.assert_allclose(seen, wanted, rtol=1e-10)
 
 
@@ -59,8 +62,8 @@ def test_every_step_comes_in_order(tmp_path, monkeypatch):
     opened = write(tmp_path / "t", layers)
     wanted = [(step.number, name) for step in opened for name in (*step.layers, None)]
     for most in (1, 2, 4, 100):
-        monkeypatch.setattr(readahead, "MOST", most)
-        found = list(readahead.read(opened, {"a", "b", "c"}, outputs=True))
+        monkeypatch.setattr(read_ahead, "MOST", most)
+        found = list(read_ahead.read(opened, {"a", "b", "c"}, outputs=True))
         assert [(step.number, name) for step, name, _ in found] == wanted
         for step, name, view in found:
             if name is None:
@@ -68,7 +71,7 @@ def test_every_step_comes_in_order(tmp_path, monkeypatch):
                 continue
             assert bits(view.all_moments) == bits(View(step.layers[name]).all_moments)
             assert set(view.pairs) == ({0} if name == "b" else set())
-    assert {name for _, name, _ in readahead.read(opened, {"b"})} == {"b", None}
+    assert {name for _, name, _ in read_ahead.read(opened, {"b"})} == {"b", None}
 
 
 def test_only_what_is_needed_is_read(tmp_path):
@@ -79,7 +82,7 @@ def test_only_what_is_needed_is_read(tmp_path):
     read = {
         outputs: {
             (step.number, name)
-            for step, name, view in readahead.read(opened, opened.layers, outputs)
+            for step, name, view in read_ahead.read(opened, opened.layers, outputs)
             if view and "all_moments" in vars(view)
         }
         for outputs in (False, True)
@@ -95,7 +98,7 @@ def test_damage_is_met_after_all_before_it(tmp_path, damage):
         (tmp_path / "t/arrays/2-in.npy").unlink()
     else:
         put(tmp_path / "t", head, [*lines[:2], {"step": "two"}, lines[3]])
-    entries, seen = readahead.read(trace.open(tmp_path / "t"), {"bn"}), []
+    entries, seen = read_ahead.read(trace.open(tmp_path / "t"), {"bn"}), []
     with pytest.raises(trace.TraceError, match="2-in" if damage == "file" else "line 3"):
         seen.extend((step.number, name) for step, name, _ in entries)
     assert seen == [(0, "bn"), (0, None), (1, "bn"), (1, None)]
@@ -113,10 +116,10 @@ def test_no_thread_is_left_by_a_caller_that_stops(tmp_path, monkeypatch):
             super().abandon()
             self.ended.append(self)
 
-    monkeypatch.setattr(readahead, "MOST", 1)
-    monkeypatch.setattr(readahead, "Ahead", Noted)
+    monkeypatch.setattr(read_ahead, "MOST", 1)
+    monkeypatch.setattr(read_ahead, "Ahead", Noted)
     opened = write(tmp_path / "t", {"a": simulated(Layer(0.5), decay=0.5, shape=(50_000, 3), steps=4)})
-    entries = readahead.read(opened, {"a"})
+    entries = read_ahead.read(opened, {"a"})
     next(entries)
     assert len(Noted.begun) == 2
     entries.close()

@@ -61,7 +61,7 @@ def test_the_commands_of_the_readme_are_make_targets_and_options():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^    make (\w+)", README, re.MULTILINE)) | {"lint", "bench"}:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    from tf1bn import cli
+    from tf1bn.cli import main as cli
 
     parser = cli.parser()
     for command in re.findall(r"^    \.venv/bin/tf1bn (.*)$", README, re.MULTILINE):

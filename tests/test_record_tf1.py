@@ -233,7 +233,7 @@ def values(record):
 
 @pytest.mark.parametrize("keep", ["inputs", "moments"])
 def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
-    from tf1bn import applications
+    from tf1bn.graphs import layers as applications
 
     x, flag = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.placeholder(tf.bool, [])
     y = tf1bn.batch_norm(x, 0.9, is_training=flag, scope="a")
@@ -296,7 +296,7 @@ def test_its_arguments_are_checked(record_tf1, tmp_path):
 def test_what_cannot_be_recorded_is_listed(record_tf1, tmp_path):
     x, w = tf.placeholder(tf.float32, [2, 3]), tf.constant([1.0, 2.0])
     y = tf1bn.batch_norm(x, 0.9, batch_weights=w, scope="weighted")
-    from tf1bn import applications
+    from tf1bn.graphs import layers as applications
 
     tf.get_default_graph().clear_collection(applications._KEY)
     path = str(tmp_path / "run.trace")

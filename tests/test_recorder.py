@@ -13,7 +13,9 @@ import tensorflow
 from modes import played_in
 
 import tf1bn
-from tf1bn import applications, checker, recorder, trace
+from tf1bn import checker, trace
+from tf1bn.graphs import layers as applications
+from tf1bn.recorders import session as recorder
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from tf1bn import replay
-from tf1bn.checker import batch_moments
+from tf1bn.checker import batch_moments, summation
 
-WORKERS = replay.WORKERS
+WORKERS = summation.WORKERS
 
 
 def in_order(terms):
@@ -83,7 +82,7 @@ def by_hand(values, weights=None):
         "blocked": two_pass(blocked, values, weights),
         **{f"{count} lanes": two_pass(lanes(count), values, weights) for count in (2, 4, 8, 16)},
         "pairwise": two_pass(pairwise, values, weights),
-        replay.SHIFTED: shifted(values, weights),
+        summation.SHIFTED: shifted(values, weights),
     }
     if weights is not None:
         return sums | dict.fromkeys(("welford", "welford, backwards", "welford, lanes"), sums["in order"])
@@ -103,12 +102,12 @@ def test_every_order_is_the_loop_that_it_is_named_after(dtype, count, weighted):
     rng = np.random.default_rng(count)
     batch = rng.uniform(0, 255, (count, 3)).astype(dtype)
     weights = rng.uniform(0, 2, count) if weighted else None
-    means, variances = replay.layer_moments(batch, np.dtype(dtype), weights)
+    means, variances = summation.layer_moments(batch, np.dtype(dtype), weights)
     assert means.dtype == variances.dtype == dtype
     for c in range(3):
         expected = by_hand(batch[:, c], weights if weights is None else weights.astype(dtype))
-        assert list(expected) == list(replay.ORDERS)
-        for i, name in enumerate(replay.ORDERS):
+        assert list(expected) == list(summation.ORDERS)
+        for i, name in enumerate(summation.ORDERS):
             np.testing.assert_array_equal((means[i, c], variances[i, c]), expected[name], err_msg=name)
 
 
@@ -118,13 +117,13 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
     batch = rng.normal(3, 2, (5, 4, 7, 3)).astype(np.float32)
     weights = rng.uniform(0, 2, 5)
     expected = [
-        replay.layer_moments(batch.reshape(-1, 3), np.dtype("float32")),
-        replay.layer_moments(batch, np.dtype("float32"), weights),
+        summation.layer_moments(batch.reshape(-1, 3), np.dtype("float32")),
+        summation.layer_moments(batch, np.dtype("float32"), weights),
     ]
-    monkeypatch.setattr(replay, "BLOCK", block)
+    monkeypatch.setattr(summation, "BLOCK", block)
     planar = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
     unaligned = np.frombuffer(bytes(1) + batch.tobytes(), np.float32, offset=1).reshape(batch.shape)
-    assert all(rows.flags.aligned for rows in replay._blocks(unaligned, np.dtype("float32"), False))
+    assert all(rows.flags.aligned for rows in summation._blocks(unaligned, np.dtype("float32"), False))
     for layout in (
         batch,
         unaligned,
@@ -135,21 +134,21 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
         np.stack([batch, batch], axis=1)[:, 0],
     ):
         for i, arguments in enumerate([(), (weights,)]):
-            seen = replay.layer_moments(layout, np.dtype("float32"), *arguments)
+            seen = summation.layer_moments(layout, np.dtype("float32"), *arguments)
             np.testing.assert_array_equal(seen, expected[i])
 
 
 def test_layers_take_their_steps_in_their_own_dtype():
     rng = np.random.default_rng(2)
     batches = [rng.uniform(0, 255, (100, 2)).astype(np.float16) for _ in range(3)]
-    layers = replay.Layers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
+    layers = summation.Layers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
     rates, factor = (0.1, 0.2), 100 / 99
     by_order = {}
     for batch in batches:
         layers.hold(batch_moments(batch), batch, None, factor, rates)
-        means, variances = replay.layer_moments(batch, np.dtype("float32"))
+        means, variances = summation.layer_moments(batch, np.dtype("float32"))
         variances = variances * np.float32(factor)
-        for i, name in enumerate(replay.ORDERS):
+        for i, name in enumerate(summation.ORDERS):
             for rate in rates:
                 old = by_order.get((name, rate), np.array([[0.0, 1.0], [1.0, 2.0]], np.float16))
                 new = np.stack([means[i], variances[i]]).astype(np.float16)
@@ -164,6 +163,6 @@ def test_layers_take_their_steps_in_their_own_dtype():
 
 def test_a_layer_that_overflows_is_infinitely_far_off():
     batch = np.full((4, 1), 3e38, np.float32)
-    layers = replay.Layers(np.zeros((2, 1)), "float32", 10**6)
+    layers = summation.Layers(np.zeros((2, 1)), "float32", 10**6)
     layers.hold(batch_moments(batch), batch, None, 1.0, (1.0, 1.0))
     assert np.isinf(layers.errors(np.array([[3e38], [0.0]]))).all()

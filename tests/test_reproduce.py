@@ -17,8 +17,12 @@ import pytest
 from sabotage import bessel, no_update
 
 import tf1bn
-from tf1bn import article, cli, conclusions, experiment, files, report, reproduce, session
-from tf1bn import command as command_module
+from tf1bn._util import command as command_module
+from tf1bn._util import files
+from tf1bn.cli import main as cli
+from tf1bn.reproduce import article, conclusions, experiment, report
+from tf1bn.reproduce import command as reproduce
+from tf1bn.reproduce import devices as session
 
 QUICK = ["--steps", "20"]
 
@@ -477,8 +481,8 @@ class Missing(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError("No module named 'tensorflow'")
 
 sys.meta_path.insert(0, Missing())
-import tf1bn.cli
-sys.exit(tf1bn.cli.main(["reproduce"]))
+from tf1bn.cli.main import main
+sys.exit(main(["reproduce"]))
 """
 
 

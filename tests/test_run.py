@@ -24,8 +24,12 @@ import tensorflow
 from golden import listing
 
 import tf1bn
-from tf1bn import cli, diagnosis, oldscript, oldtensorflow, trace
-from tf1bn.command import CannotWork
+from tf1bn import trace
+from tf1bn._util.command import CannotWork
+from tf1bn.cli import main as cli
+from tf1bn.diagnosis import engine as diagnosis
+from tf1bn.legacy import runner as oldscript
+from tf1bn.legacy import tensorflow_module
 
 tf = tensorflow.compat.v1
 SCRIPTS = Path(__file__).parent / "oldscripts"
@@ -327,7 +331,7 @@ def test_what_is_missing_is_one_sentence(play, line, error):
 
 
 def test_layers_without_the_old_keras(play, monkeypatch):
-    monkeypatch.setattr(oldtensorflow, "has_legacy_keras", lambda: False)
+    monkeypatch.setattr(tensorflow_module, "has_legacy_keras", lambda: False)
     err = play("import tensorflow as tf\ntf.layers.conv2d")[2]
     assert "AttributeError: `tf.layers.conv2d` needs the package tf_keras: `pip install tf_keras`" in err
 
@@ -673,7 +677,7 @@ print y.name, sess.run(y)[0, 0, 0], [v.name for v in tf.global_variables()]
 """
 
 
-@pytest.mark.skipif(not oldtensorflow.has_legacy_keras(), reason="tf_keras is not installed")
+@pytest.mark.skipif(not tensorflow_module.has_legacy_keras(), reason="tf_keras is not installed")
 def test_layers_with_the_old_keras(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(OLD_LAYERS + "raise SystemExit(5)\n")

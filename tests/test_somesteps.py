@@ -5,8 +5,8 @@ import pytest
 from faults import DebiasedMean, Doubled, Flipped, Odd, Slower, StandsStill, StillOrTwice, in_some
 from faulty import Layer, record, simulated, write
 
-from tf1bn.diagnosis import diagnose
-from tf1bn.somesteps import listed
+from tf1bn.diagnosis.engine import diagnose
+from tf1bn.diagnosis.partial import listed
 
 SHAPE = {"shape": (6, 3), "decay": 0.9}
 

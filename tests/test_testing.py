@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import tf1bn
-from tf1bn import parity, testing, trace
-from tf1bn.testing import assert_parity, record_port
+from tf1bn import trace
+from tf1bn.parity.traces import compare as parity
+from tf1bn.testing import assertions as testing
+from tf1bn.testing.assertions import assert_parity, record_port
 
 KERNEL = np.random.default_rng(5).normal(0, 1, (3, 4)).astype(np.float32)
 TRAINING = [True, True, True, False]
@@ -226,4 +228,4 @@ def test_outputs_that_are_not_finite_are_no_success():
 
 
 def test_it_is_a_public_name():
-    assert tf1bn.testing is testing
+    assert tf1bn.testing.assert_parity is assert_parity

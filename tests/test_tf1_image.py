@@ -14,7 +14,7 @@ from pathlib import Path
 import dockerfiles
 import pytest
 
-from tf1bn import cli
+from tf1bn.cli import main as cli
 
 # TensorFlow 2 sets TF2_BEHAVIOR for all that it starts, and TensorFlow 1.15 obeys.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "TF"))}

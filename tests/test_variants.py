@@ -12,7 +12,11 @@ from reference import channels_first, exact_moments, exact_moving
 from sabotage import bessel, decay_swapped, nan_at_test, no_update, stale_test, trains_at_test, updates_first
 
 import tf1bn
-from tf1bn import conclusions, session, variantcheck, variantgrid, variants
+from tf1bn.reproduce import conclusions
+from tf1bn.reproduce import devices as session
+from tf1bn.reproduce.variants import check as variantcheck
+from tf1bn.reproduce.variants import grid as variants
+from tf1bn.reproduce.variants import run as variantgrid
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import pytest
 from faults import CountsPadding, Masked, Renorm
 from faulty import Layer, record
 
-from tf1bn.diagnosis import diagnose
+from tf1bn.diagnosis.engine import diagnose
 
 
 class Unweighted(Masked):

@@ -16,7 +16,7 @@ import pytest
 from faulty import Layer, record
 
 import tf1bn
-from tf1bn import _moments, _moving, _replay
+from tf1bn._native import _moments, _moving, _replay
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tf1bn"
@@ -64,7 +64,9 @@ def test_the_sdist_has_what_a_build_needs(released):
     sources = {
         str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")
     }
-    package = {f"tf1bn/{path.name}" for path in PACKAGE.iterdir() if path.suffix in (".py", ".pyi", ".jinja", ".typed")}
+    package = {
+        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyi", ".jinja", ".typed")
+    }
     assert names >= sources | package | {"setup.py", "pyproject.toml", "README.md", "LICENSE"}
     assert not [name for name in names if name.endswith((".c", ".so")) or name.startswith("tests")]
 
@@ -73,7 +75,7 @@ def test_the_wheel_has_the_package_and_nothing_else(released):
     with zipfile.ZipFile(released[1]) as archive:
         names = archive.namelist()
     kinds = (".py", ".pyi", ".jinja", ".typed")
-    expected = {f"tf1bn/{path.name}" for path in PACKAGE.iterdir() if path.suffix in kinds}
+    expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in kinds}
     assert {name for name in names if name.endswith(kinds)} == expected
     compiled = {re.sub(r"\..*", "", name) for name in names if name.endswith(".so")}
     assert compiled == {"tf1bn/_moments", "tf1bn/_moving", "tf1bn/_replay"}

@@ -8,15 +8,21 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "batch_norm": "tf1bn.layer",
-    "batch_normalization": "tf1bn.corelayer",
-    "arg_scope": "tf1bn.argscope",
-    "Recorder": "tf1bn.recorder",
+    "batch_norm": "tf1bn.layers.contrib_batch_norm",
+    "batch_normalization": "tf1bn.layers.core_batch_norm",
+    "arg_scope": "tf1bn.layers.arg_scopes",
+    "Recorder": "tf1bn.recorders.session",
     "article": None,
     "checker": None,
+    "checkpoints": None,
     "contrib": None,
+    "diagnosis": None,
+    "legacy": None,
     "release": "tf1bn.releases",
+    "parity": None,
+    "recorders": None,
     "releases": None,
+    "reproduce": None,
     "testing": None,
     "trace": None,
 }

@@ -5,12 +5,18 @@ from typing import Any
 
 from . import article as article
 from . import checker as checker
+from . import checkpoints as checkpoints
 from . import contrib as contrib
+from . import diagnosis as diagnosis
+from . import legacy as legacy
+from . import parity as parity
+from . import recorders as recorders
 from . import releases as releases
+from . import reproduce as reproduce
 from . import testing as testing
 from . import trace as trace
-from .argscope import arg_scope as arg_scope
-from .recorder import Recorder as Recorder
+from .layers.arg_scopes import arg_scope as arg_scope
+from .recorders.session import Recorder as Recorder
 from .releases import release as release
 
 __version__: str

@@ -29,7 +29,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-# ---- from tf1bn/graphview.py ----
+# ---- from tf1bn/graphs/view.py ----
 
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
@@ -178,7 +178,7 @@ def closes_loop(op):
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
 
 
-# ---- from tf1bn/graphsites.py ----
+# ---- from tf1bn/graphs/patterns.py ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
 
@@ -292,7 +292,7 @@ def shortest(number):
     return float(str(number))
 
 
-# ---- from tf1bn/graphscan.py ----
+# ---- from tf1bn/graphs/scan.py ----
 
 
 class Application(object):
@@ -648,7 +648,7 @@ def unknown_settings():
     return settings
 
 
-# ---- from tf1bn/runplan.py ----
+# ---- from tf1bn/recorders/run_plan.py ----
 
 Part = collections.namedtuple("Part", "layer applications outputs")
 """A layer's applications in one run, and whether their outputs are recorded."""

@@ -47,7 +47,7 @@ def with_tensorflow(tf, folder):
 
 
 def with_torch(torch, folder):
-    from tf1bn import testing
+    from tf1bn.testing import assertions as testing
 
     torch.set_num_threads(1)
     path = os.path.join(folder, "torch-" + torch.__version__.partition("+")[0])

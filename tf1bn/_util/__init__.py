@@ -1,0 +1,1 @@
+"""Helpers that know nothing of batch normalisation: the command line, files, text."""

@@ -1,0 +1,156 @@
+"""The line of a layer's outputs over its inputs, per channel, in one pass over both. Used by ``outputfit``."""
+
+import math
+
+import numpy as np
+
+from .._native import moments as _native
+from . import threads as parallel
+
+BLOCK = 1 << 16  # values that are converted at a time
+LANES = 64  # channels side by side, at least, in which the kernel sums
+SAMPLE = 16  # rows from which the first line is taken
+LOST = 1e-8  # of the squares about the first line: what may be left before it is taken again
+
+
+def line(x, y, axis, moments, *, threads=None, pair=None):
+    """Slope, value at the batch's mean, and root mean square distance from that line, [channels] each.
+
+    The sums are those of what y leaves of a line that a sample of the rows gives: r = (y - at) - slope (x - mid). With
+
+        R = sum r, D = sum (x - mean) r, Q = sum r^2
+
+    the least squares line has slope + D / (N variance) and at + R / N, and the mean square about it is Q / N -
+    (R / N)^2 - D^2 / (N^2 variance): a difference of small numbers, where the first line was a good one. Where it was
+    not, the arrays are read once more about the line that was found.
+
+    Args:
+      x, y: arrays of one shape; axis: that of the channels; moments: the `Moments` of x.
+      threads: how many; None: one for small arrays, else the cores that the process may use.
+      pair: None, or the `Pair` of x and y, which may have its first sums already.
+    """
+    pair = pair or Pair(x, y, axis)
+    count, mean, variance = moments.count, moments.mean, moments.variance
+    varies = variance > 0
+    with np.errstate(all="ignore"):
+        mid, at, slope = pair.first
+        sums = pair.sums
+        total, cross, square = pair.residuals(pair.first, threads) if sums is None else sums
+        # From the middle of the sample to that of the batch.
+        at = at + slope * (mean - mid)
+        cross = cross - (mean - mid) * total
+        for again in range(2):
+            bend = np.where(varies, cross / (count * variance), 0.0)
+            rest = square / count - np.square(total / count) - bend * cross / count
+            slope, at = slope + bend, at + total / count
+            if again or not (rest < LOST * square / count).any():
+                break
+            total, cross, square = pair.residuals(np.stack([mean, at, slope]), threads)
+        return np.where(varies, slope, np.nan), at, np.sqrt(np.maximum(rest, 0.0))
+
+
+class Pair:
+    """Two arrays of one shape as rows of channels; only a block is converted at a time, where that is needed at all.
+
+    Attributes:
+      first: middle, value there and slope [3, channels] of the line through some of the rows, from all over the arrays.
+    """
+
+    def __init__(self, x, y, axis):
+        self._arrays = [np.moveaxis(array, axis, -1) for array in (x, y)]
+        self._channels = self._arrays[0].shape[-1]
+        self._dtype = np.result_type(x.dtype, y.dtype, np.float32).newbyteorder("=")
+        self._direct = all(
+            array.dtype == self._dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
+            for array in self._arrays
+        )
+        if self._direct:
+            self._arrays = [array.reshape(-1, self._channels) for array in self._arrays]
+        self._copies = max(1, LANES // self._channels)
+        self._parts = []
+        with np.errstate(all="ignore"):
+            self.first = self._sample()
+
+    def _sample(self):
+        taken = []
+        for array in self._arrays:
+            array = array[:: max(1, len(array) // SAMPLE)]
+            # The axes between are thinned out from the first to the last, until few enough rows are left.
+            for axis in range(1, array.ndim - 1):
+                left = math.prod(array.shape[:-1])
+                step = min(array.shape[axis], max(1, left // SAMPLE))
+                array = array[(slice(None),) * axis + (slice(None, None, step),)]
+            taken.append(array.astype(np.float64).reshape(-1, self._channels))
+        x, y = taken
+        mid, at = x.mean(axis=0), y.mean(axis=0)
+        x -= mid
+        slope = (x * (y - at)).sum(axis=0) / np.square(x).sum(axis=0)
+        first = np.stack([mid, at, slope])
+        first[2, ~np.isfinite(first).all(axis=0)] = 0.0
+        first[~np.isfinite(first)] = 0.0
+        return first
+
+    def goes_with(self, work):
+        """Whether a `moments.Work` on the first array can make the first sums."""
+        return self._direct and work.contiguous
+
+    def part(self):
+        """What `Tasks.add` of the extension takes for a part of the rows: bytes, the line, and where its sums go."""
+        if not self._parts:
+            self._tiled = np.tile(self.first, self._copies)
+        self._parts.append(np.zeros_like(self._tiled))
+        return self._arrays[1].reshape(-1).view(np.uint8), self._tiled, self._parts[-1]
+
+    @property
+    def sums(self):
+        """What `part` has given out to be summed, [3, channels]; None if it has not."""
+        return self._fold(self._parts) if self._parts else None
+
+    def _fold(self, parts):
+        return np.sum(parts, axis=0).reshape(3, self._copies, self._channels).sum(axis=1)
+
+    def residuals(self, line, threads):
+        """The sums [3, channels] about a line [3, channels]."""
+        size = sum(array.nbytes for array in self._arrays)
+        pieces = min(64, max(1, size >> 23), len(self._arrays[0]))
+        if threads is None:
+            threads = parallel.available_cores() if pieces > 1 else 1
+        # The same pieces whatever the number of threads, so that the sums are the same bits.
+        length = -(-len(self._arrays[0]) // pieces)
+        length += -length % self._copies if self._direct else 0
+        starts = range(0, len(self._arrays[0]), length)
+        sums = np.zeros((len(starts), 3, self._copies * self._channels))
+        line = np.tile(line, self._copies)
+        with _native.DefaultEnvironment():
+            jobs = [
+                self._job([array[start : start + length] for array in self._arrays], line, sums[i])
+                for i, start in enumerate(starts)
+            ]
+            parallel.run(jobs, threads, parallel.Progress(None, size))
+        return self._fold(sums)
+
+    def _job(self, arrays, line, sums):
+        for pair in [arrays] if self._direct else self._converted(*arrays):
+            # Short rows side by side, and what is left of them.
+            whole = len(pair[0]) // self._copies * self._copies
+            x, y = (array[:whole].reshape(-1, line.shape[1]) for array in pair)
+            _native.add_residuals(x, y, line, sums)
+            if whole < len(pair[0]):
+                x, y = (array[whole:].reshape(1, -1) for array in pair)
+                rest = np.zeros((3, x.shape[1]))
+                _native.add_residuals(x, y, np.ascontiguousarray(line[:, : x.shape[1]]), rest)
+                sums[:, : x.shape[1]] += rest
+            yield 0
+
+    def _converted(self, x, y):
+        size = math.prod(x.shape[1:])
+        if size > BLOCK and x.ndim > 2:
+            for one, other in zip(x, y, strict=True):
+                yield from self._converted(one, other)
+            return
+        step = max(1, BLOCK // max(1, size))
+        for start in range(0, len(x), step):
+            yield [
+                np.require(array[start : start + step], self._dtype, ["C", "A"]).reshape(-1, self._channels)
+                for array in (x, y)
+            ]

@@ -1,0 +1,267 @@
+"""Honest layers, run on the very batches that a layer was trained on. Used by ``moving``."""
+
+import math
+import mmap
+from typing import NamedTuple
+
+import numpy as np
+
+from .._native import replay as _native
+from .error_bounds import sum_type
+from .moments import Moments, batch_moments
+
+BLOCK = 2**16  # values that are converted at a time
+WORKERS = 8  # threads that share the rows of a batch
+
+
+class _Sum(NamedTuple):
+    order: int
+    slots: int
+    backwards: bool = False
+
+
+class _Welford(NamedTuple):
+    lanes: int
+    backwards: bool = False
+
+
+_SUMS = {
+    "in order": _Sum(_native.Order.IN_ORDER, 1),
+    "backwards": _Sum(_native.Order.IN_ORDER, 1, backwards=True),
+    # Eigen's workers take a block of rows each; its vector units, and a GPU's warps, every n-th row.
+    "blocked": _Sum(_native.Order.BLOCKED, 2),
+    "2 lanes": _Sum(_native.Order.LANES, 2),
+    "4 lanes": _Sum(_native.Order.LANES, 4),
+    "8 lanes": _Sum(_native.Order.LANES, 8),
+    "16 lanes": _Sum(_native.Order.LANES, 16),
+    "pairwise": _Sum(_native.Order.PAIRWISE, 64),
+}
+_WELFORDS = {
+    "welford": _Welford(1),
+    "welford, backwards": _Welford(1, backwards=True),
+    "welford, lanes": _Welford(32),
+}
+SHIFTED = "in order, shifted"
+ORDERS = (*_SUMS, SHIFTED, *_WELFORDS)
+
+
+def layer_moments(batch, dtype, weights=None):
+    """The batch's mean and population variance as honest layers have them, a row for each of ``ORDERS``.
+
+    Every operation is rounded to ``dtype``. Sums are made twice, of the values and then of the squared deviations
+    from their mean, as ``tf.nn.moments`` does; shifted, the sum of the deviations corrects both, as it did up to TF 1.3
+    ("sufficient statistics"). Welford's update (Technometrics 4, 1962) makes both in one pass.
+
+    Args:
+      batch: floating-point array [..., C] with at least one row.
+      dtype: NumPy float32 or float64, what the layer sums in.
+      weights: one per item of axis 0, or None. With weights the sums alone are made, since no layer of TF 1.x does
+        anything else, and the other rows repeat the first.
+
+    Returns:
+      means, variances: ``dtype`` [orders, C].
+    """
+    count = math.prod(batch.shape[:-1])
+    divisors = dict.fromkeys(ORDERS, dtype.type(count))
+    if weights is not None:
+        weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
+    means, variances = {}, {}
+    with np.errstate(all="ignore"):
+        for backwards in (False, True):
+            names = [name for name, order in _SUMS.items() if order.backwards is backwards]
+            first, second = (_Pass(batch, weights, dtype, backwards) for _ in range(2))
+            for name in names:
+                first.add(name, _SUMS[name], _native.Term.VALUE)
+            for name, order in _WELFORDS.items():
+                if order.backwards is backwards and weights is None:
+                    first.add_welford(name, order)
+            first.run()
+            if weights is not None:
+                # Their sum is made in the same order, and rounded as often.
+                own = _Pass(np.broadcast_to(dtype.type(1), (count, 1)), weights, dtype, backwards)
+                for name in names:
+                    own.add(name, _SUMS[name], _native.Term.VALUE)
+                own.run()
+                divisors.update((name, own.total(name)) for name in names)
+            for name in names:
+                means[name] = first.total(name) / divisors[name]
+                second.add(name, _SUMS[name], _native.Term.SQUARE, means[name])
+            if not backwards:
+                second.add(SHIFTED, _SUMS["in order"], _native.Term.DEVIATION, means["in order"])
+            second.run()
+            for name in names:
+                variances[name] = second.total(name) / divisors[name]
+            if not backwards:
+                rest = second.total(SHIFTED) / divisors["in order"]
+                means[SHIFTED], variances[SHIFTED] = means["in order"] + rest, variances["in order"] - rest * rest
+            for name, state in first.welfords.items():
+                _native.merge_lanes(state, count)
+                means[name], variances[name] = state[0, 0], state[0, 1] / divisors[name]
+    return tuple(
+        np.stack([moments.get(name, moments["in order"]) for name in ORDERS]) for moments in (means, variances)
+    )
+
+
+class _Pass:
+    """One pass over a batch: every block of rows goes to every state."""
+
+    def __init__(self, batch, weights, dtype, backwards):
+        self._batch, self._weights, self._dtype, self._backwards = batch, weights, dtype, backwards
+        self._count, self._channels = math.prod(batch.shape[:-1]), batch.shape[-1]
+        self._length = max(1, -(-self._count // WORKERS))
+        self._sums = {}
+        self.welfords = {}
+
+    def add(self, name, order, term, center=None):
+        """Have the sum of a term made, of values or of what ``center`` [C] leaves of them."""
+        center = np.zeros(self._channels, self._dtype) if center is None else center
+        self._sums[name] = order, term, center, np.zeros((order.slots, self._channels), self._dtype)
+
+    def add_welford(self, name, order):
+        """Have Welford's update made."""
+        self.welfords[name] = np.zeros((order.lanes, 2, self._channels), self._dtype)
+
+    def run(self):
+        """Make the pass."""
+        done = 0
+        for rows in _blocks(self._batch, self._dtype, self._backwards):
+            weights = None
+            if self._weights is not None:
+                start = self._count - done - len(rows) if self._backwards else done
+                weights = self._weights[start : start + len(rows)]
+                weights = np.ascontiguousarray(weights[::-1] if self._backwards else weights)
+            for order, term, center, state in self._sums.values():
+                _native.add(rows, weights, center, term, order.order, done, self._length, state)
+            for state in self.welfords.values():
+                _native.welford(rows, done, state)
+            done += len(rows)
+
+    def total(self, name):
+        """The sum [C] that was made."""
+        order, _, _, state = self._sums[name]
+        total = np.empty(self._channels, self._dtype)
+        _native.total(order.order, state, self._count, total)
+        return total
+
+
+def _blocks(batch, dtype, backwards):
+    """The rows of ``batch`` [..., C] in blocks [rows, C] of ``dtype``, contiguous; no more than a block is copied."""
+    if backwards:
+        batch = batch[tuple(slice(None, None, -1) for _ in range(batch.ndim - 1))]
+    size = math.prod(batch.shape[1:])
+    if size > BLOCK and batch.ndim > 2:
+        for part in batch:
+            yield from _blocks(part, dtype, False)
+        return
+    step = max(1, BLOCK // max(1, size))
+    for start in range(0, batch.shape[0], step):
+        # Aligned, too: a file or a buffer may start anywhere.
+        yield np.require(batch[start : start + step], dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
+
+
+class _Step(NamedTuple):
+    moments: Moments
+    batch: np.ndarray | None  # channels last
+    weights: np.ndarray | None
+    factor: float
+    rates: tuple
+    keep: float  # the weight of the old value
+
+
+class Layers:
+    """The layers of ``ORDERS``, with each of two honest rates and each recurrence, from the start through all steps.
+
+    Steps are taken when ``errors`` is called and not before: until then the batches are held, by reference. They are
+    held up to ``limit`` bytes, memory-mapped files not counted.
+
+    Attributes:
+      missing: why the layers cannot be run, as the end of a sentence; None if they can.
+    """
+
+    def __init__(self, start, dtype, limit, recurrence="difference"):
+        self._dtype = np.dtype(dtype)
+        with np.errstate(over="ignore"):
+            stored = np.asarray(start).astype(self._dtype)
+        self._start = stored
+        self._values = None  # of every layer, once there are any
+        # Whether the recurrence is the weighted one, for every two rates.
+        self._weighted = (False, True) if recurrence is None else (recurrence == "weighted",)
+        self._limit = limit
+        self._held = 0
+        self._steps = []
+        self.missing = None
+
+    def hold(self, moments, batch, weights, factor, rates, keep=None):
+        """Take note of a step: ``batch`` [..., C] is what the ``moments`` are of, or None if it is not at hand."""
+        if self.missing is not None:
+            return
+        if batch is not None and not _is_mapped(batch):
+            self._held += batch.nbytes
+        if batch is None:
+            self._give_up("a step was taken from moments, without its batch")
+        elif self._held > self._limit:
+            self._give_up(f"the batches are larger than `replay_bytes`, {self._limit} bytes")
+        else:
+            self._steps.append(_Step(moments, batch, weights, factor, rates, keep))
+
+    def errors(self, value, divisor=1.0):
+        """The largest distance [2, C] of a layer's statistics from ``value`` [2, C]; None if they cannot be run.
+
+        ``divisor``: what the layers divide the mean by.
+        """
+        for step in self._steps:
+            self._take(step)
+            if self.missing is not None:
+                break
+        self._steps.clear()
+        self._held = 0
+        if self.missing is not None:
+            return None
+        with np.errstate(all="ignore"):
+            values = self._started().copy()
+            if divisor != 1.0:
+                values[:, :, 0] /= self._dtype.type(divisor)
+            # A layer that overflows is as far off as can be.
+            distance = np.abs(values.astype(np.float64) - value)
+            return np.where(np.isnan(distance), np.inf, distance).max(axis=(0, 1))
+
+    def _take(self, step):
+        again = batch_moments(step.batch, weights=step.weights)
+        if not same_moments(again, step.moments):
+            self._give_up("a batch was changed after its update")
+            return
+        means, variances = layer_moments(step.batch, np.dtype(sum_type(self._dtype.name)), step.weights)
+        with np.errstate(all="ignore"):
+            variances *= variances.dtype.type(step.factor)
+            moments = np.stack([means, variances], axis=1).astype(self._dtype)
+            forms = [(weighted, rate) for weighted in self._weighted for rate in step.rates]
+            for values, (weighted, rate) in zip(self._started(), forms, strict=True):
+                if weighted:
+                    values[...] = values * self._dtype.type(step.keep) + moments * self._dtype.type(rate)
+                else:
+                    values -= (values - moments) * self._dtype.type(rate)
+
+    def _started(self):
+        if self._values is None:
+            self._values = np.broadcast_to(
+                self._start, (2 * len(self._weighted), len(ORDERS), *self._start.shape)
+            ).copy()
+        return self._values
+
+    def _give_up(self, reason):
+        self.missing = reason
+        self._steps.clear()
+        self._values = None
+
+
+def same_moments(moments, other):
+    """Whether two `Moments` are the same bits."""
+    return moments.count == other.count and moments._state.tobytes() == other._state.tobytes()
+
+
+def _is_mapped(array):
+    while array is not None:
+        if isinstance(array, (np.memmap, mmap.mmap)):
+            return True
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    return False

@@ -1,0 +1,1 @@
+"""One module per checkpoint format; each turns a file into a `base.Checkpoint`."""

@@ -1,0 +1,1 @@
+"""The command ``tf1bn``: one module for each subcommand, and `main`."""

@@ -1,0 +1,44 @@
+"""``tf1bn run``: an old script, unedited, on today's TensorFlow."""
+
+import argparse
+
+DESCRIPTION = """Run a script that was written for TensorFlow 1.x, unedited, as `python` would run it: `import
+tensorflow` gives it tf.compat.v1 with the contrib, layers and numbers of TF 1.x. Python 2 is translated in memory.
+
+examples:
+  tf1bn run train.py --epochs 3
+  tf1bn run --release 1.3 train.py
+  tf1bn run --record run.trace train.py && tf1bn audit run.trace
+  tf1bn run -m project.train
+
+exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
+started, or ended well but its recording did not"""
+
+USAGE = "tf1bn run [-h] [--release R] [--record DIR] [-m] SCRIPT [ARGUMENT ...]"
+
+
+def add_arguments(parser):
+    """Declare the options of ``tf1bn run`` on an argparse parser."""
+    parser.add_argument(
+        "--release", metavar="R", default="1.15", help="the TensorFlow release that the script is to meet: 1.0 to 1.15"
+    )
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="record every session.run that a batch-norm layer takes part in as a trace, for `tf1bn audit`; a second "
+        "session goes to DIR.2, and so on",
+    )
+    parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
+    parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
+    parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def run(args):
+    """Run the script that the parsed ``args`` name; returns the exit code.
+
+    Raises:
+      CannotWork: the script could not be started; see `oldscript.run_script`.
+    """
+    from ..legacy import runner as oldscript
+
+    return oldscript.run_script(args.script, args.args, release=args.release, record=args.record, module=args.module)

@@ -1,0 +1,1 @@
+"""Batch-norm layers of a TensorFlow graph, found by their operations."""

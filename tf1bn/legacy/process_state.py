@@ -1,0 +1,117 @@
+"""What an old script may change in this process, put back afterwards. Used by ``oldscript``."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+
+import tf1bn
+
+from .. import releases
+from .._util.command import CannotWork
+
+
+@contextlib.contextmanager
+def kept_process():
+    """This process, and what of it is put back when a script has run in it."""
+    kept = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
+    hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook", "stdin", "stdout", "stderr")}
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    levels = {logger: logger.level for logger in (root, logging.getLogger("tensorflow"), logging.getLogger("absl"))}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
+            yield
+    finally:
+        environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept
+        for name, hook in hooks.items():
+            if name.startswith("std") and getattr(sys, name) is not hook:
+                _streams.append(getattr(sys, name))
+                with contextlib.suppress(AttributeError, OSError, ValueError):
+                    _streams[-1].flush()
+            setattr(sys, name, hook)
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
+        sys.modules["__main__"] = modules["__main__"]
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+        root.handlers[:] = handlers
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+# Streams that scripts put in the place of Python's: what they wrap would be closed with them.
+_streams = []
+
+
+@contextlib.contextmanager
+def in_force(name):
+    """A release of TensorFlow 1.x, by its name, in this thread and in those that the script starts."""
+    if name == "1.15" and not hasattr(tf1bn, "release"):
+        yield
+        return
+    if not hasattr(tf1bn, "release"):
+        raise CannotWork(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
+    with tf1bn.release(name), releases.everywhere(name):
+        yield
+
+
+@contextlib.contextmanager
+def tensorflow_1():
+    """TensorFlow as its version 1 behaved, with a default graph and flags that are the script's."""
+    import tensorflow
+    from absl import flags
+
+    tf = tensorflow.compat.v1
+    eager, before = tensorflow.executing_eagerly(), tf.get_default_session()
+    switches = [
+        (tf.resource_variables_enabled(), tf.enable_resource_variables, tf.disable_resource_variables),
+        (tf.control_flow_v2_enabled(), tf.enable_control_flow_v2, tf.disable_control_flow_v2),
+        (isinstance(tf.TensorShape([1])[0], int), tf.enable_v2_tensorshape, tf.disable_v2_tensorshape),
+    ]
+    defined = set(flags.FLAGS)
+    with _quiet():
+        tf.disable_v2_behavior()
+    used = bool(tf.get_default_graph().get_operations())
+    try:
+        # A graph that the caller has begun is left alone; `tf.reset_default_graph` then does not work in the script.
+        with tf.Graph().as_default() if used else contextlib.nullcontext():
+            yield
+            _close_sessions(tf, before)
+    finally:
+        _close_sessions(tf, before)
+        if not used:
+            with contextlib.suppress(AssertionError):
+                tf.reset_default_graph()
+        for name in set(flags.FLAGS) - defined:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
+        with _quiet():
+            if eager:
+                tf.enable_v2_behavior()
+            for enabled, enable, disable in switches:
+                (enable if enabled else disable)()
+
+
+def _close_sessions(tf, before):
+    """An InteractiveSession that nobody closes stays the default session."""
+    while (session := tf.get_default_session()) is not None and session is not before:
+        session.close()
+        if tf.get_default_session() is session:
+            return
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without TensorFlow's remark that its old behaviour is old."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

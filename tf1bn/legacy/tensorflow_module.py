@@ -1,0 +1,242 @@
+"""``import tensorflow`` as an old script means it: `tf.compat.v1` with the ``contrib`` and ``layers`` of TF 1.x.
+
+The script and its own modules run with builtins of their own, whose ``__import__`` answers to every name below
+``tensorflow``. So nothing is put into ``sys.modules``, and TensorFlow itself and all installed packages go on seeing
+the real one. The script's own modules are those found below its folder and below folders that it adds to ``sys.path``.
+"""
+
+import builtins
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+
+from .. import contrib
+from . import python2_source
+
+_GONE = {
+    "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
+    "your script and import that",
+    "models": "put a copy of the file from the model collection beside your script and import that",
+}
+
+
+def legacy_layers():
+    """Whether `tf.layers` can work: TensorFlow was imported with the Keras that it came with."""
+    return os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and has_legacy_keras()
+
+
+def has_legacy_keras():
+    """Whether the package tf_keras is installed."""
+    return importlib.util.find_spec("tf_keras") is not None
+
+
+class OldTensorFlow:
+    """The module ``tensorflow`` of TensorFlow 1.x, and the import of it.
+
+    Args:
+      release: what ``tf.__version__`` says.
+      own_folder: a function from a folder to whether modules found there are the script's own.
+
+    Attributes:
+      builtins: the dict of builtins that the script and its modules run with.
+      python2: whether the script is Python 2; see `oldsource.is_python2`.
+    """
+
+    def __init__(self, release, own_folder):
+        import tensorflow
+
+        self._v1 = tensorflow.compat.v1
+        self._static_value = tensorflow.get_static_value
+        self._own_folder = own_folder
+        self._import = builtins.__import__
+        version = f"{release}.0" if release.count(".") == 1 else release
+        self.module = _Module("tensorflow", self._find)
+        self.module.__path__ = list(tensorflow.__path__)
+        self.module.__version__ = self.module.VERSION = version
+        self.module.contrib = contrib
+        self.module.layers = _Module("tensorflow.layers", self._find_layer)
+        self.module.nn = _Module("tensorflow.nn", lambda name: getattr(self._v1.nn, name))
+        self.module.nn.__all__ = [name for name in dir(self._v1.nn) if not name.startswith("_")]
+        self.module.nn.conv2d_transpose = self._conv2d_transpose
+        self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
+        self.module.compat.v1 = self.module
+        self.module.compat.v2 = tensorflow.compat.v2
+        # What the script puts in here, all its modules see.
+        self._builtins = types.ModuleType("builtins", builtins.__doc__)
+        # A dict, because that is what the interpreter looks names up in.
+        self.builtins = vars(self._builtins)
+        self.builtins.update({**vars(builtins), **python2_source.BUILTINS, "__import__": self.import_})
+        self.python2 = False
+
+    def import_(self, name, globals=None, locals=None, fromlist=(), level=0):
+        """``__import__``, of the old TensorFlow where it is asked for."""
+        top, _, rest = name.partition(".")
+        if name == "builtins" and not level:
+            return self._builtins
+        if level or top != "tensorflow":
+            try:
+                return self._import(name, globals, locals, fromlist, level)
+            except ModuleNotFoundError as error:
+                if level or error.name != top or not (globals or {}).get("__package__"):
+                    raise
+            # In Python 2 a module of a package imports its neighbours like this.
+            return self._import(name, globals, locals, fromlist, 1)
+        found = self._walk(rest)
+        if found is None:
+            try:
+                found = self._import(name, globals, locals, fromlist or ("__name__",), 0)
+            except ModuleNotFoundError as error:
+                if (error.name or "").partition(".")[0] != "tensorflow":
+                    raise
+                raise ModuleNotFoundError(_no_module(name), name=name) from None
+            found = self._internal(found)
+        for wanted in fromlist or ():
+            if wanted != "*" and isinstance(found, (_Module, types.ModuleType)):
+                _require(found, name, wanted)
+        return found if fromlist else self.module
+
+    def _walk(self, rest):
+        """The module at this path below ``tensorflow``; None if it is to be looked for in the real one."""
+        parts = rest.split(".") if rest else []
+        while parts[:2] == ["compat", "v1"]:
+            parts = parts[2:]
+        if not parts:
+            return self.module
+        if parts[0] not in ("contrib", "layers", "compat"):
+            # The real `tensorflow.train` and its like are those of version 2.
+            found = self.module if parts[0] not in ("python", "keras") else None
+            for part in parts:
+                found = getattr(found, part, None)
+            return found if isinstance(found, types.ModuleType) else None
+        if parts[0] == "contrib":
+            return contrib.module(".".join(parts[1:])) if parts[1:] else contrib
+        if len(parts) > 1 and (parts[0] == "layers" or parts[1] != "v2"):
+            raise ModuleNotFoundError(_no_module(f"tensorflow.{rest}"), name=f"tensorflow.{rest}")
+        return None if parts[1:] else getattr(self.module, parts[0])
+
+    def _internal(self, found):
+        """A module below ``tensorflow.python`` with what has moved elsewhere since, under its public name."""
+        if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
+            return found
+
+        def find(name):
+            for module in (found, self._v1, self._v1.nn, self._v1.train):
+                if hasattr(module, name):
+                    return self._internal(getattr(module, name))
+            raise AttributeError(f"module {found.__name__!r} has no attribute {name!r} in today's TensorFlow.")
+
+        internal = _Module(found.__name__, find)
+        internal.__path__, internal.__file__ = getattr(found, "__path__", []), getattr(found, "__file__", None)
+        internal.__all__ = getattr(found, "__all__", [name for name in vars(found) if not name.startswith("_")])
+        return internal
+
+    def _find(self, name):
+        if name in _GONE:
+            raise AttributeError(_no_module(f"tensorflow.{name}"))
+        if name == "python":
+            return self._internal(importlib.import_module("tensorflow.python"))
+        try:
+            return getattr(self._v1, name)
+        except AttributeError:
+            raise AttributeError(
+                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
+                f"{importlib.import_module('tensorflow').__version__}."
+            ) from None
+
+    def _conv2d_transpose(self, *args, **kwargs):
+        """`tf.nn.conv2d_transpose`, whose static shape is the shape that it was given, as it was in 1.x."""
+        outputs = self._v1.nn.conv2d_transpose(*args, **kwargs)
+        given = kwargs.get("output_shape", args[2] if len(args) > 2 else None)
+        with contextlib.suppress(TypeError, ValueError):
+            outputs.set_shape(given if isinstance(given, self._v1.TensorShape) else self._static_value(given))
+        return outputs
+
+    def _find_layer(self, name):
+        if name == "batch_normalization":
+            import tf1bn
+
+            if not hasattr(tf1bn, name):
+                raise AttributeError("This tf1bn has no `batch_normalization`, so `tf.layers` has none; update tf1bn.")
+            return tf1bn.batch_normalization
+        if legacy_layers():
+            return getattr(self._v1.layers, name)
+        if has_legacy_keras():
+            raise AttributeError(
+                f"`tf.layers.{name}` needs TF_USE_LEGACY_KERAS=1 in the environment before TensorFlow is imported, and "
+                "it was imported before the script was started."
+            )
+        raise AttributeError(
+            f"`tf.layers.{name}` needs the package tf_keras: `pip install tf_keras`, of TensorFlow's own version, or "
+            "`tf1bn[legacy]`. `tf.layers.batch_normalization` works without it."
+        )
+
+    # ---- the script's own modules: a finder in sys.meta_path ----
+
+    def forget(self, known):
+        """Take the script's own modules out of `sys.modules`, but none that were ``known`` before."""
+        for name, module in list(sys.modules.items()):
+            loader = getattr(module, "__loader__", None)
+            folders = list(getattr(module, "__path__", ())) if getattr(module, "__file__", None) is None else []
+            # A folder without an __init__.py is a package that no loader of ours has loaded.
+            if name not in known and (isinstance(loader, _Loader) or any(map(self._own_folder, folders))):
+                del sys.modules[name]
+
+    def find_spec(self, name, path=None, target=None):
+        """The spec of a module of the script's own; None for any other."""
+        if name.partition(".")[0] in ("tensorflow", "tf1bn"):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        if not self._own_folder(os.path.dirname(spec.origin)):
+            return None
+        spec.loader = _Loader(name, spec.origin, self)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module of an old script as the script itself is loaded."""
+
+    def __init__(self, name, path, old):
+        super().__init__(name, path)
+        self._old = old
+
+    def get_code(self, fullname):
+        data = self.get_data(self.path)
+        return python2_source.compiled(data, self.path, in_package="." in fullname, python2=self._old.python2)
+
+    def exec_module(self, module):
+        module.__builtins__ = self._old.builtins
+        exec(self.get_code(module.__name__), module.__dict__)
+
+
+class _Module(types.ModuleType):
+    def __init__(self, name, find):
+        super().__init__(name)
+        self.__dict__["_find"] = find
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._find(name)
+
+
+def _require(module, path, name):
+    """Say what is missing in the place of Python, whose "cannot import name" leaves the reason out."""
+    try:
+        getattr(module, name)
+    except AttributeError as error:
+        if f"{module.__name__}.{name}" in sys.modules:
+            return
+        own = module.__name__.startswith(("tf1bn", "tensorflow")) and not str(error).startswith("module ")
+        reason = str(error) if own else f"cannot import name {name!r} from {path!r}: today's TensorFlow has none there."
+        raise ImportError(reason, name=path) from None
+
+
+def _no_module(name):
+    parts = name.split(".")
+    use = _GONE.get(parts[1] if len(parts) > 1 else "")
+    return f"No module named {name!r} in today's TensorFlow; {use or 'it has left, or was never public'}."

@@ -1,0 +1,1 @@
+"""Parity of two recorded runs."""

@@ -1,0 +1,1 @@
+"""What writes a trace while a model runs."""

@@ -1,0 +1,165 @@
+# Runs on Python 2.7 too, see below:
+# ruff: noqa: B904, B905, UP004, UP010, UP031
+"""What recording one run of a graph takes, and what of it goes into a trace.
+
+Imports no TensorFlow. All below the imports stands word for word in docker/tf1/record_tf1.py too, which runs on
+Python 2.7; a test compares.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import collections
+
+import numpy as np
+
+from ..graphs.view import reached
+
+# ---- what record_tf1.py holds ----
+
+Part = collections.namedtuple("Part", "layer applications outputs")
+"""A layer's applications in one run, and whether their outputs are recorded."""
+
+
+class Plan(object):
+    """What is to be done for runs with the same fetches and feeds.
+
+    Args:
+      layers: those of the graph.
+      targets: the operations and tensors that are fetched.
+      fed: names of the tensors that are fed.
+      outputs: whether outputs are wanted.
+
+    Attributes:
+      layers: those that the run depends on.
+      parts: a `Part` for each of them that can be recorded.
+      extra: dict from names to tensors that are fetched in the run itself.
+      before, after: lists of tensors that are read in runs of their own.
+    """
+
+    def __init__(self, layers, targets, fed, outputs):
+        names = reached(targets, fed)
+
+        def there(tensor):
+            return tensor.op.name in names or tensor.name in fed
+
+        self.layers, self.parts, self.extra = [], [], {}
+        before, after = collections.OrderedDict(), collections.OrderedDict()
+        for layer in layers:
+            applied = [a for a in layer.applications if any(op.name in names for op in a.touched)]
+            if not layer.problem:
+                applied = [a for a in applied if there(a.inputs)]
+            if not applied:
+                continue
+            self.layers.append(layer)
+            if layer.problem:
+                continue
+            made = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
+            wanted = [a.inputs for a in applied]
+            wanted += [a.outputs for a in applied if made]
+            wanted += [tensor for a in applied for tensor in (a.flag, a.weights) if tensor is not None]
+            wanted += [a.rate for a in applied if a.rate is not None and there(a.rate)]
+            self.extra.update((tensor.name, tensor) for tensor in wanted)
+            for held in (layer.reads, layer.state):
+                for name, tensors in held.items():
+                    before.update((tensor.name, tensor) for tensor in tensors)
+                    if name not in ("gamma", "beta"):
+                        after.update((tensor.name, tensor) for tensor in tensors)
+            self.parts.append(Part(layer, applied, made))
+        self.before, self.after = list(before.values()), list(after.values())
+
+    def step(self, before, extra, after, moments, training):
+        """``layers, training`` of a step in a trace.
+
+        Args:
+          before, extra, after: dicts from the names of tensors to arrays.
+          moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
+          training: whether the run trained; None for what the applications did.
+        """
+        entries, flags = collections.OrderedDict(), {}
+        for part in self.parts:
+            entries[part.layer.name], flags[part.layer.name] = _entry(part, before, extra, after, moments)
+        trained = any(any(own) for own in flags.values()) if training is None else training
+        for name, own in flags.items():
+            if training is None and not all(flag is trained for flag in own):
+                entries[name]["training"] = own
+        return entries, trained
+
+
+def elements(graph, structure, argument, components):
+    """The operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
+
+    components: a function from anything else to the list of tensors that it consists of.
+    """
+    found, stack = [], [structure]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict) or (hasattr(item, "values") and hasattr(item, "keys")):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif hasattr(type(item), "__attrs_attrs__"):
+            stack.extend(getattr(item, attribute.name) for attribute in type(item).__attrs_attrs__)
+        else:
+            try:
+                found.append(graph.as_graph_element(item))
+            except (TypeError, ValueError, KeyError):
+                parts = components(item)
+                if not parts:
+                    raise TypeError("`%s` holds %r, which is not in the session's graph." % (argument, item))
+                stack.extend(parts)
+    return found
+
+
+def _entry(part, before, extra, after, moments):
+    """A layer's part of a step, and a list with whether each application trained."""
+    layer, applications = part.layer, part.applications
+    entry = {}
+    for name, tensors in layer.reads.items():
+        moving = name.startswith("moving_")
+        entry[name + "_before" if moving else name] = _joined(tensors, before)
+        if moving:
+            entry[name + "_after"] = _joined(tensors, after)
+    if layer.state:
+        entry["state"] = {name: _joined(tensors, before) for name, tensors in layer.state.items()}
+        entry["state"].update((name + "_after", _joined(tensors, after)) for name, tensors in layer.state.items())
+    inputs = [_batch(extra[a.inputs.name]) for a in applications]
+    weights = [None if a.weights is None else np.reshape(extra[a.weights.name], -1) for a in applications]
+    weighted = any(weight is not None for weight in weights)
+    if moments is None or weighted:
+        entry["inputs"] = inputs
+    else:
+        axis = layer.settings["axis"]
+        if axis is None:
+            axis = 1 if layer.settings["data_format"] == "NCHW" else -1
+        entry["moments"] = [moments(np.rollaxis(batch, axis % batch.ndim, batch.ndim)) for batch in inputs]
+    if weighted:
+        entry["weights"] = weights
+    if part.outputs:
+        entry["outputs"] = [_batch(extra[a.outputs.name]) for a in applications]
+    flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
+    if layer.settings["decay"] is None:
+        decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
+        entry["decay"] = decays.pop() if len(decays) == 1 else None
+    return entry, flags
+
+
+def _joined(tensors, values):
+    arrays = [values[tensor.name] for tensor in tensors]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _batch(array):
+    """An array as it goes into a trace: of rank 2 or more. TensorFlow takes a vector for one sample."""
+    array = np.asarray(array)
+    return array[np.newaxis] if array.ndim == 1 else array
+
+
+def _decay(application, extra):
+    """The decay in this run, or None."""
+    if application.rate is None:
+        return application.settings["decay"]
+    if application.rate.name not in extra:
+        return None
+    value = float(np.reshape(extra[application.rate.name], -1)[0])
+    value = value if application.rate_is_decay else 1 - value
+    return value if 0 <= value <= 1 else None

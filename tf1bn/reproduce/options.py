@@ -1,0 +1,182 @@
+"""The options of ``tf1bn reproduce``: what is accepted, and which runs they ask for."""
+
+import argparse
+import contextlib
+import dataclasses
+import math
+
+from .. import releases
+from .._util.command import CannotWork
+
+DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+STEPS = 5000
+MAX_STEPS = 1_000_000
+# The layer that the author had: before 1.4 the default stored the population variance.
+ARTICLE_RELEASE = "1.3"
+
+DESCRIPTION = """Repeat a 2017 article's experiment on batch_norm's decay, on the article's own numbers, and check
+every number against an independent recomputation.
+
+examples:
+  tf1bn reproduce
+  tf1bn reproduce --plot sweep.png --json reproduce.json
+  tf1bn reproduce --input random --shape 8,4,4,3 --decay 0.9 --release 1.15
+  tf1bn reproduce --print-variables --device cpu
+  tf1bn reproduce --device gpu --json gpu.json
+
+exit codes: 0 all agrees; 1 a finding; 2 the command could not do its work or could not decide; 130 interrupted"""
+
+
+def add_arguments(parser):
+    """Declare the options of ``tf1bn reproduce`` on an argparse parser."""
+    parser.add_argument(
+        "--decay",
+        type=_decay,
+        action="append",
+        metavar="D",
+        help="also run the listing with this decay, and sweep over the given decays instead of "
+        + ", ".join(f"{d:g}" for d in DECAYS)
+        + "; may be repeated",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_whole("steps", 1, MAX_STEPS),
+        default=STEPS,
+        metavar="N",
+        help=f"training steps of the sweep (default {STEPS})",
+    )
+    parser.add_argument(
+        "--input",
+        choices=("article", "random"),
+        help="input of the further runs: the article's, recovered (default), or uniform(0, 255)",
+    )
+    parser.add_argument(
+        "--seed", type=_whole("seed", 0, 2**63 - 1), metavar="N", help="seed of --input random (default 0)"
+    )
+    parser.add_argument("--shape", type=_shape, metavar="N,H,W,C", help="shape of --input random (default 1,4,4,1)")
+    parser.add_argument(
+        "--fused",
+        choices=("auto", "true", "false"),
+        help="layer of the further runs: TensorFlow's fused kernel or the composed form (default: the release's)",
+    )
+    parser.add_argument(
+        "--release",
+        type=_release,
+        metavar="R",
+        help="TensorFlow release whose layer and defaults the further runs use (1.0 to 1.15)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu", "both"),
+        default="auto",
+        help="where the session runs (default auto); gpu implies --variants; both runs the variants on CPU and GPU and "
+        "shows the differences, and the rest on the GPU",
+    )
+    parser.add_argument(
+        "--variants",
+        action="store_true",
+        help="also run and check every variant of the layer: fused and composed, NHWC and NCHW, float32 and float16",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
+    parser.add_argument(
+        "--print-variables",
+        action="store_true",
+        help="print the variables before and after each run, as the article did",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
+
+
+def _decay(text):
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 <= value <= 1:
+            return value
+    raise argparse.ArgumentTypeError(
+        f"`decay` is {text!r}; accepted is a number from 0 to 1, the weight that the old statistics keep"
+    )
+
+
+def _whole(name, low, high):
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            value = int(text)
+            if low <= value <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"`{name}` is {text!r}; accepted is a whole number from {low} to {high}")
+
+    return parse
+
+
+def _shape(text):
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not 2 <= len(shape) <= 8:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}; accepted are two to eight whole numbers with commas, channels last, such as 8,4,4,3"
+        )
+    if min(shape) < 1:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}; an empty batch or no channels has no statistics, every number must be at least 1"
+        )
+    if math.prod(shape) > 2**28:
+        raise argparse.ArgumentTypeError(
+            f"`shape` is {text!r}, {math.prod(shape)} numbers; accepted are at most {2**28}, which is 1 GiB"
+        )
+    return shape
+
+
+def _release(text):
+    try:
+        releases.get(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """One run of the listing that was asked for; ``input`` is "article" or "random"."""
+
+    decay: float
+    fused: bool
+    release: str
+    input: str
+    shape: tuple
+    seed: int
+
+
+def further_runs(args):
+    """What the parsed ``args`` ask for besides the article's two runs, a list of ``Wanted``.
+
+    Raises:
+      CannotWork: options that exclude each other.
+    """
+    from . import article
+
+    given = (args.decay, args.input, args.seed, args.shape, args.fused, args.release)
+    if all(value is None for value in given):
+        return []
+    if args.input != "random" and (args.shape is not None or args.seed is not None):
+        raise CannotWork(
+            "`--shape` and `--seed` describe a random input; add `--input random`, the article's input is fixed."
+        )
+    release = args.release or ARTICLE_RELEASE
+    shape = args.shape or article.SHAPE
+    fusible = len(shape) in (2, 4)
+    if args.fused == "true" and not fusible:
+        raise CannotWork(
+            f"`--fused` is true and `--shape` has rank {len(shape)}; the fused layer takes rank 2 and 4. Use another "
+            "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
+        )
+    asked = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
+    wanted = [
+        Wanted(decay, asked and fusible, release, args.input or "article", shape, args.seed or 0)
+        for decay in dict.fromkeys(args.decay or (0.0, 1.0))
+    ]
+    own = [
+        Wanted(printed.decay, False, ARTICLE_RELEASE, "article", article.SHAPE, 0) for printed in article.EXPERIMENTS
+    ]
+    return [run for run in wanted if run not in own]
