@@ -19,6 +19,7 @@ with warnings.catch_warnings():
 
 import pytest
 
+from tf1bn import errors
 from tf1bn.reproduce import devices as session
 
 
@@ -26,5 +27,5 @@ def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") is not None:
         try:
             session.require("gpu")
-        except session.DeviceUnavailable as error:
+        except errors.DeviceUnavailableError as error:
             pytest.skip(str(error))

@@ -24,12 +24,13 @@ from faulty import Layer, data, simulated
 from fuzz import LIMITS, SMALLEST, Dice, draw_values
 
 from tf1bn import trace
-from tf1bn._util import files
+from tf1bn._util import strict_json
+from tf1bn.diagnosis import conclude
 from tf1bn.diagnosis.engine import diagnose
 from tf1bn.reports import audit as auditreport
 from tf1bn.reports import html as htmlreport
 from tf1bn.reports.curves import Curves
-from tf1bn.reproduce.report import console
+from tf1bn.reports.terminal import console
 
 LONG = np.longdouble
 STATISTICS = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
@@ -272,8 +273,8 @@ def check(layers, folder, page=False):
         assert text.endswith("."), text
         assert "\n" not in text, text
         return text
-    found = auditreport.result(results)
-    json.loads(files.to_json(found), parse_constant=_no_number)
+    found = conclude.audit_result(results)
+    json.loads(strict_json.to_json(found), parse_constant=_no_number)
     if page:
         layers_of_page = [{**one, "curves": plots[one["name"]]} for one in found["layers"]]
         text = htmlreport.render({**found, "path": str(folder), "layers": layers_of_page})

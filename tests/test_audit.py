@@ -18,8 +18,8 @@ from faulty import Layer, record
 
 from tf1bn import trace
 from tf1bn.cli import main as cli
+from tf1bn.diagnosis import conclude
 from tf1bn.diagnosis import engine as diagnosis
-from tf1bn.reports import audit as auditreport
 from tf1bn.reports import curves
 
 RECORDINGS = Path(__file__).parent / "golden/traces"
@@ -280,16 +280,17 @@ def test_no_tensorflow_is_imported(tmp_path):
 
 def test_ok_is_true_at_0_alone():
     def made(*verdicts):
-        return auditreport.result([diagnosis.Diagnosis("bn", verdict, (), "") for verdict in verdicts])
+        return conclude.audit_result([diagnosis.Diagnosis("bn", verdict, (), "") for verdict in verdicts])
 
-    for verdicts, code in (
+    for given, code in (
         (("ok", "ok"), 0),
         (("ok", "undecidable"), 2),
         (("undecidable", "finding", "ok"), 1),
         ((), 2),
     ):
-        found = made(*verdicts)
-        assert (auditreport.exit_code(found), found["ok"]) == (code, code == 0)
+        found = made(*given)
+        exits = verdicts.exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
+        assert (exits, found["ok"]) == (code, code == 0)
 
 
 def test_memory_does_not_grow_with_the_steps(tmp_path):

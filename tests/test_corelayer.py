@@ -12,7 +12,7 @@ from modes import played_in
 import tf1bn
 from tf1bn import trace
 from tf1bn.diagnosis import engine as diagnosis
-from tf1bn.graphs import layers as applications
+from tf1bn.layers import graph_collections
 
 tf = tensorflow.compat.v1
 
@@ -174,7 +174,7 @@ def record(folder, shape, arguments, steps=3, forget=False):
     x = tf.placeholder(tf.float32, shape)
     y = tf1bn.batch_normalization(x, momentum=0.9, name="net/bn", **arguments)
     if forget:
-        tf.get_default_graph().clear_collection(applications._KEY)
+        tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         with tf1bn.Recorder(session, folder) as rec:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from faulty import Layer, simulated, write
 
+from tf1bn.diagnosis import conclude
 from tf1bn.diagnosis import engine as diagnosis
-from tf1bn.reports import audit as auditreport
 
 DECAY = 0.9
 MOMENT = {"mean": np.mean, "variance": np.var}
@@ -25,7 +25,7 @@ class From(Layer):
 def judged(path, **layers):
     opened = write(path, {name: simulated(layer, decay=DECAY, **more) for name, (layer, more) in layers.items()})
     results = diagnosis.diagnose(opened)
-    return {one.name: one for one in results}, auditreport.result(results), opened
+    return {one.name: one for one in results}, conclude.audit_result(results), opened
 
 
 def test_the_layer_that_is_wrong_in_the_earliest_step_is_first(tmp_path):

@@ -18,7 +18,9 @@ from sabotage import (
 )
 
 import tf1bn
-from tf1bn import checker, releases
+from tf1bn import checker, errors, releases
+from tf1bn.checker import outputs
+from tf1bn.layers import release_scope
 from tf1bn.reproduce import article, conclusions, decay_sweep, experiment
 from tf1bn.reproduce import devices as session
 
@@ -127,7 +129,7 @@ def test_the_release_is_in_force_while_its_listing_is_built():
     seen = []
 
     def layer(x, decay, **arguments):
-        seen.append(releases.current().name)
+        seen.append(release_scope.current().name)
         return tf1bn.batch_norm(x, decay, **arguments)
 
     experiment.run_listing(experiment.Spec(0.5, True, "1.7", "article", article.EXPERIMENTS[0].batch()), layer=layer)
@@ -232,10 +234,10 @@ def test_what_the_checks_are_sensitive_to():
 
 def test_wide_bounds_decide_nothing_and_are_finite():
     x = np.linspace(0, 255, 6).reshape(6, 1)
-    expected, bound = conclusions.expected_output(x, 100.0, 50.0, 1.0, 1000.0)
+    expected, bound = outputs.expected_output(x, 100.0, 50.0, 1.0, 1000.0, epsilon=article.EPSILON)
     assert np.isfinite(bound).all()
     assert (bound > np.abs(expected)).any()
-    assert not conclusions.within(x, x, np.inf)
+    assert not outputs.within(x, x, np.inf)
 
 
 def test_an_honest_layer_on_constant_data_is_no_false_alarm():
@@ -355,7 +357,7 @@ def test_placement_counts_only_work_below_the_scope():
 def test_a_device_that_is_not_there(monkeypatch):
     cpu = tensorflow.config.list_physical_devices("CPU")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
-    with pytest.raises(session.DeviceUnavailable, match=r"looked for a GPU .* found only CPU:0"):
+    with pytest.raises(errors.DeviceUnavailableError, match=r"looked for a GPU .* found only CPU:0"):
         session.require("gpu")
     session.require("cpu")
     session.require("auto")

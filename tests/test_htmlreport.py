@@ -10,7 +10,8 @@ import browser
 import numpy as np
 import pytest
 
-from tf1bn._util import files
+from tf1bn import errors
+from tf1bn._util import text as text_module
 from tf1bn.reports import curve_plot
 from tf1bn.reports import html as htmlreport
 
@@ -245,7 +246,7 @@ def test_no_number_breaks_the_page(bad):
 
 
 def test_numbers_in_words():
-    said = [curve_plot.word(value) for value in (math.nan, math.inf, -math.inf, None, 10**400, 0.1 + 0.2)]
+    said = [text_module.in_words(value) for value in (math.nan, math.inf, -math.inf, None, 10**400, 0.1 + 0.2)]
     assert said == ["not a number", "infinite", "minus infinite", "not given", "too large", "0.3"]
     page = Page(
         htmlreport.render(audit(layer("x", "finding", mean_error=math.nan, variance_error=1.0, variance_bound=0)))
@@ -377,7 +378,7 @@ def test_arrays_are_curves_too():
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):
-    with pytest.raises(files.Unwritable, match="`--html` is "):
+    with pytest.raises(errors.OutputError, match="`--html` is "):
         htmlreport.write(audit(), str(tmp_path / "no" / "folder.html"))
 
 

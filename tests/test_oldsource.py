@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tf1bn._util.command import CannotWork
+from tf1bn.errors import CommandError
 from tf1bn.legacy import python2_source
 
 ARRAYS = "[0 0 1 1] [0 0 1 1] [0.  0.  0.5 0.5] [0 0 1 1]\n"
@@ -118,7 +118,9 @@ def test_a_python_3_source_is_not_touched(source):
 @pytest.mark.parametrize("source", ["unicode", "x.iteritems()", "import urllib2", "reload(x)", "x.has_key(1)"])
 def test_what_only_python_2_has(source, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fissix", None)
-    with pytest.raises(CannotWork, match=r"old\.py is no Python 3 \(line 2: Python 3 has no .*\)\. If it is Python 2"):
+    with pytest.raises(
+        CommandError, match=r"old\.py is no Python 3 \(line 2: Python 3 has no .*\)\. If it is Python 2"
+    ):
         python2_source.compiled(f"#\n{source}\n".encode(), "old.py")
 
 

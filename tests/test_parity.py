@@ -8,9 +8,10 @@ import pytest
 from portnet import CHANNELS, NAMES, Net, Rules, batches, write
 
 from tf1bn import checker, trace
-from tf1bn._util import files
+from tf1bn._util import strict_json
+from tf1bn.errors import MappingError
 from tf1bn.parity import matching
-from tf1bn.parity.matching import Face, MappingError, match
+from tf1bn.parity.matching import Face, match
 from tf1bn.parity.traces.compare import checked, compare_traces, rejudge
 
 
@@ -408,7 +409,7 @@ def test_nan_passes_nothing(old, tmp_path):
     assert layer["verdict"] == "finding"
     (outputs,) = (check for check in layer["checks"] if check["what"] == "outputs")
     assert math.isnan(outputs["error"])
-    again = rejudge(json.loads(files.to_json({"layers": [{**layer, "causes": []}], "problems": []})))
+    again = rejudge(json.loads(strict_json.to_json({"layers": [{**layer, "causes": []}], "problems": []})))
     assert again["layers"][0]["verdict"] == "finding"
 
 
@@ -606,7 +607,7 @@ def test_map_files_that_cannot_be_used(tmp_path, content, text):
 def test_a_result_is_judged_again_without_the_traces(old, tmp_path):
     for rules in ({}, {"bn2": Rules(epsilon=1e-5)}, {"bn3": Rules(extra=0.01)}):
         found = compare_traces(old, write(tmp_path / f"t{len(str(rules))}", Net(rules)))
-        stored = json.loads(files.to_json(found))
+        stored = json.loads(strict_json.to_json(found))
         assert rejudge(checked(stored)) == stored
         # The numbers decide, not the verdicts that are written.
         for layer in stored["layers"]:
@@ -617,7 +618,7 @@ def test_a_result_is_judged_again_without_the_traces(old, tmp_path):
 
 
 def test_a_larger_error_is_a_finding_and_a_missing_bound_undecidable(old, tmp_path):
-    stored = json.loads(files.to_json(compare_traces(old, write(tmp_path / "t"))))
+    stored = json.loads(strict_json.to_json(compare_traces(old, write(tmp_path / "t"))))
     check = next(check for check in stored["layers"][1]["checks"] if check["what"] == "outputs")
     check["error"] = 2 * check["bound"]
     again = rejudge(stored)
@@ -643,7 +644,7 @@ def test_a_larger_error_is_a_finding_and_a_missing_bound_undecidable(old, tmp_pa
     ],
 )
 def test_what_is_no_result_is_refused(old, tmp_path, change, text):
-    stored = json.loads(files.to_json(compare_traces(old, old)))
+    stored = json.loads(strict_json.to_json(compare_traces(old, old)))
     change(stored)
     with pytest.raises(ValueError, match=text):
         checked(stored)

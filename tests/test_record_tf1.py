@@ -19,6 +19,7 @@ from traces import AROUND
 
 import tf1bn
 from tf1bn import checker, trace
+from tf1bn.layers import graph_collections
 
 tf = tensorflow.compat.v1
 FOLDER = Path(record_traces.FOLDER)
@@ -233,14 +234,13 @@ def values(record):
 
 @pytest.mark.parametrize("keep", ["inputs", "moments"])
 def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
-    from tf1bn.graphs import layers as applications
 
     x, flag = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.placeholder(tf.bool, [])
     y = tf1bn.batch_norm(x, 0.9, is_training=flag, scope="a")
     y = tf1bn.batch_norm(y, 0.9, fused=False, scale=True, zero_debias_moving_mean=True, scope="b")
     test = tf1bn.batch_norm(x, 0.9, is_training=False, scope="a", reuse=True)
     todo = [y, tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
-    tf.get_default_graph().clear_collection(applications._KEY)
+    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
     traces = {}
     for name, recorder in (("own", tf1bn.Recorder), ("tf1", record_tf1.Recorder)):
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
@@ -296,9 +296,8 @@ def test_its_arguments_are_checked(record_tf1, tmp_path):
 def test_what_cannot_be_recorded_is_listed(record_tf1, tmp_path):
     x, w = tf.placeholder(tf.float32, [2, 3]), tf.constant([1.0, 2.0])
     y = tf1bn.batch_norm(x, 0.9, batch_weights=w, scope="weighted")
-    from tf1bn.graphs import layers as applications
 
-    tf.get_default_graph().clear_collection(applications._KEY)
+    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
     path = str(tmp_path / "run.trace")
     with tf.Session() as session, record_tf1.Recorder(session, path) as rec:
         session.run(tf.global_variables_initializer())

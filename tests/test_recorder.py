@@ -14,7 +14,7 @@ from modes import played_in
 
 import tf1bn
 from tf1bn import checker, trace
-from tf1bn.graphs import layers as applications
+from tf1bn.layers import graph_collections
 from tf1bn.recorders import session as recorder
 
 tf = tensorflow.compat.v1
@@ -48,7 +48,7 @@ def updates():
 
 def forget():
     """Leave only the operations: what was built is found by its form, like a graph from elsewhere."""
-    tf.get_default_graph().clear_collection(applications._KEY)
+    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
 
 
 def assert_honest(record):

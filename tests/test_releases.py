@@ -7,6 +7,7 @@ import pytest
 
 import tf1bn
 from tf1bn import releases
+from tf1bn.layers import release_scope
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,43 +35,43 @@ def test_the_readme_shows_the_table():
 
 
 def test_a_release_holds_inside_its_block_and_blocks_nest():
-    assert releases.current().name == "1.15"
+    assert release_scope.current().name == "1.15"
     with tf1bn.release("1.3"):
-        assert releases.current().name == "1.3"
+        assert release_scope.current().name == "1.3"
         with tf1bn.release("1.8") as row:
-            assert releases.current() is row
-        assert releases.current().name == "1.3"
-    assert releases.current().name == "1.15"
+            assert release_scope.current() is row
+        assert release_scope.current().name == "1.3"
+    assert release_scope.current().name == "1.15"
 
 
 def test_an_error_inside_ends_the_release():
     with pytest.raises(KeyError), tf1bn.release("1.4"):
         raise KeyError
-    assert releases.current().name == "1.15"
+    assert release_scope.current().name == "1.15"
 
 
 def test_a_decorated_function_runs_under_the_release():
     @tf1bn.release("1.2")
     def named(text):
         """What it says."""
-        return text + releases.current().name
+        return text + release_scope.current().name
 
     assert (named("TF "), named("TF ")) == ("TF 1.2", "TF 1.2")
     assert (named.__name__, named.__doc__) == ("named", "What it says.")
-    assert releases.current().name == "1.15"
+    assert release_scope.current().name == "1.15"
 
 
 def test_one_object_may_be_entered_twice():
     old = tf1bn.release("1.0")
     with old, tf1bn.release("1.9"), old:
-        assert releases.current().name == "1.0"
-    assert releases.current().name == "1.15"
+        assert release_scope.current().name == "1.0"
+    assert release_scope.current().name == "1.15"
 
 
 def test_another_thread_has_its_own():
     seen = []
     with tf1bn.release("1.3"):
-        thread = threading.Thread(target=lambda: seen.append(releases.current().name))
+        thread = threading.Thread(target=lambda: seen.append(release_scope.current().name))
         thread.start()
         thread.join()
     assert seen == ["1.15"]

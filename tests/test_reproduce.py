@@ -17,10 +17,12 @@ import pytest
 from sabotage import bessel, no_update
 
 import tf1bn
+from tf1bn import errors
 from tf1bn._util import command as command_module
-from tf1bn._util import files
+from tf1bn._util import files, strict_json
 from tf1bn.cli import main as cli
-from tf1bn.reproduce import article, conclusions, experiment, report
+from tf1bn.reports import terminal
+from tf1bn.reproduce import article, conclusions, experiment, plot, report
 from tf1bn.reproduce import command as reproduce
 from tf1bn.reproduce import devices as session
 
@@ -412,7 +414,7 @@ def test_plot(command, tmp_path, kind):
 
 def test_the_picture_shows_what_was_measured(result):
     """Every decay has its measured points and its closed form in both halves, told apart by marker and colour."""
-    figure = report.sweep_figure({**result, "sweep": result["sweep"] * 2})
+    figure = plot.sweep_figure({**result, "sweep": result["sweep"] * 2})
     for axes, name in zip(figure.axes, ("carried", "test_error"), strict=True):
         marked = [line for line in axes.lines if line.get_marker() not in ("None", "") and len(line.get_xdata())]
         assert len(marked) == 2 * len(result["sweep"])
@@ -423,7 +425,7 @@ def test_the_picture_shows_what_was_measured(result):
 
 def rendered(result, **options):
     text = io.StringIO()
-    report.reproduce(result, report.console(file=text, **options))
+    report.reproduce(result, terminal.console(file=text, **options))
     return text.getvalue()
 
 
@@ -519,7 +521,7 @@ def test_without_tensorflow():
 
 
 def test_json_numbers_that_json_cannot_hold_are_null():
-    text = files.to_json({"a": [1.0, float("nan"), (float("inf"),)], "b": {"c": -float("inf")}})
+    text = strict_json.to_json({"a": [1.0, float("nan"), (float("inf"),)], "b": {"c": -float("inf")}})
     assert json.loads(text) == {"a": [1.0, None, [None]], "b": {"c": None}}
 
 
@@ -531,7 +533,7 @@ def test_files_are_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(files.Unwritable, match=r"`--json` is .* could not be written: No space left on device"):
+    with pytest.raises(errors.OutputError, match=r"`--json` is .* could not be written: No space left on device"):
         files.write_file(str(target), b"new", "--json")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -553,5 +555,5 @@ def test_devices_and_pipes_are_written_to_not_replaced():
     files.check_writable("/dev/null", "--json")
     files.write_file("/dev/null", b"new", "--json")
     assert os.stat("/dev/null").st_ino == before.st_ino
-    with pytest.raises(files.Unwritable, match="No space left on device"):
+    with pytest.raises(errors.OutputError, match="No space left on device"):
         files.write_file("/dev/full", b"new", "--json")

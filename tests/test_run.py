@@ -25,9 +25,9 @@ from golden import listing
 
 import tf1bn
 from tf1bn import trace
-from tf1bn._util.command import CannotWork
 from tf1bn.cli import main as cli
 from tf1bn.diagnosis import engine as diagnosis
+from tf1bn.errors import CommandError
 from tf1bn.legacy import runner as oldscript
 from tf1bn.legacy import tensorflow_module
 
@@ -98,7 +98,7 @@ def test_the_listings_print_the_digits_of_their_release(play, monkeypatch, decay
 
 def test_a_fissix_that_is_missing_is_asked_for(play, monkeypatch):
     monkeypatch.setitem(sys.modules, "fissix", None)
-    with pytest.raises(CannotWork, match=r"gan\.py is no Python 3 \(line 88: Missing paren.*`pip install fissix`"):
+    with pytest.raises(CommandError, match=r"gan\.py is no Python 3 \(line 88: Missing paren.*`pip install fissix`"):
         play(SCRIPTS / "gan.py")
 
 
@@ -234,10 +234,10 @@ def test_modules(play, tmp_path, monkeypatch):
     (package / "near.py").write_text("NAME = __name__\n")
     monkeypatch.chdir(tmp_path)
     assert play(Path("project.train"), "x", module=True)[:2] == (0, "__main__ project ['x'] project.near\n")
-    with pytest.raises(CannotWork, match=r"`script` is 'project\.none', and there is no such module"):
+    with pytest.raises(CommandError, match=r"`script` is 'project\.none', and there is no such module"):
         play(Path("project.none"), module=True)
     assert oldscript.run_script("project.train", ["x"], module=True) == 0
-    with pytest.raises(CannotWork, match=r"`script` is '\.\.train', which is no module's name"):
+    with pytest.raises(CommandError, match=r"`script` is '\.\.train', which is no module's name"):
         play(Path("..train"), module=True)
     (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
     assert play(Path("project.train"), module=True)[0] == 0
@@ -591,7 +591,7 @@ def test_where_nothing_can_be_recorded_is_said_before(play, tmp_path):
         ("other", r"there is .*/other\.2 already"),
         ("none/trace", "no folder can be made in"),
     ]:
-        with pytest.raises(CannotWork, match=f"`--record` is .*{words}"):
+        with pytest.raises(CommandError, match=f"`--record` is .*{words}"):
             play("print('never')", record=str(tmp_path / name))
 
 
@@ -663,7 +663,7 @@ def test_the_command(tmp_path, capsys):
 def test_a_release_that_this_tf1bn_lacks(play, monkeypatch):
     monkeypatch.delattr(tf1bn, "release", raising=False)
     monkeypatch.setitem(tf1bn.__dict__, "_PUBLIC", {k: v for k, v in tf1bn._PUBLIC.items() if k != "release"})
-    with pytest.raises(CannotWork, match=r"`--release` is '1\.3', and this tf1bn has the numbers of 1.15 alone"):
+    with pytest.raises(CommandError, match=r"`--release` is '1\.3', and this tf1bn has the numbers of 1.15 alone"):
         play("", release="1.3")
 
 

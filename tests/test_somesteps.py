@@ -5,8 +5,8 @@ import pytest
 from faults import DebiasedMean, Doubled, Flipped, Odd, Slower, StandsStill, StillOrTwice, in_some
 from faulty import Layer, record, simulated, write
 
+from tf1bn._util.text import ranges
 from tf1bn.diagnosis.engine import diagnose
-from tf1bn.diagnosis.partial import listed
 
 SHAPE = {"shape": (6, 3), "decay": 0.9}
 
@@ -115,7 +115,7 @@ def test_statistics_that_something_else_wrote_are_said(tmp_path):
 
 def test_lists_of_steps():
     numbers = [10 * i for i in range(100)]
-    assert listed([0], numbers) == "0"
-    assert listed([1, 2], numbers) == "10, 20"
-    assert listed([1, 2, 3, 7], numbers) == "10 to 30, 70"
-    assert listed(range(0, 100, 3), numbers) == "0, 30, 60, 90, 120, 150, 180, 210 and 26 more"
+    assert ranges([0], numbers) == "0"
+    assert ranges([1, 2], numbers) == "10, 20"
+    assert ranges([1, 2, 3, 7], numbers) == "10 to 30, 70"
+    assert ranges(range(0, 100, 3), numbers) == "0, 30, 60, 90, 120, 150, 180, 210 and 26 more"

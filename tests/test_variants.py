@@ -12,7 +12,7 @@ from reference import channels_first, exact_moments, exact_moving
 from sabotage import bessel, decay_swapped, nan_at_test, no_update, stale_test, trains_at_test, updates_first
 
 import tf1bn
-from tf1bn.reproduce import conclusions
+from tf1bn.checker import outputs as outputs_module
 from tf1bn.reproduce import devices as session
 from tf1bn.reproduce.variants import check as variantcheck
 from tf1bn.reproduce.variants import grid as variants
@@ -268,7 +268,7 @@ def test_subtracted_squares_cover_that_form_and_the_bound_does_not(shape):
     beyond = []
     for total in (lambda terms: np.add.reduce(terms, axis=0), pairwise):
         for batch in dataclasses.replace(FUSED, shape=shape).batches():
-            own = conclusions.batch_statistics(batch)
+            own = outputs_module.batch_statistics(batch)
             _, variance = squares_subtracted(batch.reshape(-1, shape[-1]), total)
             error = np.abs(variance - own.variance)
             extra = variantcheck.subtracted_squares(tf1bn.checker.batch_moments(batch))

@@ -18,7 +18,7 @@ _PUBLIC = {
     "contrib": None,
     "diagnosis": None,
     "legacy": None,
-    "release": "tf1bn.releases",
+    "release": "tf1bn.layers.release_scope",
     "parity": None,
     "recorders": None,
     "releases": None,

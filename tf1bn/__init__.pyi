@@ -16,8 +16,8 @@ from . import reproduce as reproduce
 from . import testing as testing
 from . import trace as trace
 from .layers.arg_scopes import arg_scope as arg_scope
+from .layers.release_scope import release as release
 from .recorders.session import Recorder as Recorder
-from .releases import release as release
 
 __version__: str
 __all__: list[str]

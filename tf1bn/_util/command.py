@@ -8,11 +8,9 @@ import signal
 import sys
 import traceback
 
+from .. import errors
+from ..errors import CommandError
 from . import files
-
-
-class CannotWork(Exception):
-    """The command could not do what was asked; the message is one full sentence for the user."""
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -48,20 +46,20 @@ def check_outputs(paths, read=None):
         a trace or a checkpoint.
 
     Raises:
-      CannotWork: the message says which and why.
+      CommandError: the message says which and why.
     """
     given = {option: path for option, path in paths.items() if path is not None}
     with _said():
         for option, path in given.items():
             files.check_writable(path, option)
     if len({os.path.realpath(path) for path in given.values()}) < len(given):
-        raise CannotWork(
+        raise CommandError(
             f"{' and '.join(f'`{one}`' for one in given)} are both {next(iter(given.values()))!r}; give two files."
         )
     for option, path in given.items():
         for name, source in (read or {}).items():
             if source is not None and any(map(functools.partial(_same, path), files.read_at(source))):
-                raise CannotWork(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
+                raise CommandError(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
 
 
 def _same(one, other):
@@ -72,7 +70,7 @@ def write_outputs(contents):
     """Write the files, in this order; ``contents``: dict from option to a pair of path and bytes.
 
     Raises:
-      CannotWork: a file could not be written; those before it are there.
+      CommandError: a file could not be written; those before it are there.
     """
     with _said():
         for option, (path, data) in contents.items():
@@ -83,8 +81,8 @@ def write_outputs(contents):
 def _said():
     try:
         yield
-    except files.Unwritable as error:
-        raise CannotWork(str(error)) from error
+    except errors.OutputError as error:
+        raise CommandError(str(error)) from error
 
 
 def execute(parser, argv):
@@ -126,7 +124,7 @@ def execute(parser, argv):
         # TensorFlow turns a KeyboardInterrupt inside its own code into errors of its own.
         if interrupted:
             return 130
-        if verbose and not isinstance(error, CannotWork):
+        if verbose and not isinstance(error, CommandError):
             traceback.print_exc()
         print(f"{prog}: {_sentence(error)}", file=sys.stderr)
         if isinstance(error, OSError):
@@ -138,7 +136,7 @@ def execute(parser, argv):
 
 
 def _sentence(error):
-    if isinstance(error, CannotWork | ImportError):
+    if isinstance(error, CommandError | ImportError):
         return str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory for this input; give a smaller one."

@@ -1,11 +1,11 @@
 """Files that are whole or not there, and JSON that every reader takes."""
 
 import contextlib
-import json
-import math
 import os
 import stat
 import tempfile
+
+from ..errors import OutputError
 
 # What the files of a checkpoint end with whose path is given.
 CHECKPOINT = ("", ".index", ".data-00000-of-00001")
@@ -16,22 +16,18 @@ def read_at(path):
     return [path + ending for ending in (*CHECKPOINT, "/trace.json", "/steps.jsonl", "/checkpoint")]
 
 
-class Unwritable(Exception):
-    """A file could not be written; the message says which and why."""
-
-
 def check_writable(path, option):
     """Say early that ``path`` cannot be written, before minutes of work are spent on what goes into it."""
     if not path:
-        raise Unwritable(f"`{option}` is empty; name a file.")
+        raise OutputError(f"`{option}` is empty; name a file.")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if os.path.isdir(target) or path.endswith(os.sep):
-        raise Unwritable(f"`{option}` is {path!r}, which names a folder; name a file in it.")
+        raise OutputError(f"`{option}` is {path!r}, which names a folder; name a file in it.")
     if not os.path.isdir(folder):
-        raise Unwritable(f"`{option}` is {path!r}, but there is no folder {folder!r}; make it, or name another file.")
+        raise OutputError(f"`{option}` is {path!r}, but there is no folder {folder!r}; make it, or name another file.")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
-        raise Unwritable(f"`{option}` is {path!r}, and this user may not write there; name another file.")
+        raise OutputError(f"`{option}` is {path!r}, and this user may not write there; name another file.")
 
 
 def write_file(path, data, option):
@@ -55,19 +51,4 @@ def write_file(path, data, option):
                 os.unlink(beside)
             raise
     except OSError as error:
-        raise Unwritable(f"`{option}` is {path!r}, which could not be written: {error.strerror or error}.") from error
-
-
-def to_json(result):
-    """The result as JSON text; numbers that JSON cannot hold are null."""
-    return json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        raise OutputError(f"`{option}` is {path!r}, which could not be written: {error.strerror or error}.") from error

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 
-from .command import CannotWork
+from ..errors import CommandError
 
 
 def import_tensorflow(verbose, start=True):
@@ -44,7 +44,7 @@ def import_tensorflow(verbose, start=True):
             stack.close()
             noise.seek(0)
             sys.stderr.write(noise.read().decode(errors="replace"))
-            raise CannotWork(
+            raise CommandError(
                 f"TensorFlow could not be imported ({error}); install it with `pip install tensorflow`, or "
                 "`tf1bn[tensorflow]`."
             ) from error

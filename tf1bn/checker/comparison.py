@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-OK, FINDING, UNDECIDABLE = "ok", "finding", "undecidable"
+from ..verdicts import FINDING, OK, UNDECIDABLE
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,11 @@ import numpy as np
 
 from .. import __version__
 from .._util import files
+from ..errors import CheckpointError
 from .formats import sandbox
 from .formats.base import (
     LARGEST_INDEX,
     Checkpoint,
-    CheckpointError,
     Variable,
     damaged,
     holds,

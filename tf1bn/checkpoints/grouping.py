@@ -9,6 +9,8 @@ import dataclasses
 import math
 import re
 
+from .._util.text import counted, quoted
+
 NO_SCOPE = "(no scope)"
 # Each framework's own names, and the role each has in a layer.
 FAMILIES = (
@@ -95,13 +97,13 @@ def group(variables):
             dataclasses.replace(layer, state=(*layer.state, name)) if layer.name == home else layer for layer in layers
         ]
     if unpaired:
-        notes.append(f"{listed(unpaired)} could be statistics of a batch norm, but nothing beside says so; not judged.")
+        notes.append(f"{quoted(unpaired)} could be statistics of a batch norm, but nothing beside says so; not judged.")
     if guessed:
-        notes.append(f"{listed(guessed)} hold a mean and a variance, and were taken for batch norms for that alone.")
+        notes.append(f"{quoted(guessed)} hold a mean and a variance, and were taken for batch norms for that alone.")
     if affine:
         notes.append(
-            f"{_count(len(affine), 'scope')} with gamma or beta, without moving statistics and not named like a batch "
-            f"norm ({listed(affine)}), taken for another normalisation and not judged."
+            f"{counted(len(affine), 'scope')} with gamma or beta, without moving statistics and not named like a batch "
+            f"norm ({quoted(affine)}), taken for another normalisation and not judged."
         )
     return layers, notes
 
@@ -110,16 +112,6 @@ def length(shape):
     """How many channels a vector of ``shape`` has, or None for what is no vector; [1, C, 1, 1] counts as one."""
     wide = [size for size in shape if size != 1]
     return None if len(wide) > 1 else math.prod(shape)
-
-
-def listed(names, limit=3):
-    """The names in a sentence, the first few of them."""
-    shown = ", ".join(f"`{name}`" for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def _count(number, word):
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _plain(name):
@@ -206,15 +198,15 @@ def _layer(scope, roles, notes):
             generic = [name for name, word in found if _ROLE_OF[word][1] == 1 and role in ("gamma", "beta")]
             found = [item for item in found if item[0] not in generic]
             if generic:
-                notes.append(f"{listed(generic)} stands beside moving statistics, and was not taken for their {role}.")
+                notes.append(f"{quoted(generic)} stands beside moving statistics, and was not taken for their {role}.")
         if role in ("gamma", "beta") and len(found) > 1:
             same = [item for item in found if _ROLE_OF[item[1]][1] == own]
             others = [name for name, _ in found if name not in {name for name, _ in same}]
             if len(same) == 1:
-                notes.append(f"`{same[0][0]}` was taken for the {role} of its layer, and not {listed(others)}.")
+                notes.append(f"`{same[0][0]}` was taken for the {role} of its layer, and not {quoted(others)}.")
                 found = same
         if len(found) > 1:
-            unclear[role] = f"{listed([name for name, _ in found])} could each be the {role} of this layer."
+            unclear[role] = f"{quoted([name for name, _ in found])} could each be the {role} of this layer."
         elif found:
             parts[role] = found[0][0]
     return Layer(scope or NO_SCOPE, parts, unclear=unclear)
@@ -233,7 +225,7 @@ def _without_slots(layers, notes):
         else:
             kept.append(layer)
     if slots:
-        notes.append(f"{listed(slots)} hold what an optimizer keeps for layers of those names, and were not judged.")
+        notes.append(f"{quoted(slots)} hold what an optimizer keeps for layers of those names, and were not judged.")
     return kept
 
 

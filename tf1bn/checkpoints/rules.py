@@ -5,8 +5,9 @@ Nothing is replayed here: a cause is named where values are what no data leaves 
 
 import numpy as np
 
-from ..diagnosis.causes import ADVISORY, FINDING, entry
-from .grouping import length, listed
+from .._util.text import quoted
+from ..verdicts import ADVISORY, FINDING, cause_entry
+from .grouping import length
 
 # Beside the smallest epsilon in use, 1e-5, such a variance lets the normalised values vary by 1e-6 at most.
 DEAD_VARIANCE = 1e-17
@@ -112,15 +113,15 @@ def _which(flags):
 def _missing(layer, usual):
     absent = [role for role in ("mean", "variance") if role not in layer.parts and role not in layer.unclear]
     if len(absent) == 2 and layer.parts:
-        yield entry(
+        yield cause_entry(
             "missing-variable",
-            f"There is no moving mean and no moving variance beside {listed(list(layer.parts.values()))}, as if saved "
+            f"There is no moving mean and no moving variance beside {quoted(list(layer.parts.values()))}, as if saved "
             "by Saver(trainable_variables()); a model that is restored from this would keep the start values 0 and 1.",
         )
     elif absent and layer.parts:
         there = "variance" if absent == ["mean"] else "mean"
         if there in layer.parts:
-            yield entry(
+            yield cause_entry(
                 "missing-variable",
                 f"The {_TITLES[there]} `{layer.parts[there]}` has no {_TITLES[absent[0]]} beside it; a model that is "
                 "restored from this would keep the start value there.",
@@ -128,7 +129,7 @@ def _missing(layer, usual):
     if {"mean", "variance"} <= layer.parts.keys() and "affine" not in layer.parts:
         for role, option in (("gamma", "scale=False"), ("beta", "center=False")):
             if role in usual and role not in layer.parts and role not in layer.unclear:
-                yield entry(
+                yield cause_entry(
                     "missing-variable",
                     f"There is no {role}, which is right if the layer was built with {option}"
                     + (", and other layers have one." if role == "gamma" else "."),
@@ -142,7 +143,7 @@ def _lengths(layer, shapes):
         return
     for role in parts:
         if length(shapes[role]) is None:
-            yield entry(
+            yield cause_entry(
                 "wrong-axis",
                 f"{_title(layer, role)} has the shape {list(shapes[role])}, and a batch norm over one axis of channels "
                 "has vectors.",
@@ -151,10 +152,10 @@ def _lengths(layer, shapes):
     sizes = {role: length(shapes[role]) for role in parts}
     if 0 in sizes.values():
         empty = next(role for role, size in sizes.items() if size == 0)
-        yield entry("wrong-axis", f"{_title(layer, empty)} has no values at all.")
+        yield cause_entry("wrong-axis", f"{_title(layer, empty)} has no values at all.")
     elif len(set(sizes.values())) > 1:
         each = ", ".join(f"{layer.parts[role]} {size}" for role, size in sizes.items())
-        yield entry("wrong-axis", f"The vectors of the layer are not of one length: {each}.")
+        yield cause_entry("wrong-axis", f"The vectors of the layer are not of one length: {each}.")
 
 
 def _several_axes(shapes):
@@ -177,7 +178,7 @@ def _not_finite(layer, wide):
             kinds = [word for word, flags in (("NaN", np.isnan(array)), ("Inf", np.isinf(array))) if flags.any()]
             texts.append(f"{_title(layer, key)} is {' and '.join(kinds)} in {_which(bad)}.")
     if texts:
-        yield entry("not-finite", " ".join(texts))
+        yield cause_entry("not-finite", " ".join(texts))
 
 
 def _variances(layer, wide):
@@ -194,7 +195,7 @@ def _variances(layer, wide):
                 "value per channel."
             )
     if texts:
-        yield entry("bad-variance", " ".join(texts))
+        yield cause_entry("bad-variance", " ".join(texts))
 
 
 def _trained(layer, wide):
@@ -224,7 +225,7 @@ def _updates(layer, values, wide, others_moved, step):
         start = f"the moving mean is exactly {mean[0]:.6g} and the moving variance exactly {variance[0]:.6g}"
         text = f"In all {mean.size} channels {start}{when}" if mean.size > 1 else start.capitalize() + when
         if (trained := _trained(layer, wide)) and others_moved:
-            yield entry(
+            yield cause_entry(
                 "not-restored",
                 f"{text}, though {' and '.join(trained)}, and the statistics of other layers moved: these were at "
                 "their start values when this was saved, as after a restore by Saver(trainable_variables()).",
@@ -232,22 +233,22 @@ def _updates(layer, values, wide, others_moved, step):
             return
         trained = f", though {' and '.join(trained)}" if trained else ""
         why = "nothing was trained yet" if step == 0 and not trained else "the update operations never ran"
-        yield entry("not-updated", f"{text}{trained}: {why} since the initialization.")
+        yield cause_entry("not-updated", f"{text}{trained}: {why} since the initialization.")
         return
     if mean.size != variance.size or untouched is None or not mean.size:
         return
     still = (mean == 0) & (variance == 1)
     if still.any():
-        yield entry(
+        yield cause_entry(
             "not-updated",
             f"In {_which(still)} the moving mean is exactly 0 and the moving variance exactly 1, and the others moved.",
         )
     elif (variance == 1).all():
-        yield entry(
+        yield cause_entry(
             "not-updated", f"The moving variance is exactly 1 in all {mean.size} channels{when}, and the mean moved."
         )
     elif (mean == 0).all() and not _never_fed(mean, variance).all() and not (variance == 0).all():
-        yield entry(
+        yield cause_entry(
             "not-updated", f"The moving mean is exactly 0 in all {mean.size} channels{when}, and the variance moved."
         )
 
@@ -284,13 +285,13 @@ def _dead(layer, wide):
                 "what is left of its start value 1: only zeros were ever fed there."
             )
     if texts:
-        yield entry("dead-channel", " ".join(texts))
+        yield cause_entry("dead-channel", " ".join(texts))
 
 
 def _half(layer, wide, stored):
     held = sorted({stored[role] for role in ("mean", "variance") if stored.get(role) in ("float16", "bfloat16")})
     if held:
-        yield entry(
+        yield cause_entry(
             "half-precision",
             f"The statistics are stored as {' and '.join(held)}: an update smaller than half a unit in the last place "
             "is lost, and at decay .999 most are.",
@@ -301,7 +302,7 @@ def _half(layer, wide, stored):
         numbers = np.unique(numbers[np.isfinite(numbers) & (numbers != 0) & (numbers != 1)])
         if numbers.size >= LEAST_HALVES and _on_the_grid(numbers):
             names = " and ".join(_TITLES[role] for role in roles)
-            yield entry(
+            yield cause_entry(
                 "half-precision",
                 f"The {numbers.size} values of the {names} that moved are all float16 numbers, though stored as "
                 f"{stored[next(role for role in roles if role in stored)]}; by chance that happens once in "
@@ -337,7 +338,7 @@ def _shadows(layer, wide, averages):
         text += f"{' and '.join(wrong)}, so a restore of the averages gives what training did not."
     else:
         text += "a plain restore takes the variables themselves, and one for evaluation may want the averages."
-    yield entry("shadow-average", text, FINDING if alone or wrong else ADVISORY)
+    yield cause_entry("shadow-average", text, FINDING if alone or wrong else ADVISORY)
 
 
 def _wrong_average(layer, role, wide, array):

@@ -4,8 +4,12 @@ import fnmatch
 import sys
 import types
 
-from .._util import files
-from .._util.command import CannotWork, check_outputs, write_outputs
+from .._util import strict_json
+from .._util.command import check_outputs, write_outputs
+from ..diagnosis import conclude
+from ..errors import CommandError
+from ..reports import terminal
+from ..verdicts import exit_code
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -38,13 +42,12 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CannotWork: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
+      CommandError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
     check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
     from ..reports import audit as auditreport
-    from ..reproduce import report
 
-    out = report.console()
+    out = terminal.console()
     page = None
     if args.html is None:
         found = _judge(args)
@@ -52,7 +55,7 @@ def run(args):
         found, page = _judged_page(args)
     auditreport.audit(found, args.path, out, quiet=args.quiet)
     write_reports(args, found, page)
-    return auditreport.exit_code(found)
+    return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
 
 
 def write_reports(args, found, page):
@@ -62,7 +65,7 @@ def write_reports(args, found, page):
         contents["--html"] = args.html, page.encode()
     # Last, so that a file that says ok was written by a command that ends with 0.
     if args.json is not None:
-        contents["--json"] = args.json, files.to_json(found).encode()
+        contents["--json"] = args.json, strict_json.to_json(found).encode()
     write_outputs(contents)
 
 
@@ -71,7 +74,6 @@ def _judge(args, curves=None):
     from .. import trace
     from ..checkpoints import audit as checkpoints
     from ..diagnosis import engine as diagnosis
-    from ..reports import audit as auditreport
 
     try:
         if checkpoints.looks_like_one(args.path):
@@ -79,10 +81,10 @@ def _judge(args, curves=None):
         opened = trace.open(args.path)
         if args.layer is not None:
             opened = Selection(opened, _matching(opened.layers, args.layer))
-        with auditreport.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
-            return auditreport.result(diagnosis.diagnose(opened, progress=advance, curves=curves))
+        with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
+            return conclude.audit_result(diagnosis.diagnose(opened, progress=advance, curves=curves))
     except (trace.TraceError, checkpoints.CheckpointError) as error:
-        raise CannotWork(str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _only(found, pattern):
@@ -98,22 +100,23 @@ def _matching(layers, pattern):
     """Those of the ``layers`` by name whose names match."""
     kept = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
     if not kept:
-        raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
     return kept
 
 
 def _judged_page(args):
     """The dict that the JSON holds, and the HTML page of it."""
+    from ..errors import NotRecordedError
     from ..reports import html as htmlreport
-    from ..reports.curves import Curves, NotKept
+    from ..reports.curves import Curves
 
     try:
         with Curves() as curves:
             found = _judge(args, curves)
             layers = [{**layer, "curves": curves.of(layer["name"])} for layer in found["layers"]]
         return found, htmlreport.render({**found, "path": args.path, "layers": layers})
-    except (NotKept, ImportError) as error:
-        raise CannotWork(str(error)) from error
+    except (NotRecordedError, ImportError) as error:
+        raise CommandError(str(error)) from error
 
 
 class Selection:

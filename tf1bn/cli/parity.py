@@ -4,8 +4,12 @@ import fnmatch
 import os
 import sys
 
-from .._util.command import CannotWork, check_outputs
+from .. import errors
+from .._util.command import check_outputs
 from .._util.files import CHECKPOINT
+from ..errors import CommandError
+from ..reports import terminal
+from ..verdicts import exit_code
 from . import audit
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
@@ -51,35 +55,34 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CannotWork: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
+      CommandError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
     check_outputs({"--json": args.json, "--html": args.html}, {"OLD": args.old, "NEW": args.new, "--map": args.map})
-    from ..reports import audit as auditreport
     from ..reports import parity as parityreport
-    from ..reproduce import report
 
     page = None
     if args.html is None:
         found = _found(args)
     else:
         found, page = _found_page(args)
-    parityreport.parity(found, report.console(), quiet=args.quiet)
+    parityreport.parity(found, terminal.console(), quiet=args.quiet)
     audit.write_reports(args, found, page)
-    return auditreport.exit_code(found)
+    return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
 
 
 def _found_page(args):
     """The result, and the HTML page of it."""
+    from ..errors import NotRecordedError
     from ..reports import parity as parityreport
-    from ..reports.curves import Curves, NotKept
+    from ..reports.curves import Curves
 
     try:
         with Curves() as curves:
             found = _found(args, curves)
             shown = {name: curves.of(name) for layer in found["layers"] if (name := layer.get("new")) is not None}
         return found, parityreport.page(found, shown)
-    except (NotKept, ImportError) as error:
-        raise CannotWork(str(error)) from error
+    except (NotRecordedError, ImportError) as error:
+        raise CommandError(str(error)) from error
 
 
 def _found(args, curves=None):
@@ -91,46 +94,45 @@ def _found(args, curves=None):
 
     if args.new is None:
         if args.map is not None:
-            raise CannotWork("`--map` is for comparing OLD with NEW, and NEW is missing.")
+            raise CommandError("`--map` is for comparing OLD with NEW, and NEW is missing.")
         if args.only is not None:
-            raise CannotWork("`--only` is for comparing OLD with NEW, and NEW is missing.")
+            raise CommandError("`--only` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     try:
         mapping = None if args.map is None else matching.read_map(args.map)
         kinds = [_kinds(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
         common = [kind for kind in kinds[0] if kind in kinds[1]]
         if not common:
-            raise CannotWork(
+            raise CommandError(
                 f"OLD is a {kinds[0][0]} and NEW is a {kinds[1][0]}; compare two traces or two checkpoints: a "
                 "checkpoint does not say what a layer does."
             )
         if common[1:]:
-            raise CannotWork(
+            raise CommandError(
                 f"OLD and NEW are folders with a trace and a checkpoint in each, {args.old!r} and {args.new!r}; name "
                 "the checkpoint's prefix to compare checkpoints, or move the traces to compare those."
             )
         if common[0] == "checkpoint":
             if args.only is not None:
-                raise CannotWork(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
+                raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
             return _selected(checkpointparity.compare_checkpoints(args.old, args.new, mapping), args.layer)
         return _traces(args, mapping, curves)
-    except (trace.TraceError, matching.MappingError, checkpoints.CheckpointError) as error:
-        raise CannotWork(str(error)) from error
+    except (trace.TraceError, errors.MappingError, checkpoints.CheckpointError) as error:
+        raise CommandError(str(error)) from error
 
 
 def _traces(args, mapping, curves):
     from .. import trace
     from ..parity.traces import compare as parity
-    from ..reports import audit as auditreport
 
     old, new = trace.open(args.old), trace.open(args.new)
     layers = None
     if args.layer is not None:
         if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
-            raise CannotWork(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
+            raise CommandError(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
     # Each side once or twice, and then both together.
-    with auditreport.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
+    with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
         return parity.compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
 
 
@@ -140,32 +142,32 @@ def _kinds(path, name):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
             return kinds
-        raise CannotWork(
+        raise CommandError(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
     if any(os.path.exists(path + ending) for ending in CHECKPOINT):
         return ["checkpoint"]
-    raise CannotWork(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
+    raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
 
 def _stored(path):
     """The result that a file holds, judged again."""
+    from .._util.strict_json import parse
     from ..parity.traces import compare as parity
-    from ..trace.settings import parse
 
     if os.path.isdir(path):
-        raise CannotWork("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
+        raise CommandError("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
     try:
         with open(path, "rb") as file:
             data = file.read(BYTES + 1)
     except OSError as error:
-        raise CannotWork(f"OLD is {path!r}, which cannot be read: {error.strerror or error}.") from error
+        raise CommandError(f"OLD is {path!r}, which cannot be read: {error.strerror or error}.") from error
     if len(data) > BYTES:
-        raise CannotWork(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
+        raise CommandError(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
     try:
         return parity.rejudge(parity.checked(parse(data)))
     except ValueError as error:
-        raise CannotWork(
+        raise CommandError(
             f"OLD is {path!r} and NEW is missing; alone it must be a file that --json wrote, and {error}"
         ) from error
 
@@ -178,5 +180,5 @@ def _selected(found, pattern):
         return found
     kept = [layer for layer in found["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
     if not kept:
-        raise CannotWork(f"`--layer` is {pattern!r}, which matches none of the {len(found['layers'])} layers.")
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(found['layers'])} layers.")
     return parity.rejudge({**found, "layers": kept})

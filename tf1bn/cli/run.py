@@ -37,7 +37,7 @@ def run(args):
     """Run the script that the parsed ``args`` name; returns the exit code.
 
     Raises:
-      CannotWork: the script could not be started; see `oldscript.run_script`.
+      CommandError: the script could not be started; see `legacy.run_script`.
     """
     from ..legacy import runner as oldscript
 

@@ -12,8 +12,8 @@ import functools
 import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
+from ..layers.graph_collections import collect, collect_losses
 from ..layers.training_flag import cond
-from ..layers.variables import collect, collect_losses
 from ._initializers import xavier_initializer
 from ._utils import collect_named_outputs, get_variable_collections, two_element_tuple
 from ._variables import model_variable

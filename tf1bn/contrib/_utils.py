@@ -2,6 +2,8 @@
 
 import tensorflow as _tf
 
+from ..layers.graph_collections import append_tensor_alias
+
 tf = _tf.compat.v1
 
 
@@ -11,12 +13,6 @@ def collect_named_outputs(collections, alias, outputs):
         append_tensor_alias(outputs, alias)
         tf.add_to_collections(collections, outputs)
     return outputs
-
-
-def append_tensor_alias(tensor, alias):
-    """Give a tensor one more alias; returns the tensor."""
-    tensor.aliases = [*getattr(tensor, "aliases", []), alias.removesuffix("/")]
-    return tensor
 
 
 def get_tensor_aliases(tensor):

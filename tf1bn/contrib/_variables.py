@@ -5,7 +5,7 @@ import re
 import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
-from ..layers.variables import collect
+from ..layers.graph_collections import collect
 
 tf = _tf.compat.v1
 

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-FINDING, ADVISORY = "finding", "advisory"
+from ..verdicts import ADVISORY, FINDING
+
 ADVISORIES = frozenset({"cold-start", "single-value", "float32-decay", "rounding"})
 
 # Where several explain the numbers equally well, the earlier one is named first.
@@ -65,16 +66,6 @@ class Cause:
 def cause(name, explanation, misfit=None, severity=None):
     """The `Cause`, with the severity that it usually has."""
     return Cause(name, severity or (ADVISORY if name in ADVISORIES else FINDING), explanation, misfit)
-
-
-def entry(name, explanation, severity=FINDING, misfit=None):
-    """A cause as the JSON of an audit or a comparison has it."""
-    return {"id": name, "severity": severity, "explanation": explanation, "misfit": misfit}
-
-
-def few(numbers):
-    """The first six of some numbers in words."""
-    return ", ".join(map(str, numbers[:6])) + (" and more" if len(numbers) > 6 else "")
 
 
 def place(name):

@@ -8,9 +8,9 @@ to look.
 import dataclasses
 import math
 
-from ..checker.comparison import FINDING, OK
-from . import causes as named
-from .causes import few
+from .. import verdicts
+from .._util.text import few
+from ..verdicts import FINDING, OK
 
 # Findings that are seen in the values, and in what they were seen first.
 _STANDING = {"frozen", "trainable-false", "training-flag-off", "half-precision", "not-restored", "not-updated"}
@@ -23,7 +23,7 @@ def first_step(survey, found):
     Args:
       survey: the layer's `survey.Survey`; found: its list of `causes.Cause`.
     """
-    ids = {one.id for one in found if one.severity == named.FINDING}
+    ids = {one.id for one in found if one.severity == verdicts.FINDING}
     events, steps = survey.events, []
     if not ids:
         return None

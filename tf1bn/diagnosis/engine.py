@@ -14,12 +14,12 @@ import dataclasses
 import functools
 import math
 
-from ..checker.comparison import FINDING, OK, UNDECIDABLE
+from .. import verdicts
+from ..errors import TraceError
 from ..evidence.output_fit import BATCH, MOVING
 from ..evidence.read_ahead import read
 from ..evidence.step_view import COMPARABLE
-from ..trace.storage import TraceError
-from . import causes as named
+from ..verdicts import FINDING, OK, UNDECIDABLE
 from . import divergence, observations
 from .causes import Cause, cause
 from .partial import SomeSteps
@@ -165,11 +165,11 @@ def _conclude(name, survey, search, some_steps, others_moved):
     for one in found:
         seen.setdefault(one.id, one)
     # What has a name comes before what has none.
-    found = tuple(sorted(seen.values(), key=lambda one: (one.severity != named.FINDING, one.id == "unexplained")))
-    wrong = any(one.severity == named.FINDING for one in found)
+    found = tuple(sorted(seen.values(), key=lambda one: (one.severity != verdicts.FINDING, one.id == "unexplained")))
+    wrong = any(one.severity == verdicts.FINDING for one in found)
     verdict = FINDING if wrong else UNDECIDABLE if undecided else OK
     if verdict == FINDING:
-        wrong = [one.explanation for one in found if one.severity == named.FINDING]
+        wrong = [one.explanation for one in found if one.severity == verdicts.FINDING]
         explanation = " ".join([*wrong, *divergence.account(survey), *([jumps] if jumps else ())])
     elif verdict == UNDECIDABLE:
         explanation = " ".join(undecided)
@@ -238,7 +238,7 @@ def _statistics(survey, search, some_steps, others_moved, found, undecided, note
         text = f"In {survey.single} steps there was one value per channel, whose variance is 0"
         if survey.single_nan:
             text += "; the moving variance became NaN, as on a GPU, where N/(N-1) is infinite at N = 1."
-            found.append(cause("single-value", text, severity=named.FINDING))
+            found.append(cause("single-value", text, severity=verdicts.FINDING))
         else:
             found.append(cause("single-value", text + ": the moving variance only shrinks."))
     if survey.frozen:

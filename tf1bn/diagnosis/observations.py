@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from ..checker.comparison import FINDING, OK
+from .. import verdicts
+from .._util.text import few, ranges
 from ..evidence.output_fit import BATCH, FLOOR, MOVING
-from . import causes as named
-from .causes import cause, few
-from .partial import listed
+from ..verdicts import FINDING, OK
+from .causes import cause
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
@@ -24,7 +24,7 @@ def inference(survey, found):
     steps = survey.moved_in_tests
     moved = f"The statistics moved in {len(steps)} of {survey.tested} steps that were no training"
     if len(steps) < survey.tested:
-        moved += f" ({listed(steps, range(steps[-1] + 1))})"
+        moved += f" ({ranges(steps, range(steps[-1] + 1))})"
     if survey.leak.verdict == FINDING:
         found.append(cause("unexplained", f"{moved}, and not as an update with their batches would move them."))
         return
@@ -125,7 +125,7 @@ def look(survey, others_moved, found):
 
 def advise(survey, found):
     """What is worth knowing about an update that is right, as far as it goes."""
-    if any(one.severity == named.FINDING for one in found) or not survey.declared.judged:
+    if any(one.severity == verdicts.FINDING for one in found) or not survey.declared.judged:
         return
     worst = survey.best
     if worst.verdict != OK:
@@ -135,11 +135,14 @@ def advise(survey, found):
             f"It was applied {survey.applications} times in a step and updated its statistics each time, one after "
             "the other; TensorFlow gives such updates no order, and can lose one."
         )
-        found.append(cause("double-update", text, worst.misfit, named.FINDING))
+        found.append(cause("double-update", text, worst.misfit, verdicts.FINDING))
     if survey.decay_0:
         found.append(
             cause(
-                "no-memory", "The decay is 0: the statistics are those of the last batch.", worst.misfit, named.ADVISORY
+                "no-memory",
+                "The decay is 0: the statistics are those of the last batch.",
+                worst.misfit,
+                verdicts.ADVISORY,
             )
         )
     if worst.replayed:

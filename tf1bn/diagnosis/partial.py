@@ -9,16 +9,16 @@ import dataclasses
 import itertools
 import math
 
-from ..checker.comparison import FINDING
+from .. import verdicts
+from .._util.text import SHOWN_RANGES, ranges
 from ..evidence.estimators import Slope, VarianceFactor
 from ..evidence.output_fit import BATCH, MOVING, Outputs
-from . import causes as named
+from ..verdicts import FINDING
 from .causes import cause, place, sentence
 from .hypotheses import Hypothesis, fit, singles
 from .search import YIELDS, candidate_decays
 from .survey import factor_terms, rate_terms
 
-SHOWN = 8  # steps, or runs of them, that a sentence lists
 STILL = ("training-flag-off", "not-updated")
 
 
@@ -111,7 +111,7 @@ class SomeSteps:
             if fitted.verdict != FINDING and fitted.misfit <= 1 and fitted.misfit < found.get(name, (math.inf,))[0]:
                 found[name] = fitted.misfit, one
         if "decay" in found and found["decay"][1].decay not in self._decays:
-            self._decays = [found["decay"][1].decay, *self._decays][:SHOWN]
+            self._decays = [found["decay"][1].decay, *self._decays][:SHOWN_RANGES]
         return found
 
     def explain(self, facts):
@@ -131,7 +131,7 @@ class SomeSteps:
             misfit = max(one.misfits[i] for i in at)
             where = self._where(sorted(steps))
             text = self._text(name, one, at, facts)
-            result.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, named.FINDING))
+            result.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, verdicts.FINDING))
             if name == "double-update" and self.survey.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
                 text = f"the decay in use is {facts.decay ** max(one.repeats):.6g} and not {facts.decay:.6g}."
@@ -175,14 +175,4 @@ class SomeSteps:
         total = len(self._numbers)
         if len(steps) == total:
             return "In all training steps"
-        return f"In {len(steps)} of {total} training steps ({listed(steps, self._numbers)})"
-
-
-def listed(at, numbers):
-    """Ascending indices ``at`` of ``numbers`` as text: each number, and three or more neighbours as "4 to 9"."""
-    parts = []
-    for _, group in itertools.groupby(enumerate(at), lambda pair: pair[1] - pair[0]):
-        run = [numbers[i] for _, i in group]
-        parts += [(f"{run[0]} to {run[-1]}", len(run))] if len(run) > 2 else [(str(number), 1) for number in run]
-    rest = sum(count for _, count in parts[SHOWN:])
-    return ", ".join(text for text, _ in parts[:SHOWN]) + (f" and {rest} more" if rest else "")
+        return f"In {len(steps)} of {total} training steps ({ranges(steps, self._numbers)})"

@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 
-from ..checker.comparison import FINDING, OK
+from .. import verdicts
 from ..evidence.estimators import Estimate, likely_decays
 from ..evidence.output_fit import BATCH
-from . import causes as named
+from ..verdicts import FINDING, OK, RANK
 from .causes import Facts, cause, place, sentence
-from .hypotheses import RANK, Hypothesis, fit, pairs, singles
+from .hypotheses import Hypothesis, fit, pairs, singles
 from .survey import UNITS, Worst
 
 CANCELS = 30.0  # mean over deviation, from which a difference of squares can lose what shows
@@ -155,7 +155,7 @@ def explain(survey, search, some_steps, found, undecided):
             text = f"The trace does not say what the decay is; {best[0].decay:.6g} explains all steps."
             survey.declared = best[2]
             survey.either = {best[1]: best[2]}
-            found.append(cause("decay", text, best[2].misfit, named.ADVISORY))
+            found.append(cause("decay", text, best[2].misfit, verdicts.ADVISORY))
             if survey.layer.fused is None and len({one[1] for one in plain}) > 1:
                 undecided.append("The data cannot tell whether the variance carries Bessel's correction.")
             return

@@ -5,11 +5,13 @@ import math
 
 import numpy as np
 
+from ..evidence import averaged
 from ..evidence.error_propagation import Chain, OutputErrors
 from ..evidence.estimators import Slope, VarianceFactor
 from ..evidence.output_fit import Outputs
+from ..verdicts import RANK
 from . import hypotheses
-from .hypotheses import RANK, Hypothesis, fit
+from .hypotheses import Hypothesis, fit
 
 UNITS = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
@@ -208,7 +210,7 @@ class Survey:
         if not view.finite.any():
             self.unusable += 1
             return None
-        self.missing = self.missing or hypotheses.lacks_state(view, self.fresh)
+        self.missing = self.missing or averaged.lacks_state(view, self.fresh)
         if self.missing:
             return None
         self._estimate(view)

@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 
 from .. import checker
-from ..diagnosis import hypotheses
+from . import averaged
 
 STATISTICS = ("mean", "variance")
 
@@ -70,11 +70,11 @@ class Chain:
         """Take the statistics before a step; they are where those of the last step were left, or the chain restarts."""
         if self.lost:
             return
-        deviation = hypotheses.averages_deviation(view)
+        deviation = averaged.averages_deviation(view)
         if self._stats is not None and deviation != self._deviation:
             self.lost = "not all steps show what the layer averages"
             return
-        before, after = hypotheses.averaged(view)
+        before, after = averaged.averaged(view)
         self._deviation = deviation
         jumped = self._after is not None and not np.array_equal(self._after, before, equal_nan=True)
         if jumped:
@@ -85,7 +85,7 @@ class Chain:
         self._pending = number, view, before, after, tuple(view.updates)
 
     def _start(self, number, view, before, updates_before):
-        more = hypotheses.debias_state(view, before, view.decay, updates_before) if self._layer.zero_debias else {}
+        more = averaged.debias_state(view, before, view.decay, updates_before) if self._layer.zero_debias else {}
         if more is None:
             self.lost = "the state of the zero-debiased mean is not recorded"
             return
@@ -127,7 +127,7 @@ class Chain:
             if fitted is None or fitted.stats is None or (view.weighted and self._bessel):
                 self.lost = "a training step could not be predicted"
                 return
-            moments = hypotheses.averaged_moments(view)
+            moments = averaged.averaged_moments(view)
             if moments is None:
                 self.lost = "a channel was not finite"
                 return

@@ -2,7 +2,7 @@
 
 from ..checker.moments import Ahead
 from ..checker.regression import Pair
-from ..trace.storage import TraceError
+from ..errors import TraceError
 from .step_view import View
 
 TOGETHER = 1 << 26  # bytes of inputs and outputs from which layers are no longer read together

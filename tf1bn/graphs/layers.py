@@ -1,56 +1,14 @@
 """What the layer tells the recorder when it is built: kept with the graph, unseen by those who list collections."""
 
-import dataclasses
 import math
-from typing import Any
 
 import tensorflow as _tf
 
-from .. import releases
 from ..layers import training_flag
+from ..layers.graph_collections import APPLICATIONS
 from . import scan as graphscan
 
 tf = _tf.compat.v1
-
-# A key that is no string is neither listed nor exported with a MetaGraph.
-_KEY = ("tf1bn", "applications")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Applied:
-    """One call of a layer: its tensors, variables and arguments as they were, None for what it has not.
-
-    outputs: before any activation. fused: the path's. core: whether the core layer's code ran. updates: operations.
-    axis: that of the channels where `data_format` does not say it. problem: why no trace can hold it.
-    """
-
-    inputs: Any
-    outputs: Any
-    gamma: Any
-    beta: Any
-    statistics: tuple
-    renorm: tuple | None
-    debias: tuple | None
-    is_training: Any
-    decay: Any
-    epsilon: Any
-    data_format: str
-    fused: bool
-    core: bool
-    trainable: bool
-    weights: Any
-    updates: tuple
-    axis: int | None = None
-    problem: str | None = None
-    release: Any = releases.LATEST
-
-
-def remember(applied):
-    """Keep an `Applied` with the graph that is being built; with the outermost one, where functions are built."""
-    graph = tf.get_default_graph()
-    while hasattr(graph, "outer_graph"):
-        graph = graph.outer_graph
-    graph.add_to_collection(_KEY, applied)
 
 
 def layers_in(graph):
@@ -58,7 +16,7 @@ def layers_in(graph):
     with graph.as_default():
         trainable = {variable.op.name for variable in tf.trainable_variables()}
     scan = graphscan.Scan(graph, tf.make_ndarray, trainable)
-    own = [_application(scan, applied) for applied in graph.get_collection(_KEY)]
+    own = [_application(scan, applied) for applied in graph.get_collection(APPLICATIONS)]
     return graphscan.layers_of(scan.applications(own))
 
 

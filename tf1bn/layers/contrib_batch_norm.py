@@ -28,11 +28,9 @@ import contextlib
 
 import tensorflow as _tf
 
-from .. import releases
-from ..contrib._utils import append_tensor_alias
-from ..graphs import layers as applications
-from . import code_paths, normalization, training_flag
+from . import code_paths, graph_collections, normalization, release_scope, training_flag
 from .arg_scopes import add_arg_scope
+from .graph_collections import append_tensor_alias
 from .moving_averages import Updates
 from .normalization import NCHW, NHWC
 from .variables import Variables
@@ -41,7 +39,7 @@ tf = _tf.compat.v1
 
 
 @add_arg_scope
-@releases.as_released
+@release_scope.as_released
 def batch_norm(
     inputs,
     decay=0.999,
@@ -117,7 +115,7 @@ def batch_norm(
             f"`data_format` is {data_format!r}; accepted are 'NHWC' (channels last) and 'NCHW' (channels in axis 1)."
         )
     inputs = _tf.convert_to_tensor(inputs)
-    release = releases.current()
+    release = release_scope.current()
     path = code_paths.choose(
         release,
         inputs,
@@ -193,8 +191,8 @@ def batch_norm(
             names = ("moving_mean", "moving_variance", "beta", "gamma")
             collected = (*statistics, beta, beta if gamma is not None and release.collects_beta_as_gamma else gamma)
             variables.collect_again(dict(zip(names, collected, strict=True)))
-        applications.remember(
-            applications.Applied(
+        graph_collections.remember(
+            graph_collections.Applied(
                 inputs=inputs,
                 outputs=outputs,
                 gamma=gamma,

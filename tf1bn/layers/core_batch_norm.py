@@ -21,8 +21,7 @@ from collections.abc import Hashable
 import tensorflow as _tf
 
 from .. import releases
-from ..graphs import layers as applications
-from . import keras_names, normalization
+from . import graph_collections, keras_names, normalization
 from .code_paths import Path
 from .moving_averages import Updates
 from .normalization import NCHW, NHWC
@@ -172,8 +171,8 @@ def batch_normalization(
         if virtual_batch_size is not None:
             outputs = _tf.reshape(outputs, [-1, *inputs.shape[1:]])
         channels_second = axes == [1] and inputs.shape.rank > 2
-        applications.remember(
-            applications.Applied(
+        graph_collections.remember(
+            graph_collections.Applied(
                 inputs=inputs,
                 outputs=outputs,
                 gamma=gamma,

@@ -6,6 +6,7 @@ import inspect
 import tensorflow as _tf
 
 from .. import releases
+from .graph_collections import collect, collect_losses
 
 tf = _tf.compat.v1
 
@@ -214,34 +215,6 @@ def _named_regularizer(regularizer, argument, release):
         return total
 
     return loss
-
-
-def _parts(variable):
-    """The variables that a partitioner made of one; otherwise the one."""
-    one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
-    return [variable] if one else list(variable)
-
-
-def collect(variable, collection):
-    """Put a variable, or the parts that a partitioner made of it, into a collection unless they are there."""
-    for part in _parts(variable):
-        if not any(part is other for other in tf.get_collection(collection)):
-            tf.add_to_collection(collection, part)
-
-
-def collect_losses(variable, regularizer, name, before):
-    """Put what a regularizer, or None, gives for the parts of a variable into REGULARIZATION_LOSSES.
-
-    Args:
-      name: the losses' name scope is ``name/Regularizer``.
-      before: ids of the variables that were there before: a variable that is taken up again has its loss already.
-    """
-    for part in _parts(variable) if regularizer is not None else ():
-        if id(part) not in before:
-            with tf.name_scope(f"{name}/Regularizer"):
-                loss = regularizer(part)
-            if loss is not None:
-                tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, _tf.convert_to_tensor(loss))
 
 
 def _unused(name):

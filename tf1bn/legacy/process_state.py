@@ -8,8 +8,8 @@ import warnings
 
 import tf1bn
 
-from .. import releases
-from .._util.command import CannotWork
+from ..errors import CommandError
+from ..layers import release_scope
 
 
 @contextlib.contextmanager
@@ -55,8 +55,8 @@ def in_force(name):
         yield
         return
     if not hasattr(tf1bn, "release"):
-        raise CannotWork(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
-    with tf1bn.release(name), releases.everywhere(name):
+        raise CommandError(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
+    with tf1bn.release(name), release_scope.everywhere(name):
         yield
 
 

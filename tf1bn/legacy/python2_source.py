@@ -25,7 +25,7 @@ import tempfile
 import tokenize
 import warnings
 
-from .._util.command import CannotWork
+from ..errors import CommandError
 
 _DIVIDE, _DIVIDE_IN_PLACE, _ROUND, _SOURCE = (
     f"__tf1bn_{name}__" for name in ("divide", "divide_in_place", "round", "source")
@@ -49,7 +49,7 @@ def compiled(data, path, in_package=False, python2=False):
 
     Raises:
       SyntaxError: the source is neither Python 3 nor Python 2.
-      CannotWork: it is Python 2, and fissix is not installed.
+      CommandError: it is Python 2, and fissix is not installed.
     """
     try:
         reason = _python2_only(_parsed(data, path))
@@ -228,7 +228,7 @@ def _translated(data, path, in_package, reason):
         import fissix  # noqa: F401
     except ModuleNotFoundError:
         why = f"line {reason.lineno}: {reason.msg}" if isinstance(reason, SyntaxError) else str(reason)
-        raise CannotWork(
+        raise CommandError(
             f"{path} is no Python 3 ({why.rstrip('.')}). If it is Python 2, `pip install fissix`, or `tf1bn[legacy]`, "
             "and it is translated as it is run."
         ) from None

@@ -14,7 +14,7 @@ import traceback
 import types
 
 from .. import releases
-from .._util.command import CannotWork
+from ..errors import CommandError
 from . import python2_source
 from .process_state import in_force, kept_process, tensorflow_1
 
@@ -52,13 +52,13 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
       whose traceback is on stderr, and 130 after Ctrl-C; 2 if the script ended well but the recording did not.
 
     Raises:
-      CannotWork: there is no such script, it is Python 2 and fissix is missing, TensorFlow is missing, `release` is
+      CommandError: there is no such script, it is Python 2 and fissix is missing, TensorFlow is missing, `release` is
         none or this tf1bn has no releases, or there is something at `record`.
     """
     try:
         releases.get(release)
     except ValueError as error:
-        raise CannotWork(str(error)) from error
+        raise CommandError(str(error)) from error
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_process())
         if module:
@@ -143,7 +143,7 @@ def _execute(prepared, at_exit):
         try:
             code, main = prepared()
             exec(code, main.__dict__)
-        except CannotWork:
+        except CommandError:
             raise
         except SystemExit as error:
             status = _status(error.code)
@@ -232,7 +232,7 @@ def _read(script):
             advice = "Write what comes from the standard input to a file first."
         elif isinstance(error, IsADirectoryError):
             advice = f"Give the script in it, such as {os.path.join(script, '__main__.py')!r}."
-        raise CannotWork(
+        raise CommandError(
             f"`script` is {script!r}, which could not be read: {error.strerror or error}. {advice}"
         ) from error
 
@@ -241,12 +241,12 @@ def _check_free(record):
     numbered = [found for found in glob.glob(f"{glob.escape(record)}.*") if found[len(record) + 1 :].isdigit()]
     found = ([record] if os.path.lexists(record) else []) + sorted(numbered)
     if found:
-        raise CannotWork(
+        raise CommandError(
             f"`--record` is {record!r}, and there is {found[0]} already; remove it or name another folder."
         )
     above = os.path.dirname(os.path.realpath(record))
     if not os.path.isdir(above) or not os.access(above, os.W_OK):
-        raise CannotWork(f"`--record` is {record!r}, but no folder can be made in {above!r}; name another.")
+        raise CommandError(f"`--record` is {record!r}, but no folder can be made in {above!r}; name another.")
 
 
 def _import_tensorflow():
@@ -270,7 +270,7 @@ def _main_of_script(script, data, old):
 
 def _main_of_module(name, old):
     if not all(name.split(".")):
-        raise CannotWork(f"`script` is {name!r}, which is no module's name; give one such as package.module.")
+        raise CommandError(f"`script` is {name!r}, which is no module's name; give one such as package.module.")
     above = name.rpartition(".")[0]
     try:
         if above:
@@ -283,9 +283,9 @@ def _main_of_module(name, old):
         # What a package above imports and does not find is another matter.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise CannotWork(f"`script` is {name!r}, and there is no such module: {error}.") from error
+        raise CommandError(f"`script` is {name!r}, and there is no such module: {error}.") from error
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-        raise CannotWork(f"`script` is {name!r}, and there is no such module with a source; its path has no -m.")
+        raise CommandError(f"`script` is {name!r}, and there is no such module with a source; its path has no -m.")
     data = spec.loader.get_data(spec.origin)
     old.python2 = python2_source.is_python2(data, spec.origin, sys.path[0])
     main = _new_main(spec.origin, old)

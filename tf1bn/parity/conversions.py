@@ -6,7 +6,7 @@ sees, and the roles that they do not explain.
 
 import numpy as np
 
-from ..diagnosis.causes import entry
+from ..verdicts import cause_entry
 from .layer_values import BITS, STARTS, STATISTICS, TITLES, equal, named, off, rounded
 
 _EPSILONS = (1e-3, 1e-5, 1e-4, 1e-6, 1e-8, 1e-12, 1.001e-5)
@@ -20,7 +20,7 @@ def twin_of(old, new, roles, twin, mutual):
     told = [r for r in roles if r in twin.variables and equal(twin.flat(r), new.flat(r), new.stored(r))]
     text = f"NEW's `{new.name}` holds the {named(told)} of OLD's `{twin.name}` and not of `{old.name}`"
     text += "; the two layers are exchanged." if mutual else "."
-    return [entry("renamed", text)], [role for role in roles if role not in told]
+    return [cause_entry("renamed", text)], [role for role in roles if role not in told]
 
 
 def _start(old, new, roles):
@@ -30,9 +30,11 @@ def _start(old, new, roles):
     told, found = [role for role in roles if began(new, role)], []
     if told:
         each = ", ".join(f"{TITLES[role]} {STARTS[role]}" for role in told)
-        found.append(entry("not-restored", f"NEW is at its start values in all channels ({each}), and OLD is not."))
+        found.append(
+            cause_entry("not-restored", f"NEW is at its start values in all channels ({each}), and OLD is not.")
+        )
     if set(STATISTICS) <= set(roles) and all(began(old, role) for role in STATISTICS):
-        found.append(entry("not-updated", "OLD's statistics never moved from 0 and 1, and NEW's did."))
+        found.append(cause_entry("not-updated", "OLD's statistics never moved from 0 and 1, and NEW's did."))
         told += STATISTICS
     return found, [role for role in roles if role not in told]
 
@@ -50,11 +52,11 @@ def _exchanged(old, new, roles):
                 told[role] = other
     found, left = [], [role for role in roles if role not in told]
     if told.get("gamma") == "beta" and told.get("beta") == "gamma":
-        found.append(entry("gamma-beta-swapped", "NEW's gamma is OLD's beta, and NEW's beta is OLD's gamma."))
+        found.append(cause_entry("gamma-beta-swapped", "NEW's gamma is OLD's beta, and NEW's beta is OLD's gamma."))
         told = {role: other for role, other in told.items() if role in STATISTICS}
     if told:
         each = ", ".join(f"{TITLES[role]} holds OLD's {TITLES[other]}" for role, other in told.items())
-        found.append(entry("renamed", f"Variables of the layer are mixed up in NEW: {each}."))
+        found.append(cause_entry("renamed", f"Variables of the layer are mixed up in NEW: {each}."))
     return found, left
 
 
@@ -67,7 +69,7 @@ def _averages(old, new, roles):
     if not told:
         return [], roles
     text = f"NEW took OLD's exponential moving averages for the {named(told)}, and not the variables themselves."
-    return [entry("shadow-average", text)], [role for role in roles if role not in told]
+    return [cause_entry("shadow-average", text)], [role for role in roles if role not in told]
 
 
 def _halves(old, new, roles):
@@ -81,7 +83,7 @@ def _halves(old, new, roles):
         if told:
             verb = "are" if told[1:] else "is"
             text = f"NEW's {named(told)} {verb} OLD's rounded to {half}, though stored as {new.stored(told[0])}."
-            found.append(entry("half-precision", text))
+            found.append(cause_entry("half-precision", text))
             roles = [role for role in roles if role not in told]
     return found, roles
 
@@ -101,20 +103,24 @@ def _variance(old, new, roles):
     epsilons = dict.fromkeys((*(s.declared["epsilon"] for s in (old, new) if "epsilon" in s.declared), *_EPSILONS))
     found = None
     if fits(np.sqrt(one)):
-        found = entry("std-for-variance", "NEW's moving variance is the square root of OLD's: a standard deviation.")
+        found = cause_entry(
+            "std-for-variance", "NEW's moving variance is the square root of OLD's: a standard deviation."
+        )
     elif fits(np.sqrt(other), one):
-        found = entry("std-for-variance", "NEW's moving variance is the square of OLD's, as if that were a deviation.")
+        found = cause_entry(
+            "std-for-variance", "NEW's moving variance is the square of OLD's, as if that were a deviation."
+        )
     for epsilon in epsilons if found is None else ():
         with np.errstate(divide="ignore"):
             inverse = 1 / np.sqrt(one + epsilon)
         if fits(np.sqrt(one + epsilon)):
             text = f"NEW's moving variance is the square root of OLD's plus {epsilon:g}: a standard deviation."
-            found = entry("std-for-variance", text)
+            found = cause_entry("std-for-variance", text)
         elif fits(inverse):
             text = f"NEW's moving variance is 1/sqrt(OLD's + {epsilon:g}): what normalising multiplies by."
-            found = entry("std-for-variance", text)
+            found = cause_entry("std-for-variance", text)
         elif _added(one, other, epsilon, unit):
-            found = entry(
+            found = cause_entry(
                 "epsilon", f"NEW's moving variance is OLD's plus {epsilon:g}: epsilon is in it, and added again."
             )
         if found:
@@ -148,9 +154,9 @@ def _factor(one, other, unit):
     about = "" if sharp else "about "
     if factor > 1:
         text = f"NEW's moving variance is OLD's times N/(N-1) with N = {about}{count}: Bessel's correction was put in."
-        return entry("bessel", text)
+        return cause_entry("bessel", text)
     text = f"NEW's moving variance is OLD's times (N-1)/N with N = {about}{count}: Bessel's correction was taken out."
-    return entry("no-bessel", text)
+    return cause_entry("no-bessel", text)
 
 
 def _reordered(old, new, roles):
@@ -165,7 +171,7 @@ def _reordered(old, new, roles):
     backwards = all((rounded(old.flat(r), new.stored(r))[::-1] == new.flat(r)).all() for r in told)
     text = f"NEW's {named(told)} {'have' if told[1:] else 'has'} OLD's values in another order of the channels"
     text += ": backwards." if backwards else "."
-    return [entry("wrong-axis", text)], [role for role in roles if role not in told]
+    return [cause_entry("wrong-axis", text)], [role for role in roles if role not in told]
 
 
 def _unexplained(old, new, roles):
@@ -180,7 +186,7 @@ def _unexplained(old, new, roles):
             f"The {TITLES[role]} differs in {count} of {other.size} channels; the most in channel {worst}: "
             f"{one[worst]:.9g} -> {other[worst]:.9g}, {away[worst]:.3g} off{_near(one, other, dtype)}."
         )
-    return [entry("unexplained", " ".join([*texts, "No known cause explains it."]))], []
+    return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]))], []
 
 
 def _near(one, other, dtype):

@@ -6,14 +6,12 @@ import re
 
 import numpy as np
 
+from .._util.strict_json import parse, shown
+from .._util.text import some
+from ..errors import MappingError
 from ..evidence.step_view import View
-from ..trace.settings import parse, shown
 
 CLOSE = 1e-3  # moments, in units of the deviation, that belong to the same data up to what rounding made of it
-
-
-class MappingError(ValueError):
-    """A map of layers cannot be used; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +198,7 @@ def _mapped(mapping, old, new):
         if not hits:
             if "*" in one and any(pattern.fullmatch(name) for name in old):
                 continue
-            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {_some(old)}.")
+            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {some(old)}.")
         if other is not None and "*" in other and other.count("*") != one.count("*"):
             raise MappingError(f'The map has {one!r}: {other!r}; both must have as many "*".')
         for name, hit in hits.items():
@@ -212,17 +210,10 @@ def _mapped(mapping, old, new):
                 )
                 if target not in new:
                     raise MappingError(
-                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {_some(new)}."
+                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {some(new)}."
                     )
                 if target in users:
                     raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
                 users[target] = name
             found[name] = target
     return found
-
-
-def _some(names):
-    names = list(names)
-    if not names:
-        return "none"
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

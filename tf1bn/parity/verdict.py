@@ -2,8 +2,7 @@
 
 import math
 
-from ..checker.comparison import OK, UNDECIDABLE
-from ..diagnosis.causes import ADVISORY, FINDING, entry
+from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 
 FORMAT = "tf1bn-parity"
 
@@ -115,7 +114,7 @@ def _by_number(outside):
         f"{_capital(worst['what'])}: {_shown(worst.get('new'))}{where}, where {due} follows from what OLD does with "
         f"NEW's inputs; {error} off, and an honest layer can be {bound} off. No known cause explains it."
     )
-    return {**entry("unexplained", text), "by_number": True}
+    return {**cause_entry("unexplained", text), "by_number": True}
 
 
 def share(check):

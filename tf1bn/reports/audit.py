@@ -1,54 +1,9 @@
-"""The result of an audit as a dict, as terminal text and as an exit code. Decides nothing."""
+"""The result of an audit as terminal text. Decides nothing."""
 
-import contextlib
-import dataclasses
+from ..verdicts import VERDICTS
 
-from .. import __version__
-from ..diagnosis import divergence
-from ..diagnosis.causes import entry
-
-VERDICTS = ("finding", "undecidable", "ok")
 NARROW = 96  # columns of the terminal, below which a table does not fit
 STYLES = {"finding": "bold red", "undecidable": "bold yellow", "ok": "green"}
-
-
-def result(diagnoses):
-    """The dict that the JSON holds, from a list of ``diagnosis.Diagnosis``."""
-    layers = [
-        {
-            "name": one.name,
-            "verdict": one.verdict,
-            "causes": [entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in one.causes],
-            "explanation": one.explanation,
-            "mean_error": one.mean_error,
-            "mean_bound": one.mean_bound,
-            "variance_error": one.variance_error,
-            "variance_bound": one.variance_bound,
-            "steps": one.steps,
-            "first": one.first,
-            "first_step": one.first_step,
-            "inherited_error": one.inherited_error,
-            "inherited_bound": one.inherited_bound,
-            "added_error": one.added_error,
-            "added_bound": one.added_bound,
-            "accumulated": {
-                name: None if each is None else dataclasses.asdict(each) for name, each in one.accumulated.items()
-            },
-            "estimates": {name: list(interval) for name, interval in one.estimates.items()},
-        }
-        for one in diagnoses
-    ]
-    ok = bool(layers) and all(layer["verdict"] == "ok" for layer in layers)
-    said = divergence.note(diagnoses)
-    notes = [] if said is None else [said]
-    return {"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes}
-
-
-def exit_code(found):
-    """0 if all is ok, 1 if there is a finding, else 2: an audit that judged nothing is no success."""
-    if found["ok"]:
-        return 0
-    return 1 if any(layer["verdict"] == "finding" for layer in found["layers"]) else 2
 
 
 def audit(found, path, out, *, quiet=False):
@@ -115,17 +70,3 @@ def _since(layer):
     if layer.get("first_step") is None:
         return ""
     return f"in step {layer['first_step']}" + (",\nfirst of all" if layer["first"] else "")
-
-
-@contextlib.contextmanager
-def progress(what, steps, stream):
-    """A function to call after each of so many steps, which shows a bar on ``stream`` if that is a terminal."""
-    if not stream.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=stream), transient=True) as bar:
-        task = bar.add_task(what, total=steps)
-        yield lambda step: bar.advance(task)

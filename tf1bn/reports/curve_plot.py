@@ -10,6 +10,9 @@ import re
 
 import numpy as np
 
+from .._util.text import in_times, in_words
+from ..errors import PlotUnavailableError
+
 # What is drawn in these is drawn in the page's variables.
 COLOURS = {
     "#010101": "var(--ink)",
@@ -26,34 +29,32 @@ VISIBLE = 0.02  # a bound that is less than this share of the values' range is a
 MARKED = 40  # up to this many points each has a marker
 
 
-class NoPlot(Exception):
-    """There is nothing to draw; the message is a sentence that says why."""
-
-
 class Curve:
     """The numbers of one curve, checked.
 
     Raises:
-      NoPlot: a series is missing, of another length, or has nothing that could be drawn.
+      PlotUnavailableError: a series is missing, of another length, or has nothing that could be drawn.
     """
 
     def __init__(self, given):
         if not isinstance(given, dict):
-            raise NoPlot("No steps were kept.")
+            raise PlotUnavailableError("No steps were kept.")
         observed, expected = (_floats(given.get(key), key) for key in ("observed", "expected"))
         self.count = len(observed)
         if not self.count:
-            raise NoPlot("No steps were kept.")
+            raise PlotUnavailableError("No steps were kept.")
         bound, step = given.get("bound"), given.get("step")
         self.bound = np.full(self.count, np.nan) if bound is None else _floats(bound, "bound")
         self.step = np.arange(float(self.count)) if step is None else _floats(step, "step")
         self.observed, self.expected = observed, expected
         if {len(values) for values in (observed, expected, self.bound, self.step)} != {self.count}:
-            raise NoPlot("The curve is damaged: its series have different lengths.")
+            raise PlotUnavailableError("The curve is damaged: its series have different lengths.")
         if not (np.isfinite(self.step) & (np.abs(self.step) < DRAWABLE)).all():
-            raise NoPlot("The curve is damaged: a step has no number.")
+            raise PlotUnavailableError("The curve is damaged: a step has no number.")
         if not (_drawable(observed).any() or _drawable(expected).any()):
-            raise NoPlot(f"There is nothing to draw: no value of the {_steps(self.count)} is a finite number.")
+            raise PlotUnavailableError(
+                f"There is nothing to draw: no value of the {_steps(self.count)} is a finite number."
+            )
         with np.errstate(all="ignore"):
             self.error = np.abs(observed - expected)
             self.share = np.where(self.error == 0, 0, self.error / self.bound)
@@ -66,14 +67,15 @@ class Curve:
     def summary(self):
         """What the picture shows, in words: for those who do not see it, and below it."""
         said = [
-            f"{_steps(self.count)}; at the end {word(self.observed[-1])} is observed and {word(self.expected[-1])} "
+            f"{_steps(self.count)}; at the end {in_words(self.observed[-1])} is observed and "
+            f"{in_words(self.expected[-1])} "
             "expected"
         ]
         known = self.share[np.isfinite(self.share)]
         if np.isposinf(self.share).any():
             said.append("there is an error where none is allowed")
         elif len(known):
-            said.append(f"the error is at most {times(known.max())} the bound")
+            said.append(f"the error is at most {in_times(known.max())} the bound")
         if self.strays.any():
             said.append(f"{_steps(int(self.strays.sum()))} without a finite observed value")
         return "; ".join(said) + "."
@@ -89,30 +91,6 @@ class Curve:
                 kept.add(int(part[np.argmax(np.where(np.isnan(values[part]), -np.inf, values[part]))]))
             kept.update(part[self.strays[part]][:1].tolist())
         return np.array(sorted(kept))
-
-
-def word(value):
-    """A number as text; what is no finite number is said in words."""
-    if value is None:
-        return "not given"
-    if isinstance(value, (bool, str)):
-        return str(value)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    except OverflowError:
-        return "too large"
-    if math.isnan(number):
-        return "not a number"
-    if math.isinf(number):
-        return "infinite" if number > 0 else "minus infinite"
-    return f"{number:.4g}"
-
-
-def times(share):
-    """``share`` of a bound as text: "0.3 times"."""
-    return f"{share:.2g} times" if share < 10 or share >= 1e6 else f"{float(f'{share:.3g}'):,.0f} times"
 
 
 def draw(curve, prefix):
@@ -267,7 +245,7 @@ def _inline(svg, prefix):
 
 def _floats(values, name):
     if not isinstance(values, (list, tuple, np.ndarray)):
-        raise NoPlot(f"The curve is damaged: it has no series {name!r}.")
+        raise PlotUnavailableError(f"The curve is damaged: it has no series {name!r}.")
     return np.array([_float(value) for value in values])
 
 

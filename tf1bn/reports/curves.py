@@ -5,12 +5,10 @@ import tempfile
 
 import numpy as np
 
+from ..errors import NotRecordedError
+
 STATISTICS = ("moving_mean", "moving_variance")
 HELD = 1 << 24  # bytes in memory; what is beyond goes to a temporary file
-
-
-class NotKept(Exception):
-    """There is no room for what a diagnosis computed."""
 
 
 class Curves:
@@ -20,7 +18,7 @@ class Curves:
     temporary file: 12/N of the size of float32 inputs with N values per channel. A context manager, which closes it.
 
     Raises:
-      NotKept: the temporary file cannot be written; the message says why, and what to do.
+      NotRecordedError: the temporary file cannot be written; the message says why, and what to do.
     """
 
     def __init__(self):
@@ -62,7 +60,7 @@ class Curves:
             self._file.seek(self._end)
             self._end += self._file.write(values.tobytes())
         except OSError as error:
-            raise NotKept(
+            raise NotRecordedError(
                 f"What `--html` plots finds no room in {tempfile.gettempdir()!r} ({error.strerror}); "
                 "set TMPDIR to a folder with more room."
             ) from error

@@ -7,7 +7,9 @@ import math
 from importlib import resources
 
 from .._util import files
-from .curve_plot import Curve, NoPlot, draw, times, word
+from .._util.text import in_times, in_words
+from ..errors import PlotUnavailableError
+from .curve_plot import Curve, draw
 
 PLOTTED = 40  # layers with plots; a page with all of a thousand would be 100 MB
 SEVERITIES = ("finding", "undecidable", "advisory", "ok")
@@ -18,7 +20,7 @@ def write(result, path, title=None, *, option="--html"):
     """Write the page of ``result`` to ``path``, whole or not at all.
 
     Raises:
-      files.Unwritable: the message names ``option``, the file and the reason.
+      OutputError: the message names ``option``, the file and the reason.
     """
     files.write_file(path, render(result, title).encode("utf-8"), option)
 
@@ -130,9 +132,9 @@ def _cause(cause):
     if "misfit" not in cause:
         fit = None
     elif _finite(misfit):
-        fit = f"explains the numbers to within {word(misfit)} of the bound"
+        fit = f"explains the numbers to within {in_words(misfit)} of the bound"
     else:
-        fit = f"misfit: {word(misfit)}"
+        fit = f"misfit: {in_words(misfit)}"
     return {
         "id": str(cause.get("id")),
         "advisory": cause.get("severity") == "advisory",
@@ -147,7 +149,7 @@ def _error(given, statistic):
     if error is None and bound is None:
         text, share = "not measured", None
     else:
-        text = f"{word(error)} of {word(bound)} allowed"
+        text = f"{in_words(error)} of {in_words(bound)} allowed"
         if not (_finite(error) and _finite(bound)):
             # JSON holds NaN as null, so that one of the two being missing is no good sign.
             share = math.inf
@@ -156,7 +158,7 @@ def _error(given, statistic):
         else:
             share = error / bound if bound > 0 else math.inf
             if math.isfinite(share):
-                text += f", {times(share)} the bound"
+                text += f", {in_times(share)} the bound"
     return {"name": f"moving {statistic}", "text": text, "share": share, "over": share is not None and share > 1}
 
 
@@ -169,7 +171,7 @@ def _finite(value):
 
 def _whole(value):
     """A count or an index with all of its digits."""
-    return str(value) if isinstance(value, int) and abs(value) < 10**15 else word(value)
+    return str(value) if isinstance(value, int) and abs(value) < 10**15 else in_words(value)
 
 
 def _facts(given):
@@ -186,16 +188,21 @@ def _facts(given):
         if error is None:
             continue
         if bound is None:  # of two runs, see `parity`
-            facts.append((between, word(error)))
+            facts.append((between, in_words(error)))
         else:
-            facts.append((alone, f"{word(error)} of {word(bound)} allowed, root mean square of the worst channel"))
+            facts.append(
+                (
+                    alone,
+                    f"{in_words(error)} of {in_words(bound)} allowed, root mean square of the worst channel",
+                )
+            )
     for name, value in (given.get("estimates") or {}).items():
         if isinstance(value, (list, tuple)) and len(value) == 2:
-            text = f"between {word(value[0])} and {word(value[1])}"
+            text = f"between {in_words(value[0])} and {in_words(value[1])}"
         elif isinstance(value, (list, tuple)):
-            text = ", ".join(word(item) for item in value) or "not given"
+            text = ", ".join(in_words(item) for item in value) or "not given"
         else:
-            text = word(value)
+            text = in_words(value)
         facts.append((f"estimate of {name}", text))
     return facts
 
@@ -210,8 +217,9 @@ def _accumulated(given):
         if _finite(one["error"]) and _finite(one["bound"]) and abs(one["error"]) <= one["bound"]:
             continue
         text = (
-            f"{word(one['error'])} in channel {_whole(one['channel'])} after step {_whole(one['step'])}, where "
-            f"{word(one['bound'])} is allowed; {word(one['added'])} added by that step and {word(one['inherited'])} "
+            f"{in_words(one['error'])} in channel {_whole(one['channel'])} after step {_whole(one['step'])}, where "
+            f"{in_words(one['bound'])} is allowed; {in_words(one['added'])} added by that step and "
+            f"{in_words(one['inherited'])} "
             "inherited from earlier ones"
         )
         facts.append((f"moving {statistic}, all steps together", text))
@@ -226,7 +234,7 @@ def _plot(key, given, prefix, jinja2):
     try:
         curve = Curve(given)
         drawing = jinja2.utils.markupsafe.Markup(draw(curve, prefix))
-    except NoPlot as reason:
+    except PlotUnavailableError as reason:
         return {"name": name, "svg": None, "summary": str(reason)}
     return {"name": name, "svg": drawing, "summary": curve.summary()}
 

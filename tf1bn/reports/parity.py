@@ -2,9 +2,10 @@
 
 import math
 
+from .._util.text import in_words
 from ..parity.verdict import share
-from .audit import VERDICTS, counted, print_table
-from .curve_plot import word
+from ..verdicts import VERDICTS
+from .audit import counted, print_table
 
 
 def ranked(layers):
@@ -163,16 +164,17 @@ def _facts(layer):
     data = layer.get("data") or {}
     if data.get("state") is not None:
         words = {"bitwise": "the same bit for bit", "moments": "of the same moments"}
-        text = words.get(data["state"]) or data.get("reason") or f"{word(data['error'])} deviations apart"
+        text = words.get(data["state"]) or data.get("reason") or f"{in_words(data['error'])} deviations apart"
         facts.append(("inputs in the first step", text))
     for check in layer.get("checks") or []:
         if "moving" in check["what"] and "start" not in check["what"]:
             continue
-        text = f"{word(check['error'])} off, {word(check['bound'])} allowed"
+        text = f"{in_words(check['error'])} off, {in_words(check['bound'])} allowed"
         if not share(check) <= 1:
-            text += f", {word(share(check))} times the bound"
+            text += f", {in_words(share(check))} times the bound"
         if check["error"] and check.get("channel") is not None:
-            text += f" (step {check['step']}, channel {check['channel']}: {word(check['old'])} -> {word(check['new'])})"
+            text += f" (step {check['step']}, channel {check['channel']}: "
+            text += f"{in_words(check['old'])} -> {in_words(check['new'])})"
         facts.append((check["what"], text))
     for one in _differences(layer):
         if one.get("equal"):
@@ -182,7 +184,7 @@ def _facts(layer):
         else:
             text = f"other numbers in {one['differing']} of {one.get('channels')} channels"
             if one.get("values"):
-                old, new = ("not finite" if value is None else word(value) for value in one["values"])
+                old, new = ("not finite" if value is None else in_words(value) for value in one["values"])
                 text += f", most in channel {one.get('channel')}: {old} -> {new}"
         facts.append((f"{one.get('what')}: {one.get('old')} -> {one.get('new')}", text))
     return facts

@@ -7,22 +7,23 @@ not. TensorFlow is imported after the arguments and the output files have been c
 import math
 import os
 
-from .. import __version__
-from .._util import command, files
-from .._util.command import CannotWork
+from .. import __version__, errors
+from .._util import command, strict_json
 from .._util.tensorflow_import import import_tensorflow
-from . import options, report
+from ..errors import CommandError
+from ..reports import terminal
+from . import options, plot, report
 
 
 def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CannotWork: something that was asked for is not possible here; the message says what.
+      CommandError: something that was asked for is not possible here; the message says what.
     """
     wanted = options.further_runs(args)
     _check_files(args)
-    out = report.console()
+    out = terminal.console()
     # A broken extension is found before the seconds that TensorFlow takes.
     from .. import checker  # noqa: F401
 
@@ -31,18 +32,18 @@ def run(args):
 
     try:
         session.require(args.device)
-    except session.DeviceUnavailable as error:
-        raise CannotWork(str(error)) from error
+    except errors.DeviceUnavailableError as error:
+        raise CommandError(str(error)) from error
     result, printed = measure(args, wanted)
     if args.print_variables:
         _print_variables(printed, out)
     report.reproduce(result, out)
     contents = {}
     if args.plot is not None:
-        contents["--plot"] = args.plot, report.plot_sweep(result, args.plot.lower()[-3:])
+        contents["--plot"] = args.plot, plot.plot_sweep(result, args.plot.lower()[-3:])
     # Last, so that a file that says ok was written by a command that ends with 0.
     if args.json is not None:
-        contents["--json"] = args.json, files.to_json(result).encode()
+        contents["--json"] = args.json, strict_json.to_json(result).encode()
     command.write_outputs(contents)
     if result["ok"]:
         return 0
@@ -54,8 +55,8 @@ def _check_files(args):
     command.check_outputs({"--json": args.json, "--plot": args.plot})
     if args.plot is not None:
         if not args.plot.lower().endswith((".png", ".svg")):
-            raise CannotWork(f"`--plot` is {args.plot!r}; name a file that ends in .png or .svg.")
-        report.figure_class()
+            raise CommandError(f"`--plot` is {args.plot!r}; name a file that ends in .png or .svg.")
+        plot.figure_class()
 
 
 def measure(args, wanted):

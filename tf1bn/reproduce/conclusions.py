@@ -8,49 +8,13 @@ import dataclasses
 import numpy as np
 
 from .. import checker
-from ..checker import error_bounds
+from ..checker.outputs import EVERY_BATCH, batch_statistics, expected_output, same_bits, within
 from . import article
 
 UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
 OUTPUTS = ("training_output", "test_output")
 # A bound wider than this share of the quantity's own scale decides nothing that a user would care about.
 DECIDES = 0.1
-EVERY_BATCH = 2**62  # bytes: the one batch of a run is in memory anyway, to be replayed where the bounds need it
-
-
-def expected_output(
-    batch, mean, variance, mean_bound=0.0, variance_bound=0.0, epsilon=article.EPSILON, dtype="float32", stored=None
-):
-    """``(batch - mean) / sqrt(variance + epsilon)`` in float64, and how far an honest layer can be from it.
-
-    The bound follows the layer's own formula, y = x * r - mean * r with r = rsqrt(variance + epsilon). With the
-    variance off by variance_bound at most, r lies between its values at the two ends, cut off at variance 0; r itself
-    takes at most 5 roundings (epsilon and one addition, half of each; an rsqrt good to 2 ulp, which are up to 4
-    roundings), the products and the difference one each (Higham 2002, section 2.2). The fused form (x - mean) * r has
-    fewer, and so has any that contracts a product and a sum. The bound is finite whenever the arguments are.
-
-    Args:
-      batch: [..., C]; mean, variance and their bounds: [C] or scalar.
-      dtype: what the layer computes in, "float32" or "float16".
-      stored: what it gives out, if that is another one: "float16", which takes one rounding more.
-
-    Returns:
-      expected, bound: float64, the shape of ``batch``.
-    """
-    x = np.asarray(batch, np.float64)
-    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = 1 / np.sqrt(variance + epsilon)
-        largest = 1 / np.sqrt(np.maximum(variance - variance_bound, 0) + epsilon)
-        smallest = 1 / np.sqrt(variance + variance_bound + epsilon)
-        expected = (x - mean) * r
-        unit, underflow, _ = error_bounds.TYPES[dtype]
-        rounding = 8 * unit * (np.abs(x) + np.abs(mean)) * largest + 2 * unit * np.abs(expected) + 3 * underflow
-        bound = mean_bound * largest + np.abs(x - mean) * np.maximum(largest - r, r - smallest) + rounding
-        if stored is not None:
-            unit, underflow, _ = error_bounds.TYPES[stored]
-            bound += unit * (np.abs(expected) + bound) + underflow
-    return expected, bound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,26 +41,6 @@ class Check:
         return self.trained and self.unmoved_by_test and self.outputs and not self.undecided
 
 
-def within(observed, expected, bound):
-    """Whether every element is as close as ``bound`` allows. NaN never is; a bound that is not finite allows none."""
-    with np.errstate(invalid="ignore"):
-        return bool(np.all(np.isfinite(bound) & (np.abs(np.asarray(observed, np.float64) - expected) <= bound)))
-
-
-def same_bits(before, after):
-    """Whether both statistics are finite and equal bit for bit."""
-    return all(np.isfinite(before[name]).all() and before[name].tobytes() == after[name].tobytes() for name in before)
-
-
-def batch_statistics(batch, dtype="float32"):
-    """A batch's, or its ``Moments``', mean and population variance with the bounds of a layer's own, of ``dtype``."""
-    channels = batch.mean.size if isinstance(batch, checker.Moments) else batch.shape[-1]
-    zeros = np.zeros(channels)
-    stats = checker.MovingStats(zeros, zeros, decay=0.0, dtype=dtype, replay_bytes=EVERY_BATCH)
-    stats.update(batch)
-    return stats
-
-
 def check_run(run):
     """Recompute what ``run`` (an ``experiment.Run``) should have given."""
     spec, train, test = run.spec, run.train, run.test
@@ -109,8 +53,12 @@ def check_run(run):
     )
     stats.update(spec.batch)
     own = batch_statistics(spec.batch)
-    training_output = expected_output(spec.batch, own.mean, own.variance, own.mean_bound, own.variance_bound)
-    test_output = expected_output(spec.batch, test.before["moving_mean"], test.before["moving_variance"])
+    training_output = expected_output(
+        spec.batch, own.mean, own.variance, own.mean_bound, own.variance_bound, epsilon=article.EPSILON
+    )
+    test_output = expected_output(
+        spec.batch, test.before["moving_mean"], test.before["moving_variance"], epsilon=article.EPSILON
+    )
     compared = stats.compare(train.after["moving_mean"], train.after["moving_variance"])
     problems = [
         f"{name} after training: {result}"
@@ -197,7 +145,7 @@ def compare_with_article(run, check, printed):
     shape = run.spec.batch.shape
     x = run.spec.batch.astype(np.float64)
     sigma = np.sqrt(printed.moving_variance + article.EPSILON)
-    _, inversion = expected_output(x, printed.moving_mean, printed.moving_variance)
+    _, inversion = expected_output(x, printed.moving_mean, printed.moving_variance, epsilon=article.EPSILON)
     dx = sigma * inversion + UNIT_ROUNDOFF * np.abs(x)
     own_sigma = np.sqrt(batch_statistics(run.spec.batch).variance + article.EPSILON)
     y = check.training_output[0]
@@ -240,7 +188,10 @@ def conclusions(decay_0, decay_1, checks, sweep=None):
     handed_over = all(same_bits(run.train.after, run.test.before) for run in runs)
     used = all(within(run.test.output, *check.test_output) for run, check in zip(runs, checks, strict=True))
     stale, stale_bound = expected_output(
-        decay_0.spec.batch, decay_0.train.before["moving_mean"], decay_0.train.before["moving_variance"]
+        decay_0.spec.batch,
+        decay_0.train.before["moving_mean"],
+        decay_0.train.before["moving_variance"],
+        epsilon=article.EPSILON,
     )
     told_apart = bool(np.all(np.abs(decay_0.test.output - stale) > stale_bound + check_0.test_output[1]))
 
@@ -264,7 +215,9 @@ def conclusions(decay_0, decay_1, checks, sweep=None):
         )
 
     still = same_bits(decay_1.train.before, decay_1.train.after) and same_bits(decay_1.test.before, decay_1.test.after)
-    plain, plain_bound = expected_output(decay_1.spec.batch, article.INITIAL_MEAN, article.INITIAL_VARIANCE)
+    plain, plain_bound = expected_output(
+        decay_1.spec.batch, article.INITIAL_MEAN, article.INITIAL_VARIANCE, epsilon=article.EPSILON
+    )
     raw = within(decay_1.test.output, plain, plain_bound)
     was_mean, was_variance = (_value(decay_0.train.before[name]) for name in ("moving_mean", "moving_variance"))
     off = [_farthest(run.test.output, check.test_output) for run, check in zip(runs, checks, strict=True)]

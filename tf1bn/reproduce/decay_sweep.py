@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from .. import checker
-from .conclusions import UNIT_ROUNDOFF, batch_statistics, expected_output, within
+from ..checker.outputs import batch_statistics, expected_output, within
+from . import article
+from .conclusions import UNIT_ROUNDOFF
 
 CARRIED = 0.99  # share of the data that "the statistics carry the data" means
 
@@ -20,7 +22,7 @@ def sweep_rows(sweep):
     moments = checker.batch_moments(sweep.batch)
     own = batch_statistics(moments)
     target = moments.unbiased_variance if sweep.fused else moments.variance
-    ideal, _ = expected_output(sweep.batch, own.mean, own.variance)
+    ideal, _ = expected_output(sweep.batch, own.mean, own.variance, epsilon=article.EPSILON)
     steps = sweep.mean.shape[1] - 1
     rows = []
     for i, decay in enumerate(sweep.decays):
@@ -36,7 +38,9 @@ def sweep_rows(sweep):
             mean, variance = own.mean * (1 - kept), kept + target * (1 - kept)
             agrees &= within(sweep.mean[i, t], mean, stats.mean_bound + UNIT_ROUNDOFF * np.abs(mean))
             agrees &= within(sweep.variance[i, t], variance, stats.variance_bound + UNIT_ROUNDOFF * np.abs(variance))
-            expected, bound = expected_output(sweep.batch, mean, variance, stats.mean_bound, stats.variance_bound)
+            expected, bound = expected_output(
+                sweep.batch, mean, variance, stats.mean_bound, stats.variance_bound, epsilon=article.EPSILON
+            )
             agrees &= within(tests[t], expected, bound)
             errors.append(_rms(tests[t] - ideal))
             closed_errors.append(_rms(expected - ideal))

@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 import tensorflow as _tf
 
+from ..errors import DeviceUnavailableError
+
 tf = _tf.compat.v1
 
 # Constants and no-ops are placed for convenience, not where the work is done.
 _NOT_WORK = {"Const", "NoOp", "_Arg", "_Retval", "_HostSend", "_HostRecv", "_Send", "_Recv"}
-
-
-class DeviceUnavailable(RuntimeError):
-    """The asked-for device is not there; the message says what was looked for and what TensorFlow found."""
 
 
 class Placement(NamedTuple):
@@ -37,7 +35,7 @@ def require(device):
 
     Raises:
       ValueError: ``device`` is none of the four.
-      DeviceUnavailable: a GPU was asked for and TensorFlow lists none.
+      DeviceUnavailableError: a GPU was asked for and TensorFlow lists none.
     """
     if device not in ("auto", "cpu", "gpu", "both"):
         raise ValueError(f"`device` is {device!r}; accepted are 'auto', 'cpu', 'gpu' and 'both'.")
@@ -48,7 +46,7 @@ def require(device):
             built = f"built for CUDA {build.get('cuda_version', '?')} and cuDNN {build.get('cudnn_version', '?')}"
         else:
             built = "a build without CUDA"
-        raise DeviceUnavailable(
+        raise DeviceUnavailableError(
             f"device {device!r} was asked for: looked for a GPU that TensorFlow {_tf.__version__} ({built}) can use, "
             f"and it found only {found or 'no device at all'}. Use --device cpu, or install the NVIDIA driver and "
             "tensorflow[and-cuda] and look at TensorFlow's own log with --verbose."

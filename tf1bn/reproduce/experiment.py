@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import tensorflow as _tf
 
-from .. import releases as _releases
+from ..layers import release_scope
 from ..layers.contrib_batch_norm import batch_norm
 from . import devices as _session
 
@@ -80,7 +80,7 @@ class Sweep:
 
 def run_listing(spec, device="auto", layer=batch_norm):
     """Build the article's graph for ``spec`` as its release would, train once, test once, and read all around both."""
-    with tf.Graph().as_default() as graph, _session.place(device), _releases.release(spec.release):
+    with tf.Graph().as_default() as graph, _session.place(device), release_scope.release(spec.release):
         x = tf.placeholder(tf.float32, spec.batch.shape)
 
         def bn(is_training):

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from .. import releases
-from .._util.command import CannotWork
+from ..errors import CommandError
 
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 STEPS = 5000
@@ -152,7 +152,7 @@ def further_runs(args):
     """What the parsed ``args`` ask for besides the article's two runs, a list of ``Wanted``.
 
     Raises:
-      CannotWork: options that exclude each other.
+      CommandError: options that exclude each other.
     """
     from . import article
 
@@ -160,14 +160,14 @@ def further_runs(args):
     if all(value is None for value in given):
         return []
     if args.input != "random" and (args.shape is not None or args.seed is not None):
-        raise CannotWork(
+        raise CommandError(
             "`--shape` and `--seed` describe a random input; add `--input random`, the article's input is fixed."
         )
     release = args.release or ARTICLE_RELEASE
     shape = args.shape or article.SHAPE
     fusible = len(shape) in (2, 4)
     if args.fused == "true" and not fusible:
-        raise CannotWork(
+        raise CommandError(
             f"`--fused` is true and `--shape` has rank {len(shape)}; the fused layer takes rank 2 and 4. Use another "
             "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
         )

@@ -3,45 +3,9 @@
 rich and matplotlib are imported where they are used, so that importing this module costs nothing.
 """
 
-import io
+from ..reports.terminal import column_table, indented, mark, print_table
 
 _SHOWN = 12  # sentences of one kind
-
-
-def console(**options):
-    """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR."""
-    try:
-        from rich.console import Console
-    except ImportError as error:
-        raise ImportError(
-            "The terminal report needs the package `rich`; install it with `pip install rich`, or `tf1bn[report]`."
-        ) from error
-
-    class Pipe(Console):
-        def on_broken_pipe(self):
-            # rich would exit with 1, which means a finding here.
-            raise BrokenPipeError
-
-    made = Pipe(highlight=False, **options)
-    if not made.is_terminal:
-        # A pipe has no width of its own.
-        made.width = max(made.width, 80)
-    return made
-
-
-def print_table(table, out):
-    """Print at full width: a terminal that is too narrow wraps lines, rich would cut numbers and drop columns."""
-    from rich.measure import Measurement
-
-    if any(not column.no_wrap for column in table.columns):
-        out.print(table)
-        return
-    width = out.width
-    out.width = max(width, Measurement.get(out, out.options.update(max_width=10_000), table).maximum)
-    try:
-        out.print(table)
-    finally:
-        out.width = width
 
 
 def reproduce(result, out):
@@ -84,35 +48,6 @@ def reproduce(result, out):
         )
     else:
         out.print("[bold red]NOT reproduced:[/] see what is marked NO, and the lines above.")
-
-
-def column_table(*columns):
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1),
-        collapse_padding=True,
-    )
-    for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "right")
-        # Numbers are never cut or wrapped; only a column of sentences is.
-        sentences = justify == "sentences"
-        table.add_column(name, justify="left" if sentences else justify, no_wrap=not sentences)
-    return table
-
-
-def indented(text, out):
-    from rich.padding import Padding
-
-    out.print(Padding(text, (0, 0, 0, 3)))
-
-
-def mark(good):
-    return "[green]yes[/]" if good else "[bold red]NO[/]"
 
 
 def _statistics(runs, out):
@@ -284,78 +219,3 @@ def _number(value):
 def _decay(value):
     """As short as says which: .9999999999999999 is not 1."""
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-
-
-# Okabe and Ito's colours, told apart by readers with any colour vision; markers repeat the distinction.
-# After seven decays the colours come again, with other markers.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "x", "P")
-
-
-def figure_class():
-    """matplotlib's Figure.
-
-    Raises:
-      ImportError: matplotlib is missing; the message says how to install it.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "`--plot` needs the package `matplotlib`; install it with `pip install matplotlib`, or `tf1bn[report]`."
-        ) from error
-    return Figure
-
-
-def plot_sweep(result, kind):
-    """The sweep as a picture: bytes of ``kind`` "png" or "svg"."""
-    buffer = io.BytesIO()
-    # No date in the file: the same result gives the same picture.
-    sweep_figure(result).savefig(buffer, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()
-
-
-def sweep_figure(result):
-    """The sweep as a matplotlib figure: share of the data and test error against training steps."""
-    figure = figure_class()(figsize=(11, 5), layout="constrained")
-    carried, error = figure.subplots(1, 2)
-    for i, row in enumerate(result["sweep"]):
-        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)]
-        reach = row["steps_to_99"]
-        label = f"decay {_decay(row['decay'])}: " + (
-            "99 % never" if reach is None else f"99 % after {reach} step{'' if reach == 1 else 's'}"
-        )
-        for axes, name in ((carried, "carried"), (error, "test_error")):
-            points = zip(*(row["curve"][key] for key in ("step", name, f"{name}_closed_form")), strict=True)
-            steps, measured, closed = zip(*(point for point in points if point[0] > 0), strict=True)
-            axes.plot(steps, measured, color=colour, marker=marker, markersize=5, linestyle="none")
-            axes.plot(steps, closed, color=colour, linewidth=1.4)
-        carried.plot([], [], color=colour, marker=marker, markersize=5, linewidth=1.4, label=label)
-    carried.axhline(0.99, color="0.4", linewidth=0.9, linestyle="--")
-    carried.annotate("99 %", (1, 0.99), xytext=(0, -12), textcoords="offset points", color="0.3", fontsize=9)
-    carried.set(
-        xscale="log",
-        xlabel="training steps t",
-        ylabel="share of the batch in the moving mean, $1 - d^t$",
-        title="How fast the moving statistics follow the data",
-        ylim=(-0.03, 1.05),
-    )
-    error.set(
-        xscale="log",
-        yscale="log",
-        xlabel="training steps t",
-        ylabel="root mean square error of the test output",
-        title="What testing with them costs",
-        ylim=(1e-8, 1e3),
-    )
-    error.annotate("float32 rounding", (0.03, 0.15), xycoords="axes fraction", color="0.3", fontsize=9)
-    for axes in (carried, error):
-        axes.grid(alpha=0.25)
-    figure.legend(
-        *carried.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        title="marks: measured, lines: closed form",
-    )
-    return figure

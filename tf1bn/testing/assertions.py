@@ -24,11 +24,11 @@ import tempfile
 import numpy as np
 
 from .. import trace
-from .._util import files
-from ..checker.comparison import FINDING
+from .._util import files, strict_json
 from ..parity.traces import compare as parity
 from ..parity.traces import run_level as parityplaces
 from ..reports import parity as parityreport
+from ..verdicts import FINDING
 
 INPUT_ERROR = 1e-5  # of layer inputs that are taken from the original, in units of their root mean square
 KEYS = ("moving_mean", "moving_variance", "gamma", "beta", "inputs", "outputs", "moving_mean_before")
@@ -113,7 +113,7 @@ def assert_parity(
             found = parity.rejudge({**found, "layers": [*found["layers"], *extra]})
         found["output_error"] = None if recorded else max(errors)
         if keep is not None:
-            files.write_file(os.path.join(folder, "parity.json"), files.to_json(found).encode(), "keep")
+            files.write_file(os.path.join(folder, "parity.json"), strict_json.to_json(found).encode(), "keep")
     message = _message(found, errors, flags, rtol, with_inputs)
     if message is not None:
         raise AssertionError(message)

@@ -48,9 +48,9 @@ Reading never unpickles and never leaves the folder. A damaged trace gives one `
 damage is met: the layers are checked by `open`, a step's line when its turn comes, an array when it is asked for.
 """
 
+from ..errors import TraceError
 from .reader import Record, Step, Trace
 from .settings import Layer
-from .storage import TraceError
 from .writer import Writer
 
 __all__ = ["Layer", "Record", "Step", "Trace", "TraceError", "Writer", "open"]

@@ -4,8 +4,8 @@ import collections
 
 import numpy as np
 
+from .._util.strict_json import boolean, number, shown, whole
 from .reader import AROUND
-from .settings import boolean, number, shown, whole
 from .storage import FLOATS, REALS
 
 _OPTIONAL = ("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "weights", "state")

@@ -8,8 +8,10 @@ import functools
 import os
 import types
 
-from .settings import KNOWN, REQUIRED, Layer, boolean, member, number, parse, shown, whole
-from .storage import REALS, Folder, TraceError
+from .._util.strict_json import boolean, member, number, parse, shown, whole
+from ..errors import TraceError
+from .settings import KNOWN, REQUIRED, Layer
+from .storage import REALS, Folder
 
 FORMAT, VERSION = "tf1bn-trace", 1
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")

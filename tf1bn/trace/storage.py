@@ -15,16 +15,14 @@ import struct
 
 import numpy as np
 
+from ..errors import TraceError
+
 FLOATS = (np.float16, np.float32, np.float64)
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 # Longer than any header of a plain array, shorter than what could hurt.
 _LONGEST_HEADER = 4096
 _MAGIC = b"\x93NUMPY"
 _ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
-
-
-class TraceError(ValueError):
-    """A trace cannot be read or used as it is; the message is one sentence that says what is wrong where."""
 
 
 class Folder:

@@ -7,9 +7,10 @@ import os
 import shutil
 import tempfile
 
+from .._util.strict_json import boolean, whole
 from .encoding import Files, encode
 from .reader import FORMAT, VERSION
-from .settings import KNOWN, REQUIRED, Layer, boolean, whole
+from .settings import KNOWN, REQUIRED, Layer
 from .storage import write_all, write_array
 
 

@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from ...errors import CheckpointError
 from ..grouping import role_of
 
 LONGEST_VECTOR = 2**20
@@ -19,10 +20,6 @@ MOST_VALUES = 2**25
 MOST_VARIABLES = 2**18
 LARGEST_INDEX = 2**28
 _STATE_LINE = re.compile(rb'^\s*model_checkpoint_path\s*:\s*"((?:[^"\\\n]|\\.)*)"', re.MULTILINE)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read; the message is one sentence that says what is wrong where."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,10 @@ import re
 import zipfile
 import zlib
 
-from ..grouping import length, listed, named_like_batch_norm
+from ...errors import CheckpointError
+from ..grouping import length, named_like_batch_norm
 from . import hdf5 as checkpointh5
-from .base import Checkpoint, CheckpointError, damaged, reason
+from .base import Checkpoint, damaged, reason
 
 LARGEST_CONFIG = 2**26
 # Keras stores the weights as they are; packed again by another program they are unpacked in memory.
@@ -205,10 +206,10 @@ def _names(found, declared):
                 "beta; the `.keras` file of the model does."
             )
     if guessed:
-        notes.append(f"{listed(guessed)} hold four vectors of one length, and were taken for batch norms for that.")
+        notes.append(f"{names(guessed)} hold four vectors of one length, and were taken for batch norms for that.")
     if open_ones:
         notes.append(
-            f"{listed(open_ones)} hold vectors of one length and could be batch norms, but nothing says so; not judged."
+            f"{names(open_ones)} hold vectors of one length and could be batch norms, but nothing says so; not judged."
         )
     return names, notes, problems, settings
 

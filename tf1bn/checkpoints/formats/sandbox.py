@@ -42,8 +42,8 @@ def attempt(reader, path):
 
 def rehearse(reader, path):
     """What `attempt` does in the other process."""
+    from ...errors import CheckpointError
     from . import keras as checkpointkeras
-    from .base import CheckpointError
 
     try:
         checkpoint = getattr(checkpointkeras, reader)(path)

@@ -10,8 +10,9 @@ import os
 import re
 import zipfile
 
-from ..grouping import listed
-from .base import MOST_VARIABLES, Checkpoint, CheckpointError, Variable, damaged, reason
+from ..._util.text import quoted
+from ...errors import CheckpointError
+from .base import MOST_VARIABLES, Checkpoint, Variable, damaged, reason
 
 LARGEST_HEADER = 2**25
 LARGEST_OLD_FILE = 2**31
@@ -169,7 +170,7 @@ def _state_dict(loaded, path, torch):
         notes.append(f"The state dict under {'.'.join(model)!r} was judged as the model.")
     if averaged and others:
         notes.append(
-            f"What is under {listed(list(map('.'.join, averaged)))} was taken for moving averages of the model."
+            f"What is under {quoted(list(map('.'.join, averaged)))} was taken for moving averages of the model."
         )
     for at, own in found.items():
         twins = others and at in averaged

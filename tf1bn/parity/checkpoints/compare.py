@@ -9,9 +9,10 @@ import os
 import numpy as np
 
 from ... import __version__
+from ..._util.text import quoted
 from ...checkpoints.audit import open_checkpoint, read_values, stored
-from ...checkpoints.grouping import group, length, listed
-from ...diagnosis.causes import ADVISORY, FINDING, entry
+from ...checkpoints.grouping import group, length
+from ...verdicts import ADVISORY, FINDING, cause_entry
 from ..layer_values import Side, differences, settle
 from .differences import causes
 from .matching import fingerprint, match
@@ -46,7 +47,7 @@ def compare_checkpoints(old, new, mapping=None):
     layers += [_alone(by_old[name], "OLD") for name in found.only_old]
     layers += [_alone(by_new[name], "NEW") for name in found.only_new]
     if found.ignored:
-        notes.append(f"The map leaves out {listed(sorted(found.ignored))} of OLD.")
+        notes.append(f"The map leaves out {quoted(sorted(found.ignored))} of OLD.")
     problems = [*problems, *more_problems]
     if not layers and not problems:
         problems.append("Nothing was compared: the map leaves out every layer.")
@@ -121,8 +122,8 @@ def _pair(pair, by_old, by_new, twins, same_framework):
     undecided += [f"{which}: {text}" for side, which in ((old, "OLD"), (new, "NEW")) for text in side.unclear]
     told = causes(old, new, by_old.get(twin), twins.get(twin) == pair.old)
     compared = differences(old, new)
-    same = {entry["what"] for entry in compared if entry["equal"]}
-    if not {"moving mean", "moving variance"} <= {entry["what"] for entry in compared} and not told:
+    same = {cause_entry["what"] for cause_entry in compared if cause_entry["equal"]}
+    if not {"moving mean", "moving variance"} <= {cause_entry["what"] for cause_entry in compared} and not told:
         # A layer that was saved without statistics on both sides is not shown to be the same.
         undecided.append("The statistics are on neither side, so they cannot be compared.")
     if pair.how == "guess":
@@ -130,11 +131,13 @@ def _pair(pair, by_old, by_new, twins, same_framework):
         if _face(old)[1] is not None and same & {"moving mean", "moving variance"}:
             text += " because they hold equal statistics"
             told.insert(0, _renamed(text, same_framework))
-        elif all(entry["equal"] for entry in compared) and not any(one["severity"] == FINDING for one in told):
+        elif all(cause_entry["equal"] for cause_entry in compared) and not any(
+            one["severity"] == FINDING for one in told
+        ):
             undecided.append(f"{text} by the order and number of channels alone; give a map to say so.")
         else:
             text += " by a guess, from the order and number of channels; if that is wrong, give a map."
-            told.insert(0, entry("renamed", text))
+            told.insert(0, cause_entry("renamed", text))
     verdict = "finding" if any(one["severity"] == FINDING for one in told) else "undecidable" if undecided else "ok"
     told.sort(key=lambda one: one["severity"] != FINDING)
     texts = [one["explanation"] for one in told]
@@ -157,14 +160,16 @@ def _pair(pair, by_old, by_new, twins, same_framework):
 def _renamed(text, same_framework):
     """A finding where a restore looks for the same names; the names of two frameworks are never the same."""
     if same_framework:
-        return entry("renamed", f"{text}; a restore by name would not find it.")
-    return entry("renamed", f"{text}; a map would say so too.", ADVISORY)
+        return cause_entry("renamed", f"{text}; a restore by name would not find it.")
+    return cause_entry("renamed", f"{text}; a map would say so too.", ADVISORY)
 
 
 def _same(compared):
     count = compared[-1]["channels"]
-    words = ", ".join(entry["what"] for entry in compared)
-    changed = sorted({" -> ".join(entry["dtypes"]) for entry in compared if len({*entry["dtypes"]}) > 1})
+    words = ", ".join(cause_entry["what"] for cause_entry in compared)
+    changed = sorted(
+        {" -> ".join(cause_entry["dtypes"]) for cause_entry in compared if len({*cause_entry["dtypes"]}) > 1}
+    )
     text = f"The same numbers in {count} channel{'' if count == 1 else 's'} ({words})"
     return text + (f", converted {' and '.join(changed)}." if changed else ".")
 
@@ -180,7 +185,7 @@ def _alone(side, which):
         "new": side.name if which == "NEW" else None,
         "matched": None,
         "verdict": "finding",
-        "causes": [entry("missing-variable", text)],
+        "causes": [cause_entry("missing-variable", text)],
         "undecided": [],
         "explanation": text,
         "differences": [],

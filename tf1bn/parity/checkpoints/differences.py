@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...checkpoints.grouping import listed
-from ...diagnosis.causes import ADVISORY, FINDING, entry
+from ..._util.text import quoted
+from ...verdicts import ADVISORY, FINDING, cause_entry
 from ..conversions import EXPLAIN, twin_of
 from ..layer_values import BITS, STARTS, STATISTICS, TITLES, equal, named
 
@@ -26,7 +26,7 @@ def causes(old, new, twin=None, mutual=False):
     lengths = [role for role in both if old.flat(role).size != new.flat(role).size or not old.flat(role).size]
     if lengths:
         each = ", ".join(f"{TITLES[r]} {list(old.values[r].shape)} -> {list(new.values[r].shape)}" for r in lengths)
-        found.append(entry("wrong-axis", f"The shapes differ, or are empty: {each}."))
+        found.append(cause_entry("wrong-axis", f"The shapes differ, or are empty: {each}."))
     open_roles = [
         role
         for role in both
@@ -48,8 +48,8 @@ def _not_finite(old, new):
     for side, which in ((old, "OLD"), (new, "NEW")):
         bad = [role for role in side.variables if not np.isfinite(side.values[role]).all()]
         if bad:
-            yield entry(
-                "not-finite", f"In {which} {listed([side.variables[r] for r in bad])} is not finite everywhere."
+            yield cause_entry(
+                "not-finite", f"In {which} {quoted([side.variables[r] for r in bad])} is not finite everywhere."
             )
 
 
@@ -58,7 +58,7 @@ def _negative(old, new):
         if "variance" in side.variables and (side.flat("variance") < 0).any():
             count, least = np.count_nonzero(side.flat("variance") < 0), side.flat("variance").min()
             text = f"In {which} `{side.variables['variance']}` is negative in {count} of {side.flat('variance').size}"
-            yield entry("bad-variance", f"{text} channels; the least is {least:.6g}.")
+            yield cause_entry("bad-variance", f"{text} channels; the least is {least:.6g}.")
 
 
 def _missing(old, new):
@@ -66,7 +66,7 @@ def _missing(old, new):
         averaged = [role for role in TITLES if role in has.variables and role not in lacks.variables]
         averaged = [role for role in averaged if role in lacks.averages]
         if averaged:
-            yield entry(
+            yield cause_entry(
                 "shadow-average",
                 f"{which} holds only exponential moving averages of the {named(averaged)}, under names of their own, "
                 f"and {other} the variables: a restore by name does not find them.",
@@ -77,16 +77,18 @@ def _missing(old, new):
             if role == "affine" and {"gamma", "beta"} & lacks.variables.keys():
                 continue
             if role in STATISTICS:
-                yield entry("missing-variable", f"{which} has no {TITLES[role]} for {other}'s `{has.variables[role]}`.")
+                yield cause_entry(
+                    "missing-variable", f"{which} has no {TITLES[role]} for {other}'s `{has.variables[role]}`."
+                )
             elif role in STARTS and (has.flat(role) == STARTS[role]).all():
-                yield entry(
+                yield cause_entry(
                     "missing-variable",
                     f"{which} has no {role}, and {other}'s is {STARTS[role]} in all channels: inference agrees, and "
                     "training would move it on one side alone.",
                     ADVISORY,
                 )
             else:
-                yield entry(
+                yield cause_entry(
                     "missing-variable",
                     f"{which} has no {TITLES[role]}, and {other}'s `{has.variables[role]}` is trained "
                     f"({has.flat(role).min():.4g} to {has.flat(role).max():.4g}).",
@@ -101,7 +103,7 @@ def _narrowed(old, new, both):
         if role in both and BITS[new.stored(role)] < 24 and BITS[old.stored(role)] > BITS[new.stored(role)]
     ]
     if told:
-        yield entry(
+        yield cause_entry(
             "half-precision",
             f"NEW stores the {named(told)} as {new.stored(told[0])} and OLD as {old.stored(told[0])}: numbers are "
             "rounded, and further training loses small updates.",
@@ -115,10 +117,10 @@ def _state(old, new):
     if lone:
         where = "NEW" if lone[0] in old.variables else "OLD"
         text = f"{where} has no {', '.join(lone)}: inference agrees without, and training that goes on does not."
-        yield entry("missing-variable", text, ADVISORY)
+        yield cause_entry("missing-variable", text, ADVISORY)
     differing = [w for w in words if w not in lone and not equal(old.flat(w), new.flat(w), new.stored(w))]
     if differing:
-        yield entry("unexplained", f"The {', '.join(differing)} differ, which training goes on from.")
+        yield cause_entry("unexplained", f"The {', '.join(differing)} differ, which training goes on from.")
 
 
 def _declared(old, new):
@@ -126,14 +128,14 @@ def _declared(old, new):
         return
     one, other = old.declared["epsilon"], new.declared["epsilon"]
     if one != other:
-        yield entry("epsilon", f"OLD declares epsilon {one:g} and NEW {other:g}.")
+        yield cause_entry("epsilon", f"OLD declares epsilon {one:g} and NEW {other:g}.")
     one, other = old.declared["decay"], new.declared["decay"]
     if one == other:
         return
     if abs(1 - one - other) <= 1e-9:
         text = f"OLD declares decay {one:g} and NEW {other:g}, its complement: PyTorch's momentum is 1 - decay."
-        yield entry("momentum-flipped", text)
+        yield cause_entry("momentum-flipped", text)
     else:
-        yield entry(
+        yield cause_entry(
             "decay", f"OLD declares decay {one:g} and NEW {other:g}: inference agrees, further training does not."
         )

@@ -25,9 +25,9 @@ import dataclasses
 import math
 
 from ... import __version__
-from ...checker.comparison import OK
 from ...diagnosis.engine import diagnose
 from ...evidence.estimators import likely_decays
+from ...verdicts import OK
 from ..matching import faces, match
 from ..verdict import FORMAT, checked, rejudge
 from . import run_level as parityplaces

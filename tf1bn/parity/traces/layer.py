@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 
-from ...checker.comparison import OK, UNDECIDABLE
-from ...diagnosis.causes import ADVISORY, FINDING, entry
 from ...evidence.estimators import likely_decays
 from ...evidence.output_fit import BATCH, MOVING
+from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..conversions import CONVERSIONS
 from ..layer_values import Side
 from . import wording as paritywords
@@ -43,7 +42,7 @@ class LayerParity:
             for name in ("moving mean", "moving variance", "outputs"):
                 compared.pop(name, None)
             compared.update((check.what, check) for check in numbers.direct.values())
-        checks = [entry for check in compared.values() if (entry := check.entry()) is not None]
+        checks = [cause_entry for check in compared.values() if (cause_entry := check.entry()) is not None]
         if not self.both:
             checks += self._updates()
         return {
@@ -69,7 +68,7 @@ class LayerParity:
 
     def _add(self, name, text, severity=FINDING, misfit=None):
         if not any(cause["id"] == name and severity in (cause["severity"], ADVISORY) for cause in self.causes):
-            self.causes.append(entry(name, text, severity, misfit))
+            self.causes.append(cause_entry(name, text, severity, misfit))
 
     def _match(self):
         pair = self.pair
@@ -251,7 +250,7 @@ class LayerParity:
             if told and not known & {cause["id"] for cause in told}:
                 # What comes of it follows.
                 self.causes[:0] = [
-                    entry(cause["id"], f"Before the first step: {cause['explanation']}") for cause in told
+                    cause_entry(cause["id"], f"Before the first step: {cause['explanation']}") for cause in told
                 ]
                 roles = left
         left = [check for check in starts if check.what.rpartition(" ")[2] in roles]

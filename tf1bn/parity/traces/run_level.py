@@ -2,7 +2,7 @@
 
 import math
 
-from ...diagnosis.causes import FINDING, entry
+from ...verdicts import FINDING, cause_entry
 from ..verdict import outside_of
 
 # Deviations, which two trainings that drift apart by rounding do not reach in a first layer, and other batches do.
@@ -38,7 +38,7 @@ def placed(judged, numbers, old_faces, new_faces, complete):
                 )
                 for one in (layer, other):
                     if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
-                        one["causes"].insert(0, entry("swapped-layers", text))
+                        one["causes"].insert(0, cause_entry("swapped-layers", text))
                         one["since"] = numbers[judged.index(one)].began
     if not complete or judged[0]["data"]["state"] in ("different", None):
         return
@@ -51,7 +51,7 @@ def placed(judged, numbers, old_faces, new_faces, complete):
                 f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
                 "layer before it does what OLD's does: what lies between them differs."
             )
-            layer["causes"].insert(0, entry("other-inputs", text))
+            layer["causes"].insert(0, cause_entry("other-inputs", text))
             layer["since"] = number.began
         explained |= wrong or layer["data"]["state"] == "different"
 
@@ -75,7 +75,7 @@ def exchanged(judged, numbers):
                 text = f"NEW's {layer['new']!r} holds the {what} of OLD's {other['old']!r}, and the other way round."
                 explained = {"other-parameters", *(["not-restored"] if statistics else [])}
                 layer["causes"] = [cause for cause in layer["causes"] if cause["id"] not in explained]
-                layer["causes"].insert(0, entry("swapped-layers", text))
+                layer["causes"].insert(0, cause_entry("swapped-layers", text))
 
 
 def _crossed(one, other, roles):
@@ -128,7 +128,7 @@ def unmatched(old, new):
         "matched": None,
         "verdict": FINDING,
         "first": False,
-        "causes": [entry("unmatched", text)],
+        "causes": [cause_entry("unmatched", text)],
         "undecided": [],
         "explanation": text,
         "checks": [],

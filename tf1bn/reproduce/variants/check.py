@@ -28,8 +28,8 @@ import dataclasses
 import numpy as np
 
 from ... import checker
-from ...checker import error_bounds
-from ...checker.comparison import FINDING, OK, UNDECIDABLE
+from ...checker import error_bounds, outputs
+from ...verdicts import FINDING, OK, UNDECIDABLE
 from .. import article, conclusions
 
 QUANTITIES = ("training_output", "test_output", "moving_mean", "moving_variance")
@@ -72,7 +72,7 @@ class Expected:
             decay=decay,
             bessel=variant.fused,
             dtype=variant.statistics_dtype,
-            replay_bytes=conclusions.EVERY_BATCH,
+            replay_bytes=outputs.EVERY_BATCH,
         )
         exact = np.zeros(channels)
         self.dues = [
@@ -80,7 +80,7 @@ class Expected:
         ]
         carried = exact
         for step, batch in enumerate(batches, 1):
-            own = conclusions.batch_statistics(batch, variant.statistics_dtype)
+            own = outputs.batch_statistics(batch, variant.statistics_dtype)
             moments = checker.batch_moments(batch)
             lost = subtracted_squares(moments)
             self.dues.append(self._output("training_output", f"of step {step}", batch, own, lost))
@@ -102,7 +102,7 @@ class Expected:
     def _normalised(self, batch, *statistics):
         dtype = self._variant.statistics_dtype
         stored = None if dtype == self._variant.dtype else self._variant.dtype
-        return conclusions.expected_output(batch, *statistics, dtype=dtype, stored=stored)
+        return outputs.expected_output(batch, *statistics, dtype=dtype, stored=stored, epsilon=article.EPSILON)
 
     def tested_with(self, mean, variance):
         """The `Due` of the test's output with the statistics that the layer really had."""
@@ -183,7 +183,7 @@ def check(played, expected):
     )
     row.update(quantities)
     after, tested = ({name: values[i] for name, values in statistics.items()} for i in (-2, -1))
-    if not conclusions.same_bits(after, tested):
+    if not outputs.same_bits(after, tested):
         problems.append(f"{where}: testing changed the moving statistics, or they are not finite")
     if played.ran_fused is not variant.fused:
         problems.append(f"{where}: the layer that ran was the {'fused' if played.ran_fused else 'composed'} one")
@@ -217,8 +217,13 @@ def listings(first, second, check):
     """The `Row` of a listing on two devices, `experiment.Run`; ``check``: the `conclusions.Check` of one of them."""
     spec = first.spec
     statistics = ((check.mean, check.mean_bound), (check.variance, check.variance_bound))
-    test = conclusions.expected_output(
-        spec.batch, check.mean, check.variance, mean_bound=check.mean_bound, variance_bound=check.variance_bound
+    test = outputs.expected_output(
+        spec.batch,
+        check.mean,
+        check.variance,
+        mean_bound=check.mean_bound,
+        variance_bound=check.variance_bound,
+        epsilon=article.EPSILON,
     )
     dues = (check.training_output, test, *statistics)
     observed = ((run.train.output, run.test.output, *run.train.after.values()) for run in (first, second))

@@ -2,7 +2,7 @@
 
 import math
 
-from .. import report
+from ...reports import terminal
 from .check import NOT_RUN, QUANTITIES, UNDECIDED
 
 _HEADERS = ("training\noutput", "test\noutput", "moving\nmean", "moving\nvariance")
@@ -17,11 +17,11 @@ def show(result, out):
     for device in dict.fromkeys(row["device"] for row in rows):
         own = [row for row in rows if row["device"] == device]
         shapes = dict.fromkeys("x".join(str(size) for size in row["shape"]) for row in own)
-        report.indented(f"On the {device.upper()}, the worst of the shapes {', '.join(shapes)}", out)
+        terminal.indented(f"On the {device.upper()}, the worst of the shapes {', '.join(shapes)}", out)
         _table(own, ("same\nagain", "same_bits_again"), _variant, out)
     if pairs:
         out.print("7  CPU and GPU side by side: difference/twice the bound", style="bold")
-        report.indented("Named by decay: the article's listing. The others: the variants above.", out)
+        terminal.indented("Named by decay: the article's listing. The others: the variants above.", out)
         _table(pairs, ("same\nbits", "same_bits"), _pair, out)
     _placements(rows, out)
     _details(result["device"], out)
@@ -36,7 +36,7 @@ def _pair(row):
 
 
 def _table(rows, bits, name, out):
-    table = report.column_table(("", "left"), *_HEADERS, bits[0], "ok")
+    table = terminal.column_table(("", "left"), *_HEADERS, bits[0], "ok")
     groups = {}
     for row in rows:
         groups.setdefault(name(row), []).append(row)
@@ -45,7 +45,7 @@ def _table(rows, bits, name, out):
         cells = [_worst([row[quantity] for row in ran]) for quantity in QUANTITIES]
         same = {True: "yes", False: "no"}[all(row[bits[1]] for row in ran)] if ran else ""
         table.add_row(label, *cells, same, _verdict([row["verdict"] for row in group]))
-    report.print_table(table, out)
+    terminal.print_table(table, out)
     out.print()
 
 
@@ -65,10 +65,10 @@ def _short(value):
 
 def _verdict(verdicts):
     if "finding" in verdicts:
-        return report.mark(False)
+        return terminal.mark(False)
     if UNDECIDED in verdicts:
         return "?"
-    return NOT_RUN if NOT_RUN in verdicts else report.mark(True)
+    return NOT_RUN if NOT_RUN in verdicts else terminal.mark(True)
 
 
 def _placements(rows, out):
@@ -82,12 +82,12 @@ def _placements(rows, out):
             cell = cells.setdefault((row["device"], row["layer"]), {})
             cell[operation["device"]] = cell.get(operation["device"], 0) + 1
     columns = [column for column in columns if any(column in cells for cells in counted.values())]
-    table = report.column_table(
+    table = terminal.column_table(
         ("operation", "left"), *(f"{layer}\nfor the {device.upper()}" for device, layer in columns)
     )
     for operation, cells in sorted(counted.items()):
         table.add_row(operation, *(_places(cells.get(column, {})) for column in columns))
-    report.print_table(table, out)
+    terminal.print_table(table, out)
     out.print()
 
 
@@ -105,7 +105,7 @@ def _details(device, out):
     sees = "" if details["devices"] else " It sees no GPU."
     built = f"for CUDA {details['cuda_version']} and cuDNN {details['cudnn_version']}"
     built = "without CUDA" if details["cuda_version"] is None else built
-    report.indented(
+    terminal.indented(
         f"TensorFlow is built {built}; installed: {packages or 'no package of these'}; NVIDIA driver: "
         f"{details['driver'] or 'not found'}.{sees}",
         out,

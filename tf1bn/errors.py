@@ -1,0 +1,40 @@
+"""Every exception that tf1bn raises on purpose and that a caller may want to catch; all are a `Tf1bnError`.
+
+Arguments of the wrong type or value raise TypeError or ValueError, as the functions of TensorFlow and NumPy do.
+"""
+
+
+class Tf1bnError(Exception):
+    """The base of all exceptions below; the message is one full sentence for the user."""
+
+
+class TraceError(Tf1bnError, ValueError):
+    """A trace cannot be read or written; the message names the file and says what is wrong."""
+
+
+class CheckpointError(Tf1bnError, ValueError):
+    """A checkpoint cannot be read; the message names the file and says why."""
+
+
+class MappingError(Tf1bnError, ValueError):
+    """A map from the layers of one run to those of another does not fit; the message says where."""
+
+
+class DeviceUnavailableError(Tf1bnError, RuntimeError):
+    """The device that was asked for is not there; the message says what was found and what to do."""
+
+
+class CommandError(Tf1bnError):
+    """A command could not do what was asked."""
+
+
+class OutputError(Tf1bnError):
+    """A file could not be written; the message says which and why."""
+
+
+class NotRecordedError(Tf1bnError):
+    """There is no room to keep what was computed for the plots of a report."""
+
+
+class PlotUnavailableError(Tf1bnError):
+    """A plot cannot be drawn; the message says why."""
