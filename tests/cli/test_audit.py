@@ -16,7 +16,7 @@ import pytest
 import traces
 from faulty import Layer, record
 
-from tf1bn import trace
+from tf1bn import trace, verdicts
 from tf1bn.cli import main as cli
 from tf1bn.diagnosis import conclude
 from tf1bn.diagnosis import engine as diagnosis
