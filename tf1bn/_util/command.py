@@ -11,6 +11,7 @@ import traceback
 from .. import errors
 from ..errors import CommandError
 from . import files
+from .printable import printable, replace_what_cannot_be_encoded
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -34,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Formatter, **options)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message.rstrip('.')}.\n")
+        self.exit(2, f"{self.prog}: {printable(message.rstrip('.'))}.\n")
 
 
 def check_outputs(paths, read=None):
@@ -92,6 +93,7 @@ def execute(parser, argv):
     sentence on stderr; ``--verbose``, where a command has it, adds the traceback of what was not foreseen.
     """
     _open_closed_streams()
+    replace_what_cannot_be_encoded(sys.stdout, sys.stderr)
     interrupted = False
 
     def interrupt(number, frame):
@@ -126,7 +128,7 @@ def execute(parser, argv):
             return 130
         if verbose and not isinstance(error, CommandError):
             traceback.print_exc()
-        print(f"{prog}: {_sentence(error)}", file=sys.stderr)
+        print(f"{prog}: {printable(_sentence(error))}", file=sys.stderr)
         if isinstance(error, OSError):
             _discard_output()
         return 2

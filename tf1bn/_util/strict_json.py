@@ -7,6 +7,8 @@ import json
 import math
 import numbers
 
+from .printable import json_escaped
+
 
 def number(name, value, low=-math.inf, high=math.inf):
     """``value`` as a finite float, or None."""
@@ -91,7 +93,7 @@ def _once(pairs):
 
 def to_json(result):
     """The result as JSON text; numbers that JSON cannot hold are null."""
-    return json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _finite(value):
