@@ -3,6 +3,7 @@
 The checks say what is wrong in one sentence, with the name of the field in backticks.
 """
 
+import collections
 import json
 import math
 import numbers
@@ -85,8 +86,8 @@ def _integer(digits):
 def _once(pairs):
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = collections.Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"it gives {shown(twice)} twice.")
     return result
 
