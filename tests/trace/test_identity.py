@@ -252,3 +252,18 @@ def test_no_path_is_without_a_folder_while_one_is_exchanged(tmp_path):
         pytest.skip("this system or file system cannot exchange two folders in one moment")
     assert os.listdir(tmp_path / "a") == ["b"]
     assert not directory.exchange(str(tmp_path / "a"), str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("count", [1 << 63, 1 << 1024, 10**399])
+def test_a_count_that_no_batch_has(count, tmp_path):
+    vector = np.zeros(3, np.float32)
+    record = dict.fromkeys(trace.settings.STEP_STATISTICS, vector)
+    moments = {"count": 4, "mean": vector, "variance": vector}
+    with new(tmp_path / "t") as writer:
+        writer.add_step({"l": {"moments": [moments], **record}}, training=True)
+        with pytest.raises(ValueError, match=r"`count` is .*; it must be a whole number below 2\^63"):
+            writer.add_step({"l": {"moments": [{**moments, "count": count}], **record}}, training=True)
+    path = tmp_path / "t" / "steps.jsonl"
+    path.write_text(path.read_text().replace('"count":4', f'"count":{count}'))
+    with pytest.raises(trace.TraceError, match=r"it must be a whole number below 2\^63"):
+        list(trace.open(tmp_path / "t"))

@@ -40,8 +40,11 @@ def boolean(name, value):
 
 
 def whole(name, value):
+    """``value`` as an int from 0 to 2^63 - 1, which every other program can hold as well."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
         raise ValueError(f"`{name}` is {shown(value)}; it must be a whole number, 0 or more.")
+    if value >= 1 << 63:
+        raise ValueError(f"`{name}` is {shown(value)}; it must be a whole number below 2^63.")
     return int(value)
 
 
