@@ -13,6 +13,7 @@ import re
 import zipfile
 import zlib
 
+from ..._util.text import quoted
 from ...errors import CheckpointError
 from ..grouping import length, named_like_batch_norm
 from . import hdf5 as checkpointh5
@@ -206,10 +207,10 @@ def _names(found, declared):
                 "beta; the `.keras` file of the model does."
             )
     if guessed:
-        notes.append(f"{names(guessed)} hold four vectors of one length, and were taken for batch norms for that.")
+        notes.append(f"{quoted(guessed)} hold four vectors of one length, and were taken for batch norms for that.")
     if open_ones:
         notes.append(
-            f"{names(open_ones)} hold vectors of one length and could be batch norms, but nothing says so; not judged."
+            f"{quoted(open_ones)} hold vectors of one length and could be batch norms, but nothing says so; not judged."
         )
     return names, notes, problems, settings
 
