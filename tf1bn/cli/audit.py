@@ -71,12 +71,12 @@ def write_reports(args, found, page):
 
 def _judge(args, curves=None):
     """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+    from .. import checkpoints, trace
+    from ..checkpoints.opening import looks_like_checkpoint
     from ..diagnosis import engine as diagnosis
 
     try:
-        if checkpoints.looks_like_one(args.path):
+        if looks_like_checkpoint(args.path):
             return _only(checkpoints.audit_checkpoint(args.path), args.layer)
         opened = trace.open(args.path)
         if args.layer is not None:

@@ -87,8 +87,7 @@ def _found_page(args):
 
 def _found(args, curves=None):
     """The result; ``curves`` keeps what NEW's trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+    from .. import checkpoints, trace
     from ..parity import matching
     from ..parity.checkpoints import compare as checkpointparity
 
