@@ -10,6 +10,7 @@ from ..diagnosis import conclude
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
+from .files import read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -44,7 +45,7 @@ def run(args):
     Raises:
       CommandError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
+    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
     from ..reports import audit as auditreport
 
     out = terminal.console()

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 
-from .._util.strict_json import parse, shown
+from .._util.strict_json import parse
 from .._util.text import listed
+from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
 

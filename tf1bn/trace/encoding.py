@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from .._util.strict_json import boolean, number, shown, whole
+from .._util.validation import boolean, number, shown, whole
 from .reader import AROUND
 from .storage import FLOATS, REALS
 

@@ -8,7 +8,8 @@ import functools
 import os
 import types
 
-from .._util.strict_json import boolean, member, number, parse, shown, whole
+from .._util.strict_json import parse
+from .._util.validation import boolean, member, number, shown, whole
 from ..errors import TraceError
 from .settings import KNOWN, REQUIRED, Layer
 from .storage import REALS, Folder

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .._util.strict_json import number, one_of
+from .._util.validation import number, one_of
 
 DTYPES = ("float32", "float16", "float64", "bfloat16")
 DATA_FORMATS = ("NHWC", "NCHW")

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 
-from .._util.strict_json import boolean, whole
+from .._util.validation import boolean, whole
 from .encoding import Files, encode
 from .reader import FORMAT, VERSION
 from .settings import KNOWN, REQUIRED, Layer
