@@ -668,7 +668,7 @@ DAMAGES = {
         in_head(lambda h: h["layers"]["bn"].update(decay=2)),
         "layer 'bn': `decay` is 2; it must be a number from",
     ),
-    "dtype": (in_head(lambda h: h["layers"]["bn"].update(dtype="int8")), "`dtype` is 'int8'; accepted are \"float32\""),
+    "dtype": (in_head(lambda h: h["layers"]["bn"].update(dtype="int8")), "`dtype` is 'int8'; it must be \"float32\""),
     "NaN": (in_text("trace.json", "0.9", "NaN"), "it holds NaN, which is not JSON; write null"),
     "Infinity": (in_text("trace.json", "0.9", "-Infinity"), "it holds -Infinity, which is not JSON"),
     "overflow": (in_text("trace.json", "0.9", "1e999"), "`decay` is inf; it must be a number from 0 to 1"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._util.strict_json import boolean, number, shown, whole
+from .._util.validation import boolean, number, shown, whole
 from .record import inputs_or_moments
 from .settings import STEP_STATISTICS
 from .storage import FLOATS, REALS

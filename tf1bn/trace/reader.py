@@ -9,7 +9,8 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._util.strict_json import boolean, member, parse, shown, whole
+from .._util.strict_json import parse
+from .._util.validation import boolean, member, shown, whole
 from ..errors import TraceError
 from .record import Record, naming_layer, required
 from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from .._util.strict_json import boolean, whole
+from .._util.validation import boolean, whole
 from .directory import Directory, exchange
 from .encoding import Files, encode
 from .owner import LOCK, Owner, owner_of
