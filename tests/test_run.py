@@ -649,7 +649,7 @@ def test_the_command(tmp_path, capsys):
         (["run", str(tmp_path / "none.py")], "`script` is .*none.py', which could not be read: No such file"),
         (["run", str(tmp_path)], "`script` is .*could not be read: Is a directory. Give the script in it"),
         (["run", "-"], "`script` is '-'.* Write what comes from the standard input to a file"),
-        (["run", "--release", "2.0", str(script)], "`release` is '2.0'; accepted are"),
+        (["run", "--release", "2.0", str(script)], "`release` is '2.0'; it must be"),
         (["run", "--record", str(tmp_path), str(script)], "`--record` is .*already"),
         (["run"], "the following arguments are required: SCRIPT"),
     ]:

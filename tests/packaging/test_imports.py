@@ -48,7 +48,7 @@ LAZILY = {"_util/tensorflow_import.py", "checkpoints/audit.py", "testing/asserti
 SPEAK_OF_OTHERS = {
     "cli/doctor.py",
     "cli/run.py",
-    "contrib/__init__.py",
+    "contrib/_names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
 }
