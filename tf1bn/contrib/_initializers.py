@@ -25,8 +25,8 @@ def variance_scaling_initializer(factor=2.0, mode="FAN_IN", uniform=False, seed=
     """An initializer with variance factor / n, where n is fan_in, fan_out or their mean, as `mode` says.
 
     For a kernel of shape [..., inputs, outputs] fan_in is the number of values that one output sums, fan_out the number
-    of outputs that one input takes part in. Uniform values lie in +-sqrt(3 * factor / n); the others are normal, cut off
-    at two standard deviations of sqrt(1.3 * factor / n), which leaves a deviation of about sqrt(factor / n).
+    of outputs that one input takes part in. Uniform values lie in +-sqrt(3 * factor / n); the others are normal, cut
+    off at two standard deviations of sqrt(1.3 * factor / n), which leaves a deviation of about sqrt(factor / n).
 
     Raises:
       TypeError: `dtype` is no floating point type.
