@@ -48,8 +48,8 @@ def test_what_1_15_ignores_without_renorm_is_taken():
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (lambda: tf.ones([2, 3]), {"data_format": "NHCW"}, r"`data_format` is 'NHCW'; accepted are 'NHWC'"),
-        (lambda: tf.ones([2, 3]), {"is_training": None}, r"`is_training` is None; pass True, False"),
+        (lambda: tf.ones([2, 3]), {"data_format": "NHCW"}, r"`data_format` is 'NHCW'; it must be 'NHWC'"),
+        (lambda: tf.ones([2, 3]), {"is_training": None}, r"`is_training` is None; it must be True, False"),
         (lambda: tf.placeholder(tf.float32), {}, r"`inputs` \(.*\) has an unknown rank"),
         (
             lambda: tf.placeholder(tf.float32, [2, None]),

@@ -48,7 +48,7 @@ LAZILY = {"_util/tensorflow_import.py", "checkpoints/formats/tf1/reader.py", "te
 SPEAK_OF_OTHERS = {
     "cli/doctor.py",
     "cli/run.py",
-    "contrib/__init__.py",
+    "contrib/_names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
 }

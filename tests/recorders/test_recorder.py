@@ -48,7 +48,7 @@ def updates():
 
 def forget():
     """Leave only the operations: what was built is found by its form, like a graph from elsewhere."""
-    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
 
 
 def assert_honest(record):
@@ -562,7 +562,7 @@ def test_a_monitored_session_counts_its_own_steps(mode, folder):
 
 def test_arguments_are_checked(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        with pytest.raises(ValueError, match='`keep` is \'all\'; accepted are "inputs" and "moments"'):
+        with pytest.raises(ValueError, match='`keep` is \'all\'; it must be "inputs" or "moments"'):
             tf1bn.Recorder(session, tmp_path / "a", keep="all")
         with pytest.raises(TypeError, match="`sess` is 3; it must be a session, with `run` and `graph`"):
             tf1bn.Recorder(3, tmp_path / "a")

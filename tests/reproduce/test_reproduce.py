@@ -185,7 +185,7 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
         ),
         (["--shape", "4,4"], "add `--input random`"),
         (["--seed", "4"], "add `--input random`"),
-        (["--release", "2.0"], "`release` is '2.0'; accepted are the TensorFlow releases '1.0' to '1.15'"),
+        (["--release", "2.0"], "`release` is '2.0'; it must be a TensorFlow release from '1.0' to '1.15'"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--plot", "sweep.gif"], "`--plot` is 'sweep.gif'; name a file that ends in .png or .svg"),
         (
