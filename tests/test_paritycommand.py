@@ -197,7 +197,7 @@ def test_a_folder_with_both_is_what_the_other_is(command):
 
 
 def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):
-    """``tf1bn.checkpointparity`` gives the same form of result."""
+    """`compare_checkpoints` gives the same form of result."""
     (tmp_path / "a.npz").touch()
     (tmp_path / "b.npz").touch()
     asked = []
