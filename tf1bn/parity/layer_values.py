@@ -59,8 +59,8 @@ class LayerValues:
         return dataclasses.replace(
             self,
             **{
-                field: {key: value for key, value in held.items() if key != "affine"} | {role: held["affine"]}
-                for field, held in (("variables", self.variables), ("values", self.values), ("dtypes", self.dtypes))
+                field: {key: value for key, value in by_role.items() if key != "affine"} | {role: by_role["affine"]}
+                for field, by_role in (("variables", self.variables), ("values", self.values), ("dtypes", self.dtypes))
             },
         )
 

@@ -56,8 +56,8 @@ def compare_checkpoints(
         twin = by_old.get(twins.get(pair.old))
         by_old[pair.old], new_layer, warnings = align_affine_names(by_old[pair.old], by_new[pair.new])
         mutual = twins.get(twins.get(pair.old)) == pair.old
-        found = causes(by_old[pair.old], new_layer, twin, mutual)
-        layers.append(_pair(pair, by_old[pair.old], new_layer, found, warnings, same_framework))
+        own_causes = causes(by_old[pair.old], new_layer, twin, mutual)
+        layers.append(_pair(pair, by_old[pair.old], new_layer, own_causes, warnings, same_framework))
     layers += [_unmatched(by_old[name], "OLD") for name in matching.only_old]
     layers += [_unmatched(by_new[name], "NEW") for name in matching.only_new]
     if matching.ignored:
@@ -136,13 +136,13 @@ def _twins(pairs, by_old, by_new):
     return twins
 
 
-def _pair(pair, old, new, found, warnings, same_framework):
+def _pair(pair, old, new, own_causes, warnings, same_framework):
     """The result for a `LayerPair`.
 
     Args:
       pair: the `LayerPair`.
       old, new: the `LayerValues`.
-      found: list of the causes, as `differences.causes` gives them.
+      own_causes: list of the causes that the values show, as `differences.causes` gives them.
       warnings: sentences on what cannot be compared.
       same_framework: whether both checkpoints name their variables by the same conventions.
     """
@@ -151,17 +151,17 @@ def _pair(pair, old, new, found, warnings, same_framework):
         *(f"{run}: {text}" for run, layer in (("OLD", old), ("NEW", new)) for text in layer.unclear),
     ]
     compared = variable_differences(old, new)
-    if not {"moving mean", "moving variance"} <= {entry["what"] for entry in compared} and not found:
+    if not {"moving mean", "moving variance"} <= {entry["what"] for entry in compared} and not own_causes:
         # A layer that was saved without statistics in both checkpoints is not shown to be the same.
         undecided.append("The statistics are in neither checkpoint, so they cannot be compared.")
     if pair.how == "guess":
-        guess, doubt = _guess(old, new, found, compared, same_framework)
-        found = [*guess, *found]
+        guess, doubt = _guess(old, new, own_causes, compared, same_framework)
+        own_causes = [*guess, *own_causes]
         undecided += doubt
-    wrong = any(cause["severity"] == FINDING for cause in found)
+    wrong = any(cause["severity"] == FINDING for cause in own_causes)
     verdict = FINDING if wrong else UNDECIDABLE if undecided else OK
-    found = sorted(found, key=lambda cause: cause["severity"] != FINDING)
-    texts = [cause["explanation"] for cause in found]
+    own_causes = sorted(own_causes, key=lambda cause: cause["severity"] != FINDING)
+    texts = [cause["explanation"] for cause in own_causes]
     if verdict == OK:
         texts.insert(0, _same(compared))
     return {
@@ -170,7 +170,7 @@ def _pair(pair, old, new, found, warnings, same_framework):
         "new": new.name,
         "matched": pair.how,
         "verdict": verdict,
-        "causes": found,
+        "causes": own_causes,
         "undecided": undecided,
         "explanation": " ".join([*texts, *undecided]),
         "differences": compared,
@@ -178,7 +178,7 @@ def _pair(pair, old, new, found, warnings, same_framework):
     }
 
 
-def _guess(old, new, found, compared, same_framework):
+def _guess(old, new, own_causes, compared, same_framework):
     """What is reported about a guess: a list of causes, and a list of sentences on what it leaves undecided."""
     text = f"OLD's `{old.name}` was matched with NEW's `{new.name}`"
     equal = {entry["what"] for entry in compared if entry["equal"]}
@@ -188,7 +188,7 @@ def _guess(old, new, found, compared, same_framework):
             # A restore looks for the same names; the names of two frameworks are never the same.
             return [cause_entry("renamed", f"{text}; a restore by name would not find it.")], []
         return [cause_entry("renamed", f"{text}; a map would confirm it.", ADVISORY)], []
-    if all(entry["equal"] for entry in compared) and not any(cause["severity"] == FINDING for cause in found):
+    if all(entry["equal"] for entry in compared) and not any(cause["severity"] == FINDING for cause in own_causes):
         return [], [f"{text} by the order and number of channels alone; give a map to confirm it."]
     text += " by a guess, from the order and number of channels; if that is wrong, give a map."
     return [cause_entry("renamed", text)], []

@@ -37,11 +37,11 @@ def causes(old, new, twin=None, mutual=False):
         and np.isfinite(new.flat(role)).all()
         and not holds(old, role, new, role)
     ]
-    found, differing = other_layer(old, new, differing, twin, mutual)
-    result += found
+    explained, differing = other_layer(old, new, differing, twin, mutual)
+    result += explained
     for explain in EXPLAIN:
-        found, differing = explain(old, new, differing)
-        result += found
+        explained, differing = explain(old, new, differing)
+        result += explained
     result += [*_narrowed(old, new, both), *_state(old, new), *_declared(old, new)]
     return sorted(result, key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
 

@@ -61,8 +61,8 @@ def compare_traces(
         can be iterated over several times and give steps like those of `trace.Trace`.
       mapping: None, or which layer is which: see `matching.match_layers`.
       layers: None, or a function that says whether an old layer's name is wanted.
-      only: "training" where nothing is to be said about outputs, "inference" where nothing is about training; None:
-        both must be comparable, or it is undecidable.
+      only: "training": whether the outputs agree may stay open; "inference": whether training agrees may; None: both
+        must be comparable, or the verdict is undecidable.
       progress: None, or called with each step that is read.
       curves: None, or a `reports.curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
 

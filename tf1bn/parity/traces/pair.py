@@ -119,8 +119,9 @@ class LayerComparison:
     @property
     def not_finite(self):
         """Sentences on NaN and infinities, which equal nothing, in the order of their steps."""
-        found = [part.not_finite for part in (*self.histories, self.outputs) if part.not_finite is not None]
-        return [text for _, text in sorted(found, key=lambda pair: pair[0])]
+        parts = (*self.histories, self.outputs)
+        sentences = [part.not_finite for part in parts if part.not_finite is not None]
+        return [text for _, text in sorted(sentences, key=lambda pair: pair[0])]
 
 
 def _not_finite(view):
