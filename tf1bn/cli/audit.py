@@ -8,6 +8,7 @@ from ..diagnosis import conclude
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
+from .files import read_at
 from .outputs import with_page, write_reports
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
@@ -41,9 +42,9 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
+      Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
+    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
     from ..reports import audit as report
 
     out = terminal.console()
@@ -57,21 +58,18 @@ def run(args):
 
 def _audit(args, curves):
     """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step, or is None."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+    from .. import checkpoints, trace
+    from ..checkpoints.opening import looks_like_checkpoint
     from ..diagnosis import diagnose
     from ..trace.views import TraceView
 
-    try:
-        if checkpoints.looks_like_one(args.path):
-            return _only(checkpoints.audit_checkpoint(args.path), args.layer)
-        opened = trace.open(args.path)
-        if args.layer is not None:
-            opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
-        with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
-            return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
-    except (trace.TraceError, checkpoints.CheckpointError) as error:
-        raise CommandError(str(error)) from error
+    if looks_like_checkpoint(args.path):
+        return _only(checkpoints.audit_checkpoint(args.path), args.layer)
+    opened = trace.open(args.path)
+    if args.layer is not None:
+        opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
+    with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
+        return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 
 
 def _only(result, pattern):

@@ -2,7 +2,6 @@
 
 from .._util import strict_json
 from .._util.command import write_outputs
-from ..errors import CommandError, NotRecordedError
 
 
 def with_page(compute, render, wanted):
@@ -14,18 +13,16 @@ def with_page(compute, render, wanted):
       wanted: whether there is to be a page.
 
     Raises:
-      CommandError: there is no room for what the page plots, or a package that draws it is missing.
+      NotRecordedError: there is no room for what the page plots.
+      ImportError: a package that draws it is missing.
     """
     if not wanted:
         return compute(None), None
     from ..reports.curves import Curves
 
-    try:
-        with Curves() as curves:
-            result = compute(curves)
-            return result, render(result, curves)
-    except (NotRecordedError, ImportError) as error:
-        raise CommandError(str(error)) from error
+    with Curves() as curves:
+        result = compute(curves)
+        return result, render(result, curves)
 
 
 def write_reports(args, result, page):

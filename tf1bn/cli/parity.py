@@ -4,12 +4,11 @@ import fnmatch
 import os
 import sys
 
-from .. import errors
 from .._util.command import check_outputs
-from .._util.files import CHECKPOINT
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
+from .files import read_at
 from .outputs import with_page, write_reports
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
@@ -55,9 +54,10 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
+      Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"OLD": args.old, "NEW": args.new, "--map": args.map})
+    inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
+    check_outputs({"--json": args.json, "--html": args.html}, inputs)
     from ..reports import parity as report
 
     result, page = with_page(lambda curves: _compare(args, curves), _page, args.html is not None)
@@ -76,8 +76,6 @@ def _page(result, curves):
 
 def _compare(args, curves):
     """The result; ``curves`` keeps what NEW's trace shows of each step, or is None."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
     from ..parity import matching
     from ..parity.checkpoints import compare
 
@@ -86,15 +84,12 @@ def _compare(args, curves):
             if value is not None:
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
-    try:
-        mapping = None if args.map is None else matching.read_map(args.map)
-        if _kind(args) == "trace":
-            return _compare_traces(args, mapping, curves)
-        if args.only is not None:
-            raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
-        return _selected(compare.compare_checkpoints(args.old, args.new, mapping), args.layer)
-    except (trace.TraceError, errors.MappingError, checkpoints.CheckpointError) as error:
-        raise CommandError(str(error)) from error
+    mapping = None if args.map is None else matching.read_map(args.map)
+    if _kind(args) == "trace":
+        return _compare_traces(args, mapping, curves)
+    if args.only is not None:
+        raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
+    return _selected(compare.compare_checkpoints(args.old, args.new, mapping), args.layer)
 
 
 def _compare_traces(args, mapping, curves):
@@ -131,6 +126,8 @@ def _kind(args):
 
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
+    from ..checkpoints.opening import FILE_SUFFIXES
+
     if os.path.isdir(path):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
@@ -138,7 +135,7 @@ def _kinds(path, name):
         raise CommandError(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
-    if any(os.path.exists(path + ending) for ending in CHECKPOINT):
+    if any(os.path.exists(path + ending) for ending in FILE_SUFFIXES):
         return ["checkpoint"]
     raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 

@@ -8,8 +8,9 @@ import re
 
 import numpy as np
 
-from .._util.strict_json import parse, shown
-from .._util.text import some
+from .._util.strict_json import parse
+from .._util.text import listed
+from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
 
@@ -211,15 +212,17 @@ def _mapped(mapping, old, new):
         if not hits:
             if "*" in name_or_pattern and any(pattern.fullmatch(name) for name in old):
                 continue
-            raise MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {some(old)}.")
+            names = listed(map(repr, old), 5)
+            raise MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
         if target is not None and "*" in target and target.count("*") != name_or_pattern.count("*"):
             raise MappingError(f'The map has {name_or_pattern!r}: {target!r}; both must have as many "*".')
         for name, hit in hits.items():
             filled = None if target is None else _filled(target, hit)
             if filled is not None:
                 if filled not in new:
+                    names = listed(map(repr, new), 5)
                     raise MappingError(
-                        f"The map makes {name!r} of OLD {filled!r}, which is no layer of NEW; NEW has {some(new)}."
+                        f"The map makes {name!r} of OLD {filled!r}, which is no layer of NEW; NEW has {names}."
                     )
                 if filled in users:
                     raise MappingError(f"The map makes both {users[filled]!r} and {name!r} of OLD {filled!r} of NEW.")

@@ -14,7 +14,8 @@ import numpy as np
 
 from ... import __version__
 from ..._util.text import counted, quoted
-from ...checkpoints.audit import open_checkpoint, read_values, stored
+from ...checkpoints import open_checkpoint
+from ...checkpoints.audit import read_values, stored
 from ...checkpoints.grouping import group, length
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..layer_values import LayerValues, align_affine_names, variable_differences
