@@ -1,7 +1,7 @@
-"""The step that moving statistics really took and the variance they really averaged, with intervals.
+"""The rate at which moving statistics really moved and the variance that they really averaged, with intervals.
 
-Used by ``diagnosis``. Every estimate weighs channels and steps by 1/bound^2; its interval takes bounds for independent
-errors, and is never narrower than the spread that the residuals show.
+Every estimate weighs channels and steps by 1/bound^2. Its interval takes the bounds for independent errors, and is
+never narrower than the spread of the residuals.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A value, and how far off it can be; both NaN if there is none."""
+    """A value and how far it can be off, as floats; both NaN if nothing was measured."""
 
     value: float
     interval: float
@@ -26,14 +26,14 @@ class Estimate:
 
 
 class Slope:
-    """The weighted slope of y on x through the origin, over any number of `add`."""
+    """The weighted slope of y over x through the origin, from any number of calls of `add`."""
 
     def __init__(self):
         self._xx = self._xy = self._yy = 0.0
         self._count = 0
 
     def add(self, x, y, bound):
-        """Take [channels] of x and y, and of how far off y can be; what is not finite is left out."""
+        """Take x, y and how far y can be off, [channels] each; channels that are not finite are left out."""
         usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
         if usable.any():
             if not usable.all():
@@ -46,7 +46,7 @@ class Slope:
             self._count += int(usable.sum())
 
     def estimate(self):
-        """The `Estimate`."""
+        """The `Estimate` of the slope."""
         if not 0 < self._xx < math.inf or not math.isfinite(self._xy):
             return Estimate(math.nan, math.nan)
         value = self._xy / self._xx
@@ -55,13 +55,13 @@ class Slope:
 
 
 class VarianceFactor:
-    """k in b1 = b0 + rate (k v - b0): how many batch variances the moving variance really took, over any `add`."""
+    """k in b1 = b0 + rate (k v - b0): the multiple of the batch variance v that the moving variance b really takes."""
 
     def __init__(self):
         self._moved = self._kept = self._squares = 0.0
 
     def add(self, before, after, variance, bound):
-        """Take [channels] of b0, b1 and v, and of how far off b1 can be."""
+        """Take b0, b1, v and how far b1 can be off, [channels] each; channels that are not finite are left out."""
         usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
         with np.errstate(over="ignore", invalid="ignore"):
             b0, b1, v, weight = before[usable], after[usable], variance[usable], bound[usable] ** -2.0
@@ -70,7 +70,7 @@ class VarianceFactor:
             self._squares += float((weight * v * v).sum())
 
     def estimate(self, rate):
-        """The `Estimate` of k, given the rate."""
+        """The `Estimate` of k for this rate, 1 - decay."""
         if not (0 < self._squares < math.inf and rate):
             return Estimate(math.nan, math.nan)
         interval = abs(rate) * math.sqrt(self._squares)
@@ -80,16 +80,16 @@ class VarianceFactor:
 
 
 def likely_decays(rate):
-    """Decays that an `Estimate` of the rate allows: the one with the fewest digits, and the middle one."""
+    """Decays that an `Estimate` of the rate allows: the one with the fewest digits, then the middle of the interval."""
     if not (math.isfinite(rate.value) and math.isfinite(rate.interval)):
         return []
     middle = 1 - rate.value
-    found = []
+    decays = []
     for digits in range(1, 9):
         rounded = round(middle, digits)
         if abs(rounded - middle) <= max(2 * rate.interval, 1e-7) and 0 <= rounded <= 1:
-            found.append(rounded)
+            decays.append(rounded)
             break
-    if 0 <= middle <= 1 and middle not in found:
-        found.append(middle)
-    return found
+    if 0 <= middle <= 1 and middle not in decays:
+        decays.append(middle)
+    return decays

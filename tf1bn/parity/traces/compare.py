@@ -22,7 +22,6 @@ The result is a dict that goes into JSON:
 """
 
 import dataclasses
-import math
 
 from ... import __version__
 from ...diagnosis.engine import diagnose
@@ -179,18 +178,14 @@ def _law(layer, result):
     if survey is None:
         return law
     if layer.fused is None:
-        fitting = [bessel for bessel, worst in survey.either.items() if worst.verdict == OK and worst.judged]
-        law["bessel"] = fitting[0] if len(fitting) == 1 else None
-        share = survey.share.estimate()
-        if len(fitting) == 2 and math.isfinite(share.value) and share.interval < 0.2:
-            close = [bessel for bessel in (False, True) if abs(share.value - bessel) <= max(2 * share.interval, 0.1)]
-            law["bessel"] = close[0] if close else None
-    if not survey.decay_known:
-        law["decay"] = next(iter(likely_decays(survey.rate.estimate())), None)
+        law["bessel"] = survey.shown_convention
+    if not survey.declared.decay_known:
+        law["decay"] = next(iter(likely_decays(survey.estimates.rate.estimate())), None)
         law["estimated"] = True
     law["lawful"] = (
-        survey.best.verdict == OK and law["bessel"] is not None and survey.applications == 1 and not layer.renorm
-        and not layer.zero_debias and layer.dtype in ("float16", "float32", "float64") and survey.decay_known
+        survey.best.verdict == OK and law["bessel"] is not None and survey.declared.applications == 1
+        and not layer.renorm and not layer.zero_debias and layer.dtype in ("float16", "float32", "float64")
+        and survey.declared.decay_known
     )  # fmt: skip
     return law
 

@@ -127,7 +127,7 @@ class LayerParity:
         """Whether both sides have a cause, but not in the same measure."""
         old, new = (side.survey for side in self.sides)
         if name == "decay":
-            one, two = old.rate.estimate(), new.rate.estimate()
+            one, two = old.estimates.rate.estimate(), new.estimates.rate.estimate()
             return not abs(one.value - two.value) <= one.interval + two.interval
         if name in ("epsilon", "epsilon-floor"):
             return not _overlap(self.effective[0]["epsilon"], self.effective[1]["epsilon"])
@@ -152,7 +152,7 @@ class LayerParity:
                     self._add("epsilon", text)
         if None not in (old.fused, new.fused) and old.fused != new.fused and not seen & {"bessel", "no-bessel"}:
             survey = self.sides[1].survey
-            shown = trained and survey is not None and survey.declared.judged and not seen & STILL
+            shown = trained and survey is not None and survey.declared_fit.steps and not seen & STILL
             words = "applies Bessel's correction" if new.fused else "does not apply Bessel's correction"
             other = "OLD does not" if new.fused else "OLD does"
             name = "bessel" if new.fused else "no-bessel"
@@ -328,7 +328,7 @@ class LayerParity:
                 continue
             if result.verdict != FINDING and not error <= bound:
                 continue  # explained by the diagnosis: another honest outcome fits
-            first = result.survey.best.first if result.verdict == FINDING else None
+            first = result.survey.best.first_not_ok if result.verdict == FINDING else None
             entries.append(
                 {
                     "what": f"one update of the moving {name}",
@@ -353,10 +353,10 @@ def _effective(result, layer):
     survey = result.survey
     found = {"decay": None, "decay_interval": None, "factor": None, "epsilon": [None, None]}
     if survey is not None:
-        rate = survey.rate.estimate()
+        rate = survey.estimates.rate.estimate()
         if math.isfinite(rate.value):
             found["decay"], found["decay_interval"] = 1 - rate.value, rate.interval
-            factor = survey.factor.estimate(rate.value)
+            factor = survey.estimates.factor.estimate(rate.value)
             found["factor"] = factor.value if math.isfinite(factor.value) else None
         sources = [survey.outputs.sources[key] for key in ((True, BATCH), (False, MOVING))]
         usable = [one for one in sources if one.seen and one.consistent and math.isfinite(one.low)]
@@ -364,7 +364,7 @@ def _effective(result, layer):
             low, high = max(one.low for one in usable), min(one.high for one in usable)
             if low <= high:
                 found["epsilon"] = [low, high]
-    seen = likely_decays(survey.rate.estimate()) if survey is not None else []
+    seen = likely_decays(survey.estimates.rate.estimate()) if survey is not None else []
     found["decay_text"] = f"{seen[0]:.6g}" if seen else "unknown" if layer.decay is None else f"{layer.decay:g}"
     low, high = found["epsilon"]
     known = low is not None and layer.epsilon is not None and low <= layer.epsilon <= high
