@@ -10,6 +10,7 @@ from ..diagnosis import conclude
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
+from .files import read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -44,7 +45,7 @@ def run(args):
     Raises:
       CommandError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
+    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
     from ..reports import audit as auditreport
 
     out = terminal.console()
@@ -71,12 +72,12 @@ def write_reports(args, found, page):
 
 def _judge(args, curves=None):
     """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+    from .. import checkpoints, trace
+    from ..checkpoints.opening import looks_like_checkpoint
     from ..diagnosis import engine as diagnosis
 
     try:
-        if checkpoints.looks_like_one(args.path):
+        if looks_like_checkpoint(args.path):
             return _only(checkpoints.audit_checkpoint(args.path), args.layer)
         opened = trace.open(args.path)
         if args.layer is not None:

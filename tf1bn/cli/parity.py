@@ -6,11 +6,11 @@ import sys
 
 from .. import errors
 from .._util.command import check_outputs
-from .._util.files import CHECKPOINT
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
 from . import audit
+from .files import read_at
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -57,7 +57,8 @@ def run(args):
     Raises:
       CommandError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"OLD": args.old, "NEW": args.new, "--map": args.map})
+    inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
+    check_outputs({"--json": args.json, "--html": args.html}, inputs)
     from ..reports import parity as parityreport
 
     page = None
@@ -87,8 +88,7 @@ def _found_page(args):
 
 def _found(args, curves=None):
     """The result; ``curves`` keeps what NEW's trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+    from .. import checkpoints, trace
     from ..parity import matching
     from ..parity.checkpoints import compare as checkpointparity
 
@@ -138,6 +138,8 @@ def _traces(args, mapping, curves):
 
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
+    from ..checkpoints.opening import FILE_SUFFIXES
+
     if os.path.isdir(path):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
@@ -145,7 +147,7 @@ def _kinds(path, name):
         raise CommandError(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
-    if any(os.path.exists(path + ending) for ending in CHECKPOINT):
+    if any(os.path.exists(path + ending) for ending in FILE_SUFFIXES):
         return ["checkpoint"]
     raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 

@@ -7,7 +7,7 @@ a step or a layer that only carries on an earlier error is ok, and the first one
 import dataclasses
 import math
 
-from .._util.text import few
+from .._util.text import listed
 from ..verdicts import FINDING, OK
 
 # Findings that are seen in the values from the first training step on, and those that are seen in the outputs.
@@ -102,7 +102,7 @@ def jumps(survey):
     if not steps:
         return None
     word = "step" if len(steps) == 1 else "steps"
-    return f"The statistics changed outside of the recorded steps before {word} {few(steps)}."
+    return f"The statistics changed outside of the recorded steps before {word} {listed(steps, 6)}."
 
 
 def note(results):
@@ -117,6 +117,5 @@ def note(results):
     right = [one.name for one in results[results.index(first) + 1 :] if one.verdict == OK]
     if not right:
         return text + "."
-    names = ", ".join(right[:3]) + (f" and {len(right) - 3} more" if len(right) > 3 else "")
     verb = "is" if len(right) == 1 else "are"
-    return f"{text}: {names} {verb} right for the inputs received, which may carry what an earlier layer did wrong."
+    return f"{text}: {listed(right, 3)} {verb} right for the inputs received, which may carry what an earlier layer did wrong."

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .._util.text import counted, few, ranges
+from .._util.text import counted, listed, ranges
 from ..evidence.output_fit import BATCH, FUSED_FLOOR, MOVING
 from ..verdicts import ADVISORY, FINDING, OK
 from .causes import Explanation, cause
@@ -166,11 +166,11 @@ def values(survey, others_moved):
     if (first := seen.not_finite) is not None:
         source = "; the input holds NaN or infinity there" if first.from_input else ""
         text = f"The {first.statistic} is NaN or infinite {first.when} step {first.step}, in channel "
-        causes.append(cause("not-finite", f"{text}{few(first.channels)}{source}."))
+        causes.append(cause("not-finite", f"{text}{listed(first.channels, 6)}{source}."))
     elif seen.not_updated_with_input is not None:
         number, channels = seen.not_updated_with_input
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {few(channels)} and the statistics do not, "
+            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do not, "
             "before or after: they were not updated with this input."
         )
         causes.append(cause("not-finite", text))
@@ -178,7 +178,9 @@ def values(survey, others_moved):
         number, channel = seen.bad_variance
         causes.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
     if seen.dead is not None and seen.dead.any():
-        text = f"The moving variance is 0 in every step in channel {few(np.flatnonzero(seen.dead))}: no input that "
+        text = (
+            f"The moving variance is 0 in every step in channel {listed(np.flatnonzero(seen.dead), 6)}: no input that "
+        )
         causes.append(cause("dead-channel", text + "varies has reached it."))
     if not progress.trained and progress.initial and progress.affine_trained:
         text = "The statistics are still (0, 1) while beta or gamma are trained"

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 
-from .._util.strict_json import parse, shown
-from .._util.text import some
+from .._util.strict_json import parse
+from .._util.text import listed
+from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
 
@@ -198,7 +199,7 @@ def _mapped(mapping, old, new):
         if not hits:
             if "*" in one and any(pattern.fullmatch(name) for name in old):
                 continue
-            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {some(old)}.")
+            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {listed(map(repr, old), 5)}.")
         if other is not None and "*" in other and other.count("*") != one.count("*"):
             raise MappingError(f'The map has {one!r}: {other!r}; both must have as many "*".')
         for name, hit in hits.items():
@@ -210,7 +211,8 @@ def _mapped(mapping, old, new):
                 )
                 if target not in new:
                     raise MappingError(
-                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {some(new)}."
+                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has "
+                        f"{listed(map(repr, new), 5)}."
                     )
                 if target in users:
                     raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")

@@ -1,5 +1,6 @@
 """The result of an audit as terminal text. Decides nothing."""
 
+from .._util.printable import printable, printable_values
 from ..verdicts import VERDICTS
 
 NARROW = 96  # columns of the terminal, below which a table does not fit
@@ -10,6 +11,7 @@ def audit(found, path, out, *, quiet=False):
     """Print the dict of `result` to the rich console ``out``, the worst layers first."""
     from rich.text import Text
 
+    found, path = printable_values(found), printable(path)
     layers = sorted(found["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
     rows = [
         (layer, layer["name"], _since(layer), layer["explanation"])

@@ -7,6 +7,7 @@ import math
 from importlib import resources
 
 from .._util import files
+from .._util.printable import printable
 from .._util.text import in_times, in_words
 from ..errors import PlotUnavailableError
 from .curve_plot import Curve, draw
@@ -48,7 +49,7 @@ def render(result, title=None):
         ) from error
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     template = environment.from_string(
         (resources.files("tf1bn.reports") / "audit.html.jinja").read_text(encoding="utf-8")
@@ -91,11 +92,8 @@ def render(result, title=None):
     )
 
 
-def printable(value):
-    """Text in which everything is seen: control characters, line breaks and direction marks as their escapes."""
-    if type(value) is not str or value.isprintable():
-        return value
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+def _shown(value):
+    return printable(value) if type(value) is str else value
 
 
 def _layer(given):

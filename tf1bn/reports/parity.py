@@ -2,6 +2,7 @@
 
 import math
 
+from .._util.printable import printable_values
 from .._util.text import in_words
 from ..parity.verdict import share
 from ..verdicts import VERDICTS
@@ -21,6 +22,7 @@ def parity(found, out, *, quiet=False):
     """Print the dict of a comparison to the rich console ``out``."""
     from rich.text import Text
 
+    found = printable_values(found)
     layers = ranked(found["layers"])
     if (found.get("data") or {}).get("sentence"):
         out.print(Text(found["data"]["sentence"]))

@@ -2,6 +2,8 @@
 
 import contextlib
 
+from .._util.printable import printable_lines
+
 
 def console(**options):
     """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR."""
@@ -16,6 +18,11 @@ def console(**options):
         def on_broken_pipe(self):
             # rich would exit with 1, which means a finding here.
             raise BrokenPipeError
+
+        def render(self, renderable, options=None):
+            # Whatever is printed, a name in it steers no terminal.
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
 
     made = Pipe(highlight=False, **options)
     if not made.is_terminal:

@@ -7,7 +7,7 @@ not. TensorFlow is imported after the arguments and the output files have been c
 import math
 import os
 
-from .. import __version__, errors
+from .. import __version__
 from .._util import command, strict_json
 from .._util.tensorflow_import import import_tensorflow
 from ..errors import CommandError
@@ -19,7 +19,7 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: something that was asked for is not possible here; the message says what.
+      Tf1bnError: something that was asked for is not possible here; the message says what.
     """
     wanted = options.further_runs(args)
     _check_files(args)
@@ -30,10 +30,7 @@ def run(args):
     import_tensorflow(args.verbose)
     from . import devices as session
 
-    try:
-        session.require(args.device)
-    except errors.DeviceUnavailableError as error:
-        raise CommandError(str(error)) from error
+    session.require(args.device)
     result, printed = measure(args, wanted)
     if args.print_variables:
         _print_variables(printed, out)
