@@ -26,7 +26,7 @@ def test_the_first_cause_named_is_the_right_one(tmp_path, name):
         assert faults.problem(tmp_path / config, name, config) is None
 
 
-def test_every_cause_has_three_traces_or_checkpoints():
+def test_every_cause_has_three_traces():
     simulated = collections.Counter()
     configs = collections.defaultdict(set)
     for name, config in faults.CASES:

@@ -1,4 +1,4 @@
-"""Which layer diverges first, and what of an error was inherited: `diagnosis.divergence` and `evidence.error_propagation`."""
+"""Which layer diverges first, and what of an error was inherited."""
 
 import numpy as np
 import pytest

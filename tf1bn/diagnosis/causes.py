@@ -125,13 +125,17 @@ def _variance_sentences(facts):
 def _rate_sentences(facts):
     d = facts.decay
     decay = "the decay" if d is None else f"the decay {d:.6g}"
+    flipped = "the decay times the way to the batch and not by 1 - decay"
+    if d is not None:
+        flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
+    seen = facts.seen_decay
+    seen = f"{seen:.6g}" if seen is not None and math.isfinite(seen) else "unknown"
     return {
-        "momentum-flipped": "The decay and 1 - decay are exchanged: each step moves the statistics by "
-        f"{_number(d)} of the way to the batch instead of 1 - decay = {_number(None if d is None else 1 - d)}; "
+        "momentum-flipped": f"The decay and 1 - decay are exchanged: each step moves the statistics by {flipped}; "
         "PyTorch's momentum is 1 - decay.",
         "no-memory": f"Each step replaces the statistics by the batch's, as decay 0 does; {decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
-        f"{_number(facts.seen_decay)} and not {_number(d)}.",
+        f"{seen} and not {'the declared one' if d is None else format(d, '.6g')}.",
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
         if facts.zero_debias
         else "The layer zero-debiases its moving mean, and is not declared to.",
@@ -150,17 +154,13 @@ def _update_sentences(facts):
             "values, or one was lost; TensorFlow gives them no order."
         )
     else:
-        square = None if facts.decay is None else facts.decay**facts.repeats
+        power = f"{facts.decay**facts.repeats:.6g}" if facts.decay is not None else f"d^{facts.repeats} instead of d"
         double = (
             f"The update ran {facts.repeats} times with the same batch in each step, which has the same effect as a "
-            f"decay of {_number(square)}."
+            f"decay of {power}."
         )
     return {
         "double-update": double,
         "one-tower-only": f"Only one of the {facts.applications} applications in a step updates the statistics, always "
         "the same one; the batches of the others have no effect on them.",
     }
-
-
-def _number(value):
-    return "another one" if value is None or not math.isfinite(value) else f"{value:.6g}"

@@ -78,7 +78,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     training = _training(survey, search, some_steps, others_moved)
     survey = survey.explained(training)
     causes = [*training.causes, *observations.inference(survey)]
-    outputs = observations.outputs(survey, {one.id for one in causes})
+    outputs = observations.outputs(survey, {cause.id for cause in causes})
     causes += [*outputs.causes, *observations.values(survey, others_moved)]
     if not is_finding(causes):
         causes += observations.advise(survey)
@@ -89,14 +89,14 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     jumps = divergence.jumps(survey)
     if is_finding(causes):
         verdict = FINDING
-        wrong = [one.explanation for one in causes if one.severity == FINDING]
+        wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
         sentences = [*wrong, *divergence.account(survey), jumps]
     elif undecided:
         verdict, sentences = UNDECIDABLE, undecided
     else:
         verdict = OK
         notes += [survey.outputs.not_compared, jumps]
-        sentences = [*_all_is_well(survey), *notes, *(one.explanation for one in causes)]
+        sentences = [*_all_is_well(survey), *notes, *(cause.explanation for cause in causes)]
     return Diagnosis(
         name,
         verdict,
@@ -112,9 +112,9 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
 def _sorted(causes):
     """The tuple of the first `Cause` of each id: findings first, and what has a name before what has none."""
     first = {}
-    for one in causes:
-        first.setdefault(one.id, one)
-    return tuple(sorted(first.values(), key=lambda one: (one.severity != FINDING, one.id == "unexplained")))
+    for cause in causes:
+        first.setdefault(cause.id, cause)
+    return tuple(sorted(first.values(), key=lambda cause: (cause.severity != FINDING, cause.id == "unexplained")))
 
 
 def _numbers(survey):
@@ -139,11 +139,11 @@ def _numbers(survey):
 def _estimates(estimates):
     """Interval by name, of what is known."""
     rate = estimates.rate.estimate()
-    found = {"alpha": rate, "k": estimates.factor.estimate(rate.value if math.isfinite(rate.value) else 0.0)}
+    both = {"alpha": rate, "k": estimates.factor.estimate(rate.value if math.isfinite(rate.value) else 0.0)}
     return {
-        name: (one.value - one.interval, one.value + one.interval)
-        for name, one in found.items()
-        if math.isfinite(one.value) and math.isfinite(one.interval)
+        name: (estimate.value - estimate.interval, estimate.value + estimate.interval)
+        for name, estimate in both.items()
+        if math.isfinite(estimate.value) and math.isfinite(estimate.interval)
     }
 
 
@@ -154,7 +154,7 @@ def _all_is_well(survey):
         error = _percent(worst.misfit)
         yield f"The statistics are what they should be in {steps} (largest error {error} of the bound)."
     if tested:
-        steps = "the inference step" if tested == 1 else f"all {tested} inference steps"
+        steps = "the inference step" if tested == 1 else f"any of the {tested} inference steps"
         yield f"They did not change in {steps}."
 
 
@@ -207,27 +207,30 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
     diagnoses = list(diagnoses)
     layers = [
         {
-            "name": one.name,
-            "verdict": one.verdict,
-            "causes": [cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in one.causes],
-            "explanation": one.explanation,
-            "mean_error": one.mean_error,
-            "mean_bound": one.mean_bound,
-            "variance_error": one.variance_error,
-            "variance_bound": one.variance_bound,
-            "steps": one.steps,
-            "first": one.first,
-            "first_step": one.first_step,
-            "inherited_error": one.inherited_error,
-            "inherited_bound": one.inherited_bound,
-            "added_error": one.added_error,
-            "added_bound": one.added_bound,
+            "name": diagnosis.name,
+            "verdict": diagnosis.verdict,
+            "causes": [
+                cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in diagnosis.causes
+            ],
+            "explanation": diagnosis.explanation,
+            "mean_error": diagnosis.mean_error,
+            "mean_bound": diagnosis.mean_bound,
+            "variance_error": diagnosis.variance_error,
+            "variance_bound": diagnosis.variance_bound,
+            "steps": diagnosis.steps,
+            "first": diagnosis.first,
+            "first_step": diagnosis.first_step,
+            "inherited_error": diagnosis.inherited_error,
+            "inherited_bound": diagnosis.inherited_bound,
+            "added_error": diagnosis.added_error,
+            "added_bound": diagnosis.added_bound,
             "accumulated": {
-                name: None if error is None else dataclasses.asdict(error) for name, error in one.accumulated.items()
+                name: None if error is None else dataclasses.asdict(error)
+                for name, error in diagnosis.accumulated.items()
             },
-            "estimates": {name: list(interval) for name, interval in one.estimates.items()},
+            "estimates": {name: list(interval) for name, interval in diagnosis.estimates.items()},
         }
-        for one in diagnoses
+        for diagnosis in diagnoses
     ]
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers)
     note = divergence.note(diagnoses)

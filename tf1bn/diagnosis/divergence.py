@@ -22,7 +22,7 @@ def first_step(survey, causes):
       survey: the layer's `survey.Survey`.
       causes: its `Cause`s.
     """
-    ids = {one.id for one in causes if one.severity == FINDING}
+    ids = {cause.id for cause in causes if cause.severity == FINDING}
     if not ids:
         return None
     first, seen, best = survey.progress.first, survey.anomalies, survey.best
@@ -50,11 +50,11 @@ def first_step(survey, causes):
 
 def mark_first(results):
     """The list of `Diagnosis` with the one marked that diverges first; of one step's, the first in the list."""
-    wrong = [i for i, one in enumerate(results) if one.verdict == FINDING and one.first_step is not None]
+    wrong = [i for i, result in enumerate(results) if result.verdict == FINDING and result.first_step is not None]
     if not wrong:
         return results
     first = min(wrong, key=lambda i: results[i].first_step)
-    return [dataclasses.replace(one, first=i == first) for i, one in enumerate(results)]
+    return [dataclasses.replace(result, first=i == first) for i, result in enumerate(results)]
 
 
 def account(survey):
@@ -107,15 +107,15 @@ def jumps(survey):
 
 def note(results):
     """A sentence on the `Diagnosis` that diverges first and on the layers after it; None if none diverges."""
-    first = next((one for one in results if one.first), None)
+    first = next((result for result in results if result.first), None)
     if first is None:
         return None
     text = (
         f"{first.name} diverges first, in step {first.first_step}. Each layer is checked with the inputs and "
         "statistics that it got"
     )
-    right = [one.name for one in results[results.index(first) + 1 :] if one.verdict == OK]
+    right = [result.name for result in results[results.index(first) + 1 :] if result.verdict == OK]
     if not right:
         return text + "."
-    verb = "is" if len(right) == 1 else "are"
-    return f"{text}: {listed(right, 3)} {verb} right for the inputs received, which may carry what an earlier layer did wrong."
+    names = f"{listed(right, 3)} {'is' if len(right) == 1 else 'are'}"
+    return f"{text}: {names} right for the inputs received, which may carry what an earlier layer did wrong."

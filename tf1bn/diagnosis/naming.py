@@ -45,14 +45,14 @@ def explain_training(survey, search, some_steps):
     """
     facts, fitting = _facts(survey), search.explanations()
     if not survey.declared.decay_known:
-        plain = [one for one in fitting if one.ids == ("decay",)]
+        plain = [candidate for candidate in fitting if candidate.ids == ("decay",)]
         if plain:
             return _name_decay(survey, plain)
         if not fitting:
             text = "The trace does not say what the decay is, and no constant one explains all steps; record the decay "
             return Explanation(undecided=(text + "of each step.",))
         # A decay that the trace does not know is no deviation from what it declares.
-        fitting = [_without(one, "decay") for one in fitting]
+        fitting = [_without(candidate, "decay") for candidate in fitting]
     if fitting:
         return _name(survey, fitting, facts)
     if search.cancels:
@@ -89,7 +89,7 @@ def _name_decay(survey, plain):
     best = plain[0]
     text = f"The trace does not say what the decay is; {best.hypothesis.decay:.6g} explains all steps."
     undecided = ()
-    if survey.layer.fused is None and len({one.bessel for one in plain}) > 1:
+    if survey.layer.fused is None and len({candidate.bessel for candidate in plain}) > 1:
         undecided = ("The data cannot tell whether the variance carries Bessel's correction.",)
     causes = (cause("decay", text, best.worst.misfit, ADVISORY),)
     return Explanation(causes, undecided, accepted={best.bessel: best.worst})
@@ -102,40 +102,41 @@ def _without(candidate, name):
 
 def _name(survey, fitting, facts):
     """The `Explanation` by `Candidate`s that fit, best first."""
-    pairs = {frozenset(one.ids) for one in fitting}
+    sets = {frozenset(candidate.ids) for candidate in fitting}
+    coarse = any({"half-precision", convention} in sets for convention in ("bessel", "no-bessel"))
     least = len(fitting[0].ids)
-    fitting = [one for one in fitting if len(one.ids) == least]
+    fitting = [candidate for candidate in fitting if len(candidate.ids) == least]
     accepted = None
-    if any(one.ids == ("float32-decay",) for one in fitting):
-        fitting = [one for one in fitting if one.ids == ("float32-decay",)]
+    if any(candidate.ids == ("float32-decay",) for candidate in fitting):
+        fitting = [candidate for candidate in fitting if candidate.ids == ("float32-decay",)]
         # Nothing is wrong with that, so this is what the layer is compared with.
         accepted = {fitting[0].bessel: fitting[0].worst}
-    sets = {frozenset(one.ids) for one in fitting}
-    fitting = [one for one in fitting if not _gives_way(frozenset(one.ids), sets)]
+    sets = {frozenset(candidate.ids) for candidate in fitting}
+    fitting = [candidate for candidate in fitting if not _gives_way(frozenset(candidate.ids), sets)]
     if least > 1:
         # Only the best pair: a second one would read as if four things had happened.
         fitting = fitting[:1]
     named = {}
-    for one in fitting:
-        hypothesis = one.hypothesis
+    for candidate in fitting:
+        hypothesis = candidate.hypothesis
         if hypothesis.repeats > 1:
             facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
-        if isinstance(hypothesis.decay, float) and "decay" in one.ids:
+        if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
-        for name in sorted(one.ids, key=rank):
+        for name in sorted(candidate.ids, key=rank):
             if name not in named:
                 text = sentence(name, facts)
-                if one.ids == ("half-precision",) and any({name, other} in pairs for other in ("bessel", "no-bessel")):
+                if candidate.ids == ("half-precision",) and coarse:
                     text += (
                         " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
                         "with and without N/(N-1) both fit."
                     )
-                named[name] = cause(name, text, one.worst.misfit)
+                named[name] = cause(name, text, candidate.worst.misfit)
         repeated = hypothesis.repeats > 1 and survey.declared.applications == 1
         if repeated and "decay" not in named and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
             facts = dataclasses.replace(facts, seen_decay=facts.decay**hypothesis.repeats)
-            named["decay"] = cause("decay", sentence("decay", facts), one.worst.misfit)
+            named["decay"] = cause("decay", sentence("decay", facts), candidate.worst.misfit)
     return Explanation(tuple(named.values()), accepted=accepted)
 
 

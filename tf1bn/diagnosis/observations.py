@@ -170,18 +170,17 @@ def values(survey, others_moved):
     elif seen.not_updated_with_input is not None:
         number, channels = seen.not_updated_with_input
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do not, "
-            "before or after: they were not updated with this input."
+            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do "
+            "not, before or after: they were not updated with this input."
         )
         causes.append(cause("not-finite", text))
     if seen.bad_variance is not None:
         number, channel = seen.bad_variance
         causes.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
     if seen.dead is not None and seen.dead.any():
-        text = (
-            f"The moving variance is 0 in every step in channel {listed(np.flatnonzero(seen.dead), 6)}: no input that "
-        )
-        causes.append(cause("dead-channel", text + "varies has reached it."))
+        channels = listed(np.flatnonzero(seen.dead), 6)
+        text = f"The moving variance is 0 in every step in channel {channels}: no input that varies has reached it."
+        causes.append(cause("dead-channel", text))
     if not progress.trained and progress.initial and progress.affine_trained:
         text = "The statistics are still (0, 1) while beta or gamma are trained"
         if others_moved:

@@ -10,8 +10,7 @@ import itertools
 import math
 
 from .._util.text import SHOWN_RANGES, ranges
-from ..evidence.estimates import factor_terms, rate_terms
-from ..evidence.estimators import Slope, VarianceFactor
+from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
 from ..evidence.output_fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
 from .causes import cause, rank, sentence
@@ -98,7 +97,7 @@ class SomeSteps:
         outputs.add(None, view)
         moving, batch = (outputs.sources[True, source] for source in (MOVING, BATCH))
         epsilon = view.layer.epsilon
-        fitting = [one.consistent if epsilon is None else one.allows(epsilon) for one in (moving, batch)]
+        fitting = [source.consistent if epsilon is None else source.allows(epsilon) for source in (moving, batch)]
         off = moving.seen and fitting == [True, False]
         fits = {"training-flag-off" if off else "not-updated": (0.0, None)}
         if view.layer.dtype != "float16" and view.counts and 0 not in view.counts and view.finite.any():
@@ -133,22 +132,22 @@ class SomeSteps:
         if not self._tried:
             return []
         wrong = set(self._tried)
-        whole = [name for name, one in self._explained.items() if len(one.steps) == len(wrong)]
+        whole = [name for name, explained in self._explained.items() if len(explained.steps) == len(wrong)]
         whole = [name for name in whole if name != "float32-decay" and not set(GIVES_WAY_TO.get(name, ())) & set(whole)]
         if whole and "decay" in whole and len(whole) > 1:
             whole.remove("decay")
         chosen = [(name, wrong) for name in sorted(whole, key=rank)] if whole else self._two_causes(wrong)
         causes = []
         for name, steps in chosen:
-            one = self._explained[name]
-            indices = [i for i, step in enumerate(one.steps) if step in steps]
-            misfit = max(one.misfits[i] for i in indices)
+            explained = self._explained[name]
+            indices = [i for i, step in enumerate(explained.steps) if step in steps]
+            misfit = max(explained.misfits[i] for i in indices)
             where = self._where(sorted(steps))
-            text = _text(name, one, indices, facts)
+            text = _text(name, explained, indices, facts)
             causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
-                text = f"the decay in use is {facts.decay ** max(one.repeats):.6g} and not {facts.decay:.6g}."
+                text = f"the decay in use is {facts.decay ** max(explained.repeats):.6g} and not {facts.decay:.6g}."
                 causes.append(cause("decay", f"{where}, or instead: {text}", misfit))
         return causes
 

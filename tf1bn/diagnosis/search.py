@@ -70,7 +70,7 @@ class Search:
                 self._candidates = self._all_candidates(view)
             for candidate in self._candidates:
                 candidate.worst.add(fit_step(view, candidate.hypothesis, candidate.bessel, self._updates))
-            self._candidates = [one for one in self._candidates if one.worst.verdict != FINDING]
+            self._candidates = [candidate for candidate in self._candidates if candidate.worst.verdict != FINDING]
             if self._can_cancel and view.decay is not None:
                 self._cancel(view)
         self._updates += len(view.updates)
@@ -80,11 +80,11 @@ class Search:
         decays = candidate_decays(self._survey.estimates.rate.estimate(), declared.applications)
         single = singles(view, declared.bessel, decays)
         if len(declared.conventions) == 2:
-            single = [one for one in single if one.bessel in (None, "keras")]
+            single = [hypothesis for hypothesis in single if hypothesis.bessel in (None, "keras")]
         every = [*single, *pairs(single)]
         if not declared.decay_known:
-            every = [one for one in every if isinstance(one.decay, float)]
-        return [Candidate(one, bessel, WorstFit()) for one in every for bessel in declared.conventions]
+            every = [hypothesis for hypothesis in every if isinstance(hypothesis.decay, float)]
+        return [Candidate(each, bessel, WorstFit()) for each in every for bessel in declared.conventions]
 
     @property
     def _can_cancel(self):
@@ -121,9 +121,18 @@ class Search:
 
     def explanations(self):
         """The `Candidate`s that fit all training steps, best first."""
-        fitting = [one for one in self._candidates or () if one.worst.steps and one.worst.misfit <= 1]
-        fitting.sort(key=lambda one: (len(one.ids), RANK[one.worst.verdict], max(map(rank, one.ids)), one.worst.misfit))
+        fitting = [
+            candidate for candidate in self._candidates or () if candidate.worst.steps and candidate.worst.misfit <= 1
+        ]
+        fitting.sort(
+            key=lambda candidate: (
+                len(candidate.ids),
+                RANK[candidate.worst.verdict],
+                max(map(rank, candidate.ids)),
+                candidate.worst.misfit,
+            )
+        )
         # What only the worst case allows explains nothing that the expected error explains.
         if fitting and fitting[0].worst.verdict == OK:
-            fitting = [one for one in fitting if one.worst.verdict == OK]
+            fitting = [candidate for candidate in fitting if candidate.worst.verdict == OK]
         return fitting

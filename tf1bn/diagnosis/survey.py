@@ -4,7 +4,7 @@ import copy
 
 from ..evidence import averaged
 from ..evidence.error_propagation import StatisticErrors
-from ..evidence.estimates import Estimates
+from ..evidence.estimators import Estimates
 from ..evidence.output_errors import OutputErrors
 from ..evidence.output_fit import OutputFit
 from ..verdicts import FINDING, OK
