@@ -62,7 +62,7 @@ def test_every_step_comes_in_order(tmp_path, monkeypatch):
     opened = write(tmp_path / "t", layers)
     wanted = [(step.number, name) for step in opened for name in (*step.layers, None)]
     for most in (1, 2, 4, 100):
-        monkeypatch.setattr(read_ahead, "MOST", most)
+        monkeypatch.setattr(read_ahead, "GROUP_LAYERS", most)
         found = list(read_ahead.read(opened, {"a", "b", "c"}, outputs=True))
         assert [(step.number, name) for step, name, _ in found] == wanted
         for step, name, view in found:
@@ -83,7 +83,7 @@ def test_only_what_is_needed_is_read(tmp_path):
         outputs: {
             (step.number, name)
             for step, name, view in read_ahead.read(opened, opened.layers, outputs)
-            if view and "all_moments" in vars(view)
+            if view and view.measured
         }
         for outputs in (False, True)
     }
@@ -116,7 +116,7 @@ def test_no_thread_is_left_by_a_caller_that_stops(tmp_path, monkeypatch):
             super().abandon()
             self.ended.append(self)
 
-    monkeypatch.setattr(read_ahead, "MOST", 1)
+    monkeypatch.setattr(read_ahead, "GROUP_LAYERS", 1)
     monkeypatch.setattr(read_ahead, "Ahead", Noted)
     opened = write(tmp_path / "t", {"a": simulated(Layer(0.5), decay=0.5, shape=(50_000, 3), steps=4)})
     entries = read_ahead.read(opened, {"a"})

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "checker": "_native verdicts _util errors",
     "trace": "checker _util errors",
     "evidence": "checker _util errors",
-    "diagnosis": "evidence checker _util verdicts errors",
+    # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
+    "diagnosis": "evidence trace checker _util verdicts errors",
     "checkpoints": "_util verdicts errors",
     "parity": "diagnosis evidence checkpoints trace checker _util verdicts errors",
     "reports": "parity.verdict _util verdicts errors",

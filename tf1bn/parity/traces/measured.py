@@ -54,29 +54,20 @@ def measured(diagnosis):
     survey = diagnosis.survey
     if survey is None:
         return None
-    rate = survey.rate.estimate()
-    fitting = [bessel for bessel, worst in survey.either.items() if worst.verdict == OK and worst.judged]
+    rate = survey.estimates.rate.estimate()
     sources = survey.outputs.sources
     return Measured(
         rate=rate,
-        factor=survey.factor.estimate(rate.value).value if math.isfinite(rate.value) else math.nan,
+        factor=survey.estimates.factor.estimate(rate.value).value if math.isfinite(rate.value) else math.nan,
         epsilon=_epsilon([sources[key] for key in ((True, BATCH), (False, MOVING))]),
-        bessel=fitting[0] if len(fitting) == 1 else _shown_convention(survey.share.estimate()) if fitting else None,
-        decay_declared=survey.decay_known,
-        applications=survey.applications,
+        bessel=survey.shown_convention,
+        decay_declared=survey.declared.decay_known,
+        applications=survey.declared.applications,
         as_declared=survey.best.verdict == OK,
-        compared=survey.declared.judged > 0,
+        compared=survey.declared_fit.steps > 0,
         has_outputs=any(source.seen for source in sources.values()),
-        first_wrong_step=survey.best.first,
+        first_wrong_step=survey.best.first_not_ok,
     )
-
-
-def _shown_convention(share):
-    """Whether an `Estimate` of the share of Bessel's correction shows 1, True, or 0, False; None if neither."""
-    if not (math.isfinite(share.value) and share.interval < 0.2):
-        return None
-    fitting = [bessel for bessel in (False, True) if abs(share.value - bessel) <= max(2 * share.interval, 0.1)]
-    return fitting[0] if fitting else None
 
 
 def _epsilon(sources):
