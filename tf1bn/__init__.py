@@ -1,4 +1,4 @@
-"""tf1bn: the ``batch_norm`` of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics.
+"""tf1bn: the ``batch_norm`` of TensorFlow 1.x on today's TensorFlow, and a checker of moving statistics.
 
 Importing the package imports neither TensorFlow nor NumPy; the names below are loaded when they are used.
 """
