@@ -11,7 +11,7 @@ from . import files
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fills the paragraphs of a description, and leaves the examples as they are."""
+    """Fills the paragraphs of a description to the terminal's width, and leaves the examples as they are."""
 
     def __init__(self, prog, **options):
         super().__init__(prog, max_help_position=22, **options)
@@ -122,6 +122,7 @@ def execute(parser, argv):
 
 
 def _sentence(error):
+    """What the user reads about an exception."""
     if isinstance(error, Tf1bnError | ImportError):
         return str(error)
     if isinstance(error, MemoryError):
