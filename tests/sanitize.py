@@ -91,7 +91,7 @@ def main():
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": os.pathsep.join([str(COPY), str(COPY / "tests")]),
     }
-    where = [sys.executable, "-c", "import tf1bn._moments as module; print(module.__file__)"]
+    where = [sys.executable, "-c", "import tf1bn._native._moments as module; print(module.__file__)"]
     found = subprocess.run(where, cwd=COPY, env=environment, capture_output=True, text=True, check=True).stdout.strip()
     if COPY not in Path(found).parents:
         raise SystemExit(f"The tests would run on {found}, which is not built with the sanitizers.")

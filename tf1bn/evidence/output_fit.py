@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .. import checker
-from ..checker.regression import line
+from ..checker.regression import fit_line
 from .step_view import cut
 
 FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
@@ -177,7 +177,7 @@ class Outputs:
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
-            fitted = [part[mask] for part in line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))]
+            fitted = [part[mask] for part in fit_line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))]
         gamma, beta = gamma[mask], beta[mask]
         unit = max(float(np.finfo(np.result_type(y.dtype)).eps) / 2, float(np.finfo(np.float32).eps) / 2)
         unit = max(unit, float(np.finfo(x.dtype).eps) / 2) if x.dtype == np.float16 else unit

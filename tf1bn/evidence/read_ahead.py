@@ -1,7 +1,7 @@
 """What a trace holds of its layers, step by step; other threads read the inputs ahead. Used by ``diagnosis``."""
 
-from ..checker.moments import Ahead
-from ..checker.regression import Pair
+from ..checker.prefetch import PrefetchedMoments
+from ..checker.regression import ArrayPair
 from ..errors import TraceError
 from .step_view import View
 
@@ -16,7 +16,7 @@ def read(trace, names, outputs=False):
 
     Args:
       trace: as for `diagnosis.diagnose`.
-      outputs: whether those are judged, too; then what `linefit.line` sums first is summed in the same pass.
+      outputs: whether those are judged, too; then what `regression.fit_line` sums first is summed in the same pass.
 
     Raises:
       TraceError: where the trace is damaged, after all before it.
@@ -76,7 +76,7 @@ class _Groups:
         batches, size = [], 0
         for i, array in enumerate(record.inputs):
             if paired and array.size:
-                view.pairs[i] = Pair(array, record.outputs[i], view.layer.channel_axis)
+                view.pairs[i] = ArrayPair(array, record.outputs[i], view.layer.channel_axis)
                 size += record.outputs[i].nbytes
             batches.append((*view.batch_of(i), view.pairs.get(i)))
             size += array.nbytes
@@ -86,14 +86,14 @@ class _Groups:
 class _Group:
     def __init__(self, entries):
         self._entries = entries
-        self._ahead = Ahead([batch for _, _, _, batches, _ in entries for batch in batches])
+        self._prefetched = PrefetchedMoments([batch for _, _, _, batches, _ in entries for batch in batches])
 
     def measured(self):
-        moments = iter(self._ahead.moments())
+        moments = iter(self._prefetched.moments())
         for step, name, view, batches, _ in self._entries:
             if batches:
                 view.all_moments = [next(moments) for _ in batches]
             yield step, name, view
 
     def abandon(self):
-        self._ahead.abandon()
+        self._prefetched.abandon()

@@ -19,7 +19,7 @@ class View:
       before, after: the moving mean and variance as float64 [2, channels], all channels.
       unmoved: whether both statistics are the same bits before and after.
       finite: bool [channels], where the statistics before and after and all moments are finite.
-      pairs: `linefit.Pair` of input and output by application, where they have been read already.
+      pairs: `regression.ArrayPair` of input and output by application, where they have been read already.
       wrong_shape: whether an input has another number of channels on the layer's axis than the statistics.
     """
 
