@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .. import checker
-from ..checker.regression import line as fit_line
+from ..checker.regression import fit_line
 from ..checker.roundoff import SMALLEST, unit_roundoff
 from .step_view import select_channels
 

@@ -1,6 +1,6 @@
 """Reading the layers of a trace step by step, while other threads compute the moments of the steps that follow."""
 
-from ..checker.moments import Ahead
+from ..checker.prefetch import PrefetchedMoments
 from ..errors import TraceError
 from .step_view import View
 
@@ -15,7 +15,7 @@ def read(trace, names, outputs=False):
     Args:
       trace: as for `diagnosis.diagnose`.
       names: the names of the layers.
-      outputs: whether the outputs are compared, too; then what `checker.regression.line` sums first is summed in the
+      outputs: whether the outputs are compared, too; then what `checker.regression.fit_line` sums first is summed in the
         same pass over memory as the moments.
 
     Yields:
@@ -82,14 +82,14 @@ class _Group:
 
     def __init__(self, entries):
         self._entries = entries
-        self._ahead = Ahead([batch for _, _, _, batches, _ in entries for batch in batches])
+        self._prefetched = PrefetchedMoments([batch for _, _, _, batches, _ in entries for batch in batches])
 
     def measured(self):
-        moments = iter(self._ahead.moments())
+        moments = iter(self._prefetched.moments())
         for step, name, view, batches, _ in self._entries:
             if batches:
                 view.take_moments([next(moments) for _ in batches])
             yield step, name, view
 
     def abandon(self):
-        self._ahead.abandon()
+        self._prefetched.abandon()

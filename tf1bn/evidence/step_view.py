@@ -6,7 +6,7 @@ import typing
 import numpy as np
 
 from .. import checker
-from ..checker.regression import Pair
+from ..checker.regression import ArrayPair
 
 COMPARABLE = ("float16", "float32", "float64")
 
@@ -26,7 +26,7 @@ class View:
       updates: the indices of the applications that updated the statistics.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.
       unmoved: whether both statistics have the same bits before and after the step.
-      pairs: by application, the `checker.regression.Pair` of its input and output, where their sums are computed in
+      pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed in
         the same pass over memory as the moments.
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
@@ -76,7 +76,7 @@ class View:
           with_outputs: whether the outputs are compared, too; then their sums are computed in the same pass.
 
         Returns:
-          batches: list of (array, data_format, `Pair` or None), one for each application; empty if the moments are
+          batches: list of (array, data_format, `ArrayPair` or None), one for each application; empty if the moments are
             recorded, weighted or not needed.
           size: the number of bytes that are read for them.
         """
@@ -86,7 +86,7 @@ class View:
         batches, size = [], 0
         for i, array in enumerate(self.record.inputs):
             if paired and array.size:
-                self.pairs[i] = Pair(array, self.record.outputs[i], self.layer.channel_axis)
+                self.pairs[i] = ArrayPair(array, self.record.outputs[i], self.layer.channel_axis)
                 size += self.record.outputs[i].nbytes
             batches.append((*self.batch_of(i), self.pairs.get(i)))
             size += array.nbytes
