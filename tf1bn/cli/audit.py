@@ -53,7 +53,7 @@ def run(args):
         found = _judge(args)
     else:
         found, page = _judged_page(args)
-    auditreport.audit(found, args.path, out, quiet=args.quiet)
+    auditreport.print_audit(found, args.path, out, quiet=args.quiet)
     write_reports(args, found, page)
     return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
 

@@ -65,7 +65,7 @@ def run(args):
         found = _found(args)
     else:
         found, page = _found_page(args)
-    parityreport.parity(found, terminal.console(), quiet=args.quiet)
+    parityreport.print_comparison(found, terminal.console(), quiet=args.quiet)
     audit.write_reports(args, found, page)
     return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
 
@@ -73,14 +73,14 @@ def run(args):
 def _found_page(args):
     """The result, and the HTML page of it."""
     from ..errors import NotRecordedError
-    from ..reports import parity as parityreport
+    from ..reports import parity_page
     from ..reports.curves import Curves
 
     try:
         with Curves() as curves:
             found = _found(args, curves)
             shown = {name: curves.of(name) for layer in found["layers"] if (name := layer.get("new")) is not None}
-        return found, parityreport.page(found, shown)
+        return found, parity_page.render_comparison(found, shown)
     except (NotRecordedError, ImportError) as error:
         raise CommandError(str(error)) from error
 

@@ -326,13 +326,13 @@ def _message(found, errors, flags, rtol, with_inputs):
     if found["ok"] and not outside:
         return None
     lines = []
-    wrong = [layer for layer in parityreport.ranked(found["layers"]) if layer["verdict"] != "ok"]
+    wrong = [layer for layer in parityreport.worst_first(found["layers"]) if layer["verdict"] != "ok"]
     if wrong or found["problems"]:
         lines.append(parityreport.headline(found))
     for layer in wrong:
         names = ", ".join(cause["id"] for cause in layer["causes"]) or layer["verdict"]
         first = " (diverges first)" if layer.get("first") else ""
-        lines.append(f"  {parityreport.called(layer)}{first}: {names}. {parityreport.said(layer)}")
+        lines.append(f"  {parityreport.matched_names(layer)}{first}: {names}. {parityreport.explanation(layer)}")
     lines += [f"  {problem}" for problem in found["problems"]]
     if not with_inputs and any(cause["id"] == "unexplained" for layer in wrong for cause in layer["causes"]):
         lines.append(
