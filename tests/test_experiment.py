@@ -349,9 +349,9 @@ def test_placement_counts_only_work_below_the_scope():
             with tf.variable_scope("a"):
                 y = tf.identity(x + 1)
         with devices.open_session("cpu") as sess:
-            values, devices = devices.run_with_devices(sess, y, {x: [1.0, 2.0]}, "a")
+            values, used = devices.run_with_devices(sess, y, {x: [1.0, 2.0]}, "a")
             assert values.tolist() == [2.0, 3.0]
-            assert devices == {"CPU:0"}
+            assert used == {"CPU:0"}
             assert devices.run_with_devices(sess, y, {x: [1.0, 2.0]}, "b")[1] == set()
 
 

@@ -365,7 +365,7 @@ def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
 
 
 def test_the_gpu_tests_are_there_and_say_why_they_are_skipped():
-    files = [str(ROOT / "tests" / name) for name in ("test_grid.py", "test_gpu_devices.py")]
+    files = [str(ROOT / "tests" / name) for name in ("test_variants.py", "test_gpu_session.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     skips = not devices.has_gpu()
     done = subprocess.run(

@@ -66,8 +66,7 @@ class Curve:
         if np.isposinf(self.share).any():
             parts.append("there is an error where none is allowed")
         elif len(shares):
-            largest = float(shares.max())
-            parts.append(f"the largest error is {share_in_words(largest)}{' of' if largest <= 1 else ''} the allowed")
+            parts.append(f"the largest error is {share_in_words(float(shares.max()))}")
         if self.not_drawable.any():
             parts.append(f"{counted(int(self.not_drawable.sum()), 'step')} without a finite observed value")
         return "; ".join(parts) + "."
@@ -91,8 +90,8 @@ def drawable(values):
 
 
 def share_in_words(share):
-    """An error as a share of the allowed one, as text: "24 %" up to 1, beyond that "5 times"."""
-    return f"{float(f'{100 * share:.2g}'):g} %" if share <= 1 else in_times(share)
+    """An error as a share of the allowed one, as text: "24 % of the allowed", or "5 times the allowed"."""
+    return f"{float(f'{100 * share:.2g}'):g} % of the allowed" if 0 <= share <= 1 else f"{in_times(share)} the allowed"
 
 
 def _floats(values, name):

@@ -58,10 +58,10 @@ def _cause(cause):
         fit = None
     elif not _finite(misfit):
         fit = f"largest remaining error: {in_words(misfit)}"
-    elif misfit <= 1:
-        fit = f"explains the numbers; largest remaining error {share_in_words(misfit)} of the allowed"
     else:
-        fit = f"largest remaining error {share_in_words(misfit)} the allowed"
+        fit = f"largest remaining error {share_in_words(misfit)}"
+        if misfit <= 1:
+            fit = f"explains the numbers; {fit}"
     return {
         "id": str(cause.get("id")),
         "advisory": cause.get("severity") == ADVISORY,
