@@ -51,7 +51,7 @@ def run(args):
     result, page = with_page(
         lambda curves: _audit(args, curves), lambda result, curves: _page(args, result, curves), args.html is not None
     )
-    report.audit(result, args.path, out, quiet=args.quiet)
+    report.print_audit(result, args.path, out, quiet=args.quiet)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 

@@ -61,17 +61,17 @@ def run(args):
     from ..reports import parity as report
 
     result, page = with_page(lambda curves: _compare(args, curves), _page, args.html is not None)
-    report.parity(result, terminal.console(), quiet=args.quiet)
+    report.print_comparison(result, terminal.console(), quiet=args.quiet)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
 def _page(result, curves):
     """The HTML page of a result."""
-    from ..reports import parity as report
+    from ..reports import parity_page
 
     names = [layer["new"] for layer in result["layers"] if layer.get("new") is not None]
-    return report.page(result, {name: curves.of(name) for name in names})
+    return parity_page.render_comparison(result, {name: curves.of(name) for name in names})
 
 
 def _compare(args, curves):

@@ -15,8 +15,8 @@ def read(trace, names, outputs=False):
     Args:
       trace: as for `diagnosis.diagnose`.
       names: the names of the layers.
-      outputs: whether the outputs are compared, too; then what `checker.regression.fit_line` sums first is summed in the
-        same pass over memory as the moments.
+      outputs: whether the outputs are compared, too; then what `checker.regression.fit_line` sums first is summed in
+        the same pass over memory as the moments.
 
     Yields:
       (step, name, view): the `trace.Step`, the name of a layer in it and the layer's `View`; after the layers of a

@@ -26,8 +26,8 @@ class View:
       updates: the indices of the applications that updated the statistics.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.
       unmoved: whether both statistics have the same bits before and after the step.
-      pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed in
-        the same pass over memory as the moments.
+      pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed
+        in the same pass over memory as the moments.
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 

@@ -199,13 +199,13 @@ def _message(result, outputs, gave_inputs):
     if result["ok"] and not outputs.outside:
         return None
     lines = []
-    wrong = [layer for layer in report.ranked(result["layers"]) if layer["verdict"] != OK]
+    wrong = [layer for layer in report.worst_first(result["layers"]) if layer["verdict"] != OK]
     if wrong or result["problems"]:
         lines.append(report.headline(result))
     for layer in wrong:
         names = ", ".join(cause["id"] for cause in layer["causes"]) or layer["verdict"]
         first = " (diverges first)" if layer.get("first") else ""
-        lines.append(f"  {report.called(layer)}{first}: {names}. {report.said(layer)}")
+        lines.append(f"  {report.matched_names(layer)}{first}: {names}. {report.explanation(layer)}")
     lines += [f"  {problem}" for problem in result["problems"]]
     if not gave_inputs and any(cause["id"] == "unexplained" for layer in wrong for cause in layer["causes"]):
         lines.append(
