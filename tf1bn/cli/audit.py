@@ -4,7 +4,6 @@ import fnmatch
 import sys
 
 from .._util.command import check_outputs
-from ..diagnosis import conclude
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
@@ -60,7 +59,7 @@ def _audit(args, curves):
     """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step, or is None."""
     from .. import checkpoints, trace
     from ..checkpoints.opening import looks_like_checkpoint
-    from ..diagnosis import diagnose
+    from ..diagnosis import conclude, diagnose
     from ..trace.views import TraceView
 
     if looks_like_checkpoint(args.path):
