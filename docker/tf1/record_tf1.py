@@ -13,8 +13,8 @@ beside your script, and run your training through it:
             rec.run(train_op, {x: batch})
 
 It finds the layers of tf.contrib.layers.batch_norm, tf.layers.batch_normalization and others of their form in the
-graph, built or imported; `Recorder` says what is written. The format of the trace is described in tf1bn/trace.py.
-Between the lines marked so this file holds parts of tf1bn; change them there.
+graph, built or imported; `Recorder` says what is written. The docstring of tf1bn/trace/__init__.py
+describes the format of the trace. The parts below that are marked "from tf1bn/..." are copies; change them there.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -882,7 +882,7 @@ class Recorder(object):
         self.steps = 0
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None, training=None):
-        """`sess.run`, recorded if a layer takes part. training: whether it trains, instead of what the graph says."""
+        """`sess.run`, recorded if a layer takes part; `training` says whether it trains, instead of the graph."""
         if training is not None and not isinstance(training, bool):
             raise ValueError("`training` is %r; it must be True, False or None." % (training,))
         plan = self._plan(fetches, feed_dict)
@@ -899,7 +899,7 @@ class Recorder(object):
         return results[0]
 
     def close(self):
-        """Finish the trace; more than once does no harm."""
+        """Finish the trace; closing it again does nothing."""
         self._writer.close()
 
     def __enter__(self):
@@ -978,7 +978,7 @@ class Writer(object):
                     % (path, "" if overwrite else ", or pass overwrite=True for a trace")
                 )
             shutil.rmtree(target)
-        # Made aside and moved to its place: a folder at `path` is always a trace.
+        # It is made beside `path` and renamed, so that a folder at `path` is always a whole trace.
         new = tempfile.mkdtemp(prefix="." + os.path.basename(target) + ".", dir=os.path.dirname(target))
         os.chmod(new, 0o755)
         os.mkdir(os.path.join(new, "arrays"))
@@ -1057,7 +1057,7 @@ def _plain(array):
 
 
 def _settings(settings):
-    """In an order, and without what only stands there for nothing."""
+    """The settings in a fixed order, without the further ones that are None."""
     always = ("decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release")
     further = [name for name in sorted(settings) if name not in always and settings[name] is not None]
     return collections.OrderedDict((name, settings[name]) for name in list(always) + further)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def test_old_paths(path, name):
     if name == "batch_norm":
         assert module.batch_norm is tf1bn.batch_norm
     assert name in dir(module)
+
+
+def test_type_checkers_find_the_modules():
+    stubs = pathlib.Path(tf1bn.contrib.__file__).parent.glob("*.pyi")
+    assert sorted(path.stem for path in stubs) == tf1bn.contrib.__all__ == sorted(_names.TREE[""])
 
 
 def test_every_listed_name_is_there():

@@ -52,9 +52,9 @@ def write_and_read(path: str) -> list[str]:
         writer.add_step({"bn": record}, training=True)
     opened = trace.open(path)
     names = [name for step in opened for name in step.layers]
-    for name, result in diagnosis.diagnose(opened).items():
+    for result in diagnosis.diagnose(opened):
         causes: list[diagnosis.Cause] = list(result.causes)
-        names += [name, result.verdict, *(cause.id for cause in causes)]
+        names += [result.name, result.verdict, *(cause.id for cause in causes)]
     return names
 
 

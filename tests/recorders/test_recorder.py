@@ -925,3 +925,13 @@ def test_recording_changes_no_bit(tmp_path, variables, onednn):
 
 def test_kept_is_what_is_documented():
     assert recorder.KEEP == ("inputs", "moments")
+
+
+def test_the_package_imports_no_tensorflow():
+    code = "import sys, tf1bn.recorders; print('tensorflow' in sys.modules, 'Recorder' in dir(tf1bn.recorders))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "False True\n"
+    assert tf1bn.recorders.Recorder is tf1bn.Recorder
+    assert tf1bn.recorders.__all__ == ["Recorder"]
+    with pytest.raises(AttributeError, match=r"module 'tf1bn\.recorders' has no attribute 'Recoder'"):
+        tf1bn.recorders.Recoder  # noqa: B018

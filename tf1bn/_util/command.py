@@ -12,7 +12,7 @@ from .printable import printable, replace_what_cannot_be_encoded
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fills the paragraphs of a description, and leaves the examples as they are."""
+    """Fills the paragraphs of a description to the terminal's width, and leaves the examples as they are."""
 
     def __init__(self, prog, **options):
         super().__init__(prog, max_help_position=22, **options)
@@ -124,6 +124,7 @@ def execute(parser, argv):
 
 
 def _sentence(error):
+    """What the user reads about an exception."""
     if isinstance(error, Tf1bnError | ImportError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -55,3 +55,9 @@ def in_words(value):
 def in_times(share):
     """A multiple of a bound as text: "0.3 times", "1,200 times"."""
     return f"{share:.2g} times" if share < 10 or share >= 1e6 else f"{float(f'{share:.3g}'):,.0f} times"
+
+
+def in_percent(share):
+    """``share`` of a whole as text: "24 %", "0.3 %"."""
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

@@ -7,7 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..releases import LATEST, TABLE, Release, get
 
@@ -89,7 +89,7 @@ class release:
             with self:
                 return function(*args, **kwargs)
 
-        return wrapper  # type: ignore[return-value]
+        return cast(_Function, wrapper)
 
 
 def as_released(function):
