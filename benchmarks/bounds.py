@@ -3,9 +3,9 @@
     python benchmarks/bounds.py [--counts N ...] [--kinds KIND ...] [--dtypes DTYPE ...] [--json FILE]
 
 A class is a number of elements per channel, a dtype and a kind of data; one step of decay 0 from 0. Its honest layers
-are those of tests/honest.py, Welford's update, and TensorFlow's own fused and composed ones. `wide` is the bound that
-decides over the worst honest error; `beyond` is how much farther off than every replayed order an honest layer was that
-needed the replay.
+are those of tests/support/honest.py, Welford's update, and TensorFlow's own fused and composed ones. `wide` is the
+bound that decides over the worst honest error; `beyond` is how much farther off than every replayed order an honest
+layer was that needed the replay.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
 import honest
 
 from tf1bn.checker import MovingStats

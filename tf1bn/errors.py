@@ -3,6 +3,18 @@
 Arguments of the wrong type or value raise TypeError or ValueError, as the functions of TensorFlow and NumPy do.
 """
 
+__all__ = [
+    "CheckpointError",
+    "CommandError",
+    "DeviceUnavailableError",
+    "MappingError",
+    "NotRecordedError",
+    "OutputError",
+    "PlotUnavailableError",
+    "Tf1bnError",
+    "TraceError",
+]
+
 
 class Tf1bnError(Exception):
     """The base of all exceptions below; the message is one full sentence for the user."""

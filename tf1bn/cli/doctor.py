@@ -15,6 +15,7 @@ from importlib import metadata
 
 from .. import __version__
 from .._util.command import check_outputs, write_outputs
+from .._util.printable import printable
 
 DESCRIPTION = """Print what tf1bn sees of its own build, of TensorFlow, devices, threads and optional packages, for bug
 reports, and compute a little that is known beforehand, with the extension and with a layer in TensorFlow.
@@ -61,7 +62,7 @@ def run(args):
     """Print what is found; returns the exit code."""
     check_outputs({"--json": args.json})
     found = examine()
-    print("\n".join(lines(found)))
+    print("\n".join(map(printable, lines(found))))
     if args.json is not None:
         text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_outputs({"--json": (args.json, text.encode())})

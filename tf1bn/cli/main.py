@@ -3,11 +3,14 @@
 import sys
 
 from .. import __version__
-from .._util import command
+from .._util import command, supervise
 from ..reproduce import command as reproduce
 from ..reproduce import options
 from . import audit, doctor, run
 from . import parity as paritycommand
+
+# These read other people's files, with libraries of others too.
+_SUPERVISED = ("audit", "parity")
 
 DESCRIPTION = """The batch_norm of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics.
 
@@ -56,5 +59,12 @@ def _help(args):
 
 
 def main(argv=None):
-    """Run ``tf1bn`` with ``argv`` (default: the command line); returns the exit code."""
+    """Run ``tf1bn`` with ``argv`` (default: the command line); returns the exit code.
+
+    The command line's ``audit`` and ``parity`` do their work in a process of its own, see `supervise`.
+    """
+    if argv is None and sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
+        code = supervise.fork(f"tf1bn {sys.argv[1]}")
+        if code is not None:
+            return code
     return command.execute(parser(), argv)

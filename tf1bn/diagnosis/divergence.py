@@ -9,7 +9,7 @@ import dataclasses
 import math
 
 from .. import verdicts
-from .._util.text import few
+from .._util.text import listed
 from ..verdicts import FINDING, OK
 
 # Findings that are seen in the values, and in what they were seen first.
@@ -101,7 +101,7 @@ def jumps(survey):
     if not found:
         return None
     steps = "step" if len(found) == 1 else "steps"
-    return f"The statistics changed outside of the recorded steps before {steps} {few(found)}."
+    return f"The statistics changed outside of the recorded steps before {steps} {listed(found, 6)}."
 
 
 def note(results):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .. import verdicts
-from .._util.text import few, ranges
+from .._util.text import listed, ranges
 from ..evidence.output_fit import BATCH, FLOOR, MOVING
 from ..verdicts import FINDING, OK
 from .causes import cause
@@ -99,20 +99,20 @@ def look(survey, others_moved, found):
     """What is seen in the values themselves."""
     if survey.not_finite is not None:
         number, when, where, channels, source = survey.not_finite
-        text = f"The {where} is NaN or infinite {when} step {number}, in channel {few(channels)}{source}."
+        text = f"The {where} is NaN or infinite {when} step {number}, in channel {listed(channels, 6)}{source}."
         found.append(cause("not-finite", text))
     elif survey.untouched is not None:
         number, channels = survey.untouched
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {few(channels)} and the statistics do not, "
-            "before or after: they were not updated with this input."
+            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do "
+            "not, before or after: they were not updated with this input."
         )
         found.append(cause("not-finite", text))
     if survey.bad_variance is not None:
         number, channel = survey.bad_variance
         found.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
     if survey.dead is not None and survey.dead.any():
-        text = f"The moving variance is 0 throughout in channel {few(np.flatnonzero(survey.dead))}: nothing that "
+        text = f"The moving variance is 0 throughout in channel {listed(np.flatnonzero(survey.dead), 6)}: nothing that "
         text += "varies reaches it."
         found.append(cause("dead-channel", text))
     if not survey.trained and survey.initial and survey.changed:

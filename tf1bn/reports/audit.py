@@ -1,5 +1,6 @@
 """The result of an audit as text on a terminal."""
 
+from .._util.printable import printable, printable_values
 from ..verdicts import OK, VERDICTS
 from .layer_table import count_verdicts, print_layers
 
@@ -15,6 +16,7 @@ def print_audit(result, path, out, *, quiet=False):
     """
     from rich.text import Text
 
+    result, path = printable_values(result), printable(path)
     layers = sorted(result["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
     rows = [
         (layer, layer["name"], _first_step(layer), layer["explanation"])

@@ -3,6 +3,7 @@
 from importlib import resources
 
 from .._util import files
+from .._util.printable import printable
 from .packages import import_for
 from .page_content import SEVERITIES, layer_content, overall_severity, overall_verdict, plot_content
 
@@ -73,14 +74,11 @@ def render(result, title=None):
 def _template():
     jinja2 = import_for("The HTML report", "jinja2")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     source = (resources.files("tf1bn.reports") / "audit.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
-def printable(value):
-    """Text in which everything is seen: control characters, line breaks and direction marks as their escapes."""
-    if type(value) is not str or value.isprintable():
-        return value
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+def _shown(value):
+    return printable(value) if type(value) is str else value

@@ -1,5 +1,6 @@
 """The result of a comparison of two runs or checkpoints as text on a terminal."""
 
+from .._util.printable import printable_values
 from .._util.text import counted
 from ..verdicts import FINDING, OK, UNDECIDABLE, VERDICTS
 from .layer_table import count_verdicts, print_layers
@@ -15,6 +16,7 @@ def print_comparison(result, out, *, quiet=False):
     """
     from rich.text import Text
 
+    result = printable_values(result)
     data = data_sentence(result)
     if data:
         out.print(Text(data))

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from .._util.printable import printable_lines
 from .packages import import_for
 
 
@@ -19,6 +20,11 @@ def console(**options):
         def on_broken_pipe(self):
             # rich would exit with 1, which means a finding here.
             raise BrokenPipeError
+
+        def render(self, renderable, options=None):
+            # Whatever is printed, a name in it steers no terminal.
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
 
     out = Console(highlight=False, **options)
     if not out.is_terminal:

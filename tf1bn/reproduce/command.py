@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import errors
 from .._util import command, strict_json
 from .._util.tensorflow_import import import_tensorflow
 from ..errors import CommandError
@@ -19,7 +18,7 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: something that was asked for is not possible here; the message says what.
+      Tf1bnError: something that was asked for is not possible here; the message says what.
     """
     further = options.further_runs(args)
     _check_files(args)
@@ -30,10 +29,7 @@ def run(args):
     import_tensorflow(args.verbose)
     from . import devices, measure
 
-    try:
-        devices.require(args.device)
-    except errors.DeviceUnavailableError as error:
-        raise CommandError(str(error)) from error
+    devices.require(args.device)
     measured = measure.measure_all(args, further)
     result = measure.to_result(measured, args, further)
     if args.print_variables:

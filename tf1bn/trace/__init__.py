@@ -53,6 +53,9 @@ line last: a last line without a newline is a step that was not finished, which 
 layer for the first time, write a new trace.json beside the old one and rename it. Then a run that is killed leaves a
 trace of all its finished steps.
 
+A writer that cannot be sure to be alone keeps a file writer.lock in the folder while it writes: {"process": NUMBER,
+"start": TEXT or null, "host": NAME}. A trace of a process that still runs is not replaced. Readers do not look at it.
+
 Readers never unpickle and never open a file outside the folder. Damage raises `TraceError`, a ValueError, when it is
 met: in the layers when the trace is opened, in a line when its step is reached, in an array when it is asked for.
 """

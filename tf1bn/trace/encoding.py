@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._util.strict_json import boolean, number, shown, whole
+from .._util.validation import boolean, number, shown, whole
 from .record import inputs_or_moments
 from .settings import STEP_STATISTICS
 from .storage import FLOATS, REALS
@@ -25,7 +25,7 @@ class Files:
     """The arrays of one step and the paths of their files. Vectors of one width and dtype share a file.
 
     Args:
-      prefix: what the paths start with, such as "arrays/00000012".
+      prefix: what the names of the files start with, such as "00000012"; they lie in the folder "arrays".
     """
 
     def __init__(self, prefix: str) -> None:
@@ -35,17 +35,17 @@ class Files:
 
     def add_array(self, array: npt.NDArray[Any]) -> str:
         """The path of an array in a file of its own; an array that is added again gets the same path."""
-        path, _ = self._large.setdefault(id(array), (f"{self._prefix}-{len(self._large)}.npy", array))
-        return path
+        name, _ = self._large.setdefault(id(array), (f"{self._prefix}-{len(self._large)}.npy", array))
+        return f"arrays/{name}"
 
     def add_vector(self, array: npt.NDArray[Any]) -> str:
         """The path of a vector: "FILE#i", a row of the file for vectors of its width and dtype."""
         file = f"{self._prefix}-{array.dtype.kind}{array.dtype.itemsize}x{array.size}.npy"
         self._rows[file].append(array)
-        return f"{file}#{len(self._rows[file]) - 1}"
+        return f"arrays/{file}#{len(self._rows[file]) - 1}"
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """Pairs of a file's path and the array that it shall hold."""
+        """Pairs of a file's name in "arrays" and the array that it shall hold."""
         yield from self._large.values()
         for file, rows in self._rows.items():
             yield file, np.stack(rows)

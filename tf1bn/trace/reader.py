@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._util.strict_json import boolean, member, parse, shown, whole
+from .._util.strict_json import parse
+from .._util.validation import boolean, member, shown, whole
 from ..errors import TraceError
 from .record import Record, naming_layer, required
 from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import Folder
+
+# Bytes; what is longer is refused before it fills the memory.
+LARGEST_JSON = 1 << 28
+LONGEST_LINE = 1 << 26
 
 
 class Trace:
@@ -36,16 +42,15 @@ class Trace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._folder = folder = Folder(path)
         self.path = folder.path
-        if not os.path.isdir(folder.path):
-            what = "is not a folder" if os.path.lexists(folder.path) else "does not exist"
-            raise TraceError(f"`path` is {folder.path!r}, which {what}; give the folder of a trace.")
         if not os.path.lexists(os.path.join(folder.path, "trace.json")):
             raise TraceError(f"`path` is {folder.path!r}, which holds no trace.json; give the folder of a trace.")
         with folder.open("steps.jsonl") as file:
             # The layers are read after this, so those of every step up to here are among them.
             self._end = file.seek(0, os.SEEK_END)
         with folder.open("trace.json") as file:
-            data = file.read()
+            data = file.read(LARGEST_JSON + 1)
+        if len(data) > LARGEST_JSON:
+            raise folder.error(f"trace.json is longer than {LARGEST_JSON} bytes, which no list of layers is.")
         with self._naming("trace.json"):
             self.layers, self.producer = _layers_and_producer(parse(data))
 
@@ -80,7 +85,12 @@ class Trace:
         """The finished lines of steps.jsonl, counted from 1."""
         with self._folder.open("steps.jsonl") as file:
             left = self._end
-            for number, line in enumerate(file, 1):
+            for number in itertools.count(1):
+                line = file.readline(LONGEST_LINE + 1)
+                if len(line) > LONGEST_LINE:
+                    raise self._folder.error(
+                        f"line {number} of steps.jsonl is longer than {LONGEST_LINE} bytes, which no step is."
+                    )
                 left -= len(line)
                 # A last line without a newline is a step that was not finished.
                 if left < 0 or not line.endswith(b"\n"):

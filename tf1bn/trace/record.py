@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._util.strict_json import boolean, member, number, whole
+from .._util.validation import boolean, member, number, whole
 from ..errors import TraceError
 from .settings import STEP_STATISTICS, Layer
 from .storage import REALS, Folder

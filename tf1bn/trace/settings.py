@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .._util.strict_json import number, one_of
+from .._util.validation import number, one_of
 
 FORMAT, VERSION = "tf1bn-trace", 1
 # The keys that every record must have: the statistics before and after the step.

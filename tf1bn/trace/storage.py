@@ -20,11 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import TraceError
+from .directory import Directory
 
 FLOATS = (np.float16, np.float32, np.float64)
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 # Bytes: longer than the header of any plain array, and too short to do harm.
 _LONGEST_HEADER = 4096
+# Bytes of a file of vectors, which is read whole: 2^28 float32 numbers.
+LARGEST_VECTORS = 1 << 30
 _MAGIC = b"\x93NUMPY"
 _ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
 
@@ -32,7 +35,8 @@ _ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
 class Folder:
     """The folder of a trace, and the only way to its files. Every error that it raises is a `TraceError`.
 
-    `load` reads a file of vectors whole and keeps it, since many vectors share one file.
+    It is the folder that lies at the path now: what replaces it there later is not read. `load` reads a file of
+    vectors whole and keeps it, since many vectors share one file.
 
     Attributes:
       path: the folder, as given.
@@ -42,6 +46,15 @@ class Folder:
         self.path = os.fspath(path)
         self._root = os.path.realpath(self.path)
         self._inside = os.path.join(self._root, "")
+        try:
+            self._directory = Directory(self._root)
+        except FileNotFoundError as error:
+            raise TraceError(f"`path` is {self.path!r}, which does not exist; give the folder of a trace.") from error
+        except NotADirectoryError as error:
+            raise TraceError(f"`path` is {self.path!r}, which is not a folder; give the folder of a trace.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TraceError(f"`path` is {self.path!r}, which cannot be opened: {reason}.") from error
         self._whole: dict[str, npt.NDArray[Any]] = {}
 
     def error(self, text: str) -> TraceError:
@@ -61,9 +74,12 @@ class Folder:
         try:
             target = os.path.realpath(os.path.join(self._root, name))
             inside = target.startswith(self._inside)
-            # Without O_NONBLOCK opening a named pipe would wait for a writer for ever.
-            opened = os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if inside else None
+            opened = self._directory.open(target[len(self._inside) :].split("/")) if inside else None
         except FileNotFoundError as error:
+            if self._directory.removed:
+                raise TraceError(
+                    f"The trace {self.path!r} was replaced or deleted while it was read; open it again."
+                ) from error
             raise self.error(f"the file {name!r} is missing.") from error
         except (OSError, UnicodeError) as error:
             raise self.error(f"the file {name!r} cannot be opened: {getattr(error, 'strerror', error)}.") from error
@@ -91,6 +107,11 @@ class Folder:
         if array is None:
             with self.open(name) as file:
                 shape, order, dtype, start = self._header(file, name, REALS)
+                if math.prod(shape) * dtype.itemsize > LARGEST_VECTORS:
+                    raise self.error(
+                        f"the file {name!r} holds vectors of {math.prod(shape) * dtype.itemsize} bytes in all; a file "
+                        f"of vectors has at most {LARGEST_VECTORS}."
+                    )
                 file.seek(start)
                 array = self._array(name, shape, dtype, order, file.read(), 0)
             if not dtype.isnative:
@@ -169,16 +190,19 @@ class Folder:
         return self.error(f"the array {name!r} has dtype {dtype}; accepted are {names}.")
 
 
-def write_array(path: str, array: npt.NDArray[Any]) -> None:
-    """Write ``array`` as .npy, little-endian; as ``numpy.save`` does, which takes longer for small arrays."""
-    with open(path, "wb", buffering=0) as file:
+def write_array(folder: Directory, name: str, array: npt.NDArray[Any]) -> None:
+    """Write ``array`` to a new file as .npy, little-endian; ``numpy.save`` does the same in more time."""
+    descriptor = folder.create(name)
+    try:
         header = memoryview(_header_bytes(array.shape, array.dtype.newbyteorder("<").str))
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         body = memoryview(data.reshape(-1).view(np.uint8)) if data.size else memoryview(b"")
         if len(body) < 1 << 16:
             header, body = memoryview(bytes(header) + bytes(body)), memoryview(b"")
         for part in (header, body):
-            write_all(file.fileno(), part)
+            write_all(descriptor, part)
+    finally:
+        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
