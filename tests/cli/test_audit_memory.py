@@ -16,7 +16,8 @@ EPSILON = 1e-3
 AUDIT = """
 import resource, sys
 import numpy as np
-from tf1bn import curves, diagnosis, htmlreport, trace
+from tf1bn import diagnosis, trace
+from tf1bn.reports import curves
 opened = trace.open(sys.argv[1])
 for line in open("/proc/self/status"):
     if line.startswith("VmData"):

@@ -30,6 +30,7 @@ def run(code, cwd=ROOT):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
+@pytest.mark.slow
 def test_the_porting_example_trains_and_moves_the_statistics():
     done = run(EXAMPLES[PORTING] + TRAIN)
     assert done.returncode == 0, done.stderr
@@ -45,6 +46,7 @@ def test_the_checking_example_names_the_channel():
         assert f"    {line}\n" in README
 
 
+@pytest.mark.slow
 def test_the_recording_example_prints_every_step(tmp_path):
     (example,) = (example for example in EXAMPLES if "tf1bn.Recorder" in example)
     done = run(example, cwd=tmp_path)

@@ -360,8 +360,9 @@ def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
 # The marker
 
 
+@pytest.mark.slow
 def test_the_gpu_tests_are_there_and_say_why_they_are_skipped():
-    files = [str(ROOT / "tests" / name) for name in ("test_variants.py", "test_gpu_session.py")]
+    files = [str(ROOT / "tests" / name) for name in ("reproduce/test_variants.py", "reproduce/test_devices.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     skips = not session.has_gpu()
     done = subprocess.run(
