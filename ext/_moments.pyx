@@ -1,7 +1,7 @@
 """Batch moments and their merge, in float64 and without the GIL.
 
 Nothing here knows TensorFlow or NumPy: batches arrive through the buffer protocol, results leave in
-float64 buffers of the caller. `tf1bn.moments` is the documented face and checks every argument.
+float64 buffers of the caller. `tf1bn.checker.moments` documents the results and checks every argument.
 
 A state is a float64 array [4, channels]: mean and its low-order word, then the population variance and
 its low-order word.
@@ -106,21 +106,21 @@ cdef class DefaultEnvironment:
 
 
 cdef class Batch:
-    """A batch (float16, float32 or float64, channels last) whose buffer is held as long as this lives.
+    """A batch (float16, float32 or float64, channels last), whose buffer is not released while this object lives.
 
     count: elements per channel; rows: how many of them differ in address, which is what `accumulate` counts;
     grain: ranges of rows begin at multiples of it.
     """
 
     cdef Py_buffer view
-    cdef bint held
+    cdef bint has_buffer
     cdef Walk walk
     cdef const char *base
     cdef readonly object count
 
     def __cinit__(self, batch):
         PyObject_GetBuffer(batch, &self.view, PyBUF_RECORDS_RO)
-        self.held = True
+        self.has_buffer = True
         text = self.view.format
         if text.lstrip(b"@=<>!^") not in (b"e", b"f", b"d"):
             raise TypeError(f"The extension reads float16, float32 and float64, not format {text!r}.")
@@ -136,7 +136,7 @@ cdef class Batch:
         self.count = self.walk.count * int(self.walk.repeats)
 
     def __dealloc__(self):
-        if self.held:
+        if self.has_buffer:
             PyBuffer_Release(&self.view)
 
     @property
@@ -225,7 +225,7 @@ cdef struct Task:
 
 
 cdef class Tasks:
-    """What `Batch.accumulate` does for any number of states, by any number of threads that ask for no interpreter.
+    """`Batch.accumulate` for any number of states, in any number of threads that do not need the interpreter.
 
     Every thread that is in `run` takes the tasks that no other has taken, in order.
     """
@@ -234,10 +234,10 @@ cdef class Tasks:
     cdef Py_ssize_t count, room, taken, widest
     cdef bint gathered, stopped
     cdef PyThread_type_lock lock
-    cdef list held
+    cdef list references
 
     def __cinit__(self):
-        self.held = []
+        self.references = []
         self.lock = PyThread_allocate_lock()
         if self.lock == NULL:
             raise MemoryError()
@@ -282,18 +282,18 @@ cdef class Tasks:
                 raise MemoryError()
             self.tasks = <Task *> memory
             self.room = 2 * self.room + 64
-        self.held.append((batch, state, other, line, sums))
+        self.references.append((batch, state, other, line, sums))
         self.tasks[self.count] = task
         self.count += 1
         self.widest = max(self.widest, task.channels)
         self.gathered |= batch.walk.mode == GATHERED
 
     def stop(self):
-        """End every `run` after its present band."""
+        """End every `run` after its current band."""
         self.stopped = True
 
     def run(self, variant=None):
-        """Do what is left to be taken; nothing may be added meanwhile."""
+        """Do the tasks that no other thread has taken; nothing may be added meanwhile."""
         cdef const Kernels *kernels = find_variant(variant)
         cdef Scratch scratch
         cdef Task *task

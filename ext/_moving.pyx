@@ -1,6 +1,6 @@
-"""The moving recurrence and how far off an honest layer can be, in float64 and without the GIL.
+"""The moving recurrence and how far a correct layer can be from it, in float64 and without the GIL.
 
-`tf1bn.moving` is the documented face: it derives the formulas and checks every argument.
+`tf1bn.checker.moving_stats` checks every argument; docs/design/error-bounds.md derives the formulas.
 """
 
 from libc.math cimport NAN, expm1, fabs, frexp, hypot, ldexp, log, nearbyint, sqrt
@@ -20,17 +20,17 @@ source_hash = TF1BN_SOURCE_HASH.decode("ascii")
 rounding = ROUNDING
 
 cpdef enum Row:
-    # Rows of the statistics, each for the mean and then for the variance.
+    # Rows of the statistics: each name is the row of the mean, and the next row is that of the variance.
     VALUE = 0  # expected
     WORST = 2  # worst-case error
     LINEAR = 4  # errors of one sign
     COHERENT = 6  # standard error of the batches that were the same as the last one
     SQUARE = 8  # squared standard error of the others
-    LAYER = 10  # what a layer of the dtype makes of exact moments, with one honest rate
-    OTHER_LAYER = 12  # with the other one
+    LAYER = 10  # what a layer of the dtype makes of exact moments, with the first rate that a layer can have
+    OTHER_LAYER = 12  # with the second one
     BATCHES = 14  # what the batches contributed to the expected value
     BESSEL = 16  # the row after: how far the other convention would have taken the variance
-    WEIGHTED = 18  # as LAYER, of the weighted recurrence
+    WEIGHTED = 18  # as LAYER, by the weighted recurrence
     OTHER_WEIGHTED = 20
     ROWS = 22
 
@@ -69,14 +69,14 @@ cdef inline double rounded(double x, int bits) noexcept nogil:
 
 cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *step, double moment, double worst,
                               double linear, double standard, double layer) noexcept nogil:
-    """One statistic of one channel; `stats` is its expected value and the rows lie 2 * channels apart."""
+    """One step of one statistic of one channel; `stats` is its expected value and the rows lie 2 * channels apart."""
     cdef Py_ssize_t two = 2 * channels
     cdef double *row = stats
     cdef double gap = stats[0] - moment
     cdef double rest = fabs(1.0 - step.rate)
     cdef double moves = step.rate + step.slack
     cdef double old = stats[0]
-    cdef double reach, value, held, lost, rounding
+    cdef double reach, value, kept, lost, rounding
     cdef int i
     # VALUE
     row[0] -= gap * step.rate
@@ -89,13 +89,13 @@ cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *st
         lost = (step.slack + 3.0 * step.unit * moves) * reach
         rounding = 2.0 * (moves * gap) * (moves * gap)
     if step.recurrence & WEIGHTED_SUM and moves > 0.0:
-        held, reach = fabs(old) + row[0], fabs(moment) + worst
-        held = step.keep_slack * held + step.slack * reach + 3.0 * step.unit * (
-            (rest + step.keep_slack) * held + moves * reach)
+        kept, reach = fabs(old) + row[0], fabs(moment) + worst
+        kept = step.keep_slack * kept + step.slack * reach + 3.0 * step.unit * (
+            (rest + step.keep_slack) * kept + moves * reach)
         # NaN must stay NaN.
-        lost = lost if lost > held else held
-        held = rest * rest * old * old + moves * moves * moment * moment
-        rounding = rounding if rounding > held else held
+        lost = lost if lost > kept else kept
+        kept = rest * rest * old * old + moves * moves * moment * moment
+        rounding = rounding if rounding > kept else kept
     row[0] = rest * row[0] + step.rate * worst + lost
     if moves > 0.0:
         # Only a value that moves is rounded to storage.
@@ -123,8 +123,8 @@ cdef inline void step_channel(double *stats, Py_ssize_t channels, const Step *st
             gap = rounded(rounded(row[0] - layer, step.storage) * step.rates[i], step.storage)
             row[0] = rounded(row[0] - gap, step.storage)
         if step.recurrence & WEIGHTED_SUM:
-            held = rounded((row + 4 * two)[0] * step.keep, step.storage)
-            (row + 4 * two)[0] = rounded(held + rounded(layer * step.rates[i], step.storage), step.storage)
+            kept = rounded((row + 4 * two)[0] * step.keep, step.storage)
+            (row + 4 * two)[0] = rounded(kept + rounded(layer * step.rates[i], step.storage), step.storage)
     # BATCHES
     row += two
     row[0] = (1.0 - step.rate) * row[0] + step.rate * moment

@@ -1,4 +1,4 @@
-"""Honest orders of summation, run in the dtype that a layer sums in. `tf1bn.replay` is the documented face.
+"""Orders of summation, run in the dtype that a layer sums in, for `tf1bn.checker.summation`, which documents them.
 
 Rows arrive in blocks [rows, channels]; a state [slots, channels] carries what an order remembers between them.
 """
@@ -123,16 +123,16 @@ def merge_lanes(real[:, :, ::1] state not None, Py_ssize_t count):
     """Merge all lanes of Welford's `state` into the first, by the pairwise update; `count` rows in all."""
     cdef Py_ssize_t lane, c
     cdef Py_ssize_t lanes = state.shape[0]
-    cdef real mine, other, share, d
+    cdef real merged, added, share, d
     if lanes < 1 or state.shape[1] != 2:
         raise ValueError("The state must have lanes of two rows.")
     with nogil:
-        mine = <real> ((count + lanes - 1) // lanes)
+        merged = <real> ((count + lanes - 1) // lanes)
         for lane in range(1, min(lanes, count)):
-            other = <real> ((count + lanes - 1 - lane) // lanes)
-            share = other / (mine + other)
+            added = <real> ((count + lanes - 1 - lane) // lanes)
+            share = added / (merged + added)
             for c in range(state.shape[2]):
                 d = state[lane, 0, c] - state[0, 0, c]
                 state[0, 0, c] += d * share
-                state[0, 1, c] += state[lane, 1, c] + d * d * (mine * share)
-            mine += other
+                state[0, 1, c] += state[lane, 1, c] + d * d * (merged * share)
+            merged += added

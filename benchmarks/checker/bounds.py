@@ -109,7 +109,7 @@ def measure(kind, count, dtype, layers, seeds):
             outside = np.abs(np.float64(seen) - value) > inside
             if outside.any():
                 row["replays"] += 1
-                beyond = np.abs(np.float64(seen) - value)[outside] / stats._layers.errors(value)[outside]
+                beyond = np.abs(np.float64(seen) - value)[outside] / stats._layers.largest_error(value)[outside]
                 row["beyond"] = max(row["beyond"], float(beyond.max()))
             errors = np.abs(np.asarray(seen, np.longdouble) - truth).max(axis=1).astype(float)
             blame = [name if error > before else old for error, before, old in zip(errors, worst, blame, strict=True)]

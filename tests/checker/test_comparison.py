@@ -96,7 +96,11 @@ def test_compare_of_nothing_finite():
         (([1.0], [1.0, 2.0], [1.0]), ValueError, "`expected` has 2 channels; 1 are expected"),
         (([1.0], [1.0], [[1.0]]), ValueError, r"`bound` has shape \(1, 1\); it must be a vector"),
         (([1.0], [1.0], [-1.0]), ValueError, "`bound` is -1.0 in one channel; it must not be negative"),
-        (([1.0], [1.0], [1.0], [0.5]), ValueError, "`limit` is 0.5 in one channel, below its `bound`, 1.0"),
+        (
+            ([1.0], [1.0], [1.0], [0.5]),
+            ValueError,
+            "`limit` is 0.5 in one channel; it must not be below its `bound`, 1.0",
+        ),
         (([1.0], [1.0], [1.0], [1.0, 1.0]), ValueError, "`limit` has 2 channels; 1 are expected"),
         ((["a"], [1.0], [1.0]), TypeError, "`observed` has dtype <U1; it must hold real numbers"),
         (([], [], []), ValueError, r"`observed` has shape \(0,\)"),
@@ -187,4 +191,4 @@ def test_where_bessels_correction_cannot_show():
         assert np.isnan(seen.bessel)
         assert seen.steps is None
         assert not seen.decides_bessel
-        assert str(seen) == "Bessel's correction cannot show."
+        assert str(seen) == "Bessel's correction has no effect on these statistics."

@@ -229,7 +229,7 @@ def test_what_numpy_can_read_is_a_batch(batch):
         (
             [[1, 2]],
             TypeError,
-            r"`batch` has dtype int64; float16, float32 and float64 are accepted, so cast it",
+            r"`batch` has dtype int64; it must be float16, float32 or float64, so cast it",
         ),
         (np.ones((2, 2), bool), TypeError, "`batch` has dtype bool"),
         (np.ones((2, 2), complex), TypeError, "`batch` has dtype complex128"),
@@ -524,3 +524,10 @@ def test_merge_refuses_what_does_not_fit():
         moments.merge(Moments(1, [0.0, 0.0], [0.0, 0.0]))
     with pytest.raises(TypeError, match="`other` is of type float; it must be Moments"):
         moments.merge(1.0)
+
+
+def test_the_repr_shows_the_first_channels():
+    assert repr(batch_moments([[1.0, 0.1], [3.0, 0.1]])) == "Moments(count=2, mean=[2, 0.1], variance=[1, 0])"
+    assert repr(Moments(3, np.zeros(5), np.ones(5), weight=1.5)) == (
+        "Moments(count=3, mean=[0, 0, 0, 0, ... 5 channels], variance=[1, 1, 1, 1, ... 5 channels], weight=1.5)"
+    )

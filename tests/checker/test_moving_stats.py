@@ -24,7 +24,7 @@ def test_importing_the_checker_imports_no_tensorflow():
     modules = result.stdout.split()
     assert {name.split(".")[0] for name in modules}.isdisjoint({"tensorflow", "keras", "matplotlib", "rich"})
     own = {name for name in modules if name.split(".")[0] == "tf1bn"}
-    assert {name.split(".")[1] for name in own if "." in name} == {"_native", "checker"}
+    assert {name.split(".")[1] for name in own if "." in name} == {"_native", "checker", "verdicts"}
 
 
 # ---------------------------------------------------------------- MovingStats
@@ -168,6 +168,19 @@ def test_a_refused_update_changes_nothing(arguments, error, message, dtype):
         stats.update(np.ones((5, 3, 2)), **arguments)
     assert stats.steps == 0
     np.testing.assert_array_equal(stats.mean, [0, 0])
+
+
+def test_the_repr_shows_the_statistics():
+    stats = MovingStats([0.0, 1.0], [1.0, 4.0], decay=0.5, bessel=True)
+    stats.update([[1.0, 1.0], [3.0, 1.0]])
+    assert repr(stats) == (
+        "<MovingStats after 1 steps: mean=[1, 1], variance=[1.5, 2]; decay=0.5, bessel=True, dtype='float32'>"
+    )
+    wide = MovingStats(np.zeros(6), np.ones(6), decay=0.9, zero_debias=True)
+    assert repr(wide) == (
+        "<MovingStats after 0 steps: mean=[0, 0, 0, 0, ... 6 channels], variance=[1, 1, 1, 1, ... 6 channels]; "
+        "decay=0.9, bessel=False, dtype='float32', zero_debias=True>"
+    )
 
 
 # ---------------------------------------------------------------- zero debias

@@ -21,7 +21,7 @@ def exact(x, y):
 
 
 def fitted(x, y, axis=-1, **more):
-    return regression.line(x, y, axis, batch_moments(np.moveaxis(x, axis, -1)), **more)
+    return regression.fit_line(x, y, axis, batch_moments(np.moveaxis(x, axis, -1)), **more)
 
 
 def check(x, y, axis=-1, rest=1e-6):

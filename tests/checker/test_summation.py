@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf1bn.checker import batch_moments, summation
+from tf1bn.checker import batch_moments, error_bounds, summation
 
 WORKERS = summation.WORKERS
 
@@ -138,14 +138,18 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
             np.testing.assert_array_equal(seen, expected[i])
 
 
+def rates_with(layer_rates):
+    return error_bounds.rates_of(0.9, "float16", None)._replace(layer_rates=layer_rates)
+
+
 def test_layers_take_their_steps_in_their_own_dtype():
     rng = np.random.default_rng(2)
     batches = [rng.uniform(0, 255, (100, 2)).astype(np.float16) for _ in range(3)]
-    layers = summation.Layers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
+    layers = summation.ReplayedLayers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
     rates, factor = (0.1, 0.2), 100 / 99
     by_order = {}
     for batch in batches:
-        layers.hold(batch_moments(batch), batch, None, factor, rates)
+        layers.add_step(batch_moments(batch), batch, None, factor, rates_with(rates))
         means, variances = summation.layer_moments(batch, np.dtype("float32"))
         variances = variances * np.float32(factor)
         for i, name in enumerate(summation.ORDERS):
@@ -155,14 +159,14 @@ def test_layers_take_their_steps_in_their_own_dtype():
                 by_order[name, rate] = old - (old - new) * np.float16(rate)
     value = np.array([[10.0, 20.0], [500.0, 600.0]])
     distances = [np.abs(np.float64(seen) - value) for seen in by_order.values()]
-    np.testing.assert_array_equal(layers.errors(value), np.max(distances, axis=0))
+    np.testing.assert_array_equal(layers.largest_error(value), np.max(distances, axis=0))
     divided = [np.abs(np.float64(seen / np.float16([[0.5], [1]])) - value) for seen in by_order.values()]
-    np.testing.assert_array_equal(layers.errors(value, 0.5), np.max(divided, axis=0))
-    assert layers.missing is None
+    np.testing.assert_array_equal(layers.largest_error(value, 0.5), np.max(divided, axis=0))
+    assert layers.obstacle is None
 
 
 def test_a_layer_that_overflows_is_infinitely_far_off():
     batch = np.full((4, 1), 3e38, np.float32)
-    layers = summation.Layers(np.zeros((2, 1)), "float32", 10**6)
-    layers.hold(batch_moments(batch), batch, None, 1.0, (1.0, 1.0))
-    assert np.isinf(layers.errors(np.array([[3e38], [0.0]]))).all()
+    layers = summation.ReplayedLayers(np.zeros((2, 1)), "float32", 10**6)
+    layers.add_step(batch_moments(batch), batch, None, 1.0, rates_with((1.0, 1.0)))
+    assert np.isinf(layers.largest_error(np.array([[3e38], [0.0]]))).all()

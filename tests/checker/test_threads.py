@@ -10,8 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from tf1bn.checker import batch_moments
-from tf1bn.checker import moments as moments_module
+from tf1bn.checker import accumulation, batch_moments
 from tf1bn.checker import threads as parallel
 
 BATCHES = {
@@ -33,7 +32,7 @@ def states(batch, data_format, **kwargs):
 
 @pytest.fixture
 def small_bands(monkeypatch):
-    monkeypatch.setattr(moments_module, "_BAND", 1 << 18)
+    monkeypatch.setattr(accumulation, "_BAND_BYTES", 1 << 18)
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -48,7 +47,7 @@ def test_the_number_of_threads_changes_no_bit(name, dtype):
 def test_several_threads_do_work(monkeypatch):
     seen = set()
     meeting = threading.Barrier(3)
-    cut = moments_module.Work._job
+    cut = accumulation.Accumulation._job
 
     def job(*args):
         if len(seen) < 3 and threading.get_ident() not in seen:
@@ -57,7 +56,7 @@ def test_several_threads_do_work(monkeypatch):
             meeting.wait(60)
         yield from cut(*args)
 
-    monkeypatch.setattr(moments_module.Work, "_job", job)
+    monkeypatch.setattr(accumulation.Accumulation, "_job", job)
     batch_moments(batch_of("rows")[0], threads=3)
     assert len(seen) == 3
     assert threading.active_count() == 1
@@ -66,9 +65,11 @@ def test_several_threads_do_work(monkeypatch):
 @pytest.mark.parametrize(("size", "expected"), [((1 << 20) - 1, 1), (1 << 20, 5)], ids=["below 4 MiB", "4 MiB"])
 def test_small_batches_stay_on_one_thread(monkeypatch, size, expected):
     used = []
-    run = parallel.run
-    monkeypatch.setattr(parallel, "available_cores", lambda: 5)
-    monkeypatch.setattr(parallel, "run", lambda jobs, threads, progress: used.append(threads) or run(jobs, 1, progress))
+    run = accumulation.run
+    monkeypatch.setattr(accumulation, "available_cores", lambda: 5)
+    monkeypatch.setattr(
+        accumulation, "run", lambda jobs, threads, progress: used.append(threads) or run(jobs, 1, progress)
+    )
     batch_moments(np.ones((size, 1), np.float32))
     assert used == [expected]
 
@@ -85,7 +86,7 @@ def test_available_cores_are_those_of_the_process(monkeypatch, tmp_path, cores, 
     path = tmp_path / "cpu.max"
     if quota is not None:
         path.write_text(quota + "\n", encoding="ascii")
-    monkeypatch.setattr(parallel, "_QUOTA", str(path))
+    monkeypatch.setattr(parallel, "_QUOTA_FILE", str(path))
     assert parallel.available_cores() == expected
 
 
@@ -193,11 +194,11 @@ def test_an_interrupt_while_waiting_waits_on():
             if self.joins < 3:
                 raise KeyboardInterrupt
 
-    helper, crew = Helper(), parallel._Crew([], parallel.Progress(None, 0))
+    helper, pool = Helper(), parallel._ThreadPool([], parallel.Progress(None, 0))
     with pytest.raises(KeyboardInterrupt):
-        parallel._join([helper], crew.halt)
+        parallel._join([helper], pool.stop)
     assert helper.joins == 3
-    assert crew.stop
+    assert pool.stopped
 
 
 def test_no_more_threads_than_the_system_gives(monkeypatch):

@@ -19,12 +19,12 @@ import pytest
 import tiers
 from golden.record import torch_checkpoints as golden
 
+from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint, opening
 from tf1bn.checkpoints import audit as checkpoints
-from tf1bn.checkpoints.audit import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats import hdf5 as checkpointh5
 from tf1bn.checkpoints.formats import keras as checkpointkeras
+from tf1bn.checkpoints.formats import safetensors as safetensors_format
 from tf1bn.checkpoints.formats import sandbox
-from tf1bn.checkpoints.formats import torch as checkpointtorch
 from tf1bn.checkpoints.grouping import group
 from tf1bn.parity.checkpoints import compare as checkpointparity
 
@@ -377,7 +377,7 @@ def test_a_configuration_that_does_not_fit_is_a_problem(saved, tmp_path):
         for name, data in {**parts, "config.json": json.dumps(config)}.items():
             archive.writestr(name, data)
     (problem,) = audit_checkpoint(str(tmp_path / "model.keras"))["problems"]
-    assert "by its configuration, and its variables are number 0, 1, 2, 3 where 3 are due" in problem
+    assert "by its configuration, and its variables are number 0, 1, 2, 3 where 3 are expected" in problem
 
 
 def test_any_other_hdf5_file_is_read_by_its_names(tmp_path):
@@ -562,17 +562,17 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
     ],
 )
 def test_headers_of_safetensors(entries, data, size, tmp_path):
-    refused(header(tmp_path / "a.safetensors", entries, data, size), "damaged: it is no whole safetensors file")
+    refused(header(tmp_path / "a.safetensors", entries, data, size), "damaged: it is not a whole safetensors file")
 
 
 def test_a_name_that_stands_twice_in_a_header(tmp_path):
     one = json.dumps(ENTRY)
     text = f'{{"bn.running_mean": {one}, "bn.running_mean": {one}}}'.encode()
-    refused(header(tmp_path / "a.safetensors", text, b"\0" * 4), "a name stands twice in its header")
+    refused(header(tmp_path / "a.safetensors", text, b"\0" * 4), "a name occurs twice in its header")
 
 
 def test_a_header_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpointtorch, "LARGEST_HEADER", 10)
+    monkeypatch.setattr(safetensors_format, "LARGEST_HEADER", 10)
     refused(TORCH / "plain.safetensors", "header has more than 10 bytes")
 
 
@@ -647,14 +647,14 @@ def test_archives_that_keras_did_not_write(tmp_path, monkeypatch):
     refused(
         keras_zip(tmp_path / "b.keras", model__weights__json=b"{}"), "but 'model.weights.json'; save the weights in one"
     )
-    refused(keras_zip(tmp_path / "c.keras", model__weights__h5=b"no"), "no whole HDF5 file")
+    refused(keras_zip(tmp_path / "c.keras", model__weights__h5=b"no"), "not a whole HDF5 file")
     with open(numbered(tmp_path / "w.h5", bn=[VECTOR] * 4), "rb") as file:
         weights = file.read()
     whole = keras_zip(tmp_path / "d.keras", model__weights__h5=weights)
     assert list(read(whole)[0]) == ["bn"]
-    refused(keras_zip(tmp_path / "e.keras", model__weights__h5=weights, config__json=b"{"), "config.json is no JSON")
+    refused(keras_zip(tmp_path / "e.keras", model__weights__h5=weights, config__json=b"{"), "config.json is not JSON")
     deep = b"[" * 100_000
-    refused(keras_zip(tmp_path / "f.keras", model__weights__h5=weights, config__json=deep), "config.json is no JSON")
+    refused(keras_zip(tmp_path / "f.keras", model__weights__h5=weights, config__json=deep), "config.json is not JSON")
     for config in (b"[]", b"3", b'{"config": 3}', b'{"config": {"layers": [3, {"class_name": "A"}, {"config": []}]}}'):
         assert list(read(keras_zip(tmp_path / "g.keras", model__weights__h5=weights, config__json=config))[0]) == ["bn"]
     with zipfile.ZipFile(tmp_path / "h.keras", "w") as archive:
@@ -677,7 +677,7 @@ def test_a_compressed_archive_of_pytorch_is_a_bomb(tmp_path):
     refused(tmp_path / "a.pt", "a compressed zip file, which `torch.save` does not write")
 
 
-@pytest.mark.parametrize("ending", checkpoints.ENDINGS)
+@pytest.mark.parametrize("ending", opening.ENDINGS)
 def test_what_is_not_there_and_what_is_nothing(ending, tmp_path):
     needs_torch(f"x{ending}" if ending in (".pt", ".pth") else "x.safetensors")
     refused(tmp_path / f"none{ending}", "there is no such file")
@@ -784,7 +784,7 @@ def test_no_keras_is_needed(saved):
     ("code", "said"),
     [
         ("import os; os.kill(os.getpid(), 11)", r"the library that reads it failed on it \(status -11\)"),
-        ("while True: pass", "did not come to an end in 1 seconds"),
+        ("while True: pass", "did not return within 1 seconds"),
     ],
 )
 def test_a_library_that_crashes_or_never_ends_does_it_elsewhere(code, said, whole_files, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from golden.record import checkpoints as golden
 from modes import played_in
 
 import tf1bn
-from tf1bn.checkpoints.audit import CheckpointError, audit_checkpoint
+from tf1bn.checkpoints import CheckpointError, audit_checkpoint
 from tf1bn.checkpoints.formats import base as checkpointfiles
 from tf1bn.checkpoints.rules import ORDER
 
@@ -902,7 +902,7 @@ def test_other_zip_files(tmp_path):
     refused(str(tmp_path / "texts.npz"), "a zip file without a single array")
     with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
         archive.writestr("net/bn/gamma.npy", b"no header")
-    refused(str(tmp_path / "bad.npz"), "damaged: it is no whole `.npz` file")
+    refused(str(tmp_path / "bad.npz"), "damaged: it is not a whole `.npz` file")
     with zipfile.ZipFile(tmp_path / "two.npz", "w") as archive:
         archive.writestr("net/bn/gamma.npy", b"")
         with pytest.warns(UserWarning, match="Duplicate"):

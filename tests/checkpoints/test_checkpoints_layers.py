@@ -1,8 +1,7 @@
 """Checkpoints across the border for ``batch_normalization``, without a map of names, as in test_checkpoints_tf1.py.
 
 ``tests/golden/record/layers_checkpoints.py`` made the fixtures: ``by_tf1.json`` is what the real ``tf.layers`` of
-1.15.5 wrote and what followed when it restored that itself, ``by_tf1bn.json`` what tf1bn wrote and what followed in
-1.15.5.
+1.15.5 wrote and what followed when it restored that itself, ``by_tf1bn.json`` what tf1bn wrote and what it did there.
 """
 
 import json

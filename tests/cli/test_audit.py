@@ -397,8 +397,8 @@ def test_what_is_plotted_may_be_more_than_goes_into_memory(command, tmp_path, mo
         ),
         [],
     )
-    for held in (curves.HELD, 100):
-        monkeypatch.setattr(curves, "HELD", held)
+    for held in (curves.MEMORY_BYTES, 100):
+        monkeypatch.setattr(curves, "MEMORY_BYTES", held)
         assert command("audit", path, "--html", tmp_path / "a.html")[0] == 1
         pages.append((tmp_path / "a.html").read_bytes())
     assert pages[0] == pages[1]

@@ -17,7 +17,7 @@ AUDIT = """
 import resource, sys
 import numpy as np
 from tf1bn import diagnosis, trace
-from tf1bn.reports import curves
+from tf1bn.reports import curves, html
 opened = trace.open(sys.argv[1])
 for line in open("/proc/self/status"):
     if line.startswith("VmData"):

@@ -63,7 +63,7 @@ def test_a_broken_tensorflow(kind, tmp_path):
 def test_without_tensorflow(monkeypatch, capsys):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["doctor"]) == 0
-    assert "TensorFlow  not installed: the referee works without it" in capsys.readouterr().out
+    assert "TensorFlow  not installed: the checker works without it" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The help of ``tf1bn`` and of its commands."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,6 +8,8 @@ import sys
 
 import pytest
 
+from tf1bn import errors
+from tf1bn._util import command
 from tf1bn.cli import main as cli
 
 COMMANDS = ["", "reproduce", "audit", "run", "parity", "doctor"]
@@ -53,3 +56,47 @@ def test_help_imports_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-m", "tf1bn.audit"], "`python -m tf1bn.audit` is not a command; use `python -m tf1bn audit`"),
+        (
+            ["-mtf1bn.cli.parity", "a", "b"],
+            "`python -m tf1bn.cli.parity` is not a command; use `python -m tf1bn parity`",
+        ),
+        (["-B", "-W", "error", "-m", "tf1bn.checker.moments", "-m"], "`python -m tf1bn --help` lists the commands"),
+    ],
+)
+def test_a_module_that_is_not_a_command_does_not_succeed_in_silence(options, said):
+    done = subprocess.run([sys.executable, *options], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_other_modules_that_import_tf1bn_run(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/__init__.py").write_text("import tf1bn\n")
+    (tmp_path / "project/audit.py").write_text("import sys; print(sys.argv[1:])\n")
+    command = [sys.executable, "-m", "project.audit", "tf1bn.audit"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['tf1bn.audit']\n", "")
+
+
+class Refuses(errors.CheckpointError):
+    """Any error of tf1bn's own."""
+
+
+@pytest.mark.parametrize("kind", [errors.TraceError, errors.OutputError, Refuses])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_every_error_of_tf1bn_is_one_sentence(kind, verbose, capsys):
+    def run(args):
+        raise kind("`x` is 1; it must be 2.")
+
+    parser = command.Parser(prog="tf1bn test")
+    parser.set_defaults(run=run, prog=parser.prog, verbose=verbose)
+    assert command.execute(parser, []) == 2
+    assert capsys.readouterr() == ("", "tf1bn test: `x` is 1; it must be 2.\n")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from golden.record import contrib as cases
 from modes import played_in
 
 import tf1bn
+from tf1bn.contrib import _names
 
 with open(cases.PATH, encoding="ascii") as _stream:
     RECORDED = json.load(_stream)
@@ -53,8 +55,13 @@ def test_old_paths(path, name):
     assert name in dir(module)
 
 
+def test_type_checkers_find_the_modules():
+    stubs = pathlib.Path(tf1bn.contrib.__file__).parent.glob("*.pyi")
+    assert sorted(path.stem for path in stubs) == tf1bn.contrib.__all__ == sorted(_names.TREE[""])
+
+
 def test_every_listed_name_is_there():
-    for path in tf1bn.contrib._TREE:
+    for path in _names.TREE:
         module = importlib.import_module(f"tf1bn.contrib.{path}") if path else tf1bn.contrib
         assert all(getattr(module, name) is not None for name in dir(module))
 
@@ -84,7 +91,7 @@ def test_wrong_arguments_are_named():
     with tf.Graph().as_default():
         image, unknown = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.placeholder(tf.float32, [None, None])
         for call, error, words in [
-            (lambda: layers.conv2d(image, 2, [3, 3, 3]), ValueError, "neither an integer nor two"),
+            (lambda: layers.conv2d(image, 2, [3, 3, 3]), ValueError, "must be an integer or a sequence of two"),
             (lambda: layers.conv2d(image, 2, 3, data_format="NWHC"), ValueError, "`data_format` is 'NWHC'"),
             (lambda: layers.conv2d(unknown, 2, 3), ValueError, r"it must have rank 4"),
             (lambda: layers.fully_connected(unknown, 2), ValueError, "unknown number of channels"),

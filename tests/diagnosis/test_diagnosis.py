@@ -26,7 +26,12 @@ from faults import (
 from faulty import Layer, data, record
 
 from tf1bn import trace
+from tf1bn.diagnosis import engine
 from tf1bn.diagnosis.engine import diagnose
+from tf1bn.diagnosis.naming import explain_training
+from tf1bn.diagnosis.partial import SomeSteps
+from tf1bn.diagnosis.search import Search
+from tf1bn.diagnosis.survey import Survey
 
 RECORDINGS = sorted(path.parent for path in (Path(__file__).parents[1] / "golden/traces").glob("*/*/trace.json"))
 ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay"}
@@ -648,6 +653,38 @@ def test_training_steps_that_cannot_be_compared_are_no_success(tmp_path, fused):
     assert_named(judge(empty), verdict="undecidable")
     lost = record(tmp_path / "axis", Layer(0.9), decay=0.9, fused=fused, shape=(5, 4), axis=7)
     assert judge(lost).verdict != "ok"
+
+
+def test_a_path_is_opened(tmp_path):
+    record(tmp_path / "t", Layer(0.9), decay=0.9)
+    for path in (tmp_path / "t", str(tmp_path / "t")):
+        assert_ok(judge(path))
+    with pytest.raises(trace.TraceError, match="does not exist"):
+        diagnose(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["float32-decay", "not-updated"])
+def test_an_explanation_leaves_the_survey_as_it_was(tmp_path, name):
+    """What explains a layer takes the place of what it declares in a copy."""
+    wrong = Layer(0.999, rate_dtype="float32") if name == "float32-decay" else faults.Skips(0.999)
+    arguments = {"decay": 0.999, "shape": (4, 6), "kind": "uniform", "start": "cold", "rate_dtype": "float64"}
+    opened = record(tmp_path / "t", wrong, outputs=True, **arguments)
+    first = Survey(opened.layers["bn"])
+    engine._feed(opened, {"bn": first}, None, outputs=True)
+    assert first.is_wrong
+    search = Search(first)
+    engine._feed(opened, {"bn": search}, None)
+    partly = SomeSteps(first)
+    engine._feed(opened, {"bn": partly}, None, outputs=True)
+    before = dict(vars(first))
+    explanation = explain_training(first, search, partly)
+    assert [one.id for one in explanation.causes] == [name]
+    explained = first.explained(explanation)
+    assert vars(first) == before
+    if name == "float32-decay":
+        assert (first.best.verdict, explained.best.verdict) == ("finding", "ok")
+    else:
+        assert explained.outputs is partly.outputs is not first.outputs
 
 
 def test_a_trace_that_runs_out_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Which layer diverges first, and what of an error was inherited: `tf1bn.divergence` and `tf1bn.inheritance`."""
+"""Which layer diverges first, and what of an error was inherited."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_outputs_inherit_from_wrong_statistics_and_add_nothing(tmp_path):
     assert one.verdict == "finding"
     # Both are float64: a few dozen roundings of numbers no larger than x times the slope.
     rounding = 64 * 2.0**-53 * np.abs(gamma * (np.abs(x) + np.abs(seen_mean)) / np.sqrt(seen_variance)).max()
-    channel = one.survey.output_errors[False].inherited.channel
+    channel = one.survey.fits[False].output_errors.inherited.channel
     assert abs(off[channel] - one.inherited_error) <= rounding
     assert one.inherited_error > 10 * one.inherited_bound
     assert one.added_error <= one.added_bound

@@ -23,7 +23,7 @@ def judge(path, layer, **arguments):
 def test_outputs_with_weights_are_judged(tmp_path, kind):
     honest = judge(tmp_path / "a", Masked(0.9), kind=kind)
     assert (honest.verdict, honest.causes) == ("ok", ())
-    assert "not judged" not in honest.explanation
+    assert "not checked" not in honest.explanation
     swapped = judge(tmp_path / "b", Masked(0.9, epsilon=0.5), kind="normal")
     assert [one.id for one in swapped.causes] == ["epsilon"]
     ignored = judge(tmp_path / "c", Unweighted(0.9), kind=kind)
@@ -36,4 +36,4 @@ def test_outputs_with_weights_are_judged(tmp_path, kind):
 def test_outputs_of_renorm_that_are_not_judged_are_said(tmp_path):
     result = judge(tmp_path / "a", Renorm(0.9), renorm=True)
     assert result.verdict == "ok"
-    assert "The outputs of training steps are not judged: batch renormalisation" in result.explanation
+    assert "The outputs of training steps were not checked: batch renormalisation" in result.explanation

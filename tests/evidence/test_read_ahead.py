@@ -12,7 +12,7 @@ from tf1bn import trace
 from tf1bn._native import _moments
 from tf1bn.checker import batch_moments, regression
 from tf1bn.checker import threads as parallel
-from tf1bn.checker.moments import Ahead
+from tf1bn.checker.prefetch import PrefetchedMoments
 from tf1bn.evidence import read_ahead
 from tf1bn.evidence.step_view import View
 
@@ -34,7 +34,7 @@ def bits(moments):
 def test_the_moments_are_those_of_each_batch(dtype, threads):
     batches = [(x, "NHWC") for x in arrays(dtype)]
     batches += [(np.ascontiguousarray(np.moveaxis(x, -1, 1)), "NCHW") for x, _ in batches]
-    ahead = Ahead([(*batch, None) for batch in batches], threads)
+    ahead = PrefetchedMoments([(*batch, None) for batch in batches], threads)
     assert bits(ahead.moments()) == bits(batch_moments(x, data_format=layout) for x, layout in batches)
     assert threading.active_count() == 1
 
@@ -45,7 +45,7 @@ def test_the_line_in_the_same_pass_is_that_of_two(dtype):
     rng = np.random.default_rng(8)
     ys = [(x * 1.5 + rng.normal(0, 0.1, x.shape)).astype(dtype) for x in xs]
     pairs = [regression.Pair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
-    moments = Ahead([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
+    moments = PrefetchedMoments([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
     # All but one, whose channels are shared out.
     assert [pair.sums is not None for pair in pairs] == [x.shape != (40, 60_000) for x in xs]
     for x, y, pair, one in zip(xs, ys, pairs, moments, strict=True):
@@ -62,7 +62,7 @@ def test_every_step_comes_in_order(tmp_path, monkeypatch):
     opened = write(tmp_path / "t", layers)
     wanted = [(step.number, name) for step in opened for name in (*step.layers, None)]
     for most in (1, 2, 4, 100):
-        monkeypatch.setattr(read_ahead, "MOST", most)
+        monkeypatch.setattr(read_ahead, "GROUP_LAYERS", most)
         found = list(read_ahead.read(opened, {"a", "b", "c"}, outputs=True))
         assert [(step.number, name) for step, name, _ in found] == wanted
         for step, name, view in found:
@@ -83,7 +83,7 @@ def test_only_what_is_needed_is_read(tmp_path):
         outputs: {
             (step.number, name)
             for step, name, view in read_ahead.read(opened, opened.layers, outputs)
-            if view and "all_moments" in vars(view)
+            if view and view.measured
         }
         for outputs in (False, True)
     }
@@ -105,7 +105,7 @@ def test_damage_is_met_after_all_before_it(tmp_path, damage):
 
 
 def test_no_thread_is_left_by_a_caller_that_stops(tmp_path, monkeypatch):
-    class Noted(Ahead):
+    class Noted(PrefetchedMoments):
         begun, ended = [], []
 
         def __init__(self, batches):
@@ -116,8 +116,8 @@ def test_no_thread_is_left_by_a_caller_that_stops(tmp_path, monkeypatch):
             super().abandon()
             self.ended.append(self)
 
-    monkeypatch.setattr(read_ahead, "MOST", 1)
-    monkeypatch.setattr(read_ahead, "Ahead", Noted)
+    monkeypatch.setattr(read_ahead, "GROUP_LAYERS", 1)
+    monkeypatch.setattr(read_ahead, "PrefetchedMoments", Noted)
     opened = write(tmp_path / "t", {"a": simulated(Layer(0.5), decay=0.5, shape=(50_000, 3), steps=4)})
     entries = read_ahead.read(opened, {"a"})
     next(entries)
@@ -133,7 +133,7 @@ def test_the_caller_does_what_the_threads_could_not(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     x = next(arrays())
-    assert bits(Ahead([(x, "NHWC", None)], 4).moments()) == bits([batch_moments(x)])
+    assert bits(PrefetchedMoments([(x, "NHWC", None)], 4).moments()) == bits([batch_moments(x)])
 
 
 def test_an_error_comes_out_of_the_end():

@@ -56,5 +56,5 @@ def test_a_thirteenth_digit_that_is_wrong_is_noticed(row, monkeypatch):
 
 
 def test_what_is_wrongly_accepted_is_noticed(monkeypatch):
-    monkeypatch.setattr(moments.parallel, "checked_threads", lambda threads: 1)
+    monkeypatch.setattr(moments, "checked_threads", lambda threads: 1)
     assert failures(SEED, 600) == {"case_refused"}

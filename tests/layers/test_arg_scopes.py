@@ -72,7 +72,7 @@ def test_refusals():
         pass
     with pytest.raises(ValueError, match="together with a"), arg_scope(saved, a=1):
         pass
-    with pytest.raises(TypeError, match=r"`list_ops_or_scope` is .*expected a list"), arg_scope(first, a=1):
+    with pytest.raises(TypeError, match=r"`list_ops_or_scope` is .*it must be a list"), arg_scope(first, a=1):
         pass
 
 

@@ -3,6 +3,7 @@
 The numbers, names and collections of the layer are tested against recordings in test_golden.py.
 """
 
+import dataclasses
 import inspect
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow
 import tf1bn
 from tf1bn import checker
 from tf1bn.checker import outputs
+from tf1bn.layers import graph_collections
 from tf1bn.reproduce import article
 
 tf = tensorflow.compat.v1
@@ -35,6 +37,20 @@ def test_signature_is_that_of_1_15():
     assert str(inspect.signature(tf1bn.batch_norm)) == SIGNATURE
 
 
+def test_both_functions_build_from_one_kind_of_call(graph):
+    x = tf.placeholder(tf.float32, [4, 3, 2, 5])
+    tf1bn.batch_norm(x, 0.9, scale=True, data_format="NCHW", is_training=False, scope="contrib")
+    tf1bn.batch_normalization(x, 1, 0.9, training=False, name="core")
+    contrib, core = graph.get_collection(graph_collections.BUILT_LAYERS)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        contrib.call.decay = 0.5
+    own = ("inputs", "batch", "initializers", "regularizers", "constraints", "argument_name", "model_variables")
+    names = [field.name for field in dataclasses.fields(contrib.call) if field.name not in own]
+    same = {name: getattr(contrib.call, name) == getattr(core.call, name) for name in names}
+    assert all(same.values()), same
+    assert contrib.call.inputs is core.call.inputs is contrib.call.batch is core.call.batch is x
+
+
 def test_what_1_15_ignores_without_renorm_is_taken():
     tf1bn.batch_norm(
         tf.ones([2, 3]),
@@ -48,8 +64,8 @@ def test_what_1_15_ignores_without_renorm_is_taken():
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
-        (lambda: tf.ones([2, 3]), {"data_format": "NHCW"}, r"`data_format` is 'NHCW'; accepted are 'NHWC'"),
-        (lambda: tf.ones([2, 3]), {"is_training": None}, r"`is_training` is None; pass True, False"),
+        (lambda: tf.ones([2, 3]), {"data_format": "NHCW"}, r"`data_format` is 'NHCW'; it must be 'NHWC'"),
+        (lambda: tf.ones([2, 3]), {"is_training": None}, r"`is_training` is None; it must be True, False"),
         (lambda: tf.placeholder(tf.float32), {}, r"`inputs` \(.*\) has an unknown rank"),
         (
             lambda: tf.placeholder(tf.float32, [2, None]),

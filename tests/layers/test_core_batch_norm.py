@@ -71,26 +71,34 @@ def test_signature_is_that_of_1_15():
 
 
 CALLS = [
-    ({"axis": (1,)}, TypeError, r"`axis` is \(1,\); accepted is an int, or a list of ints"),
+    ({"axis": (1,)}, TypeError, r"`axis` is \(1,\); it must be an int or a list of ints"),
     ({"axis": []}, IndexError, "`axis` is an empty list; give at least one axis"),
-    ({"axis": 4}, ValueError, r"`axis` is 4 and the inputs have rank 4; accepted is -4 to 3"),
+    ({"axis": 4}, ValueError, r"`axis` is 4 and the inputs have rank 4; it must be -4 to 3"),
     ({"axis": [1, -3]}, ValueError, r"`axis` is \[1, -3\], which names a dimension .* twice"),
-    ({"virtual_batch_size": 0}, ValueError, "`virtual_batch_size` is 0; accepted is None, or a positive whole number"),
+    ({"virtual_batch_size": 0}, ValueError, "`virtual_batch_size` is 0; it must be None or a positive whole number"),
     ({"virtual_batch_size": 2, "axis": 0}, ValueError, "`virtual_batch_size` splits dimension 0, and `axis` names it"),
     ({"virtual_batch_size": 2, "adjustment": len}, ValueError, "`virtual_batch_size` and `adjustment` exclude"),
-    ({"renorm": True, "renorm_clipping": {"max": 1}}, ValueError, r"`renorm_clipping` has the keys \['max'\]"),
-    ({"training": np.array([True, False])}, TypeError, r"`training` is array\(\[ True, False\]\); accepted are True"),
-    ({"training": "yes"}, TypeError, "`training` is 'yes'; accepted are True, False, or a boolean tensor"),
-    ({"momentum": "much", "training": True}, TypeError, "`momentum` is 'much'; accepted is a number"),
-    ({"momentum": None, "training": True}, ValueError, "`momentum` is None; accepted is a number"),
-    ({"epsilon": "small"}, TypeError, "`epsilon` is 'small'; accepted is a number"),
-    ({"fused": "yes", "axis": 2}, ValueError, "`fused` is 'yes'; accepted are None, True and False"),
-    ({"beta_initializer": "nope"}, ValueError, "`beta_initializer` is 'nope'; accepted names are zeros, ones"),
-    ({"beta_initializer": 3}, ValueError, "`beta_initializer` is 3; accepted are initializers, functions"),
-    ({"gamma_regularizer": "l3"}, ValueError, "`gamma_regularizer` is 'l3'; accepted are a function .* and the names"),
-    ({"gamma_regularizer": 3}, ValueError, "`gamma_regularizer` is 3; accepted are"),
-    ({"beta_constraint": "nope"}, ValueError, "`beta_constraint` is 'nope'; accepted are a function .* and the names"),
-    ({"gamma_constraint": 3}, ValueError, "`gamma_constraint` is 3; accepted are a function"),
+    (
+        {"renorm": True, "renorm_clipping": {"max": 1}},
+        ValueError,
+        r"`renorm_clipping` has the keys \['max'\]; its keys must be among rmax, rmin, dmax",
+    ),
+    ({"training": np.array([True, False])}, TypeError, r"`training` is array\(\[ True, False\]\); it must be True"),
+    ({"training": "yes"}, TypeError, "`training` is 'yes'; it must be True, False, or a boolean tensor"),
+    ({"momentum": "much", "training": True}, TypeError, "`momentum` is 'much'; it must be a number"),
+    ({"momentum": None, "training": True}, ValueError, "`momentum` is None; it must be a number"),
+    ({"epsilon": "small"}, TypeError, "`epsilon` is 'small'; it must be a number"),
+    ({"fused": "yes", "axis": 2}, ValueError, "`fused` is 'yes'; it must be None, True or False"),
+    (
+        {"beta_initializer": "nope"},
+        ValueError,
+        "`beta_initializer` is 'nope'; it must be .* the names zeros, ones",
+    ),
+    ({"beta_initializer": 3}, ValueError, "`beta_initializer` is 3; it must be an initializer, a function"),
+    ({"gamma_regularizer": "l3"}, ValueError, "`gamma_regularizer` is 'l3'; it must be a function .* the names"),
+    ({"gamma_regularizer": 3}, ValueError, "`gamma_regularizer` is 3; it must be"),
+    ({"beta_constraint": "nope"}, ValueError, "`beta_constraint` is 'nope'; it must be a function .* the names"),
+    ({"gamma_constraint": 3}, ValueError, "`gamma_constraint` is 3; it must be a function"),
 ]
 
 
@@ -123,7 +131,7 @@ def test_the_example_of_the_readme_runs(graph):
 
 
 def test_two_inputs_are_not_stacked_without_a_word(graph):
-    with pytest.raises(TypeError, match="`inputs` is a list; accepted is one tensor or array"):
+    with pytest.raises(TypeError, match="`inputs` is a list; it must be one tensor or array"):
         tf1bn.batch_normalization([tf.ones([2, 3]), tf.ones([2, 3])])
 
 
@@ -174,7 +182,7 @@ def record(folder, shape, arguments, steps=3, forget=False):
     x = tf.placeholder(tf.float32, shape)
     y = tf1bn.batch_normalization(x, momentum=0.9, name="net/bn", **arguments)
     if forget:
-        tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
+        tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         with tf1bn.Recorder(session, folder) as rec:

@@ -26,7 +26,7 @@ def test_every_release_has_a_row(name):
 
 @pytest.mark.parametrize("name", ["2.0", "1.16", "1", "one", "", "1.4.1.2", None])
 def test_other_releases_are_refused(name):
-    with pytest.raises(ValueError, match=r"`release` is .*; accepted are the TensorFlow releases '1\.0' to '1\.15'"):
+    with pytest.raises(ValueError, match=r"`release` is .*; it must be a TensorFlow release from '1\.0' to '1\.15'"):
         releases.get(name)
 
 
@@ -87,5 +87,5 @@ async def _coroutine():
 
 @pytest.mark.parametrize("function", [_generator, _coroutine, int, 3])
 def test_what_runs_elsewhere_is_not_decorated(function):
-    with pytest.raises(TypeError, match=r"`tf1bn.release` decorates .*; accepted is a plain function"):
+    with pytest.raises(TypeError, match=r"`tf1bn.release` decorates .*; it must decorate a plain function"):
         tf1bn.release("1.3")(function)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tf1bn.errors import CommandError
-from tf1bn.legacy import python2_source
+from tf1bn.legacy import python2_semantics, python2_translation
 
 ARRAYS = "[0 0 1 1] [0 0 1 1] [0.  0.  0.5 0.5] [0 0 1 1]\n"
 
@@ -34,8 +34,8 @@ print x
 def printed(source, capsys):
     data = source if isinstance(source, bytes) else source.encode()
     exec(
-        python2_source.compiled(data, "old.py"),
-        {"__builtins__": {**vars(builtins), **python2_source.BUILTINS}, "np": np},
+        python2_translation.compiled(data, "old.py"),
+        {"__builtins__": {**vars(builtins), **python2_translation.BUILTINS}, "np": np},
     )
     return capsys.readouterr().out
 
@@ -89,11 +89,11 @@ def test_what_python_2_prints(source, output, capsys):
 def test_integer_tensors_divide_as_in_python_2():
     with tf.Graph().as_default(), tf.Session() as session:
         integers, floats = tf.constant([7, -7]), tf.constant([7.0])
-        assert session.run(python2_source.divide(integers, 2)).tolist() == [3, -4]
-        assert session.run(python2_source.divide(floats, 2)).tolist() == [3.5]
-        assert session.run(python2_source.divide(2, integers)).tolist() == [0, -1]
+        assert session.run(python2_semantics.divide(integers, 2)).tolist() == [3, -4]
+        assert session.run(python2_semantics.divide(floats, 2)).tolist() == [3.5]
+        assert session.run(python2_semantics.divide(2, integers)).tolist() == [0, -1]
         size = tf.Dimension(7)
-        assert [python2_source.divide(size, 2), python2_source.divide_in_place(size, 2)] == [3, 3]
+        assert [python2_semantics.divide(size, 2), python2_semantics.divide_in_place(size, 2)] == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_integer_tensors_divide_as_in_python_2():
     ],
 )
 def test_a_python_3_source_is_not_touched(source):
-    code = python2_source.compiled(source.encode(), "new.py")
+    code = python2_translation.compiled(source.encode(), "new.py")
     assert code == compile(source, "new.py", "exec")
 
 
@@ -119,9 +119,9 @@ def test_a_python_3_source_is_not_touched(source):
 def test_what_only_python_2_has(source, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fissix", None)
     with pytest.raises(
-        CommandError, match=r"old\.py is no Python 3 \(line 2: Python 3 has no .*\)\. If it is Python 2"
+        CommandError, match=r"old\.py is not Python 3 \(line 2: Python 3 has no .*\)\. If it is Python 2"
     ):
-        python2_source.compiled(f"#\n{source}\n".encode(), "old.py")
+        python2_translation.compiled(f"#\n{source}\n".encode(), "old.py")
 
 
 def test_a_package_imports_its_neighbours_without_a_dot(tmp_path):
@@ -129,15 +129,15 @@ def test_a_package_imports_its_neighbours_without_a_dot(tmp_path):
         (tmp_path / f"{name}.py").write_text("")
     source = b"import near\nprint near"
     path = str(tmp_path / "old.py")
-    assert python2_source.compiled(source, path, in_package=True).co_names[:1] == ("",)
+    assert python2_translation.compiled(source, path, in_package=True).co_names[:1] == ("",)
     # A script in a folder with an __init__.py is in no package.
-    assert python2_source.compiled(source, path).co_names[:1] == ("near",)
+    assert python2_translation.compiled(source, path).co_names[:1] == ("near",)
 
 
 @pytest.mark.parametrize("source", [b"a = b c", b"print 'a'\ndef", b"print '\xfc'", b"x = '\0"])
 def test_what_is_neither_raises_what_python_raises(source):
     with pytest.raises((SyntaxError, ValueError)) as seen:
-        python2_source.compiled(source, "old.py")
+        python2_translation.compiled(source, "old.py")
     with pytest.raises((SyntaxError, ValueError)) as wanted:
         compile(source, "old.py", "exec")
     assert str(seen.value) == str(wanted.value)
@@ -146,7 +146,7 @@ def test_what_is_neither_raises_what_python_raises(source):
 def test_lines_are_those_of_the_source():
     # 2to3 puts an import before the first line here, and a second line in the place of the fourth.
     source = "'''Text.'''\n\nx = reduce\nfrom urllib2 import urlopen, HTTPError\nprint 1\ny = [a /\n     b]\nz = 1\n"
-    code = python2_source.compiled(source.encode(), "old.py")
+    code = python2_translation.compiled(source.encode(), "old.py")
     lines = {}
     for start, end, line in code.co_lines():
         for index in range(start, end, 2):
@@ -175,14 +175,15 @@ def test_which_scripts_are_python_2(tmp_path, files, expected):
     for name, source in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(source)
-    assert python2_source.is_python2(files["main.py"].encode(), str(tmp_path / "main.py"), str(tmp_path)) is expected
+    source = files["main.py"].encode()
+    assert python2_translation.is_python2(source, str(tmp_path / "main.py"), str(tmp_path)) is expected
 
 
 def test_what_either_python_takes_is_python_2_in_a_script_that_is(capsys):
     source = b"print('a', 7 / 2)"
-    own = {"__builtins__": {**vars(builtins), **python2_source.BUILTINS}}
+    own = {"__builtins__": {**vars(builtins), **python2_translation.BUILTINS}}
     for python2, output in [(False, "a 3.5\n"), (True, "('a', 3)\n")]:
-        exec(python2_source.compiled(source, "new.py", python2=python2), dict(own))
+        exec(python2_translation.compiled(source, "new.py", python2=python2), dict(own))
         assert capsys.readouterr().out == output
     both = b"import sys\nif sys.version_info[0] == 2: pass\nx = 1 / 2"
-    assert python2_source.compiled(both, "new.py", python2=True) == compile(both, "new.py", "exec")
+    assert python2_translation.compiled(both, "new.py", python2=True) == compile(both, "new.py", "exec")

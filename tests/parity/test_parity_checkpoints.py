@@ -1,4 +1,4 @@
-"""Two checkpoints compared by their values: `tf1bn.checkpointparity`, and `tf1bn parity` on them."""
+"""Two checkpoints compared by their values: `tf1bn.parity.compare_checkpoints`, and `tf1bn parity` on them."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 from tf1bn.cli import main as cli
 from tf1bn.parity.checkpoints.compare import compare_checkpoints
 from tf1bn.parity.checkpoints.differences import causes
-from tf1bn.parity.checkpoints.matching import place
-from tf1bn.parity.layer_values import Side, rounded
+from tf1bn.parity.checkpoints.matching import plain_path
+from tf1bn.parity.layer_values import LayerValues, align_affine_names, rounded
 
 CHANNELS = 6
 
@@ -133,8 +133,8 @@ def test_bfloat16_rounds_to_the_nearest_and_ties_to_even():
 
 
 @pytest.mark.parametrize("name", ["module.net.conv1_bn", "_orig_mod.net.conv1_bn", "net/conv1/bn/BatchNorm"])
-def test_what_wraps_a_layer_is_no_part_of_its_place(name):
-    assert place(name)[:3] == ("net", "conv1", "bn")
+def test_what_wraps_a_layer_is_no_part_of_its_path(name):
+    assert plain_path(name)[:3] == ("net", "conv1", "bn")
 
 
 def test_what_is_not_shown_is_undecidable(write):
@@ -146,12 +146,12 @@ def test_what_is_not_shown_is_undecidable(write):
     parameters = {"a/BatchNorm": {name: OLD["net/first"][name] for name in ("gamma", "beta")}}
     (layer,) = compare_checkpoints(write("old", parameters), write("new", parameters))["layers"]
     assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
-    assert "The statistics are on neither side" in layer["explanation"]
+    assert "The statistics are in neither checkpoint" in layer["explanation"]
 
 
 def side(declared, **more):
     values = {"mean": np.zeros(2), "variance": np.full(2, 2.0), **more}
-    return Side("a", {role: role for role in values}, values, {}, {}, declared)
+    return LayerValues("a", {role: role for role in values}, values, {}, {}, declared)
 
 
 def test_what_the_files_declare_is_compared():
@@ -164,6 +164,28 @@ def test_what_the_files_declare_is_compared():
         ({}, []),
     ):
         assert [cause["id"] for cause in causes(old, side(declared))] == names
+
+
+def affine(seed, role="affine"):
+    values = {role: np.random.default_rng(seed).uniform(1, 2, 3)}
+    return LayerValues("bn", {role: f"bn/{role}"}, values, {role: "float32"}, {}, {})
+
+
+def test_a_single_parameter_is_called_what_the_other_checkpoint_calls_it():
+    """A `.weights.h5` does not say whether its only parameter is gamma or beta."""
+    unnamed, beta = affine(1), affine(1, "beta")
+    old, new, warnings = align_affine_names(unnamed, beta)
+    assert (old.variables, list(old.values), list(old.dtypes)) == ({"beta": "bn/affine"}, ["beta"], ["beta"])
+    assert (new, warnings, list(unnamed.values)) == (beta, [], ["affine"])
+    assert align_affine_names(beta, unnamed)[1].variables == {"beta": "bn/affine"}
+    both = LayerValues(
+        "bn", {"gamma": "g", "beta": "b"}, {**affine(2, "gamma").values, **affine(3, "beta").values}, {}, {}, {}
+    )
+    old, _, (warning,) = align_affine_names(unnamed, both)
+    assert old is unnamed
+    assert "`bn/affine` is gamma or beta, and equals neither" in warning
+    assert align_affine_names(affine(3), both)[0].variables == {"beta": "bn/affine"}
+    assert align_affine_names(unnamed, unnamed) == (unnamed, unnamed, [])
 
 
 def test_further_state_that_differs_is_told():

@@ -11,8 +11,9 @@ from tf1bn import checker, trace
 from tf1bn._util import strict_json
 from tf1bn.errors import MappingError
 from tf1bn.parity import matching
-from tf1bn.parity.matching import Face, match
-from tf1bn.parity.traces.compare import checked, compare_traces, rejudge
+from tf1bn.parity.matching import LayerSignature, match_layers
+from tf1bn.parity.traces.compare import compare_traces
+from tf1bn.parity.verdict import checked, rejudge
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +306,7 @@ def test_statistics_that_change_between_steps(old, tmp_path):
 
     layer = by_name(compare_traces(old, write(tmp_path / "t", Forgets())))["bn2"]
     assert (layer["verdict"], ids(layer)) == ("finding", ["unexplained"])
-    assert "before step 3 without a step" in layer["explanation"]
+    assert "changed before step 3, outside of the recorded steps" in layer["explanation"]
 
 
 # ---------------------------------------------------------------- other data, other forms
@@ -371,7 +372,7 @@ def test_moments_decide_about_training_and_say_what_they_cannot(tmp_path, sides)
     assert found["data"]["state"] == "moments"
     for layer in found["layers"]:
         assert layer["verdict"] == "undecidable"
-        assert "no outputs that can be judged" in layer["explanation"]
+        assert "no usable outputs together with inputs, gamma and beta" in layer["explanation"]
     found = compare_traces(old, write(tmp_path / "w", Net({"bn2": Rules(bessel=True)}), keep=sides[1]))
     assert ids(by_name(found)["bn2"]) == ["bessel"]
 
@@ -516,7 +517,7 @@ def test_a_guess_that_nothing_confirms_is_undecidable(tmp_path):
     new = write(tmp_path / "n", nets[1], names=("a", "b", "c", "d"), data=batches(4, seed=5))
     found = compare_traces(old, new)
     assert {layer["verdict"] for layer in found["layers"]} == {"undecidable"}
-    assert "say so with --map" in found["layers"][0]["explanation"]
+    assert "name the pair with --map" in found["layers"][0]["explanation"]
     mapped = compare_traces(old, new, dict(zip(NAMES, "abcd", strict=True)))
     assert {layer["verdict"] for layer in mapped["layers"]} == {"ok"}
 
@@ -538,7 +539,7 @@ def face(name, channels=3, seed=None):
     moments = None
     if seed is not None:
         moments = checker.batch_moments(np.random.default_rng(seed).normal(size=(9, channels)))
-    return Face(name, channels, moments)
+    return LayerSignature(name, channels, moments)
 
 
 def pairs(matching_):
@@ -548,12 +549,12 @@ def pairs(matching_):
 def test_matching_by_map_name_data_and_order():
     old = [face("a"), face("b", 4), face("c", 4, seed=1), face("d", 4, seed=2), face("e", 5)]
     new = [face("x"), face("b", 4), face("z", 4, seed=2), face("y", 4, seed=1), face("w", 6)]
-    found = match(old, new, {"a": "x"})
+    found = match_layers(old, new, {"a": "x"})
     assert pairs(found) == [("a", "x", "map"), ("b", "b", "name"), ("c", "y", "guess"), ("d", "z", "guess")]
     assert [pair.confirmed for pair in found.pairs[2:]] == [True, True]
     assert (found.only_old, found.only_new) == (("e",), ("w",))
     # In order, as long as possible, where the data tell nothing.
-    found = match([face("a"), face("b", 4), face("c", 5)], [face("p", 5), face("q", 4), face("r", 5)])
+    found = match_layers([face("a"), face("b", 4), face("c", 5)], [face("p", 5), face("q", 4), face("r", 5)])
     assert pairs(found) == [("b", "q", "guess"), ("c", "r", "guess")]
     assert (found.only_old, found.only_new) == (("a",), ("p",))
 
@@ -561,13 +562,13 @@ def test_matching_by_map_name_data_and_order():
 def test_a_map_of_patterns():
     old = [face("block1/bn2"), face("block1/bn1"), face("head")]
     new = [face("stage1.norm1"), face("stage1.norm2"), face("out")]
-    found = match(old, new, {"block*/bn*": "stage*.norm*", "head": "out"})
+    found = match_layers(old, new, {"block*/bn*": "stage*.norm*", "head": "out"})
     assert pairs(found) == [
         ("block1/bn2", "stage1.norm2", "map"),
         ("block1/bn1", "stage1.norm1", "map"),
         ("head", "out", "map"),
     ]
-    found = match(old, new, {"block*": None, "block1/bn1": "out"})
+    found = match_layers(old, new, {"block*": None, "block1/bn1": "out"})
     assert pairs(found)[0] == ("block1/bn1", "out", "map")
     assert found.ignored == ("block1/bn2",)
 
@@ -587,7 +588,7 @@ def test_a_map_of_patterns():
 )
 def test_maps_that_cannot_be_used(mapping, text):
     with pytest.raises(MappingError, match=text):
-        match([face("a"), face("b")], [face("x"), face("y")], mapping)
+        match_layers([face("a"), face("b")], [face("x"), face("y")], mapping)
 
 
 @pytest.mark.parametrize(
@@ -629,6 +630,30 @@ def test_a_larger_error_is_a_finding_and_a_missing_bound_undecidable(old, tmp_pa
     assert rejudge(again)["ok"]
     check["bound"] = None
     assert rejudge(stored)["layers"][1]["verdict"] == "undecidable"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(0.0, "0 %"), (0.003, "0.3 %"), (0.0984, "9.8 %"), (0.24, "24 %"), (1.0, "100 %")],
+)
+def test_the_largest_error_is_said_in_percent_of_what_is_allowed(error, text):
+    check = {"what": "outputs", "error": error, "bound": 1.0}
+    layer = {"name": "bn", "verdict": "ok", "causes": [], "undecided": [], "checks": [check, {**check, "error": 0.0}]}
+    (layer,) = rejudge({"layers": [layer], "problems": []})["layers"]
+    assert layer["explanation"] == f"NEW does what OLD does; the largest error is {text} of what is allowed."
+
+
+def test_an_error_that_nothing_explains_is_said_with_its_numbers():
+    check = {"what": "outputs", "error": 0.5, "bound": 0.25, "step": 2, "channel": 3, "old": 1.0, "new": 1.5}
+    layer = {"name": "bn", "verdict": "ok", "causes": [], "undecided": []}
+    numbers = "the difference is 0.5, and rounding explains at most 0.25. No known cause explains it."
+    for known, text in (
+        (check, f"Outputs: 1.5 in channel 3 of step 2, where OLD's layer gives 1 for NEW's inputs; {numbers}"),
+        ({**check, "old": None, "new": None, "channel": None}, f"Outputs of step 2: {numbers}"),
+        ({"what": "outputs", "error": 0.5, "bound": 0.25}, f"Outputs: {numbers}"),
+    ):
+        (result,) = rejudge({"layers": [{**layer, "checks": [known]}], "problems": []})["layers"]
+        assert (result["verdict"], ids(result), result["explanation"]) == ("finding", ["unexplained"], text)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
     y = tf1bn.batch_norm(y, 0.9, fused=False, scale=True, zero_debias_moving_mean=True, scope="b")
     test = tf1bn.batch_norm(x, 0.9, is_training=False, scope="a", reuse=True)
     todo = [y, tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
-    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
     traces = {}
     for name, recorder in (("own", tf1bn.Recorder), ("tf1", record_tf1.Recorder)):
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
@@ -279,7 +279,7 @@ def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
 def test_its_arguments_are_checked(record_tf1, tmp_path):
     path = str(tmp_path / "run.trace")
     with tf.Session() as session:
-        with pytest.raises(ValueError, match='`keep` is \'all\'; accepted are "inputs" and "moments"'):
+        with pytest.raises(ValueError, match='`keep` is \'all\'; it must be "inputs" or "moments"'):
             record_tf1.Recorder(session, path, keep="all")
         with record_tf1.Recorder(session, path, producer="me") as rec:
             with pytest.raises(ValueError, match="`training` is 1; it must be True, False or None"):
@@ -302,7 +302,7 @@ def test_what_cannot_be_recorded_is_listed(record_tf1, tmp_path):
     x, w = tf.placeholder(tf.float32, [2, 3]), tf.constant([1.0, 2.0])
     y = tf1bn.batch_norm(x, 0.9, batch_weights=w, scope="weighted")
 
-    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
     path = str(tmp_path / "run.trace")
     with tf.Session() as session, record_tf1.Recorder(session, path) as rec:
         session.run(tf.global_variables_initializer())

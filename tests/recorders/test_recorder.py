@@ -49,7 +49,7 @@ def updates():
 
 def forget():
     """Leave only the operations: what was built is found by its form, like a graph from elsewhere."""
-    tf.get_default_graph().clear_collection(graph_collections.APPLICATIONS)
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
 
 
 def assert_honest(record):
@@ -563,7 +563,7 @@ def test_a_monitored_session_counts_its_own_steps(mode, folder):
 
 def test_arguments_are_checked(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        with pytest.raises(ValueError, match='`keep` is \'all\'; accepted are "inputs" and "moments"'):
+        with pytest.raises(ValueError, match='`keep` is \'all\'; it must be "inputs" or "moments"'):
             tf1bn.Recorder(session, tmp_path / "a", keep="all")
         with pytest.raises(TypeError, match="`sess` is 3; it must be a session, with `run` and `graph`"):
             tf1bn.Recorder(3, tmp_path / "a")
@@ -928,3 +928,13 @@ def test_recording_changes_no_bit(tmp_path, variables, onednn):
 
 def test_kept_is_what_is_documented():
     assert recorder.KEEP == ("inputs", "moments")
+
+
+def test_the_package_imports_no_tensorflow():
+    code = "import sys, tf1bn.recorders; print('tensorflow' in sys.modules, 'Recorder' in dir(tf1bn.recorders))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "False True\n"
+    assert tf1bn.recorders.Recorder is tf1bn.Recorder
+    assert tf1bn.recorders.__all__ == ["Recorder"]
+    with pytest.raises(AttributeError, match=r"module 'tf1bn\.recorders' has no attribute 'Recoder'"):
+        tf1bn.recorders.Recoder  # noqa: B018

@@ -12,7 +12,7 @@ import pytest
 
 from tf1bn import errors
 from tf1bn._util import text as text_module
-from tf1bn.reports import curve_plot
+from tf1bn.reports import curve_data, curve_plot
 from tf1bn.reports import html as htmlreport
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
@@ -126,9 +126,9 @@ def test_the_page_says_what_the_audit_found():
     assert "The last step is unfinished." in page.text
     assert "tf1bn 9.8.7" in page.text
     assert "400 steps would decide." in page.text
-    assert "explains the numbers to within 0.25 of the bound" in page.text
-    assert "misfit: not given" in page.text
-    assert "error that came in with its input 0.125 error that it added itself 0.375" in page.text
+    assert "explains the numbers; largest remaining error 25 % of the allowed" in page.text
+    assert "largest remaining error: not given" in page.text
+    assert "output error inherited through its inputs 0.125 output error of its own 0.375" in page.text
     assert "estimate of alpha between 0.1 and 0.2 estimate of k 1.016" in page.text
     assert page.text.index("bessel: It is said in words.") < page.text.index("double-update: It is said in words.")
 
@@ -137,11 +137,11 @@ def test_the_table_is_sorted_by_severity_and_marks_the_first():
     page = Page(htmlreport.render(mixed()))
     assert page.rows == [
         "layer verdict causes moving mean moving variance",
-        "head diverges first finding unexplained 1e-07 of 4e-06 allowed 2e-07 of 3e-06 allowed",
-        "worse finding bessel, double-update 0.0004 of 4e-06 allowed, 100 times the bound 2e-07 of 3e-06 allowed",
-        "open undecidable none 1e-07 of 4e-06 allowed 2e-07 of 3e-06 allowed",
-        "young ok, advisory cold-start 1e-07 of 4e-06 allowed 2e-07 of 3e-06 allowed",
-        "good ok none 1e-07 of 4e-06 allowed 2e-07 of 3e-06 allowed",
+        "head diverges first finding unexplained 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
+        "worse finding bessel, double-update 0.0004, allowed 4e-06, 100 times as much 2e-07, allowed 3e-06",
+        "open undecidable none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
+        "young ok, advisory cold-start 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
+        "good ok none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
     ]
     assert page.text.count("diverges first") == 2
     assert len(page.find("th", scope="col")) == 5
@@ -167,7 +167,7 @@ def test_good_layers_are_folded_and_others_are_not():
     text = htmlreport.render(mixed())
     folded = text[text.index("<details>") : text.index("</details>")]
     assert 'id="layer-5"' in folded
-    assert "1 layer without anything to say against" in folded
+    assert "1 layer that is ok" in folded
     for number in range(1, 5):
         assert f'id="layer-{number}"' in text[: text.index("<details>")]
     assert "<details>" not in htmlreport.render(audit(layer("alone")))
@@ -208,8 +208,8 @@ def test_what_is_missing_is_said():
     page = Page(htmlreport.render({"format": "tf1bn-audit", "ok": False, "layers": [{}]}, "Mine"))
     assert "Mine" in page.text
     assert "(a layer without a name)" in page.text
-    assert "not judged" in page.text
-    assert "No cause is named." in page.text
+    assert "no verdict" in page.text
+    assert "No cause is given." in page.text
     assert "steps not given" in page.text
     assert page.rows[1].endswith("none not measured not measured")
     checkpoint = dict.fromkeys(("mean_error", "mean_bound", "variance_error", "variance_bound"))
@@ -255,7 +255,7 @@ def test_numbers_in_words():
     page = Page(
         htmlreport.render(audit(layer("x", "finding", mean_error=math.nan, variance_error=1.0, variance_bound=0)))
     )
-    assert page.rows[1] == "x finding none not a number of 4e-06 allowed 1 of 0 allowed"
+    assert page.rows[1] == "x finding none not a number, allowed 4e-06 1, allowed 0"
     assert [a.get("class") for a in page.find("td", role="cell")][2:] == ["over", "over"]
 
 
@@ -288,11 +288,11 @@ def test_characters_that_hide_are_shown(tmp_path):
 
 
 def test_a_bound_that_is_seen_is_a_band_and_one_that_is_not_has_a_second_panel():
-    wide, narrow = (curve_plot.draw(curve_plot.Curve(curve(bound=bound)), "x") for bound in (0.1, 1e-6))
-    assert ">bound<" in wide
-    assert "error / bound" not in wide
-    assert ">bound<" not in narrow
-    assert "error / bound" in narrow
+    wide, narrow = (curve_plot.draw(curve_data.Curve(curve(bound=bound)), "x") for bound in (0.1, 1e-6))
+    assert ">allowed<" in wide
+    assert "error / allowed" not in wide
+    assert ">allowed<" not in narrow
+    assert "error / allowed" in narrow
     for svg in (wide, narrow):
         assert ">observed<" in svg
         assert ">expected<" in svg
@@ -301,15 +301,15 @@ def test_a_bound_that_is_seen_is_a_band_and_one_that_is_not_has_a_second_panel()
 
 
 def test_the_summary_of_a_plot():
-    assert curve_plot.Curve(curve(20, error=0.5, bound=0.1)).summary() == (
-        "20 steps; at the end 2.23 is observed and 1.73 expected; the error is at most 5 times the bound."
+    assert curve_data.Curve(curve(20, error=0.5, bound=0.1)).summary() == (
+        "20 steps; at the end 2.23 is observed and 1.73 expected; the largest error is 5 times the allowed."
     )
     given = curve(3, error=0.5, bound=0)
-    assert "an error where none is allowed" in curve_plot.Curve(given).summary()
+    assert "an error where none is allowed" in curve_data.Curve(given).summary()
     given = curve(3, error=0, bound=0)
-    assert "at most 0 times the bound" in curve_plot.Curve(given).summary()
+    assert "the largest error is 0 % of the allowed" in curve_data.Curve(given).summary()
     given["observed"][1] = math.nan
-    assert "1 step without a finite observed value" in curve_plot.Curve(given).summary()
+    assert "1 step without a finite observed value" in curve_data.Curve(given).summary()
     page = Page(htmlreport.render(audit(layer("x", "finding", curves={"moving_mean": curve()}))))
     (image,) = page.find("div", role="img")
     assert image["aria-label"].startswith(
@@ -341,9 +341,9 @@ def test_long_runs_are_thinned_out_and_keep_what_matters():
     given = curve(100_000, error=0, bound=0.1)
     given["observed"][77_777] = 50.0
     given["observed"][33_333] = math.nan
-    made = curve_plot.Curve(given)
-    assert {0, 33_333, 77_777, 99_999} <= set(made.chosen().tolist())
-    assert len(made.chosen()) <= curve_plot.POINTS
+    made = curve_data.Curve(given)
+    assert {0, 33_333, 77_777, 99_999} <= set(made.points().tolist())
+    assert len(made.points()) <= curve_data.POINTS
     assert len(curve_plot.draw(made, "x")) < 100_000
 
 

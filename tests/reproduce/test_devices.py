@@ -10,10 +10,8 @@ from sabotage import bessel, no_update
 
 import tf1bn
 from tf1bn.cli import main as cli
-from tf1bn.reproduce import command as reproduce
-from tf1bn.reproduce import devices as session
-from tf1bn.reproduce import experiment
-from tf1bn.reproduce.variants import grid as variants
+from tf1bn.reproduce import devices, experiment, measure
+from tf1bn.reproduce.variants import grid
 
 DETAILS = {
     "devices": [{"device": "GPU:0", "name": "NVIDIA Test 100", "compute_capability": "9.0"}],
@@ -29,31 +27,31 @@ def pretend(monkeypatch):
     """Sessions on "gpu" run on the CPU and say GPU:0."""
     opened = set()
 
-    def open_session(device, made=session.open_session):
+    def open_session(device, made=devices.open_session):
         opened_here = made("cpu")
         if device == "gpu":
             opened.add(opened_here)
         return opened_here
 
-    def placed_run(sess, *arguments, ran=session.placed_run, **keywords):
+    def run_with_placements(sess, *arguments, ran=devices.run_with_placements, **keywords):
         values, placements = ran(sess, *arguments, **keywords)
         if sess in opened:
             placements = [each._replace(device="GPU:0") for each in placements]
         return values, placements
 
-    monkeypatch.setattr(session, "require", lambda device: None)
-    monkeypatch.setattr(session, "place", lambda device, made=session.place: made("cpu"))
-    monkeypatch.setattr(session, "open_session", open_session)
-    monkeypatch.setattr(session, "placed_run", placed_run)
-    monkeypatch.setattr(session, "details", lambda: DETAILS)
-    monkeypatch.setattr(variants, "SHAPES", variants.SHAPES[:1])
+    monkeypatch.setattr(devices, "require", lambda device: None)
+    monkeypatch.setattr(devices, "device_scope", lambda device, made=devices.device_scope: made("cpu"))
+    monkeypatch.setattr(devices, "open_session", open_session)
+    monkeypatch.setattr(devices, "run_with_placements", run_with_placements)
+    monkeypatch.setattr(devices, "details", lambda: DETAILS)
+    monkeypatch.setattr(grid, "SHAPES", grid.SHAPES[:1])
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Three of the eight variants, where the rest would show the same."""
-    kinds = [kind for kind in variants.grid() if kind.shape == variants.SHAPES[0]]
-    monkeypatch.setattr(variants, "grid", lambda: [kinds[0], kinds[3], kinds[6]])
+    kinds = [kind for kind in grid.all_variants() if kind.shape == grid.SHAPES[0]]
+    monkeypatch.setattr(grid, "all_variants", lambda: [kinds[0], kinds[3], kinds[6]])
 
 
 @pytest.fixture
@@ -96,10 +94,10 @@ GRID = [
 
 def test_the_variants_on_the_cpu(run, monkeypatch):
     """Nothing is pretended here."""
-    monkeypatch.setattr(variants, "SHAPES", variants.SHAPES[:2])
+    monkeypatch.setattr(grid, "SHAPES", grid.SHAPES[:2])
     code, text, _, result = run("--device", "cpu", "--variants")
     assert code == 0
-    assert kinds(result["variants"]) == [kind for kind in GRID for _ in variants.SHAPES]
+    assert kinds(result["variants"]) == [kind for kind in GRID for _ in grid.SHAPES]
     assert {row["verdict"] for row in result["variants"]} == {"ok"}
     assert {row["device"] for row in result["variants"]} == {"cpu"}
     assert result["side_by_side"] == []
@@ -169,7 +167,7 @@ def on_the_gpu_alone(monkeypatch, module, name, layer):
 
 
 def test_a_wrong_variant_on_the_gpu_alone_is_a_finding(run, pretend, few, monkeypatch):
-    on_the_gpu_alone(monkeypatch, variants, "play", no_update)
+    on_the_gpu_alone(monkeypatch, grid, "run_variant", no_update)
     code, text, _, result = run("--device", "both")
     assert code == 1
     verdicts = {(row["device"], row["verdict"]) for row in result["variants"]}
@@ -214,16 +212,16 @@ def test_a_wrong_listing_on_the_cpu_alone_is_a_finding(run, pretend, few, monkey
 
 @pytest.mark.parametrize("scope", tiers.slow_but(["variant"], ["variant", "my"]))
 def test_one_operation_of_a_gpu_run_on_the_cpu_is_undecided(run, pretend, few, monkeypatch, scope):
-    honest = session.placed_run
+    honest = devices.run_with_placements
 
-    def placed_run(sess, *arguments, **keywords):
+    def run_with_placements(sess, *arguments, **keywords):
         values, placements = honest(sess, *arguments, **keywords)
         return values, [
             each._replace(device="CPU:0") if each.name.startswith(scope) and each.operation == "Rsqrt" else each
             for each in placements
         ]
 
-    monkeypatch.setattr(session, "placed_run", placed_run)
+    monkeypatch.setattr(devices, "run_with_placements", run_with_placements)
     code, text, _, result = run("--device", "gpu")
     assert code == 2
     assert result["problems"] == []
@@ -244,7 +242,7 @@ def breaks(x, decay, is_training, **arguments):
 
 @pytest.mark.slow
 def test_what_a_gpu_could_not_run_is_listed_and_undecided(run, pretend, few, monkeypatch):
-    on_the_gpu_alone(monkeypatch, variants, "play", breaks)
+    on_the_gpu_alone(monkeypatch, grid, "run_variant", breaks)
     code, text, _, result = run("--device", "both")
     assert code == 2
     assert {row["verdict"] for row in result["variants"] if row["device"] == "gpu"} == {"undecided"}
@@ -252,7 +250,7 @@ def test_what_a_gpu_could_not_run_is_listed_and_undecided(run, pretend, few, mon
         "cuDNN launch failure : input shape [2,3,3,5]"
     }
     assert (
-        "Undecided: fused NHWC float32 2x3x3x5 on the GPU was not run: TensorFlow says: cuDNN launch failure : input "
+        "Undecidable: fused NHWC float32 2x3x3x5 on the GPU was not run: TensorFlow says: cuDNN launch failure : input "
         "shape [2,3,3,5]." in text
     )
     assert {row["verdict"] for row in result["side_by_side"] if row["input"] == "random"} == {"not run"}
@@ -265,13 +263,13 @@ def has_no_kernel(x, decay, is_training, **arguments):
 
 @pytest.mark.slow
 def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
-    honest = variants.play
+    honest = grid.run_variant
 
     def play(variant, device):
         wrong = device == "cpu" and variant.data_format == "NCHW"
         return honest(variant, device, has_no_kernel if wrong else tf1bn.batch_norm)
 
-    monkeypatch.setattr(variants, "play", play)
+    monkeypatch.setattr(grid, "run_variant", play)
     code, text, _, result = run("--device", "both")
     assert code == 0
     assert [row["verdict"] for row in result["variants"] if row["device"] == "cpu"] == ["ok", "not run", "not run"]
@@ -285,7 +283,7 @@ def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
 def test_both_without_a_gpu(capsys, monkeypatch):
     cpu = tensorflow.config.list_physical_devices("CPU")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
-    monkeypatch.setattr(reproduce, "measure", None)  # nothing may be run
+    monkeypatch.setattr(measure, "measure_all", None)  # nothing may be run
     assert cli.main(["reproduce", "--device", "both"]) == 2
     assert "device 'both' was asked for: looked for a GPU" in capsys.readouterr().err
 
@@ -305,13 +303,13 @@ def test_the_details_of_a_gpu(monkeypatch):
     monkeypatch.setattr(
         tensorflow.sysconfig, "get_build_info", lambda: {"cuda_version": "12.5.1", "cudnn_version": "9"}
     )
-    details = session.details()
+    details = devices.details()
     assert details["devices"] == [{"device": "GPU:0", "name": "NVIDIA A100", "compute_capability": "8.0"}]
     assert (details["cuda_version"], details["cudnn_version"]) == ("12.5.1", "9")
     # What TensorFlow does not say is null, not an error.
     monkeypatch.setattr(config.experimental, "get_device_details", lambda device: {})
     monkeypatch.setattr(tensorflow.sysconfig, "get_build_info", dict)
-    details = session.details()
+    details = devices.details()
     assert details["devices"] == [{"device": "GPU:0", "name": None, "compute_capability": None}]
     assert (details["cuda_version"], details["cudnn_version"]) == (None, None)
 
@@ -328,7 +326,7 @@ def test_the_driver_by_its_kernel_module(tmp_path, monkeypatch, text, version):
     monkeypatch.setenv("PATH", str(tmp_path))
     path = tmp_path / "version"
     path.write_text(text)
-    assert session._driver(str(path)) == version
+    assert devices._driver(str(path)) == version
 
 
 @pytest.mark.parametrize(
@@ -339,4 +337,4 @@ def test_the_driver_by_nvidia_smi(tmp_path, monkeypatch, script, version):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert session._driver(str(tmp_path / "nowhere")) == version
+    assert devices._driver(str(tmp_path / "nowhere")) == version

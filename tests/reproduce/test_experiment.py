@@ -21,26 +21,27 @@ import tf1bn
 from tf1bn import checker, errors, releases
 from tf1bn.checker import outputs
 from tf1bn.layers import release_scope
-from tf1bn.reproduce import article, conclusions, decay_sweep, experiment
-from tf1bn.reproduce import devices as session
+from tf1bn.reproduce import article, conclusions, decay_sweep, devices, experiment, listing_check
 
 tf = tensorflow.compat.v1
 
 
-def play(layer=tf1bn.batch_norm, fused=False):
+def run_and_check(layer=tf1bn.batch_norm, fused=False):
     runs = [
         experiment.run_listing(experiment.Spec(e.decay, fused, "1.3", "article", e.batch()), layer=layer)
         for e in article.EXPERIMENTS
     ]
-    return runs, [conclusions.check_run(run) for run in runs]
+    return runs, [listing_check.check_run(run) for run in runs]
 
 
 def judge(layer=tf1bn.batch_norm, fused=False):
     """The verdicts: ids of the conclusions that hold, "checker" and "article"."""
-    runs, checks = play(layer, fused)
+    runs, checks = run_and_check(layer, fused)
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.0, 0.9, 1.0), 3, (), layer=tf1bn.batch_norm)
-    compared = [conclusions.compare_with_article(*each) for each in zip(runs, checks, article.EXPERIMENTS, strict=True)]
-    verdicts = {row["id"] for row in conclusions.conclusions(*runs, checks, sweep) if row["holds"]}
+    compared = [
+        listing_check.compare_with_article(*each) for each in zip(runs, checks, article.EXPERIMENTS, strict=True)
+    ]
+    verdicts = {row["id"] for row in conclusions.check_conclusions(*runs, checks, sweep) if row["holds"]}
     if all(check.agrees for check in checks):
         verdicts.add("checker")
     if all(result.agrees for result in compared):
@@ -79,17 +80,17 @@ def test_a_decay_that_changes_training_outputs_breaks_conclusion_3():
         y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
         return y * (1 + 2.0**-22 * decay) if is_training else y
 
-    runs, checks = play()
+    runs, checks = run_and_check()
     batch = article.EXPERIMENTS[0].batch()
     for layer, holds in ((tf1bn.batch_norm, True), (leaks_decay, False)):
         sweep = experiment.run_sweep(batch, (0.0, 0.9, 1.0), 3, (), layer=layer)
-        third = conclusions.conclusions(*runs, checks, sweep)[2]
+        third = conclusions.check_conclusions(*runs, checks, sweep)[2]
         assert third["holds"] is holds, third
         assert ("NOT the same" in third["evidence"]) is not holds
 
 
 def test_with_the_fused_default_conclusions_survive_and_digits_do_not():
-    runs, checks = play(fused=True)
+    runs, checks = run_and_check(fused=True)
     summary = conclusions.release_summary("1.15", *runs, checks)
     assert summary["fused"] is True
     assert [row["holds"] for row in summary["conclusions"]] == [True] * 4
@@ -105,7 +106,7 @@ def test_with_the_fused_default_conclusions_survive_and_digits_do_not():
 
 
 def test_with_the_composed_default_digits_survive():
-    runs, checks = play()
+    runs, checks = run_and_check()
     summary = conclusions.release_summary("1.3", *runs, checks)
     assert summary["test_equals_training_output"]
     assert summary["expected_ratio"] == 1.0
@@ -117,7 +118,7 @@ def test_the_listing_as_each_release_played_it(name):
     printed = article.EXPERIMENTS[0]
     fused = int(name.split(".")[1]) >= 4
     run = experiment.run_listing(experiment.Spec(0.0, fused, name, "article", printed.batch()))
-    check = conclusions.check_run(run)
+    check = listing_check.check_run(run)
     assert check.agrees, check.problems
     stored = 16 / 15 if fused else 1
     # Two roundings of the variance, its sum's and its store's, are far below 1e-5 of it.
@@ -141,7 +142,7 @@ def test_a_nan_stays_in_its_channel_and_is_a_finding():
     batch[1, 0, 1, 2] = np.nan
     run = experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch))
     assert np.isnan(run.train.after["moving_mean"]).tolist() == [False, False, True]
-    check = conclusions.check_run(run)
+    check = listing_check.check_run(run)
     assert not check.agrees
     assert not check.trained
     assert any("moving_mean" in problem and "2" in problem for problem in check.problems), check.problems
@@ -155,12 +156,12 @@ def test_honest_runs_of_other_shapes_agree(decay, shape, fused):
     spec = experiment.Spec(decay, fused and len(shape) in (2, 4), "1.15", "random", batch)
     run = experiment.run_listing(spec)
     assert run.ran_fused is spec.fused
-    check = conclusions.check_run(run)
+    check = listing_check.check_run(run)
     assert check.agrees, check.problems
 
 
 def test_the_prints_are_those_of_the_article():
-    run = play()[0][0]
+    run = run_and_check()[0][0]
     names = [name for name, _ in run.train.printed_before]
     assert names == [
         "<tf.Variable 'my/BatchNorm/beta:0' shape=(1,) dtype=float32_ref>",
@@ -216,15 +217,15 @@ def test_what_the_checks_are_sensitive_to():
     def slightly_off(x, decay, is_training, **arguments):
         return tf1bn.batch_norm(x, decay, is_training=is_training, **arguments) * (1 + 2.0**-11)
 
-    _, checks = play(slightly_off)
+    _, checks = run_and_check(slightly_off)
     assert not any(check.outputs for check in checks)
-    runs, checks = play()
+    runs, checks = run_and_check()
     for run, check, printed in zip(runs, checks, article.EXPERIMENTS, strict=True):
         # ten thousand times the size of a rounding of what is compared
         for name, change in (("training_output", 6e-4), ("test_output", 0.13), ("moving_variance", 2.0)):
             old = getattr(printed, name)
             new = old + change if name == "moving_variance" else (*old[:-1], old[-1] + change)
-            comparison = conclusions.compare_with_article(run, check, printed)
+            comparison = listing_check.compare_with_article(run, check, printed)
             off = dataclasses.replace(
                 comparison, differences={**comparison.differences, name: np.asarray(new) - np.asarray(old)}
             )
@@ -243,7 +244,7 @@ def test_wide_bounds_decide_nothing_and_are_finite():
 def test_an_honest_layer_on_constant_data_is_no_false_alarm():
     for value in (0.1, 100.0, 1e4, 1e5):
         batch = np.full((4, 4, 4, 1), value, np.float32)
-        check = conclusions.check_run(experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch)))
+        check = listing_check.check_run(experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch)))
         assert not check.problems, (value, check.problems)
 
 
@@ -256,20 +257,20 @@ def test_every_part_of_the_sweep_is_checked(name, change):
 
 
 def test_statistics_that_change_between_the_phases_break_conclusion_2():
-    runs, checks = play()
+    runs, checks = run_and_check()
     changed = dataclasses.replace(
         runs[0].test, before={name: np.nextafter(v, np.inf) for name, v in runs[0].test.before.items()}
     )
     runs[0] = dataclasses.replace(runs[0], test=changed)
-    second = conclusions.conclusions(*runs, checks)[1]
+    second = conclusions.check_conclusions(*runs, checks)[1]
     assert not second["holds"]
     assert "CHANGED before testing" in second["evidence"]
 
 
 def test_a_test_that_moves_statistics_at_decay_1_alone_breaks_conclusion_1():
-    honest, sabotaged = play(), play(moves_at_test)
+    honest, sabotaged = run_and_check(), run_and_check(moves_at_test)
     runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
-    assert not conclusions.conclusions(*runs, checks)[0]["holds"]
+    assert not conclusions.check_conclusions(*runs, checks)[0]["holds"]
 
 
 def test_a_wrong_training_output_at_decay_1_alone_breaks_conclusion_4():
@@ -277,20 +278,20 @@ def test_a_wrong_training_output_at_decay_1_alone_breaks_conclusion_4():
         y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
         return y * 2 if is_training else y
 
-    honest, sabotaged = play(), play(doubled)
+    honest, sabotaged = run_and_check(), run_and_check(doubled)
     runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
-    verdicts = conclusions.conclusions(*runs, checks)
+    verdicts = conclusions.check_conclusions(*runs, checks)
     assert not verdicts[3]["holds"]
     assert "should be the batch's own" in verdicts[2]["evidence"]
 
 
 def test_the_evidence_does_not_claim_what_failed():
-    runs, checks = play(no_update)
-    first, _, third, _ = conclusions.conclusions(*runs, checks)
+    runs, checks = run_and_check(no_update)
+    first, _, third, _ = conclusions.check_conclusions(*runs, checks)
     assert "should have moved" in first["evidence"]
-    assert "where 1 - decay was due" in third["evidence"]
-    runs, checks = play(stale_test)
-    assert "Test outputs should be" in conclusions.conclusions(*runs, checks)[1]["evidence"]
+    assert "where 1 - decay was expected" in third["evidence"]
+    runs, checks = run_and_check(stale_test)
+    assert "Test outputs should be" in conclusions.check_conclusions(*runs, checks)[1]["evidence"]
 
 
 class FakeSession:
@@ -316,25 +317,25 @@ def test_placement_is_what_the_partition_graphs_say():
             ("my/Other/Mul", "Mul", prefix + "CPU:3"),
         ]
     )
-    assert session.traced_run(fake, None, {}, "my/BatchNorm") == ("values", {"GPU:1"})
+    assert devices.run_with_devices(fake, None, {}, "my/BatchNorm") == ("values", {"GPU:1"})
 
 
 def test_what_is_asked_of_tensorflow_for_each_device(monkeypatch):
     asked = {}
-    monkeypatch.setattr(session.tf, "Session", lambda config: config)
+    monkeypatch.setattr(devices.tf, "Session", lambda config: config)
     for device in ("auto", "cpu", "gpu"):
-        config = session.open_session(device)
+        config = devices.open_session(device)
         assert config.gpu_options.allow_growth
         asked[device] = dict(config.device_count)
     assert asked == {"auto": {}, "cpu": {"GPU": 0}, "gpu": {}}
     for device, expected in (("auto", ""), ("cpu", "/device:CPU:0"), ("gpu", "/device:GPU:0")):
-        with tf.Graph().as_default(), session.place(device):
+        with tf.Graph().as_default(), devices.device_scope(device):
             assert tf.constant(1.0).device.endswith(expected)
             assert bool(tf.constant(1.0).device) is bool(expected)
 
 
 def test_placement_is_read_from_the_run():
-    run = play()[0][0]
+    run = run_and_check()[0][0]
     assert run.devices
     assert all(device.split(":")[0] in {"CPU", "GPU"} for device in run.devices)
     on_cpu = experiment.run_listing(run.spec, device="cpu")
@@ -347,19 +348,19 @@ def test_placement_counts_only_work_below_the_scope():
             x = tf.placeholder(tf.float32, [2])
             with tf.variable_scope("a"):
                 y = tf.identity(x + 1)
-        with session.open_session("cpu") as sess:
-            values, devices = session.traced_run(sess, y, {x: [1.0, 2.0]}, "a")
+        with devices.open_session("cpu") as sess:
+            values, used = devices.run_with_devices(sess, y, {x: [1.0, 2.0]}, "a")
             assert values.tolist() == [2.0, 3.0]
-            assert devices == {"CPU:0"}
-            assert session.traced_run(sess, y, {x: [1.0, 2.0]}, "b")[1] == set()
+            assert used == {"CPU:0"}
+            assert devices.run_with_devices(sess, y, {x: [1.0, 2.0]}, "b")[1] == set()
 
 
 def test_a_device_that_is_not_there(monkeypatch):
     cpu = tensorflow.config.list_physical_devices("CPU")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
     with pytest.raises(errors.DeviceUnavailableError, match=r"looked for a GPU .* found only CPU:0"):
-        session.require("gpu")
-    session.require("cpu")
-    session.require("auto")
-    with pytest.raises(ValueError, match="`device` is 'tpu'; accepted are"):
-        session.require("tpu")
+        devices.require("gpu")
+    devices.require("cpu")
+    devices.require("auto")
+    with pytest.raises(ValueError, match="`device` is 'tpu'; it must be"):
+        devices.require("tpu")

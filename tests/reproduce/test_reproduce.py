@@ -22,9 +22,7 @@ from tf1bn._util import command as command_module
 from tf1bn._util import files, strict_json
 from tf1bn.cli import main as cli
 from tf1bn.reports import terminal
-from tf1bn.reproduce import article, conclusions, experiment, plot, report
-from tf1bn.reproduce import command as reproduce
-from tf1bn.reproduce import devices as session
+from tf1bn.reproduce import article, devices, experiment, listing_check, measure, plot, report
 
 QUICK = ["--steps", "20"]
 
@@ -166,28 +164,31 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--decay", "1.5"], "`decay` is '1.5'; accepted is a number from 0 to 1"),
-        (["--decay", "-0.1"], "`decay` is '-0.1'; accepted is a number from 0 to 1"),
-        (["--decay", "nan"], "`decay` is 'nan'; accepted is a number from 0 to 1"),
-        (["--decay", "high"], "`decay` is 'high'; accepted is a number from 0 to 1"),
-        (["--steps", "0"], "`steps` is '0'; accepted is a whole number from 1 to"),
-        (["--steps", "ten"], "`steps` is 'ten'; accepted is a whole number"),
+        (["--decay", "1.5"], "`decay` is '1.5'; it must be a number from 0 to 1"),
+        (["--decay", "-0.1"], "`decay` is '-0.1'; it must be a number from 0 to 1"),
+        (["--decay", "nan"], "`decay` is 'nan'; it must be a number from 0 to 1"),
+        (["--decay", "high"], "`decay` is 'high'; it must be a number from 0 to 1"),
+        (["--steps", "0"], "`steps` is '0'; it must be a whole number from 1 to"),
+        (["--steps", "ten"], "`steps` is 'ten'; it must be a whole number"),
         (["--input", "zeros"], "invalid choice: 'zeros'"),
-        (["--input", "random", "--seed", "-1"], "`seed` is '-1'; accepted is a whole number"),
-        (["--input", "random", "--shape", "4"], "`shape` is '4'; accepted are two to eight whole numbers"),
-        (["--input", "random", "--shape", "4,x"], "`shape` is '4,x'; accepted are two to eight whole numbers"),
-        (["--input", "random", "--shape", "0,4,4,1"], "`shape` is '0,4,4,1'; an empty batch"),
-        (["--input", "random", "--shape", "4,4,4,0"], "no channels has no statistics"),
-        (["--input", "random", "--shape", "99999,99999,9"], "accepted are at most 268435456"),
+        (["--input", "random", "--seed", "-1"], "`seed` is '-1'; it must be a whole number"),
+        (["--input", "random", "--shape", "4"], "`shape` is '4'; it must be two to eight whole numbers"),
+        (["--input", "random", "--shape", "4,x"], "`shape` is '4,x'; it must be two to eight whole numbers"),
+        (
+            ["--input", "random", "--shape", "0,4,4,1"],
+            "`shape` is '0,4,4,1'; its numbers must be at least 1, for an empty batch",
+        ),
+        (["--input", "random", "--shape", "4,4,4,0"], "no channels have no statistics"),
+        (["--input", "random", "--shape", "99999,99999,9"], "it must be at most 268435456 numbers"),
         (
             ["--input", "random", "--shape", "2,3,4", "--fused", "true"],
             "`--shape` has rank 3; the fused layer takes",
         ),
         (["--shape", "4,4"], "add `--input random`"),
         (["--seed", "4"], "add `--input random`"),
-        (["--release", "2.0"], "`release` is '2.0'; accepted are the TensorFlow releases '1.0' to '1.15'"),
+        (["--release", "2.0"], "`release` is '2.0'; it must be a TensorFlow release from '1.0' to '1.15'"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
-        (["--plot", "sweep.gif"], "`--plot` is 'sweep.gif'; name a file that ends in .png or .svg"),
+        (["--plot", "sweep.gif"], "`--plot` is 'sweep.gif'; it must be a file name that ends in .png or .svg"),
         (
             ["--plot", "/nowhere/sweep.png"],
             "`--plot` is '/nowhere/sweep.png', but there is no folder '/nowhere'",
@@ -198,7 +199,7 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
     ],
 )
 def test_bad_values_get_one_sentence_and_exit_2(command, monkeypatch, arguments, sentence):
-    monkeypatch.setattr(reproduce, "measure", None)  # nothing may be run
+    monkeypatch.setattr(measure, "measure_all", None)  # nothing may be run
     code, out, err = command("reproduce", *arguments)
     assert code == 2
     assert out == ""
@@ -246,9 +247,9 @@ def test_a_gpu_that_is_not_there(command, monkeypatch):
 @pytest.mark.slow
 def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tmp_path):
     path = tmp_path / "r.json"
-    monkeypatch.setattr(session, "require", lambda device: None)
-    monkeypatch.setattr(session, "place", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(session, "open_session", lambda device, made=session.open_session: made("cpu"))
+    monkeypatch.setattr(devices, "require", lambda device: None)
+    monkeypatch.setattr(devices, "device_scope", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(devices, "open_session", lambda device, made=devices.open_session: made("cpu"))
     code, out, _ = command("reproduce", *QUICK, "--device", "gpu", "--json", str(path))
     assert code == 2
     assert "the batch-norm operations ran on CPU:0" in " ".join(out.split())
@@ -309,7 +310,7 @@ def test_each_thing_that_ok_stands_for_is_enough_to_fail_it(command, monkeypatch
 def test_bounds_too_wide_to_decide_are_not_success(command, monkeypatch, tmp_path):
     path = tmp_path / "r.json"
     # What the article's 16 values allow, and no more.
-    monkeypatch.setattr(conclusions, "DECIDES", 5e-6)
+    monkeypatch.setattr(listing_check, "DECIDES", 5e-6)
     code, out, _ = command("reproduce", *QUICK, "--input", "random", "--shape", "15000,1", "--json", str(path))
     assert code == 2
     assert "too wide to decide" in " ".join(out.split())
@@ -330,7 +331,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_exit_2(command, monkeypatch):
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr(reproduce, "measure", fails)
+        monkeypatch.setattr(measure, "measure_all", fails)
         monkeypatch.setattr(command_module, "_discard_output", lambda: None)
         code, out, err = command("reproduce")
         assert (code, out) == (2, "")
@@ -339,7 +340,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_exit_2(command, monkeypatch):
 
 
 def test_the_two_files_must_differ(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(reproduce, "measure", None)
+    monkeypatch.setattr(measure, "measure_all", None)
     path = str(tmp_path / "x.png")
     code, _, err = command("reproduce", "--json", path, "--plot", path)
     assert code == 2
@@ -356,7 +357,7 @@ def ctrl_c():
 
 def test_interrupted(command, monkeypatch, tmp_path, ctrl_c):
     path = tmp_path / "r.json"
-    monkeypatch.setattr(reproduce, "measure", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(measure, "measure_all", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     code, out, err = command("reproduce", "--json", str(path))
     assert (code, out, err) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
@@ -366,24 +367,24 @@ def test_interrupted(command, monkeypatch, tmp_path, ctrl_c):
 def test_interrupted_inside_tensorflow(command, monkeypatch, ctrl_c):
     """TensorFlow turns a KeyboardInterrupt in a callback into an error of its own."""
 
-    def measure(*_):
+    def measure_all(*_):
         try:
             os.kill(os.getpid(), signal.SIGINT)
         except KeyboardInterrupt:
             raise RuntimeError("cancelled") from None
 
-    monkeypatch.setattr(reproduce, "measure", measure)
+    monkeypatch.setattr(measure, "measure_all", measure_all)
     assert command("reproduce") == (130, "", "")
 
 
 def test_a_background_process_goes_on_ignoring_ctrl_c(command, monkeypatch, ctrl_c):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def measure(*_):
+    def measure_all(*_):
         os.kill(os.getpid(), signal.SIGINT)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(reproduce, "measure", measure)
+    monkeypatch.setattr(measure, "measure_all", measure_all)
     assert command("reproduce")[0] == 2
 
 
@@ -426,7 +427,7 @@ def test_the_picture_shows_what_was_measured(result):
 
 def rendered(result, **options):
     text = io.StringIO()
-    report.reproduce(result, terminal.console(file=text, **options))
+    report.print_result(result, terminal.console(file=text, **options))
     return text.getvalue()
 
 
@@ -446,7 +447,7 @@ def test_the_report_says_no_where_the_result_says_so(result):
         assert len(re.findall(r"\bNO\b", rendered(doctored))) == 1
     text = rendered({**result, "ok": False, "problems": ["the sky fell"], "undecided": ["who knows"]})
     assert "Problem: the sky fell" in text
-    assert "Undecided: who knows." in text
+    assert "Undecidable: who knows." in text
     assert "NOT reproduced" in text
 
 

@@ -13,24 +13,25 @@ from sabotage import bessel, decay_swapped, nan_at_test, no_update, stale_test, 
 
 import tf1bn
 from tf1bn.checker import outputs as outputs_module
-from tf1bn.reproduce import devices as session
-from tf1bn.reproduce.variants import check as variantcheck
-from tf1bn.reproduce.variants import grid as variants
-from tf1bn.reproduce.variants import run as variantgrid
+from tf1bn.reproduce import devices
+from tf1bn.reproduce.variants import check as check_module
+from tf1bn.reproduce.variants import expected as expected_module
+from tf1bn.reproduce.variants import grid
+from tf1bn.reproduce.variants import run as run_module
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
-KINDS = [variant for variant in variants.grid() if variant.shape == variants.SHAPES[0]]
+KINDS = [variant for variant in grid.all_variants() if variant.shape == grid.SHAPES[0]]
 FUSED, COMPOSED = KINDS[0], KINDS[4]
 
 
 def expected(variant):
-    return variantcheck.Expected(variant, variants.DECAY)
+    return expected_module.ExpectedRun(variant, grid.DECAY)
 
 
 def check(variant, device="cpu", layer=tf1bn.batch_norm):
-    return variantcheck.check(variants.play(variant, device, layer), expected(variant))
+    return check_module.check_variant(grid.run_variant(variant, device, layer), expected(variant))
 
 
 def on_the_gpu(played, **changes):
@@ -56,10 +57,10 @@ def test_the_grid():
         for data_format in ("NHWC", "NCHW")
         for dtype in ("float32", "float16")
     ]
-    assert len(variants.grid()) == 8 * len(variants.SHAPES)
-    for variant in variants.grid():
+    assert len(grid.all_variants()) == 8 * len(grid.SHAPES)
+    for variant in grid.all_variants():
         batches = variant.batches()
-        assert batches.shape == (variants.STEPS + 1, *variant.shape)
+        assert batches.shape == (grid.STEPS + 1, *variant.shape)
         assert batches.dtype == variant.dtype
         sample = batches.astype(np.float64).reshape(len(batches), -1, variant.shape[-1])
         # Far from 0, and other ones in every step and channel.
@@ -70,10 +71,10 @@ def test_the_grid():
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_variant_agrees(kind, device):
-    for shape in variants.SHAPES:
+    for shape in grid.SHAPES:
         variant = dataclasses.replace(kind, shape=shape)
         row = check(variant, device)
-        assert (row.problems, row.undecided, row.notes) == ((), (), ())
+        assert (row.problems, row.undecidable, row.notes) == ((), (), ())
         assert row.json["verdict"] == "ok"
         assert {each["device"] for each in row.json["operations"]} == {f"{device.upper()}:0"}
         assert {"AssignSubVariableOp", "Mul"} <= {each["operation"] for each in row.json["operations"]}
@@ -85,7 +86,7 @@ def test_every_variant_agrees(kind, device):
         ]
         assert len(kernels) == 2
         assert isinstance(row.json["same_bits_again"], bool)
-        for quantity in variantcheck.QUANTITIES:
+        for quantity in expected_module.QUANTITIES:
             numbers = row.json[quantity]
             assert 0 < numbers["error"] <= numbers["allowed"]
             assert numbers["share"] == numbers["error"] / numbers["allowed"]
@@ -93,14 +94,14 @@ def test_every_variant_agrees(kind, device):
 
 @pytest.mark.gpu
 def test_cpu_and_gpu_differ_by_no_more_than_their_bounds():
-    judged = variantgrid.run(("cpu", "gpu"))
-    assert (judged.problems, judged.undecided) == ([], [])
+    judged = run_module.check_variants(("cpu", "gpu"))
+    assert (judged.problems, judged.undecidable) == ([], [])
     assert {row["verdict"] for row in judged.side_by_side} == {"ok"}
 
 
 @pytest.mark.gpu
 def test_the_gpu_has_a_name():
-    details = session.details()
+    details = devices.details()
     assert details["devices"][0]["name"]
     assert details["devices"][0]["compute_capability"]
 
@@ -108,18 +109,18 @@ def test_the_gpu_has_a_name():
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_what_is_due_is_what_exact_arithmetic_gives(kind):
     # float32 keeps (1 - decay) of the old value; the referee takes 1 - decay itself, here exactly.
-    rate = 1.0 - variants.DECAY
-    due = {(one.quantity, one.when): one.value for one in expected(kind).dues}
+    rate = 1.0 - grid.DECAY
+    due = {(one.quantity, one.when): one.value for one in expected(kind).quantities}
     *batches, tested = (channels_first(batch, "NHWC") for batch in kind.batches())
     for channel in range(kind.shape[-1]):
         moments = [exact_moments(batch[channel]) for batch in batches]
-        for step in range(1, variants.STEPS + 1):
+        for step in range(1, grid.STEPS + 1):
             mean, variance = exact_moving((0, 1), moments[:step], rate=type(moments[0][1])(rate), bessel=kind.fused)
             assert abs(due["moving_mean", f"after step {step}"][channel] - float(mean)) <= 1e-14 * abs(float(mean))
             assert abs(due["moving_variance", f"after step {step}"][channel] - float(variance)) <= 1e-13 * variance
             of_the_batch = moments[step - 1][1:]
             outputs = [("training_output", f"of step {step}", batches[step - 1], of_the_batch)]
-            if step == variants.STEPS:
+            if step == grid.STEPS:
                 outputs.append(("test_output", "after training", tested, (mean, variance)))
             for quantity, when, batch, (m, v) in outputs:
                 right = (batch[channel].astype(np.longdouble) - float(m)) / np.sqrt(np.longdouble(float(v)) + 0.001)
@@ -129,8 +130,8 @@ def test_what_is_due_is_what_exact_arithmetic_gives(kind):
 
 def test_the_bounds_are_narrow():
     """A tenth of a deviation at most, in float16; a thousandth in float32."""
-    for variant in (variant for variant in variants.grid() if variant.data_format == "NHWC"):
-        for due in expected(variant).dues:
+    for variant in (variant for variant in grid.all_variants() if variant.data_format == "NHWC"):
+        for due in expected(variant).quantities:
             narrow = 1e-3 if variant.dtype == "float32" else 0.1
             assert (due.bound <= narrow * np.maximum(1, np.abs(due.value))).all(), (variant, due.quantity)
             assert (due.bound <= due.limit).all()
@@ -152,7 +153,7 @@ def test_the_bounds_are_narrow():
 def test_a_wrong_layer_is_a_finding_in_its_quantities(kind, layer, quantities):
     row = check(kind, layer=layer)
     assert row.json["verdict"] == "finding"
-    wrong = {name for name in variantcheck.QUANTITIES if row.json[name]["verdict"] == "finding"}
+    wrong = {name for name in expected_module.QUANTITIES if row.json[name]["verdict"] == "finding"}
     assert wrong == quantities
     assert all(any(name.replace("_output", " output") in problem for problem in row.problems) for name in wrong)
     assert all(f"{kind.name} 2x3x3x5 on the CPU" in problem for problem in row.problems)
@@ -169,12 +170,12 @@ def test_bessel_is_seen_in_float16_too(kind):
 def test_statistics_that_testing_moves_are_a_finding():
     row = check(FUSED, layer=trains_at_test)
     assert any("testing changed the moving statistics" in problem for problem in row.problems)
-    played = variants.play(FUSED, "cpu")
-    assert variantcheck.check(played, expected(FUSED)).problems == ()
+    played = grid.run_variant(FUSED, "cpu")
+    assert check_module.check_variant(played, expected(FUSED)).problems == ()
     values = played.statistics["moving_variance"].copy()
     values[0] = np.nextafter(values[0], 2)
     played = dataclasses.replace(played, statistics={**played.statistics, "moving_variance": values})
-    (problem,) = variantcheck.check(played, expected(FUSED)).problems
+    (problem,) = check_module.check_variant(played, expected(FUSED)).problems
     assert "moving_variance before training" in problem
 
 
@@ -208,7 +209,7 @@ def breaks(x, decay, is_training, **arguments):
 
 def test_what_tensorflow_cannot_do_on_the_cpu_is_a_note():
     row = check(KINDS[2], layer=has_no_kernel)
-    assert (row.problems, row.undecided) == ((), ())
+    assert (row.problems, row.undecidable) == ((), ())
     assert row.json["verdict"] == "not run"
     assert row.json["reason"].startswith("No OpKernel was registered to support Op 'SpaceToDepth'")
     (note,) = row.notes
@@ -217,33 +218,33 @@ def test_what_tensorflow_cannot_do_on_the_cpu_is_a_note():
 
 
 def test_what_fails_otherwise_or_on_a_gpu_is_undecided():
-    played = variants.play(FUSED, "cpu", breaks)
-    assert played == variants.NotRun(FUSED, "cpu", "cuDNN launch failure", impossible=False)
-    impossible = variants.play(KINDS[2], "cpu", has_no_kernel)
+    played = grid.run_variant(FUSED, "cpu", breaks)
+    assert played == grid.NotRun(FUSED, "cpu", "cuDNN launch failure", impossible=False)
+    impossible = grid.run_variant(KINDS[2], "cpu", has_no_kernel)
     assert impossible.impossible
-    refused = variants.play(FUSED, "cpu", refuses_data)
+    refused = grid.run_variant(FUSED, "cpu", refuses_data)
     assert not refused.impossible
     assert refused.reason.startswith("assertion failed: [Condition x < y did not hold")
     for each in (played, refused, dataclasses.replace(impossible, device="gpu")):
-        row = variantcheck.check(each, None)
+        row = check_module.check_variant(each, None)
         assert row.json["verdict"] == "undecided"
         assert row.json["reason"] == each.reason
-        assert (len(row.undecided), row.problems, row.notes) == (1, (), ())
-        assert "was not run: TensorFlow says" in row.undecided[0]
+        assert (len(row.undecidable), row.problems, row.notes) == (1, (), ())
+        assert "was not run: TensorFlow says" in row.undecidable[0]
 
 
 def test_an_operation_on_another_device_is_undecided():
-    played = variants.play(FUSED, "cpu")
+    played = grid.run_variant(FUSED, "cpu")
     due = expected(FUSED)
-    assert variantcheck.check(on_the_gpu(played), due).json["verdict"] == "ok"
+    assert check_module.check_variant(on_the_gpu(played), due).json["verdict"] == "ok"
     strays = tuple(each._replace(device="CPU:0" if each.operation == "Mul" else "GPU:0") for each in played.placements)
-    row = variantcheck.check(on_the_gpu(played, placements=strays), due)
+    row = check_module.check_variant(on_the_gpu(played, placements=strays), due)
     assert (row.json["verdict"], row.problems) == ("undecided", ())
-    (sentence,) = row.undecided
+    (sentence,) = row.undecidable
     assert "fused NHWC float32 2x3x3x5 on the GPU did not run there: variant/BatchNorm/" in sentence
     assert "(Mul) on CPU:0" in sentence
-    row = variantcheck.check(on_the_gpu(played, placements=()), due)
-    assert row.undecided == ("fused NHWC float32 2x3x3x5 on the GPU did not run there: no operation was seen",)
+    row = check_module.check_variant(on_the_gpu(played, placements=()), due)
+    assert row.undecidable == ("fused NHWC float32 2x3x3x5 on the GPU did not run there: no operation was seen",)
 
 
 # cuDNN's source is closed: E[x^2] - E[x]^2
@@ -263,7 +264,7 @@ def pairwise(terms):
     return terms[0]
 
 
-@pytest.mark.parametrize("shape", variants.SHAPES)
+@pytest.mark.parametrize("shape", grid.SHAPES)
 def test_subtracted_squares_cover_that_form_and_the_bound_does_not(shape):
     beyond = []
     for total in (lambda terms: np.add.reduce(terms, axis=0), pairwise):
@@ -271,7 +272,7 @@ def test_subtracted_squares_cover_that_form_and_the_bound_does_not(shape):
             own = outputs_module.batch_statistics(batch)
             _, variance = squares_subtracted(batch.reshape(-1, shape[-1]), total)
             error = np.abs(variance - own.variance)
-            extra = variantcheck.subtracted_squares(tf1bn.checker.batch_moments(batch))
+            extra = expected_module.subtracted_squares(tf1bn.checker.batch_moments(batch))
             assert (error <= own.variance_bound + extra).all()
             beyond.append((error / own.variance_bound).max())
     # So the difference is no theory: it would have been called wrong, or nearly.
@@ -279,19 +280,22 @@ def test_subtracted_squares_cover_that_form_and_the_bound_does_not(shape):
 
 
 def test_a_variance_between_the_two_is_undecided_on_a_gpu_alone():
-    played = variants.play(FUSED, "cpu")
+    played = grid.run_variant(FUSED, "cpu")
     due = expected(FUSED)
-    last = [one for one in due.dues if one.quantity == "moving_variance"][-1]
+    last = [one for one in due.quantities if one.quantity == "moving_variance"][-1]
     assert (last.limit > 3 * last.bound).all()
     within, beyond = 2 * last.bound, 2 * last.limit
-    row = variantcheck.check(on_the_gpu(moved(played, "moving_variance", within)), due)
+    row = check_module.check_variant(on_the_gpu(moved(played, "moving_variance", within)), due)
     assert (row.json["verdict"], row.problems) == ("undecided", ())
-    assert all("E[x^2] - E[x]^2 in float32 would explain" in sentence for sentence in row.undecided)
-    assert variantcheck.check(moved(played, "moving_variance", within), due).json["verdict"] == "finding"
-    assert variantcheck.check(on_the_gpu(moved(played, "moving_variance", beyond)), due).json["verdict"] == "finding"
+    assert all("E[x^2] - E[x]^2 in float32 would explain" in sentence for sentence in row.undecidable)
+    assert check_module.check_variant(moved(played, "moving_variance", within), due).json["verdict"] == "finding"
+    assert (
+        check_module.check_variant(on_the_gpu(moved(played, "moving_variance", beyond)), due).json["verdict"]
+        == "finding"
+    )
     # The composed layer's sums are TensorFlow's own.
-    composed, due = variants.play(COMPOSED, "cpu"), expected(COMPOSED)
-    row = variantcheck.check(on_the_gpu(moved(composed, "moving_variance", within)), due)
+    composed, due = grid.run_variant(COMPOSED, "cpu"), expected(COMPOSED)
+    row = check_module.check_variant(on_the_gpu(moved(composed, "moving_variance", within)), due)
     assert row.json["verdict"] == "finding"
 
 
@@ -299,15 +303,15 @@ def test_a_variance_between_the_two_is_undecided_on_a_gpu_alone():
 
 
 def test_side_by_side_shows_the_difference_and_twice_the_bound():
-    played = variants.play(COMPOSED, "cpu")
+    played = grid.run_variant(COMPOSED, "cpu")
     due = expected(COMPOSED)
-    row = variantcheck.side_by_side(played, on_the_gpu(played), due)
+    row = check_module.compare_devices(played, on_the_gpu(played), due)
     assert (row.json["verdict"], row.json["same_bits"], row.problems) == ("ok", True, ())
-    assert all(row.json[name]["error"] == 0 for name in variantcheck.QUANTITIES)
-    last = [one for one in due.dues if one.quantity == "moving_mean"][-1]
+    assert all(row.json[name]["error"] == 0 for name in expected_module.QUANTITIES)
+    last = [one for one in due.quantities if one.quantity == "moving_mean"][-1]
     for factor, verdict in ((1.9, "ok"), (2.1, "finding")):
         other = moved(played, "moving_mean", (factor * last.bound).astype(np.float32))
-        row = variantcheck.side_by_side(played, on_the_gpu(other), due)
+        row = check_module.compare_devices(played, on_the_gpu(other), due)
         assert (row.json["verdict"], row.json["same_bits"]) == (verdict, False)
         numbers = row.json["moving_mean"]
         difference = np.abs(other.statistics["moving_mean"][-2].astype(float) - played.statistics["moving_mean"][-2])
@@ -318,7 +322,7 @@ def test_side_by_side_shows_the_difference_and_twice_the_bound():
 
 @pytest.mark.parametrize("place", ["outputs", "statistics"])
 def test_a_nan_is_not_close_to_anything(place):
-    played = variants.play(FUSED, "cpu")
+    played = grid.run_variant(FUSED, "cpu")
     if place == "outputs":
         values = played.outputs.copy()
         values[-1, 0, 0, 0, 0] = np.nan
@@ -326,35 +330,35 @@ def test_a_nan_is_not_close_to_anything(place):
     else:
         other = moved(played, "moving_mean", np.nan)
     for first, second in ((played, other), (other, played), (other, other)):
-        row = variantcheck.side_by_side(first, on_the_gpu(second), expected(FUSED))
+        row = check_module.compare_devices(first, on_the_gpu(second), expected(FUSED))
         assert row.json["verdict"] == "finding"
-    assert variantcheck.check(other, expected(FUSED)).json["verdict"] == "finding"
+    assert check_module.check_variant(other, expected(FUSED)).json["verdict"] == "finding"
 
 
 def test_what_one_device_could_not_run_is_not_compared():
-    missing = variants.NotRun(FUSED, "gpu", "no kernel", impossible=True)
-    row = variantcheck.side_by_side(variants.play(FUSED, "cpu"), missing, expected(FUSED))
-    assert (row.json["verdict"], row.json["same_bits"], row.problems, row.undecided) == ("not run", None, (), ())
+    missing = grid.NotRun(FUSED, "gpu", "no kernel", impossible=True)
+    row = check_module.compare_devices(grid.run_variant(FUSED, "cpu"), missing, expected(FUSED))
+    assert (row.json["verdict"], row.json["same_bits"], row.problems, row.undecidable) == ("not run", None, (), ())
 
 
 def test_where_the_variants_run(monkeypatch):
     for gpu in (False, True):
-        monkeypatch.setattr(session, "has_gpu", lambda gpu=gpu: gpu)
-        assert variantgrid.devices("auto", False) == variantgrid.devices("cpu", False) == ()
-        assert variantgrid.devices("auto", True) == (("gpu",) if gpu else ("cpu",))
-        assert variantgrid.devices("cpu", True) == ("cpu",)
-        assert variantgrid.devices("gpu", False) == ("gpu",)
-        assert variantgrid.devices("both", False) == ("cpu", "gpu")
+        monkeypatch.setattr(devices, "has_gpu", lambda gpu=gpu: gpu)
+        assert run_module.variant_devices("auto", False) == run_module.variant_devices("cpu", False) == ()
+        assert run_module.variant_devices("auto", True) == (("gpu",) if gpu else ("cpu",))
+        assert run_module.variant_devices("cpu", True) == ("cpu",)
+        assert run_module.variant_devices("gpu", False) == ("gpu",)
+        assert run_module.variant_devices("both", False) == ("cpu", "gpu")
 
 
 def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
-    monkeypatch.setattr(variants, "grid", list)
+    monkeypatch.setattr(grid, "all_variants", list)
     name = "TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT"
     for value, said in ((None, 0), ("0", 0), ("false", 0), ("1", 1), ("True", 1)):
         if value is not None:
             monkeypatch.setenv(name, value)
-        assert sum(name in note for note in variantgrid.run(("gpu",)).notes) == said
-        assert variantgrid.run(("cpu",)).notes == []
+        assert sum(name in note for note in run_module.check_variants(("gpu",)).notes) == said
+        assert run_module.check_variants(("cpu",)).notes == []
 
 
 # The marker
@@ -364,7 +368,7 @@ def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
 def test_the_gpu_tests_are_there_and_say_why_they_are_skipped():
     files = [str(ROOT / "tests" / name) for name in ("reproduce/test_variants.py", "reproduce/test_devices.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    skips = not session.has_gpu()
+    skips = not devices.has_gpu()
     done = subprocess.run(
         [*command, *([] if skips else ["--collect-only"])], capture_output=True, text=True, cwd=ROOT, timeout=300
     )

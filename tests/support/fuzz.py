@@ -24,7 +24,7 @@ import numpy as np
 from accuracy import ACCURACY, ACCURACY_FLOAT64, assert_accurate
 
 from tf1bn._native import _moments
-from tf1bn.checker import Moments, MovingStats, batch_moments, moments, summation
+from tf1bn.checker import Moments, MovingStats, accumulation, batch_moments, summation
 
 CHUNK = 500  # cases that a worker takes at a time
 REFUSED = (TypeError, ValueError, OverflowError)
@@ -367,18 +367,18 @@ def case_cut(dice, index):
     """The work is cut into segments, slabs and bands as that of large batches is, on several threads."""
     given = Input(dice)
     cut = {
-        "_SINGLE": 1,
-        "_SEGMENT": dice.pick((16, 64, 256, 4096)),
-        "_BAND": dice.pick((1, 64, 1024)),
-        "_SEGMENTS": 1 + dice.below(9),
-        "_STATES": dice.pick((1, 16, 1 << 18)),
+        "_THREADED_BYTES": 1,
+        "_SEGMENT_BYTES": dice.pick((16, 64, 256, 4096)),
+        "_BAND_BYTES": dice.pick((1, 64, 1024)),
+        "_MOST_SEGMENTS": 1 + dice.below(9),
+        "_STATE_CHANNELS": dice.pick((1, 16, 1 << 18)),
     }
-    saved = {name: getattr(moments, name) for name in cut}
+    saved = {name: getattr(accumulation, name) for name in cut}
     try:
         for name, value in cut.items():
-            setattr(moments, name, value)
+            setattr(accumulation, name, value)
         if given.batch.size > 2**16 and len(given.batch.shape) > 2:
-            cut["_BAND"] = moments._BAND = 1024
+            cut["_BAND_BYTES"] = accumulation._BAND_BYTES = 1024
         seen = batch_moments(given.batch, data_format=given.data_format, threads=1)
         check(seen, given)
         if dice.chance(0.3):
@@ -386,7 +386,7 @@ def case_cut(dice, index):
             assert same_bits(seen, other), "the number of threads changed bits"
     finally:
         for name, value in saved.items():
-            setattr(moments, name, value)
+            setattr(accumulation, name, value)
 
 
 def draw_weights(dice, items):

@@ -280,7 +280,7 @@ def check(layers, folder, page=False):
         text = htmlreport.render({**found, "path": str(folder), "layers": layers_of_page})
         assert text.rstrip().endswith("</html>"), text[-80:]
     with contextlib.redirect_stdout(io.StringIO()):
-        auditreport.audit(found, str(folder), console())
+        auditreport.print_audit(found, str(folder), console())
     for one, layer in zip(results, found["layers"], strict=True):
         settings, made = layers[one.name]
         assert layer["explanation"].endswith("."), layer["explanation"]

@@ -8,8 +8,8 @@ import pytest
 import tf1bn
 from tf1bn import trace
 from tf1bn.parity.traces import compare as parity
-from tf1bn.testing import assertions as testing
-from tf1bn.testing.assertions import assert_parity, record_port
+from tf1bn.testing import assert_parity, record_port
+from tf1bn.testing.assertions import relative_distance
 
 KERNEL = np.random.default_rng(5).normal(0, 1, (3, 4)).astype(np.float32)
 TRAINING = [True, True, True, False]
@@ -146,7 +146,7 @@ def test_variables_go_both_ways():
     }  # fmt: skip
     assert (seen["bn1/moving_mean"] == start).all()
     assert (seen["kernel"] == KERNEL).all()
-    with pytest.raises(ValueError, match="`variables` has 'bn9/beta', which the original has not"):
+    with pytest.raises(ValueError, match="`variables` has 'bn9/beta', which the original does not have"):
         assert_parity(original, Port(), batches(), variables={"bn9/beta": start})
 
 
@@ -181,7 +181,7 @@ STATISTICS = {"moving_mean": np.zeros(3, np.float32), "moving_variance": np.ones
         (
             ("RECORDED", returning((3, {"bn1": {**STATISTICS, "mean": 1}})), batches()),
             ValueError,
-            r"gives \['mean'\] of layer 'bn1'; accepted are",
+            r"gives \['mean'\] of layer 'bn1'; each must be one of",
         ),
         (("RECORDED", Port(), batches(2)), ValueError, "has 4 steps, and `batches` are 2"),
     ],
@@ -218,8 +218,8 @@ def test_a_layer_more_is_a_finding(recorded, inputs):
 )
 def test_what_is_not_finite_equals_nothing(one, other):
     outputs = np.float32([0, one]), np.float32([0, other])
-    assert testing._distance(*outputs, 0) == np.inf
-    assert testing._distance(np.float32([1, 2]), np.float32([1, 4]), 0) == 0.5
+    assert relative_distance(*outputs, 0) == np.inf
+    assert relative_distance(np.float32([1, 2]), np.float32([1, 4]), 0) == 0.5
 
 
 def test_outputs_that_are_not_finite_are_no_success():

@@ -12,7 +12,7 @@ import tiers
 from tf1bn import checker, trace
 from tf1bn.cli import main as cli
 from tf1bn.parity.traces import compare as parity
-from tf1bn.testing.assertions import assert_parity
+from tf1bn.testing import assert_parity
 
 RECORDED = Path(__file__).parents[1] / "golden/resnet"
 COMPOSED, FUSED, TORCH = (RECORDED / name for name in ("tf-1.15.5-composed", "tf-1.15.5-fused", "torch-2.13.0"))

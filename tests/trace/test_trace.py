@@ -253,6 +253,28 @@ def test_steps_can_be_read_twice_at_once_and_kept(folder):
         assert_same(kept.layers["bn"].gamma, one.layers["bn"].gamma)
 
 
+def test_what_is_read_shows_what_it_is_and_reads_no_array_for_that(folder):
+    rng = np.random.default_rng(0)
+    with trace.Writer(folder, producer="the tests") as writer:
+        writer.add_layers({name: trace.Layer(decay=0.9, epsilon=1e-3, fused=True) for name in ("bn", "other")})
+        writer.add_step({"bn": traces.a_record(rng, applications=2)}, training=True, step=7)
+        record = {name: np.ones(3) for name in traces.AROUND} | {"moments": [checker.batch_moments(np.ones((4, 3)))]}
+        writer.add_step({"bn": record, "other": record}, training=False)
+    for array in folder.glob("arrays/*"):
+        array.unlink()
+    opened = trace.open(folder)
+    assert repr(opened) == f"<Trace {str(folder)!r}: 2 layers, made by the tests>"
+    assert repr(opened.layers["bn"]) == "Layer(decay=0.9, epsilon=0.001, fused=True)"
+    assert eval(repr(opened.layers["bn"]), {"Layer": trace.Layer}) == opened.layers["bn"]
+    assert [repr(step) for step in opened] == ["<Step 7: training, 1 layer>", "<Step 8: inference, 2 layers>"]
+    first, second = (step.layers["bn"] for step in opened)
+    assert repr(first) == (
+        "<Record of step 7, layer 'bn': training and inference, 2 applications; "
+        "has inputs, outputs, gamma, beta, weights, state>"
+    )
+    assert repr(second) == "<Record of step 8, layer 'bn': inference, 1 application; has moments>"
+
+
 # ---------------------------------------------------------------- the writer
 
 
@@ -286,6 +308,8 @@ def test_what_is_no_trace_is_never_replaced(tmp_path, overwrite):
 def test_a_replacement_that_fails_leaves_the_old_trace(folder, monkeypatch):
     with trace.Writer(folder) as writer:
         writer.add_layer("old", decay=0.9, epsilon=1e-5)
+    # As on a system that cannot exchange two folders at once.
+    monkeypatch.setattr("tf1bn.trace.writer.exchange", lambda one, other: False)
     rename, calls = os.rename, []
 
     def failing(source, target):
@@ -370,7 +394,7 @@ def changed(**values):
 ZEROS = np.zeros((4, 2, 2, 3), np.float32)
 BAD_RECORDS = {
     "unknown key": (changed(guma=1), "'guma' is not a key of a step's layer; accepted are inputs, "),
-    "no inputs": (without("inputs"), "it has neither `inputs` and `moments`; give one of the two"),
+    "no inputs": (without("inputs"), "it has neither `inputs` nor `moments`; give one of the two"),
     "both": (changed(moments=[]), "it has both `inputs` and `moments`; give one of the two"),
     "no application": (changed(inputs=[]), "`inputs` is empty; give one for each application"),
     "one array": (changed(inputs=ZEROS), "`inputs` is of type ndarray; give a list, one item for each application"),
@@ -412,7 +436,7 @@ def test_steps_count_up_and_layers_are_declared(folder):
             writer.add_step({"bn": record}, training=True)
         writer.add_layer("bn", decay=0.9, epsilon=1e-5)
         writer.add_layer("bn", decay=0.9, epsilon=1e-5)
-        with pytest.raises(ValueError, match="layer 'bn' is there with other settings, Layer"):
+        with pytest.raises(ValueError, match="layer 'bn' was declared with other settings, Layer"):
             writer.add_layer("bn", decay=0.99, epsilon=1e-5)
         with pytest.raises(TypeError, match="`name` is 3; it must be a string"):
             writer.add_layer(3, decay=0.9, epsilon=1e-5)
@@ -629,7 +653,7 @@ DAMAGES = {
     "empty": (in_bytes("trace.json", lambda data: b""), r"in trace.json, it is not JSON: Expecting value \(column 1\)"),
     "cut": (in_bytes("trace.json", lambda data: data[:50]), "in trace.json, it is not JSON"),
     "binary": (in_bytes("trace.json", lambda data: b"\xff\xfe"), "in trace.json, it is not text in UTF-8"),
-    "a list": (in_bytes("trace.json", lambda data: b"[]"), '`format` is not "tf1bn-trace"; it is no trace'),
+    "a list": (in_bytes("trace.json", lambda data: b"[]"), '`format` is not "tf1bn-trace"; this is not a trace'),
     "format": (in_head(lambda head: head.update(format="hdf5")), '`format` is not "tf1bn-trace"'),
     "version": (in_head(lambda head: head.update(version=2)), "`version` is 2 and this tf1bn reads 1; read it with"),
     "version as text": (in_head(lambda head: head.update(version="1")), "`version` is '1' and this tf1bn reads 1"),
@@ -644,7 +668,7 @@ DAMAGES = {
         in_head(lambda h: h["layers"]["bn"].update(decay=2)),
         "layer 'bn': `decay` is 2; it must be a number from",
     ),
-    "dtype": (in_head(lambda h: h["layers"]["bn"].update(dtype="int8")), "`dtype` is 'int8'; accepted are \"float32\""),
+    "dtype": (in_head(lambda h: h["layers"]["bn"].update(dtype="int8")), "`dtype` is 'int8'; it must be \"float32\""),
     "NaN": (in_text("trace.json", "0.9", "NaN"), "it holds NaN, which is not JSON; write null"),
     "Infinity": (in_text("trace.json", "0.9", "-Infinity"), "it holds -Infinity, which is not JSON"),
     "overflow": (in_text("trace.json", "0.9", "1e999"), "`decay` is inf; it must be a number from 0 to 1"),
@@ -678,7 +702,7 @@ DAMAGES = {
     ),
     "record": (in_lines(lambda lines: lines[1]["layers"].update(bn=[])), r"layer 'bn': `layer` is \[\]; it must be an"),
     # a record
-    "no inputs": (in_record(without("inputs")), "line 2 .* layer 'bn': it has neither `inputs` and `moments`"),
+    "no inputs": (in_record(without("inputs")), "line 2 .* layer 'bn': it has neither `inputs` nor `moments`"),
     "both": (in_record(changed(moments=[])), "it has both `inputs` and `moments`"),
     "no application": (in_record(changed(inputs=[])), "`inputs` is empty; give one for each application"),
     "inputs as text": (in_record(changed(inputs="a.npy")), "`inputs` is 'a.npy'; it must be a list"),
@@ -701,7 +725,7 @@ DAMAGES = {
     "no variance": (in_record(changed(**AS_MOMENTS, moments=[{"count": 4, "mean": VECTOR}])), "`variance` is missing"),
     "count 0 with moments": (
         in_record(changed(**AS_MOMENTS, moments=[{"count": 0, "mean": VECTOR, "variance": VECTOR}])),
-        "step 1, layer 'bn': the moments are none: `count` is 0, so `mean` and `variance` must be NaN",
+        "step 1, layer 'bn': the moments are not those of a batch: `count` is 0, so `mean` and `variance` must be NaN",
     ),
     # paths
     "absolute": (lambda f, *rest: path_of(str(outside(f)))(f, *rest), NOT_ACCEPTED),

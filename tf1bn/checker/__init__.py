@@ -1,7 +1,7 @@
-"""The referee: what the moving statistics of a batch normalization should be, and how far off is honest.
+"""The checker: what the moving statistics of a batch normalization should be, and how far a correct layer can be off.
 
-Everything is recomputed in float64, from the batches or from their moments, by the compiled extension. The
-module knows neither TensorFlow nor the layer, only NumPy and the extension.
+Everything is recomputed in float64, from the batches or from their moments, by the compiled extension. This package
+needs NumPy and the extension; it knows neither TensorFlow nor any layer.
 
     stats = MovingStats([0.0], [1.0], decay=0.999)
     for batch in batches:

@@ -1,65 +1,69 @@
-"""Observed against expected values, channel by channel, and the verdict as a sentence. Reached through ``checker``."""
+"""Observed against expected values, channel by channel, and the verdict as a sentence."""
+
+from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from ..verdicts import FINDING, OK, UNDECIDABLE
+from ..verdicts import FINDING, OK, UNDECIDABLE, worst
+from .arguments import vector
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """How observed values stand to the expected ones; true if all are ok, and one sentence as text.
+    """The result of comparing observed values with expected ones; true if all channels are ok, a sentence as text.
 
     Attributes:
       mask: bool [channels], True where the channel is ok.
-      verdicts: [channels], "ok", "finding" or "undecidable".
-      worst: the channel with the largest error relative to what is allowed there; None if none is finite. A finding
-        comes before what is undecidable, and that before what is ok.
-      error, allowed: the absolute error and the bound there; NaN if there is none.
+      worst: the channel with the largest error relative to its bound, among those with the worst verdict; None if no
+        channel is finite.
+      error, allowed: the absolute error and the bound in that channel; NaN if there is none.
       ulp: that error in units in the last place of the expected value, in the dtype compared in; NaN if there is none.
       not_finite: the channels where a value or the bound is NaN or infinite; these are never ok.
     """
 
-    mask: np.ndarray
+    mask: npt.NDArray[np.bool_]
     worst: int | None
     error: float
     allowed: float
     ulp: float
     not_finite: tuple[int, ...]
-    _outside: np.ndarray = field(repr=False)
+    _outside: npt.NDArray[np.bool_] = field(repr=False)
 
     @functools.cached_property
-    def verdicts(self):
-        """[channels], "ok", "finding" or "undecidable"; read-only."""
+    def verdicts(self) -> npt.NDArray[np.str_]:
+        """The verdict of each channel, "ok", "finding" or "undecidable"; a read-only array [channels]."""
         verdicts = np.where(self.mask, OK, np.where(self._outside, FINDING, UNDECIDABLE))
         verdicts.setflags(write=False)
         return verdicts
 
     @functools.cached_property
-    def verdict(self):
-        """ "finding" if any channel is one, else "undecidable" if any is, else "ok"."""
+    def verdict(self) -> str:
+        """The worst verdict of all channels."""
+        # From the masks: `verdicts` takes longer to make than a batch of a small layer takes.
         return FINDING if self._outside.any() else OK if self.mask.all() else UNDECIDABLE
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether every channel is ok."""
         return self.verdict == OK
 
     @property
-    def share(self):
-        """The error of the worst channel in units of what is allowed there; NaN if there is none."""
+    def share(self) -> float:
+        """The error of the worst channel divided by the bound there; NaN if there is none."""
         with np.errstate(divide="ignore", over="ignore"):
             return 0.0 if self.error == 0 else float(np.float64(self.error) / self.allowed)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.ok
 
-    def __str__(self):
+    def __str__(self) -> str:
         total = self.verdicts.size
         parts = []
         for verdict, text in ((FINDING, "outside the bound"), (UNDECIDABLE, "undecidable")):
@@ -81,17 +85,18 @@ class Comparison:
 
 
 class Resolution(NamedTuple):
-    """What the moving variance of these steps could have shown: the smallest effect that is larger than its bound.
+    """The smallest effects on the moving variance that these steps could show, because they exceed its bound.
 
     Attributes:
       factor: the smallest relative change of the batches' variances that one channel would show; inf if none does.
-      bessel: what Bessel's correction makes of the moving variance, in the channel where it is largest against the
-        bound; NaN where no channel has any.
+      bessel: by how much Bessel's correction changes the moving variance, in the channel where that is largest
+        relative to the bound; NaN if it changes no channel.
       bound: the bound of that channel.
-      steps: how many such steps would show it, over all channels together; the number of steps taken if they do. An
-        estimate: the mean over independent errors becomes sharper as the square root of their number. None where no
+      steps: how many such steps would show it, over all channels together; the number of steps taken if these do. An
+        estimate: the mean over independent errors becomes sharper as the square root of their number. None if no
         number of steps would.
       channels: how many channels there are.
+      taken: the number of steps taken.
     """
 
     factor: float
@@ -102,8 +107,21 @@ class Resolution(NamedTuple):
     taken: int
 
     @classmethod
-    def of(cls, bound, share, bessel, steps):
-        """From the bounds, what the batches contributed and Bessel's share of it [C], and the number of steps."""
+    def of(
+        cls,
+        bound: npt.NDArray[np.float64],
+        share: npt.NDArray[np.float64],
+        bessel: npt.NDArray[np.float64],
+        steps: int,
+    ) -> Resolution:
+        """The resolution that follows from the moving variance of each channel.
+
+        Args:
+          bound: [channels], that of the moving variance.
+          share: [channels], what the batches contributed to the moving variance.
+          bessel: [channels], what Bessel's correction would add to it.
+          steps: the number of steps taken.
+        """
         usable = np.isfinite(bound) & np.isfinite(share) & (bessel > 0) & (bound > 0)
         if not usable.any():
             return cls(math.inf, math.nan, math.nan, None, bound.size, steps)
@@ -119,22 +137,22 @@ class Resolution(NamedTuple):
         return cls(factor, float(bessel[usable][best]), float(bound[usable][best]), needed, bound.size, steps)
 
     @property
-    def decides_bessel(self):
-        """Whether one channel shows whether Bessel's correction was made."""
+    def decides_bessel(self) -> bool:
+        """Whether one channel alone shows whether Bessel's correction was made."""
         return self.bessel > self.bound
 
-    def __str__(self):
+    def __str__(self) -> str:
         if math.isnan(self.bessel):
-            return "Bessel's correction cannot show."
+            return "Bessel's correction has no effect on these statistics."
         taken = "one step" if self.taken == 1 else f"{self.taken} steps"
-        sentence = f"Bessel's correction here is {self.bessel:.1g}, the bound {self.bound:.1g}: "
+        sizes = f"Bessel's correction here is {self.bessel:.1g}, the bound {self.bound:.1g}"
         if self.decides_bessel:
-            return sentence + f"decidable in {taken}."
+            return f"{sizes}: decidable in {taken}."
         if self.steps == self.taken:
-            return sentence + f"decidable in {taken} over the {self.channels} channels together."
+            return f"{sizes}: decidable in {taken} over the {self.channels} channels together."
         if self.steps is None:
-            return sentence + "not decidable in any number of steps."
-        return sentence + f"not decidable in {taken}; in about {self.steps:,} steps."
+            return f"{sizes}: not decidable in any number of steps."
+        return f"{sizes}: not decidable in {taken}; in about {self.steps:,} steps."
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,46 +161,53 @@ class MovingComparison:
 
     Attributes:
       mean, variance: `Comparison`.
-      undecided: why the batches could not be replayed where that was needed; None otherwise.
-      resolution: the `Resolution` of the moving variance, by the bounds that decide: asking for it may replay the
-        batches. Where the statistics have been updated since the comparison, by the worst case.
+      undecided: why the batches could not be replayed although that was needed; None otherwise.
     """
 
     mean: Comparison
     variance: Comparison
     undecided: str | None
-    _resolve: Callable = field(repr=False)
+    _resolve: Callable[[], Resolution] = field(repr=False)
 
     @functools.cached_property
-    def resolution(self):
-        """The `Resolution` of the moving variance."""
+    def resolution(self) -> Resolution:
+        """The `Resolution` of the moving variance by the bound that decides, which may replay the batches.
+
+        If the statistics have been updated since the comparison, it is that of the worst case.
+        """
         return self._resolve()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Comparison]:
         return iter((self.mean, self.variance))
 
     @property
-    def verdict(self):
-        """ "finding" if one of them is, else "undecidable" if one of them is, else "ok"."""
-        verdicts = {comparison.verdict for comparison in self}
-        return next((verdict for verdict in (FINDING, UNDECIDABLE) if verdict in verdicts), OK)
+    def verdict(self) -> str:
+        """The worse of the two verdicts."""
+        return worst([self.mean.verdict, self.variance.verdict])
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether both are ok."""
         return self.verdict == OK
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.ok
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"moving_mean: {self.mean} moving_variance: {self.variance}"
         if self.undecided is not None:
             text += f" The batches would decide, but {self.undecided}."
         return text
 
 
-def compare(observed, expected, bound, limit=None, *, dtype="float32"):
+def compare(
+    observed: npt.ArrayLike,
+    expected: npt.ArrayLike,
+    bound: npt.ArrayLike,
+    limit: npt.ArrayLike | None = None,
+    *,
+    dtype: npt.DTypeLike = "float32",
+) -> Comparison:
     """Compare observed values with the expected ones, channel by channel.
 
     Args:
@@ -204,27 +229,31 @@ def compare(observed, expected, bound, limit=None, *, dtype="float32"):
     expected = vector("expected", expected, like=observed)
     bound = vector("bound", bound, like=observed)
     limit = bound if limit is None else vector("limit", limit, like=observed)
-    return compare_rows(*(one[np.newaxis] for one in (observed, expected, bound, limit)), dtype)[0]
+    return compare_rows(*(row[np.newaxis] for row in (observed, expected, bound, limit)), dtype)[0]
 
 
 def compare_rows(observed, expected, bound, limit, dtype):
-    """`compare` for each row of float64 arrays [rows, channels]; returns a list of `Comparison`."""
+    """`compare` for each row of float64 arrays [rows, channels]; returns a list of `Comparison`.
+
+    Raises:
+      ValueError: a bound is negative, or a limit is below its bound.
+    """
     if (bound < 0).any():
         raise ValueError(f"`bound` is {bound.min()} in one channel; it must not be negative.")
     if (limit < bound).any():
-        worst = np.argmax(limit < bound)
+        channel = np.argmax(limit < bound)
         raise ValueError(
-            f"`limit` is {limit.flat[worst]} in one channel, below its `bound`, {bound.flat[worst]}; it must not be."
+            f"`limit` is {limit.flat[channel]} in one channel; it must not be below its `bound`, {bound.flat[channel]}."
         )
-    values = np.isfinite(observed) & np.isfinite(expected)
-    finite = values & np.isfinite(bound)
+    finite_values = np.isfinite(observed) & np.isfinite(expected)
+    finite = finite_values & np.isfinite(bound)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         error = np.abs(observed - expected)
         inside = finite & (error <= bound)
         # An exact value is no error, even where none is allowed.
         excess = np.where(error > 0, error / bound, 0.0)
         # Mostly all is well, and the rest of this takes longer than a batch of small layers.
-        outside = np.zeros_like(inside) if inside.all() else ~values | (finite & ~(error <= limit))
+        outside = np.zeros_like(inside) if inside.all() else ~finite_values | (finite & ~(error <= limit))
     for part in (inside, outside):
         part.setflags(write=False)
     rows = zip(expected, bound, limit, error, excess, finite, inside, outside, strict=True)
@@ -232,19 +261,19 @@ def compare_rows(observed, expected, bound, limit, dtype):
 
 
 def _comparison(expected, bound, limit, error, excess, finite, inside, outside, dtype):
-    worst, allowed = None, bound
+    channel, allowed = None, bound
     if inside.all():
-        worst = int(excess.argmax())
+        channel = int(excess.argmax())
     elif finite.any():
         rank = np.where(finite, np.where(outside, 2.0, np.where(inside, 0.0, 1.0)), -1.0)
-        worst = int(np.argmax(np.where(rank == rank.max(), excess, -1.0)))
-        allowed = limit if outside[worst] else bound
+        channel = int(np.argmax(np.where(rank == rank.max(), excess, -1.0)))
+        allowed = limit if outside[channel] else bound
     return Comparison(
         inside,
-        worst,
-        np.nan if worst is None else float(error[worst]),
-        np.nan if worst is None else float(allowed[worst]),
-        np.nan if worst is None else _in_ulp(float(error[worst]), float(expected[worst]), dtype),
+        channel,
+        np.nan if channel is None else float(error[channel]),
+        np.nan if channel is None else float(allowed[channel]),
+        np.nan if channel is None else _in_ulp(float(error[channel]), float(expected[channel]), dtype),
         () if finite.all() else tuple(np.flatnonzero(~finite).tolist()),
         outside,
     )
@@ -256,17 +285,3 @@ def _in_ulp(error, value, dtype):
     with np.errstate(over="ignore", invalid="ignore"):
         spacing = float(np.spacing(np.abs(np.asarray(value).astype(dtype))))
     return error / spacing if spacing > 0 else math.nan
-
-
-def vector(name, value, like=None):
-    """A read-only float64 copy of a vector of real numbers, one per channel."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"`{name}` has dtype {array.dtype}; it must hold real numbers.")
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"`{name}` has shape {array.shape}; it must be a vector with one value per channel.")
-    if like is not None and array.shape != like.shape:
-        raise ValueError(f"`{name}` has {array.size} channels; {like.size} are expected.")
-    array = array.astype(np.float64)
-    array.setflags(write=False)
-    return array

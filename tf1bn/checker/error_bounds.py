@@ -1,183 +1,146 @@
-"""How far off an honest layer's moving statistics can be: the figures that decide. Used by ``moving``.
+"""How a layer forms its rate, and how far the statistics of a correctly rounded layer can be from the expected ones.
 
-An honest layer computes in floating point what ``MovingStats`` computes in real numbers, in whatever order it likes.
-Three figures bracket its error, per channel, each accumulated over all steps. With u the unit roundoff of the type
-that the layer sums in, m, v and N a batch's mean, population variance and count, rms^2 = m^2 + v, and p = .4247 the
-root mean square of a rounding error in units of u (uniform over half a unit in the last place, significands
-distributed as 1 / (t ln 2)):
+Per channel and accumulated over all steps there are three figures; docs/design/error-bounds.md derives them.
 
-The worst case, over all orders of summation. Outside it the answer is a finding. With g = exp((N + 3 ln N + 6) u) - 1
+    expected error   DEVIATIONS standard errors of independent roundings, errors of one sign, and twice the distance of
+                     the recurrence itself, run in the layer's dtype on exact moments. Within it the answer is ok.
+    worst case       over all orders of summation and all signs of roundings. Beyond it the answer is a finding.
+    replay           SAFETY times the largest error of many orders of summation, run on the very batches. It decides
+                     in between, if the batches are at hand.
 
-    dm = g rms
-    dv = dm^2 + 3 dm sqrt(v) + g (v + dm^2)
-
-dm: a sum of N terms, in any order, stagnating or not, is off by at most (N-1) u sum|x| (Rump, BIT 52, 2012; Jeannerod
-and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), and rms is at least the mean of |x|; rounding the input, and dividing
-or multiplying by a rounded 1/N, adds 4 u. Updating a mean instead (Welford, or pairwise) rounds every intermediate
-mean once, which adds up to N u mean|x| again, and every weighted difference of means three times; their weights
-n_b/(n_a + n_b) along any path through any tree add up to at most 1 + ln N. The exponential stands for the products of
-all these (1 + u) (Higham, Accuracy and Stability of Numerical Algorithms, 2002, 3.1). dv: the mean square about a
-mean that is off by e is v + e^2 and takes N + 6 roundings: the first and the last term. Welford's and the pairwise
-update carry the errors of intermediate means into the products of deviations instead: by Cauchy and Schwarz at most 2
-sqrt(2) dm sqrt(v), which is the N u kappa v, kappa = sqrt(1 + m^2/v), of Chan, Golub and LeVeque (The American
-Statistician 37, 1983). Bessel's factor and its product add 4 u. Underflow adds N + 4 times the smallest normal
-number. A float16 layer sums in float32 and rounds both moments once more. Weights make 2 N + 3 terms of N: their
-products, and their own sum.
-
-The expected error. Inside it the answer is ok. Rounding errors are taken for independent and of mean zero, as Higham
-and Mary do ("A new approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019; "Sharper
-probabilistic backward error analysis for basic linear algebra kernels with random data", 42, 2020), and partial sums
-for what they are if the order has nothing to do with the values: i m + O(sqrt(i v)). Then sum_i (i m)^2 = N^3 m^2 / 3
-and sum_i i v = N^2 v / 2 give the standard errors of a left-to-right sum,
-
-    sm = p u sqrt((N/3 + 2) m^2 + v/2)
-    sv = p u v sqrt(N/3 + 4) + 2 sm sqrt(v/N)
-
-and other orders have smaller ones. 2 and 4 are the roundings of deviation, square and division. The second term of sv
-is what the running mean does to Welford's products. DEVIATIONS standard errors are expected, and (DEVIATIONS sm)^2,
-which a wrong mean adds to the mean square. Weights may put N where N/3 stands.
-
-Over the steps, with r = 1 - decay, s how much the layer's rate can differ from r, U the unit roundoff of the store:
-
-    standard error^2 <- (1 - r)^2 standard error^2 + (r sm)^2 + (p U)^2 (a^2 + 2 (r (a - m))^2)
-    worst case       <- (1 - r) e + r dm + (s + 3 U (r + s)) (|a - m| + e + dm), and U (|a| + that) for the store
-
-The weighted recurrence of Keras, Flax and PyTorch, a <- fl(fl(a d) + fl(m r)), rounds both products at their full size
-and holds d as well as r rounded, q off 1 - r at most, so that the two need not add up to 1:
-
-    standard error^2 <- (1 - r)^2 standard error^2 + (r sm)^2 + (p U)^2 (a'^2 + ((1 - r) a)^2 + (r m)^2), a' the new a
-    worst case       <- (1 - r) e + r dm + q (|a| + e) + s (|m| + dm)
-                        + 3 U ((1 - r + q)(|a| + e) + (r + s)(|m| + dm)), and U (|a'| + that) for the store
-
-Per step that is at most three times as much: U (|a'| + (1 - r) |a| + r |m|) with the products, where the difference
-has U |a'| and what is left of a - m. That q |a| has one sign in every step, q |a| / r in the end (1.3e-5 of a at .999),
-is seen by running it; see below. A layer whose recurrence is not known may be off by the larger of the two.
-
-In both, a step on the same batch as the one before it adds to that one's error and not to its square. Small updates
-that the store swallows have no mean zero: so the recurrence is also run in the layer's dtype on the exact moments, and
-twice its distance from the expected values is expected on top.
-
-The replay. Sums that stagnate (float32 squares of zero-mean data from about 1e5 values on, any constant) are farther
-off than expected, every time and with one sign. Where an answer lies between the two figures and the batches are at
-hand, the orders of ``replay.ORDERS`` are run on these very batches in the layer's dtype, through all steps; SAFETY
-times the largest of their errors then decides. No less than the expected error and no more than the worst case.
-
-Inputs that are known up to an error of root mean square f rms only add f rms to dm and f rms (2 sqrt(v) + f rms) to dv,
-by the triangle inequality for standard deviations, to the worst case and to the expected error.
-
-In all of it u is 2^-53 more than that of the dtype: the referee itself is an honest float64 layer. Overflow is not
-covered: where a sum of squares leaves the range of the dtype, an honest layer has infinity.
+``ext/_moving.pyx`` advances the first two with each step, in the rows of an array [ROWS, C].
 """
 
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from .._native import moving as _native
+from .roundoff import UNIT_ROUNDOFF
 
-# Unit roundoff, what a result can lose to underflow, and bits of significand. TensorFlow flushes float32 and float64
-# denormals to zero; float16 it computes through float32, which keeps the denormals of float16.
-TYPES = {
-    "float16": (2.0**-11, 2.0**-24, 11),
-    "float32": (2.0**-24, 2.0**-126, 24),
-    "float64": (2.0**-53, 2.0**-1022, 53),
-}
-OWN_UNIT = TYPES["float64"][0]
+# The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
+OWN_UNIT = UNIT_ROUNDOFF["float64"]
 DEVIATIONS = 6.0  # one normal error in 5e8 is larger
-SAFETY = 8.0  # honest orders that are not replayed were at most 4.8 times as far off (benchmarks/bounds.py)
-
-
-def rates(decay, dtype, rate_dtype):
-    """The rate 1 - decay, the largest distance of an honest layer's rate from it, and the two honest rates.
-
-    A layer forms 1 - decay in Python, or as 1 - float32(decay) (the core layer of TF 1.8 and later), and rounds it to
-    ``dtype``. With ``rate_dtype`` the rate is exactly that one.
-    """
-    cast = np.dtype(dtype).type
-    honest = {
-        "float64": float(cast(1.0 - decay)),
-        "float32": float(cast(np.float32(1.0) - np.float32(decay))),
-    }
-    if rate_dtype is not None:
-        return honest[rate_dtype], 0.0, (honest[rate_dtype],) * 2
-    rate = 1.0 - decay
-    return rate, max(abs(value - rate) for value in honest.values()), tuple(honest.values())
-
-
-def keeps(decay, dtype, rate, rates):
-    """The weight of the old value as a weighted recurrence holds it, and the largest distance of an honest one.
-
-    It is the decay, or 1 minus the rate, rounded to ``dtype``.
-    """
-    cast = np.dtype(dtype).type
-    honest = [float(cast(decay)), *(float(cast(1.0 - one)) for one in rates)]
-    return honest[0], max(abs(value - (1.0 - rate)) for value in honest)
-
-
-def sum_type(dtype):
-    """The name of the type that a layer of ``dtype`` sums in: TensorFlow sums float16 in float32."""
-    return "float32" if dtype == "float16" else dtype
-
-
-def start(values, dtype):
-    """The rows of ``ext/_moving.pyx`` before the first step, for start values [2, C]: the layer holds them rounded."""
-    stats = np.zeros((_native.Row.ROWS, values.shape[1]))
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(dtype).astype(np.float64)
-        for row, rows in (
-            (_native.Row.VALUE, values),
-            (_native.Row.WORST, np.abs(values - stored)),
-            (_native.Row.LINEAR, np.abs(values - stored)),
-            (_native.Row.LAYER, stored),
-            (_native.Row.OTHER_LAYER, stored),
-            (_native.Row.WEIGHTED, stored),
-            (_native.Row.OTHER_WEIGHTED, stored),
-        ):
-            stats[row : row + 2] = rows
-    return stats
-
-
-def pair(stats, row):
-    """The mean's and the variance's part of a row: [2, C]."""
-    return stats[row : row + 2]
-
+SAFETY = 8.0  # correct orders that are not replayed were at most 4.8 times as far off (benchmarks/bounds.py)
 
 RECURRENCES = {
     "difference": _native.Recurrence.DIFFERENCE,
     "weighted": _native.Recurrence.WEIGHTED_SUM,
     None: _native.Recurrence.DIFFERENCE | _native.Recurrence.WEIGHTED_SUM,
 }
-_RUN = {
-    "difference": (_native.Row.LAYER, _native.Row.OTHER_LAYER),
-    "weighted": (_native.Row.WEIGHTED, _native.Row.OTHER_WEIGHTED),
+# The rows in which the recurrence is run in the layer's dtype.
+_DIFFERENCE_ROWS = (_native.Row.LAYER, _native.Row.OTHER_LAYER)
+_WEIGHTED_ROWS = (_native.Row.WEIGHTED, _native.Row.OTHER_WEIGHTED)
+_LAYER_ROWS = {
+    "difference": _DIFFERENCE_ROWS,
+    "weighted": _WEIGHTED_ROWS,
+    None: _DIFFERENCE_ROWS + _WEIGHTED_ROWS,
 }
-_RUN[None] = _RUN["difference"] + _RUN["weighted"]
+
+Doubles = npt.NDArray[np.float64]
 
 
-def expected_and_worst(stats, recurrence="difference"):
-    """The expected error and the worst case [2, C] of the statistics in ``stats``."""
-    value, worst = pair(stats, _native.Row.VALUE), pair(stats, _native.Row.WORST)
-    with np.errstate(invalid="ignore", over="ignore"):
-        drift = np.max([np.abs(pair(stats, row) - value) for row in _RUN[recurrence]], axis=0)
-        standard = np.hypot(pair(stats, _native.Row.COHERENT), np.sqrt(pair(stats, _native.Row.SQUARE)))
-        expected = pair(stats, _native.Row.LINEAR) + DEVIATIONS * standard + 2 * drift
-        return np.minimum(expected, worst), worst.copy()
+class Rates(NamedTuple):
+    """What one decay means for the expected statistics and for layers of one dtype.
 
-
-def replayed(expected, worst, envelope):
-    """The bound [2, C] that decides once the orders have been replayed; ``envelope``: the largest of their errors."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.minimum(worst, np.maximum(expected, SAFETY * envelope))
-
-
-def debias(rate, slack, steps, dtype):
-    """What divides a zero-debiased mean after so many steps, and how far off an honest layer's is, relatively.
-
-    1 - (1 - r)^t is formed in ``dtype`` by a power and two differences. (1 - r)^t takes t times the rounding of its
-    base and three of its own; the difference, the division and the store take one each; a rate that is off by s shifts
-    it by t s (1 - r)^(t-1).
+    Attributes:
+      rate: the weight of the batch in the expected statistics, 1 - decay.
+      slack: how far the rate of a correct layer can be from it.
+      layer_rates: the two rates that correct layers of the dtype have.
+      keep: the weight of the old value that a layer with a weighted recurrence has.
+      keep_slack: how far that of a correct layer can be from 1 - rate.
     """
-    unit = TYPES[dtype][0] + OWN_UNIT
+
+    rate: float
+    slack: float
+    layer_rates: tuple[float, float]
+    keep: float
+    keep_slack: float
+
+
+@functools.lru_cache(maxsize=256)
+def rates_of(decay: float, dtype: str, rate_dtype: str | None) -> Rates:
+    """The `Rates` of a decay.
+
+    A layer forms 1 - decay in Python, in float64, or as 1 - float32(decay) (the core layer of TF 1.8 and later), and
+    rounds it to its dtype. A layer with a weighted recurrence holds the weight of the old value as well: the decay, or
+    1 minus its rate, rounded to its dtype.
+
+    Args:
+      decay: from 0 to 1.
+      dtype: that of the layer's statistics, "float16", "float32" or "float64".
+      rate_dtype: "float64" or "float32": in what the layer forms 1 - decay; the expected statistics then have exactly
+        its rate. None: it may be either, and they have 1 - decay.
+    """
+    cast = np.dtype(dtype).type
+    by_dtype = {
+        "float64": float(cast(1.0 - decay)),
+        "float32": float(cast(np.float32(1.0) - np.float32(decay))),
+    }
+    if rate_dtype is not None:
+        rate = by_dtype[rate_dtype]
+        layer_rates = (rate, rate)
+    else:
+        rate = 1.0 - decay
+        layer_rates = (by_dtype["float64"], by_dtype["float32"])
+    layer_keeps = [float(cast(decay)), *(float(cast(1.0 - layer_rate)) for layer_rate in layer_rates)]
+    return Rates(
+        rate,
+        max(abs(layer_rate - rate) for layer_rate in layer_rates),
+        layer_rates,
+        layer_keeps[0],
+        max(abs(keep - (1.0 - rate)) for keep in layer_keeps),
+    )
+
+
+def debias(rate: float, slack: float, steps: int, dtype: str) -> tuple[float, float]:
+    """The divisor 1 - (1 - rate)^steps of a zero-debiased mean, and the relative error that a layer's division has.
+
+    A layer forms the divisor in its dtype by a power and two differences. With u the unit roundoff, the power takes
+    ``steps`` times the rounding of its base and three of its own; the difference, the division and the store take one
+    each; a rate that is off by ``slack`` shifts the divisor by ``steps slack (1 - rate)^(steps - 1)``.
+    """
+    unit = UNIT_ROUNDOFF[dtype] + UNIT_ROUNDOFF["float64"]
     with np.errstate(divide="ignore", invalid="ignore"):
         divisor = -np.expm1(steps * np.log1p(-np.float64(rate)))
         base = np.float64(1.0 - rate)
-        lost = ((steps + 3) * unit * base**steps + steps * slack * base ** (steps - 1)) / divisor
-    return float(divisor), float(lost + 3 * unit)
+        error = ((steps + 3) * unit * base**steps + steps * slack * base ** (steps - 1)) / divisor
+    return float(divisor), float(error + 3 * unit)
+
+
+def start_rows(values: Doubles, dtype: str) -> Doubles:
+    """The rows [ROWS, C] before the first step, for start values [2, C], which the layer holds rounded to ``dtype``."""
+    stats = np.zeros((_native.Row.ROWS, values.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        stored = values.astype(dtype).astype(np.float64)
+        stats[_native.Row.VALUE : _native.Row.VALUE + 2] = values
+        for row in (_native.Row.WORST, _native.Row.LINEAR):
+            stats[row : row + 2] = np.abs(values - stored)
+        for row in _LAYER_ROWS[None]:
+            stats[row : row + 2] = stored
+    return stats
+
+
+def row_pair(stats: Doubles, row: int) -> Doubles:
+    """The row of the mean and the row of the variance, [2, C]."""
+    return stats[row : row + 2]
+
+
+def expected_and_worst(stats: Doubles, recurrence: str | None = "difference") -> tuple[Doubles, Doubles]:
+    """The expected error and the worst case, [2, C] each, of the statistics in ``stats`` [ROWS, C]."""
+    value, worst = row_pair(stats, _native.Row.VALUE), row_pair(stats, _native.Row.WORST)
+    with np.errstate(invalid="ignore", over="ignore"):
+        drift = np.max([np.abs(row_pair(stats, row) - value) for row in _LAYER_ROWS[recurrence]], axis=0)
+        standard = np.hypot(row_pair(stats, _native.Row.COHERENT), np.sqrt(row_pair(stats, _native.Row.SQUARE)))
+        expected = row_pair(stats, _native.Row.LINEAR) + DEVIATIONS * standard + 2 * drift
+        return np.minimum(expected, worst), worst.copy()
+
+
+def replayed(expected: Doubles, worst: Doubles, largest_error: Doubles) -> Doubles:
+    """The bound [2, C] that decides after a replay, whose orders of summation had errors up to ``largest_error``."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.minimum(worst, np.maximum(expected, SAFETY * largest_error))

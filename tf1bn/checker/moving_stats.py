@@ -1,21 +1,33 @@
-"""The moving mean and variance that a layer should have, and how far off is honest. Reached through ``checker``."""
+"""The moving mean and variance that a layer should have, and how far a correct layer can be from them."""
 
-import numbers
-import operator
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .._native import moving as _native
 from . import error_bounds
-from .comparison import MovingComparison, Resolution, compare_rows, vector
-from .moments import Moments, batch_moments, check_data_format
-from .summation import Layers, same_moments
+from .arguments import (
+    check_data_format,
+    check_rate_dtype,
+    check_recurrence,
+    checked_decay,
+    checked_dtype,
+    checked_input_error,
+    checked_integer,
+    vector,
+)
+from .comparison import MovingComparison, Resolution, compare_rows
+from .error_bounds import OWN_UNIT, debias, rates_of, row_pair
+from .moments import Moments, batch_moments, shown_channels
+from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, sum_dtype
+from .summation import ReplayedLayers, same_moments
 
 _ROW = _native.Row
 
 
 class MovingStats:
-    """The moving mean and variance that a layer should have, and how far off an honest layer can be.
+    """The moving mean and variance that a layer should have, and how far a correct layer can be from them.
 
     Every `update` with a batch of moments m, v and count N does what TensorFlow 1.x does, in real numbers:
 
@@ -32,6 +44,9 @@ class MovingStats:
     with the step's decay (Kingma and Ba 2015, arXiv:1412.6980, section 3, as TF 1.x has it): the start value of the
     mean is forgotten, the variance is not debiased, and decay 1 gives NaN.
 
+    A correct layer makes the same statistics in the arithmetic of its dtype, with any order of summation and every
+    operation rounded. docs/design/error-bounds.md derives how far such a layer can be from the expected values.
+
     Args:
       mean, variance: [channels], the start values; a layer holds them rounded to `dtype`.
       decay: the weight of the old value, a number from 0 to 1.
@@ -41,7 +56,7 @@ class MovingStats:
         in float32, as TensorFlow does.
       rate_dtype: in what the layer forms the rate 1 - decay, before it is rounded to `dtype`. "float64": in
         Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
-        then use exactly that rate. None: both are honest, the expected values use 1 - decay and the bounds
+        then use exactly that rate. None: both are correct, the expected values use 1 - decay and the bounds
         cover both.
       recurrence: how the layer takes a step, which decides how it rounds. "difference": as above; "weighted":
         mean = mean * decay + m * (1 - decay), as Keras, Flax and PyTorch do. None: the bounds cover both.
@@ -49,111 +64,115 @@ class MovingStats:
         units of that of the inputs, per channel: not 0 where they are another program's.
       biased: [channels], with zero_debias, to go on from a state; None: zeros.
       local_step: with zero_debias, how many updates `biased` has seen.
-      replay_bytes: how many bytes of batches are held, by reference and without a copy, in case a comparison needs
-        them; see `compare`. Memory-mapped files are held and not counted.
-
-    Attributes:
-      mean, variance: float64 [channels], the expected values; read-only.
-      mean_bound, variance_bound: float64 [channels], absolute, in the unit of the value: what decides between ok and
-        a finding. With all batches at hand, 8 times the largest error that honest orders of summation make on these
-        very batches, which are replayed when the bound is first asked for, and no less than the expected error; else
-        the worst case over all orders. Read-only.
-      steps: the number of updates.
+      replay_bytes: how many bytes of batches are referenced, without a copy, in case a comparison needs them; see
+        `compare`. Memory-mapped files are referenced and not counted.
 
     Raises:
       TypeError: the decay is not a number, the start values are not real numbers, or local_step or replay_bytes is
         not an integer.
-      ValueError: the decay, dtype, rate_dtype, recurrence, local_step or replay_bytes is not one of the above, the
-        shapes disagree, or `biased` or `local_step` is given without zero_debias.
-
-    `tf1bn.bounds` derives the bounds.
+      ValueError: the decay, dtype, rate_dtype, recurrence, input_error, local_step or replay_bytes is not one of the
+        above, the shapes disagree, or `biased` or `local_step` is given without zero_debias.
     """
 
     def __init__(
         self,
-        mean,
-        variance,
+        mean: npt.ArrayLike,
+        variance: npt.ArrayLike,
         *,
-        decay,
-        bessel=False,
-        zero_debias=False,
-        dtype="float32",
-        rate_dtype=None,
-        recurrence="difference",
-        input_error=0.0,
-        biased=None,
-        local_step=0,
-        replay_bytes=2**28,
-    ):
-        try:
-            # NumPy takes None for float64.
-            self._dtype = None if dtype is None else np.dtype(dtype).name
-        except TypeError:
-            self._dtype = None
-        if self._dtype not in error_bounds.TYPES:
-            raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
-        if rate_dtype not in (None, "float32", "float64"):
-            raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
-        if not (recurrence is None or (isinstance(recurrence, str) and recurrence in error_bounds.RECURRENCES)):
-            raise ValueError(f'`recurrence` is {recurrence!r}; it must be "difference", "weighted" or None.')
+        decay: float,
+        bessel: bool = False,
+        zero_debias: bool = False,
+        dtype: npt.DTypeLike = "float32",
+        rate_dtype: str | None = None,
+        recurrence: str | None = "difference",
+        input_error: float = 0.0,
+        biased: npt.ArrayLike | None = None,
+        local_step: int = 0,
+        replay_bytes: int = 2**28,
+    ) -> None:
+        self._dtype = checked_dtype(dtype)
+        check_rate_dtype(rate_dtype)
+        self._rate_dtype = rate_dtype
+        check_recurrence(recurrence)
         self._recurrence = recurrence
-        if not isinstance(input_error, numbers.Real) or not 0.0 <= input_error < 1.0:
-            raise ValueError(f"`input_error` is {input_error!r}; it must be a number from 0 to below 1.")
-        self._input_error = float(input_error)
-        self._decay = _checked_decay(decay)
+        self._input_error = checked_input_error(input_error)
+        self._decay = checked_decay(decay)
         self._bessel = bool(bessel)
         self._zero_debias = bool(zero_debias)
-        self._rate_dtype = rate_dtype
-        self._local_step = _checked_integer("local_step", local_step)
-        replay_bytes = _checked_integer("replay_bytes", replay_bytes)
+        self._local_step = checked_integer("local_step", local_step)
+        replay_bytes = checked_integer("replay_bytes", replay_bytes)
         mean = vector("mean", mean)
         variance = vector("variance", variance, like=mean)
-        if not self._zero_debias:
-            if biased is not None or self._local_step:
-                raise ValueError("`biased` and `local_step` belong to `zero_debias`, which is False.")
-            start = mean
-        else:
-            start = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
-        start = np.stack([start, variance])
-        self._layers = Layers(start, self._dtype, replay_bytes, recurrence)
-        self._stats = error_bounds.start(start, self._dtype)
-        # With zero_debias the mean is what was given until the first update.
-        self._given = error_bounds.start(np.stack([mean, variance]), self._dtype) if self._zero_debias else None
-        self._debias = None
-        self._last = None
+        if not self._zero_debias and (biased is not None or self._local_step):
+            raise ValueError("`biased` and `local_step` belong to `zero_debias`, which is False.")
+        averaged = mean
+        if self._zero_debias:
+            averaged = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
+        start = np.stack([averaged, variance])
+        self._layers = ReplayedLayers(start, self._dtype, replay_bytes, recurrence)
+        # The figures of `error_bounds`, [ROWS, channels]; never changed in place.
+        self._stats = error_bounds.start_rows(start, self._dtype)
+        # With zero_debias the mean is the start value until the first update.
+        self._before_updates = (
+            error_bounds.start_rows(np.stack([mean, variance]), self._dtype) if self._zero_debias else None
+        )
+        self._debias: tuple[float, float] | None = None
+        self._last_moments: Moments | None = None
         self._steps = 0
-        self._bound = None  # once it has been asked for
+        self._bound: npt.NDArray[np.float64] | None = None  # made when it is first asked for
+
+    def __repr__(self) -> str:
+        settings = f"decay={self._decay:g}, bessel={self._bessel}, dtype={self._dtype!r}"
+        if self._zero_debias:
+            settings += ", zero_debias=True"
+        return (
+            f"<MovingStats after {self._steps} steps: mean={shown_channels(self.mean)}, "
+            f"variance={shown_channels(self.variance)}; {settings}>"
+        )
 
     @property
-    def mean(self):
-        """The expected moving mean, float64 [channels]."""
+    def mean(self) -> npt.NDArray[np.float64]:
+        """The expected moving mean, float64 [channels]; read-only."""
         return self._values()[0]
 
     @property
-    def variance(self):
-        """The expected moving variance, float64 [channels]."""
+    def variance(self) -> npt.NDArray[np.float64]:
+        """The expected moving variance, float64 [channels]; read-only."""
         return self._values()[1]
 
     @property
-    def mean_bound(self):
-        """How far the moving mean of an honest layer can be from the expected one, float64 [channels]."""
+    def mean_bound(self) -> npt.NDArray[np.float64]:
+        """How far the moving mean of a correct layer can be from the expected one, float64 [channels]; read-only.
+
+        This absolute error, in the unit of the mean, decides between ok and a finding. With all batches at hand it is
+        8 times the largest error that many orders of summation make on these very batches, and no less than the
+        expected error: the batches are replayed when the bound is first asked for. Otherwise it is the worst case over
+        all orders.
+        """
         return self._bounds()[0]
 
     @property
-    def variance_bound(self):
-        """How far the moving variance of an honest layer can be from the expected one, float64 [channels]."""
+    def variance_bound(self) -> npt.NDArray[np.float64]:
+        """How far the moving variance of a correct layer can be from the expected one; else as `mean_bound`."""
         return self._bounds()[1]
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """The number of updates so far."""
         return self._steps
 
-    def update(self, batch_or_moments, *, data_format="NHWC", weights=None, decay=None):
-        """Take one step; returns None. Arrays that the attributes gave out before do not change.
+    def update(
+        self,
+        batch_or_moments: npt.ArrayLike | Moments,
+        *,
+        data_format: str = "NHWC",
+        weights: npt.ArrayLike | None = None,
+        decay: float | None = None,
+    ) -> None:
+        """Take one step. Arrays that the attributes gave out before do not change.
 
-        A batch is held until the next comparison or longer, see `replay_bytes`, and is not copied. Where it was
-        changed in the meantime, that is noticed, and the comparison does without it.
+        A batch is referenced until the next comparison or longer, see `replay_bytes`, and is not copied. If it was
+        changed in the meantime, the comparison notices and does without it.
 
         Args:
           batch_or_moments: a batch as for `batch_moments`, or its `Moments`.
@@ -167,68 +186,61 @@ class MovingStats:
             the same arguments.
         """
         check_data_format(data_format)
-        decay = self._decay if decay is None else _checked_decay(decay)
-        if isinstance(batch_or_moments, Moments):
-            if weights is not None:
-                raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
-            moments, batch = batch_or_moments, None
-        else:
-            moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
-            batch = np.asarray(batch_or_moments)
-            batch = np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
+        rates = rates_of(self._decay if decay is None else checked_decay(decay), self._dtype, self._rate_dtype)
+        moments, batch = _moments_and_batch(batch_or_moments, data_format, weights)
         if moments.mean.shape != self._stats.shape[1:]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
                 f"{self._stats.shape[1]}; check the `data_format`, which is {data_format!r}."
             )
-        weighted = moments.weight != moments.count
-        if self._bessel and weighted:
+        if self._bessel and moments.weight != moments.count:
             raise ValueError("`weights` with `bessel` has no meaning: no release of TensorFlow combines the two.")
-        rate, slack, rates = error_bounds.rates(decay, self._dtype, self._rate_dtype)
-        unit, smallest, bits = error_bounds.TYPES[self._dtype]
-        keep, keep_slack = error_bounds.keeps(decay, self._dtype, rate, rates)
-        sum_unit, sum_smallest, sum_bits = error_bounds.TYPES[error_bounds.sum_type(self._dtype)]
+        self._stats = self._advanced(moments, rates)
+        if batch is not None and weights is not None:
+            weights = np.array(weights, np.float64)
+        factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
+        self._layers.add_step(moments, batch, weights, factor, rates)
+        self._bound = None
+        self._last_moments = moments
+        self._steps += 1
+        if self._zero_debias:
+            self._local_step += 1
+            self._debias = debias(rates.rate, rates.slack, self._local_step, self._dtype)
+
+    def _advanced(self, moments, rates):
+        """The figures [ROWS, channels] after a step with these moments."""
+        sums = sum_dtype(self._dtype)
         stats = self._stats.copy()
         _native.moving_step(
             stats,
             moments.mean,
             moments.variance,
             moments.count,
-            weighted=weighted,
+            weighted=moments.weight != moments.count,
             bessel=self._bessel,
-            repeated=self._last is not None and same_moments(moments, self._last),
-            rate=rate,
-            slack=slack,
-            first_rate=rates[0],
-            second_rate=rates[1],
+            repeated=self._last_moments is not None and same_moments(moments, self._last_moments),
+            rate=rates.rate,
+            slack=rates.slack,
+            first_rate=rates.layer_rates[0],
+            second_rate=rates.layer_rates[1],
             recurrence=error_bounds.RECURRENCES[self._recurrence],
-            keep=keep,
-            keep_slack=keep_slack,
+            keep=rates.keep,
+            keep_slack=rates.keep_slack,
             input_error=self._input_error,
-            sum_unit=sum_unit + error_bounds.OWN_UNIT,
-            sum_smallest=sum_smallest,
-            sum_bits=sum_bits,
-            unit=unit + error_bounds.OWN_UNIT,
-            smallest=smallest,
-            bits=bits,
+            sum_unit=UNIT_ROUNDOFF[sums] + OWN_UNIT,
+            sum_smallest=SMALLEST[sums],
+            sum_bits=SIGNIFICAND_BITS[sums],
+            unit=UNIT_ROUNDOFF[self._dtype] + OWN_UNIT,
+            smallest=SMALLEST[self._dtype],
+            bits=SIGNIFICAND_BITS[self._dtype],
             deviations=error_bounds.DEVIATIONS,
         )
-        if batch is not None and weights is not None:
-            weights = np.array(weights, np.float64)
-        factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
-        self._layers.hold(moments, batch, weights, factor, rates, keep)
-        self._stats = stats
-        self._bound = None
-        self._last = moments
-        self._steps += 1
-        if self._zero_debias:
-            self._local_step += 1
-            self._debias = error_bounds.debias(rate, slack, self._local_step, self._dtype)
+        return stats
 
-    def compare(self, moving_mean, moving_variance):
+    def compare(self, moving_mean: npt.ArrayLike, moving_variance: npt.ArrayLike) -> MovingComparison:
         """Compare a layer's statistics with the expected ones.
 
-        Within the expected error a channel is ok, beyond the worst case it is a finding. Where a channel lies in
+        Within the expected error a channel is ok, beyond the worst case it is a finding. If a channel lies in
         between, the batches are replayed, if they are all at hand and unchanged, and `mean_bound` and
         `variance_bound` decide; otherwise it is undecidable. A replay takes 10 to 100 ns for each value of the batches.
 
@@ -253,26 +265,26 @@ class MovingStats:
         with np.errstate(invalid="ignore"):
             error = np.abs(observed - value)
             between = (error > inside) & (error <= outside)
-        reason, bound = None, None
+        reason = None
         if between.any():
             bound = self._replayed(inside, outside)
             if bound is None:
-                reason = self._layers.missing
+                reason = self._layers.obstacle
             else:
                 inside = outside = bound
         results = compare_rows(observed, value, inside, outside, self._dtype)
         return MovingComparison(*results, reason, self._resolver(inside, outside))
 
     def _resolver(self, inside, outside):
-        """A function that gives the `Resolution` of the statistics as they are now, within these errors."""
+        """A function that returns the `Resolution` of the statistics as they are now, within these errors."""
         stats, steps = self._stats, self._steps
 
         def resolve():
             bound = self._replayed(inside, outside) if self._steps == steps else None
             return Resolution.of(
                 (outside if bound is None else bound)[1],
-                share=np.abs(error_bounds.pair(stats, _ROW.BATCHES)[1]),
-                bessel=error_bounds.pair(stats, _ROW.BESSEL)[1],
+                share=np.abs(row_pair(stats, _ROW.BATCHES)[1]),
+                bessel=row_pair(stats, _ROW.BESSEL)[1],
                 steps=steps,
             )
 
@@ -280,37 +292,36 @@ class MovingStats:
 
     def _values(self):
         """The expected mean and variance [2, C], read-only."""
-        return _read_only(self._as_stored(error_bounds.pair(self._stats, _ROW.VALUE)))
-
-    def _as_stored(self, rows):
-        """``rows`` [2, C] with the mean debiased, where it is."""
         if not self._zero_debias:
-            return rows.copy()
-        if self._debias is None:
-            return error_bounds.pair(self._given, _ROW.VALUE).copy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return rows / [[self._debias[0]], [1.0]]
+            values = row_pair(self._stats, _ROW.VALUE).copy()
+        elif self._debias is None:
+            values = row_pair(self._before_updates, _ROW.VALUE).copy()
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = row_pair(self._stats, _ROW.VALUE) / [[self._debias[0]], [1.0]]
+        return _read_only(values)
 
     def _errors(self):
         """The expected error and the worst case, [2, C] each."""
         if self._zero_debias and self._debias is None:
-            return error_bounds.expected_and_worst(self._given, self._recurrence)
+            return error_bounds.expected_and_worst(self._before_updates, self._recurrence)
         errors = error_bounds.expected_and_worst(self._stats, self._recurrence)
         if self._zero_debias:
-            divisor, lost = self._debias
-            biased = np.abs(error_bounds.pair(self._stats, _ROW.VALUE)[0])
+            divisor, divisor_error = self._debias
+            biased = np.abs(row_pair(self._stats, _ROW.VALUE)[0])
             with np.errstate(divide="ignore", invalid="ignore"):
                 for error in errors:
-                    error[0] = (error[0] + (biased + error[0]) * lost) / divisor
+                    error[0] = (error[0] + (biased + error[0]) * divisor_error) / divisor
         return errors
 
     def _replayed(self, inside, outside):
-        """The bounds [2, C] that decide after a replay; None without one."""
+        """The bounds [2, C] that decide after a replay; None if there is an obstacle to one."""
         divisor = self._debias[0] if self._debias is not None else 1.0
-        envelope = self._layers.errors(self._values(), divisor)
-        return None if envelope is None else error_bounds.replayed(inside, outside, envelope)
+        largest_error = self._layers.largest_error(self._values(), divisor)
+        return None if largest_error is None else error_bounds.replayed(inside, outside, largest_error)
 
     def _bounds(self):
+        """The bounds [2, C] that decide, after a replay if that is possible; read-only."""
         if self._bound is None:
             inside, outside = self._errors()
             bound = self._replayed(inside, outside)
@@ -318,24 +329,17 @@ class MovingStats:
         return self._bound
 
 
+def _moments_and_batch(batch_or_moments, data_format, weights):
+    """The `Moments`, and the batch with its channels last, or None if there are only moments."""
+    if isinstance(batch_or_moments, Moments):
+        if weights is not None:
+            raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
+        return batch_or_moments, None
+    moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
+    batch = np.asarray(batch_or_moments)
+    return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
+
+
 def _read_only(array):
     array.setflags(write=False)
     return array
-
-
-def _checked_decay(decay):
-    if not isinstance(decay, numbers.Real):
-        raise TypeError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
-    if not 0.0 <= decay <= 1.0:
-        raise ValueError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
-    return float(decay)
-
-
-def _checked_integer(name, value):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{name}` is {value!r}; it must be an integer.") from None
-    if number < 0:
-        raise ValueError(f"`{name}` is {value!r}; it must not be negative.")
-    return number

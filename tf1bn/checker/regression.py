@@ -1,35 +1,41 @@
-"""The line of a layer's outputs over its inputs, per channel, in one pass over both. Used by ``outputfit``."""
+"""The least-squares line of a layer's outputs over its inputs, per channel, in one pass over both."""
+
+from __future__ import annotations
 
 import math
 
 import numpy as np
 
 from .._native import moments as _native
-from . import threads as parallel
+from .threads import Progress, available_cores, run
 
 BLOCK = 1 << 16  # values that are converted at a time
-LANES = 64  # channels side by side, at least, in which the kernel sums
+LANES = 64  # columns that the kernel sums side by side: as many short rows as fit are taken as one
 SAMPLE = 16  # rows from which the first line is taken
-LOST = 1e-8  # of the squares about the first line: what may be left before it is taken again
+CANCELLED = 1e-8  # share of the squares about the first line; if less is left of them, they are summed again
 
 
-def line(x, y, axis, moments, *, threads=None, pair=None):
-    """Slope, value at the batch's mean, and root mean square distance from that line, [channels] each.
+def fit_line(x, y, axis, moments, *, threads=None, pair=None):
+    """The least-squares line y = value + slope (x - mean) of each channel, where mean is that of x.
 
-    The sums are those of what y leaves of a line that a sample of the rows gives: r = (y - at) - slope (x - mid). With
+    A sample of the rows gives a first line, y = at + slope (x - mid). All rows are summed about it, in float64: with
+    the residual r = (y - at) - slope (x - mid) and
 
         R = sum r, D = sum (x - mean) r, Q = sum r^2
 
-    the least squares line has slope + D / (N variance) and at + R / N, and the mean square about it is Q / N -
-    (R / N)^2 - D^2 / (N^2 variance): a difference of small numbers, where the first line was a good one. Where it was
-    not, the arrays are read once more about the line that was found.
+    the least-squares line has the slope `slope + D / (N variance)` and the value `at + R / N`, and the mean square
+    distance from it is `Q / N - (R / N)^2 - D^2 / (N^2 variance)`: a difference of small numbers, if the first line is
+    a good one. If it is not, the arrays are read once more about the line that the first pass gave.
 
     Args:
-      x, y: arrays of one shape; axis: that of the channels; moments: the `Moments` of x.
+      x, y: arrays of one shape, floating-point; axis: that of the channels; moments: the `Moments` of x.
       threads: how many; None: one for small arrays, else the cores that the process may use.
-      pair: None, or the `Pair` of x and y, which may have its first sums already.
+      pair: None, or the `ArrayPair` of x and y, which may have its first sums already.
+
+    Returns:
+      slope (NaN where x is constant), value at the mean of x, and root mean square distance: float64 [channels] each.
     """
-    pair = pair or Pair(x, y, axis)
+    pair = pair or ArrayPair(x, y, axis)
     count, mean, variance = moments.count, moments.mean, moments.variance
     varies = variance > 0
     with np.errstate(all="ignore"):
@@ -43,13 +49,13 @@ def line(x, y, axis, moments, *, threads=None, pair=None):
             bend = np.where(varies, cross / (count * variance), 0.0)
             rest = square / count - np.square(total / count) - bend * cross / count
             slope, at = slope + bend, at + total / count
-            if again or not (rest < LOST * square / count).any():
+            if again or not (rest < CANCELLED * square / count).any():
                 break
             total, cross, square = pair.residuals(np.stack([mean, at, slope]), threads)
         return np.where(varies, slope, np.nan), at, np.sqrt(np.maximum(rest, 0.0))
 
 
-class Pair:
+class ArrayPair:
     """Two arrays of one shape as rows of channels; only a block is converted at a time, where that is needed at all.
 
     Attributes:
@@ -90,12 +96,12 @@ class Pair:
         first[~np.isfinite(first)] = 0.0
         return first
 
-    def goes_with(self, work):
-        """Whether a `moments.Work` on the first array can make the first sums."""
-        return self._direct and work.contiguous
+    def goes_with(self, accumulation):
+        """Whether an `Accumulation` of the first array can make the sums about the first line in the same pass."""
+        return self._direct and accumulation.contiguous
 
     def part(self):
-        """What `Tasks.add` of the extension takes for a part of the rows: bytes, the line, and where its sums go."""
+        """For a part of the rows, what `Tasks.add` of the extension takes: bytes, the line, and where its sums go."""
         if not self._parts:
             self._tiled = np.tile(self.first, self._copies)
         self._parts.append(np.zeros_like(self._tiled))
@@ -103,18 +109,18 @@ class Pair:
 
     @property
     def sums(self):
-        """What `part` has given out to be summed, [3, channels]; None if it has not."""
+        """The sums [3, channels] over all parts that `part` returned; None if it was not called."""
         return self._fold(self._parts) if self._parts else None
 
     def _fold(self, parts):
         return np.sum(parts, axis=0).reshape(3, self._copies, self._channels).sum(axis=1)
 
     def residuals(self, line, threads):
-        """The sums [3, channels] about a line [3, channels]."""
+        """The sums [3, channels] of r, (x - mid) r and r^2 about a line [3, channels]: mid, at and slope."""
         size = sum(array.nbytes for array in self._arrays)
         pieces = min(64, max(1, size >> 23), len(self._arrays[0]))
         if threads is None:
-            threads = parallel.available_cores() if pieces > 1 else 1
+            threads = available_cores() if pieces > 1 else 1
         # The same pieces whatever the number of threads, so that the sums are the same bits.
         length = -(-len(self._arrays[0]) // pieces)
         length += -length % self._copies if self._direct else 0
@@ -126,7 +132,7 @@ class Pair:
                 self._job([array[start : start + length] for array in self._arrays], line, sums[i])
                 for i, start in enumerate(starts)
             ]
-            parallel.run(jobs, threads, parallel.Progress(None, size))
+            run(jobs, threads, Progress(None, size))
         return self._fold(sums)
 
     def _job(self, arrays, line, sums):
@@ -145,8 +151,8 @@ class Pair:
     def _converted(self, x, y):
         size = math.prod(x.shape[1:])
         if size > BLOCK and x.ndim > 2:
-            for one, other in zip(x, y, strict=True):
-                yield from self._converted(one, other)
+            for x_item, y_item in zip(x, y, strict=True):
+                yield from self._converted(x_item, y_item)
             return
         step = max(1, BLOCK // max(1, size))
         for start in range(0, len(x), step):

@@ -1,4 +1,6 @@
-"""Honest layers, run on the very batches that a layer was trained on. Used by ``moving``."""
+"""The replay: correctly rounded layers of many orders of summation, run on the very batches of another layer."""
+
+from __future__ import annotations
 
 import math
 import mmap
@@ -7,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .._native import replay as _native
-from .error_bounds import sum_type
+from .error_bounds import Rates
 from .moments import Moments, batch_moments
+from .roundoff import sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
-WORKERS = 8  # threads that share the rows of a batch
+WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
 
 
 class _Sum(NamedTuple):
@@ -46,7 +49,7 @@ ORDERS = (*_SUMS, SHIFTED, *_WELFORDS)
 
 
 def layer_moments(batch, dtype, weights=None):
-    """The batch's mean and population variance as honest layers have them, a row for each of ``ORDERS``.
+    """The batch's mean and population variance as correctly rounded layers have them, a row for each of ``ORDERS``.
 
     Every operation is rounded to ``dtype``. Sums are made twice, of the values and then of the squared deviations
     from their mean, as ``tf.nn.moments`` does; shifted, the sum of the deviations corrects both, as it did up to TF 1.3
@@ -113,16 +116,16 @@ class _Pass:
         self.welfords = {}
 
     def add(self, name, order, term, center=None):
-        """Have the sum of a term made, of values or of what ``center`` [C] leaves of them."""
+        """Add a sum of ``term`` to the pass; ``center`` [C]: what deviations and their squares are taken from."""
         center = np.zeros(self._channels, self._dtype) if center is None else center
         self._sums[name] = order, term, center, np.zeros((order.slots, self._channels), self._dtype)
 
     def add_welford(self, name, order):
-        """Have Welford's update made."""
+        """Add Welford's update to the pass."""
         self.welfords[name] = np.zeros((order.lanes, 2, self._channels), self._dtype)
 
     def run(self):
-        """Make the pass."""
+        """Read the batch once, for all sums that were added."""
         done = 0
         for rows in _blocks(self._batch, self._dtype, self._backwards):
             weights = None
@@ -137,11 +140,11 @@ class _Pass:
             done += len(rows)
 
     def total(self, name):
-        """The sum [C] that was made."""
+        """The sum [C] that was added under this name."""
         order, _, _, state = self._sums[name]
-        total = np.empty(self._channels, self._dtype)
-        _native.total(order.order, state, self._count, total)
-        return total
+        out = np.empty(self._channels, self._dtype)
+        _native.total(order.order, state, self._count, out)
+        return out
 
 
 def _blocks(batch, dtype, backwards):
@@ -161,21 +164,24 @@ def _blocks(batch, dtype, backwards):
 
 class _Step(NamedTuple):
     moments: Moments
-    batch: np.ndarray | None  # channels last
+    batch: np.ndarray  # channels last
     weights: np.ndarray | None
-    factor: float
-    rates: tuple
-    keep: float  # the weight of the old value
+    factor: float  # Bessel's, or 1
+    rates: Rates
 
 
-class Layers:
-    """The layers of ``ORDERS``, with each of two honest rates and each recurrence, from the start through all steps.
+class ReplayedLayers:
+    """A layer for each of ``ORDERS``, each rate and each recurrence, from the start values through all steps.
 
-    Steps are taken when ``errors`` is called and not before: until then the batches are held, by reference. They are
-    held up to ``limit`` bytes, memory-mapped files not counted.
+    The steps are taken when ``largest_error`` is called and not before: until then the batches are referenced, up to
+    ``limit`` bytes, memory-mapped files not counted.
+
+    Args:
+      start: [2, C], the start values of mean and variance; dtype: that of the layers.
+      limit: in bytes; recurrence: "difference", "weighted" or None for both.
 
     Attributes:
-      missing: why the layers cannot be run, as the end of a sentence; None if they can.
+      obstacle: why the layers cannot be run, as the end of a sentence; None if they can.
     """
 
     def __init__(self, start, dtype, limit, recurrence="difference"):
@@ -187,35 +193,40 @@ class Layers:
         # Whether the recurrence is the weighted one, for every two rates.
         self._weighted = (False, True) if recurrence is None else (recurrence == "weighted",)
         self._limit = limit
-        self._held = 0
+        self._bytes = 0
         self._steps = []
-        self.missing = None
+        self.obstacle = None
 
-    def hold(self, moments, batch, weights, factor, rates, keep=None):
-        """Take note of a step: ``batch`` [..., C] is what the ``moments`` are of, or None if it is not at hand."""
-        if self.missing is not None:
+    def add_step(self, moments, batch, weights, factor, rates):
+        """Add a step, to be taken later.
+
+        Args:
+          moments: the `Moments` of the batch; batch: [..., C], or None if it is not at hand.
+          weights: one per item, or None; factor: Bessel's, or 1; rates: the `Rates` of the step.
+        """
+        if self.obstacle is not None:
             return
         if batch is not None and not _is_mapped(batch):
-            self._held += batch.nbytes
+            self._bytes += batch.nbytes
         if batch is None:
             self._give_up("a step was taken from moments, without its batch")
-        elif self._held > self._limit:
+        elif self._bytes > self._limit:
             self._give_up(f"the batches are larger than `replay_bytes`, {self._limit} bytes")
         else:
-            self._steps.append(_Step(moments, batch, weights, factor, rates, keep))
+            self._steps.append(_Step(moments, batch, weights, factor, rates))
 
-    def errors(self, value, divisor=1.0):
+    def largest_error(self, value, divisor=1.0):
         """The largest distance [2, C] of a layer's statistics from ``value`` [2, C]; None if they cannot be run.
 
-        ``divisor``: what the layers divide the mean by.
+        divisor: by what the layers divide the mean before it is compared.
         """
         for step in self._steps:
             self._take(step)
-            if self.missing is not None:
+            if self.obstacle is not None:
                 break
         self._steps.clear()
-        self._held = 0
-        if self.missing is not None:
+        self._bytes = 0
+        if self.obstacle is not None:
             return None
         with np.errstate(all="ignore"):
             values = self._started().copy()
@@ -226,22 +237,22 @@ class Layers:
             return np.where(np.isnan(distance), np.inf, distance).max(axis=(0, 1))
 
     def _take(self, step):
-        again = batch_moments(step.batch, weights=step.weights)
-        if not same_moments(again, step.moments):
+        if not same_moments(batch_moments(step.batch, weights=step.weights), step.moments):
             self._give_up("a batch was changed after its update")
             return
-        means, variances = layer_moments(step.batch, np.dtype(sum_type(self._dtype.name)), step.weights)
+        means, variances = layer_moments(step.batch, np.dtype(sum_dtype(self._dtype.name)), step.weights)
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            forms = [(weighted, rate) for weighted in self._weighted for rate in step.rates]
+            forms = [(weighted, rate) for weighted in self._weighted for rate in step.rates.layer_rates]
             for values, (weighted, rate) in zip(self._started(), forms, strict=True):
                 if weighted:
-                    values[...] = values * self._dtype.type(step.keep) + moments * self._dtype.type(rate)
+                    values[...] = values * self._dtype.type(step.rates.keep) + moments * self._dtype.type(rate)
                 else:
                     values -= (values - moments) * self._dtype.type(rate)
 
     def _started(self):
+        """The statistics [forms, orders, 2, C] of all layers; forms: the rates of each recurrence."""
         if self._values is None:
             self._values = np.broadcast_to(
                 self._start, (2 * len(self._weighted), len(ORDERS), *self._start.shape)
@@ -249,7 +260,7 @@ class Layers:
         return self._values
 
     def _give_up(self, reason):
-        self.missing = reason
+        self.obstacle = reason
         self._steps.clear()
         self._values = None
 
@@ -260,6 +271,7 @@ def same_moments(moments, other):
 
 
 def _is_mapped(array):
+    """Whether the array's memory is that of a mapped file, directly or through views and buffers."""
     while array is not None:
         if isinstance(array, (np.memmap, mmap.mmap)):
             return True

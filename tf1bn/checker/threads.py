@@ -1,19 +1,23 @@
-"""Work on several threads that ends with the call: no pool survives it, so forking stays safe. No TensorFlow."""
+"""Work in several threads that ends with the call: no pool survives it, so forking stays safe."""
+
+from __future__ import annotations
 
 import contextlib
 import math
 import operator
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-_QUOTA = "/sys/fs/cgroup/cpu.max"
+_QUOTA_FILE = "/sys/fs/cgroup/cpu.max"
 
 
-def checked_threads(threads):
-    """None or a positive integer, as an int.
+def checked_threads(threads: Any) -> int | None:
+    """A number of threads as an int, or None, which leaves it to the size of the batch.
 
     Raises:
-      TypeError: it is no integer; True and False are none.
+      TypeError: it is neither None nor an integer; True and False are not integers here.
       ValueError: it is below 1.
     """
     if threads is None:
@@ -29,7 +33,7 @@ def checked_threads(threads):
     return count
 
 
-def available_cores():
+def available_cores() -> int:
     """How many cores this process may use: its affinity mask, and the quota of its control group (version 2)."""
     if hasattr(os, "process_cpu_count"):
         cores = os.process_cpu_count()
@@ -38,7 +42,7 @@ def available_cores():
     else:
         cores = os.cpu_count()
     try:
-        with open(_QUOTA, encoding="ascii") as file:
+        with open(_QUOTA_FILE, encoding="ascii") as file:
             quota, period = file.read().split()
         cores = min(cores or 1, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):
@@ -48,75 +52,83 @@ def available_cores():
 
 
 class Progress:
-    """Counts what is done, and passes it on to `callback(done, total)`, if there is one."""
+    """Counts what is done, and passes it on to ``callback(done, total)``, if there is one.
 
-    def __init__(self, callback, total):
+    Raises:
+      TypeError: the callback is neither None nor callable.
+    """
+
+    def __init__(self, callback: Callable[[int, int], object] | None, total: int) -> None:
         if callback is not None and not callable(callback):
             raise TypeError(f"`progress` is {callback!r}; it must be None or callable with (done, total).")
         self._callback = callback
         self._total = total
         self._done = 0
-        self._reported = None
+        self._reported: int | None = None
         self._lock = threading.Lock()
 
-    def add(self, amount, report):
-        """Count; only the calling thread reports, so that the callback needs no lock and may raise."""
+    def add(self, amount: int, report: bool) -> None:
+        """Count ``amount``; only the calling thread reports, so that the callback needs no lock and may raise."""
         with self._lock:
             self._done += amount
         if report:
             self.report()
 
-    def report(self):
-        """Call back, if anything has been done since the last time."""
+    def report(self) -> None:
+        """Call the callback, if anything has been done since the last time."""
         done = self._done
         if self._callback is not None and done != self._reported:
             self._reported = done
             self._callback(done, self._total)
 
 
-def run(jobs, threads, progress):
-    """Run iterators to their ends, each on one thread, this thread among them; results are the jobs' business.
+def run(jobs: Sequence[Iterator[int]], threads: int, progress: Progress) -> None:
+    """Run iterators to their ends, each in one thread; the caller's thread is one of them.
 
-    jobs: iterators that do a part of their work at a time, without the GIL, and yield how much it was. What one
-    of them raises, or Ctrl-C here, ends the others after their current part and comes out of this call.
+    Args:
+      jobs: iterators that do a part of their work at a time, without the GIL, and yield how much it was. They keep
+        their results themselves. What one of them raises, or Ctrl-C here, ends the others after their current part
+        and comes out of this call.
+      threads: how many threads at most, the caller's included.
+      progress: counts what the iterators yield.
     """
-    crew = _Crew(jobs, progress)
-    helpers = []
+    pool = _ThreadPool(jobs, progress)
+    helpers: list[threading.Thread] = []
     try:
         for _ in range(min(threads, len(jobs)) - 1):
-            helper = threading.Thread(target=crew.help, name="tf1bn")
+            helper = threading.Thread(target=pool.work_as_helper, name="tf1bn")
             try:
                 helper.start()
             except RuntimeError:
                 # The system has no more threads; those that there are do it all.
                 break
             helpers.append(helper)
-        crew.work(report=True)
+        pool.work(report=True)
     except BaseException:
-        crew.halt()
+        pool.stop()
         raise
     finally:
-        _join(helpers, crew.halt)
-    if crew.error is not None:
-        raise crew.error
+        _join(helpers, pool.stop)
+    if pool.error is not None:
+        raise pool.error
     progress.report()
 
 
-class Behind:
-    """Work that goes on behind the caller until `end`.
+class BackgroundWork:
+    """Work that other threads do until `finish` or `abandon` is called.
 
     Args:
-      work: a function that does what no other call of it has done yet; it is called on each of the threads, and by
-        `end` for what is left.
+      work: a function that does what no other call of it has done yet; it is called in each of the threads, and by
+        `finish` for what is left.
       stop: a function that ends these calls early.
       threads: how many.
     """
 
-    def __init__(self, work, stop, threads):
+    def __init__(self, work: Callable[[], object], stop: Callable[[], object], threads: int) -> None:
         self._work, self._stop = work, stop
-        self._threads = []
+        self._threads: list[threading.Thread] = []
         for _ in range(threads):
-            thread = threading.Thread(target=self._help, name="tf1bn")
+            thread = threading.Thread(target=self._work_as_helper, name="tf1bn")
             try:
                 thread.start()
             except RuntimeError:
@@ -124,13 +136,13 @@ class Behind:
                 break
             self._threads.append(thread)
 
-    def _help(self):
-        # What is not done here is done by `end`, which raises the same there.
+    def _work_as_helper(self):
+        # What is not done here is done by `finish`, which raises the same there.
         with contextlib.suppress(Exception):
             self._work()
 
-    def end(self):
-        """Return when everything is done."""
+    def finish(self) -> None:
+        """Do what is left in this thread, and return when everything is done."""
         try:
             self._work()
         except BaseException:
@@ -139,47 +151,52 @@ class Behind:
         finally:
             _join(self._threads, self._stop)
 
-    def abandon(self):
-        """Return when the threads have ended, which is soon."""
+    def abandon(self) -> None:
+        """Stop the work; returns when the threads have ended, each after its current part."""
         self._stop()
         _join(self._threads, self._stop)
 
 
-class _Crew:
+class _ThreadPool:
+    """The jobs that no thread has taken yet, and what stops all of them."""
+
     def __init__(self, jobs, progress):
         self._jobs = list(reversed(jobs))
         self._progress = progress
-        self.stop = False
+        self.stopped = False
         self.error = None
 
     def work(self, report=False):
-        while not self.stop:
+        """Take jobs and run them to their ends until there are none."""
+        while not self.stopped:
             try:
                 job = self._jobs.pop()
             except IndexError:
                 break
             for amount in job:
                 self._progress.add(amount, report)
-                if self.stop:
+                if self.stopped:
                     break
 
-    def halt(self):
-        self.stop = True
+    def stop(self):
+        """End the work of every thread after its current part."""
+        self.stopped = True
 
-    def help(self):
+    def work_as_helper(self):
+        """The same as `work` in a thread whose exceptions nobody else would see."""
         try:
             self.work()
         except BaseException as error:
             self.error = error
-            self.stop = True
+            self.stopped = True
 
 
-def _join(helpers, stop):
+def _join(threads, stop):
+    """Wait for the threads; Ctrl-C stops them first, however often it comes, and is raised when they have ended."""
     try:
-        for helper in helpers:
-            helper.join()
+        for thread in threads:
+            thread.join()
     except KeyboardInterrupt:
-        # However often: they end after their current part.
         stop()
-        _join(helpers, stop)
+        _join(threads, stop)
         raise

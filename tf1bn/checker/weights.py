@@ -1,4 +1,6 @@
-"""Moments with one weight for each item of a batch, as `batch_weights` asks for. Reached through ``checker``."""
+"""Moments with one weight for each item of a batch, as the ``batch_weights`` of TensorFlow's layer asks for."""
+
+from __future__ import annotations
 
 import math
 import numbers
@@ -7,15 +9,15 @@ import numpy as np
 
 from .._native import moments as _native
 
-_ROWS = 4096  # between two looks at signals
+_ROWS = 4096  # merged between two checks for Ctrl-C
 
 
 def checked_weights(weights, items):
-    """[items] float64.
+    """The weights as an array [items] of float64.
 
     Raises:
       TypeError: the weights are not real numbers.
-      ValueError: they are not one for each item, or one of them is negative, NaN or infinite.
+      ValueError: there is not one for each item, or one of them is negative, NaN or infinite.
     """
     try:
         array = np.asarray(weights)
@@ -36,11 +38,11 @@ def checked_weights(weights, items):
 
 
 def checked_weight(weight, count):
-    """The weight of all elements of given moments, a float.
+    """The weight of all elements of moments that the caller gives, as a float.
 
     Raises:
       TypeError: it is not a number.
-      ValueError: it is negative, NaN or infinite, or not 0 although the count is.
+      ValueError: it is negative, NaN or infinite, or it is not 0 although the count is 0.
     """
     if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
         raise TypeError(f"`weight` is {weight!r}; it must be None or a number.")
@@ -52,11 +54,20 @@ def checked_weight(weight, count):
 
 
 def weighted_state(array, weights, channels, unweighted, progress):
-    """Count, weight and state of an array whose items, along axis 0, have weights.
+    """Count, weight and state [4, channels] of an array whose items, along axis 0, have weights.
 
-    unweighted: gives count and state of a part of the array, all of the same weight. Parts are merged by their
-    weights, which is Chan, Golub and LeVeque's update for weighted data. Items of weight 0 are only searched for
-    what is not finite. TensorFlow's weighted moments, too, weigh every element of an item the same.
+    Every element of an item has the item's weight, as in TensorFlow's weighted moments. Neighbours of equal weight
+    are one part; parts are merged by their weights (Chan, Golub and LeVeque's update for weighted data). Items of
+    weight 0 are only searched for values that are not finite.
+
+    Args:
+      array: float16, float32 or float64, of any layout; weights: [items] float64, finite, none negative.
+      channels: how many channels the array has.
+      unweighted: a function that returns count and state of a part of the array.
+      progress: a `Progress`, which counts elements.
+
+    Raises:
+      ValueError: the weights of all elements together are infinite.
     """
     items = array.shape[0]
     count = array.size // channels
@@ -68,6 +79,7 @@ def weighted_state(array, weights, channels, unweighted, progress):
     exponent = math.frexp(largest)[1]
     weights = np.ldexp(weights, -exponent)
     ends = [*(np.flatnonzero(np.diff(weights)) + 1).tolist(), items]
+    # NaN for the channels in which an item of weight 0 is not finite.
     poison = np.zeros(channels)
     total = _Total()
     if array.ndim == 2 and 64 * len(ends) > items:

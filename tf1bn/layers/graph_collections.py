@@ -5,8 +5,6 @@ from typing import Any
 
 import tensorflow as _tf
 
-from .. import releases
-
 tf = _tf.compat.v1
 
 
@@ -17,9 +15,9 @@ def append_tensor_alias(tensor, alias):
 
 
 def parts(variable):
-    """The variables that a partitioner made of one; otherwise the one."""
-    one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
-    return [variable] if one else list(variable)
+    """A list of the variables that a partitioner made of one; of any other variable or tensor, the thing itself."""
+    whole = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
+    return [variable] if whole else list(variable)
 
 
 def collect(variable, collection):
@@ -34,7 +32,7 @@ def collect_losses(variable, regularizer, name, before):
 
     Args:
       name: the losses' name scope is ``name/Regularizer``.
-      before: ids of the variables that were there before: a variable that is taken up again has its loss already.
+      before: ids of the variables that were there before: a variable that is used again has its loss already.
     """
     for part in parts(variable) if regularizer is not None else ():
         if id(part) not in before:
@@ -45,41 +43,29 @@ def collect_losses(variable, regularizer, name, before):
 
 
 # A key that is no string is neither listed nor exported with a MetaGraph.
-APPLICATIONS = ("tf1bn", "applications")
+BUILT_LAYERS = ("tf1bn", "built_layers")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Applied:
-    """One call of a layer: its tensors, variables and arguments as they were, None for what it has not.
+class BuiltLayer:
+    """One call of a layer and what it built, for those who record the graph.
 
-    outputs: before any activation. fused: the path's. core: whether the core layer's code ran. updates: operations.
-    axis: that of the channels where `data_format` does not say it. problem: why no trace can hold it.
+    Attributes:
+      call: the `arguments.LayerCall`.
+      outputs: the tensor before any activation.
+      variables: the `variables.LayerVariables`.
+      updates: a tuple of the operations that update the moving statistics and were put into collections.
     """
 
-    inputs: Any
+    call: Any
     outputs: Any
-    gamma: Any
-    beta: Any
-    statistics: tuple
-    renorm: tuple | None
-    debias: tuple | None
-    is_training: Any
-    decay: Any
-    epsilon: Any
-    data_format: str
-    fused: bool
-    core: bool
-    trainable: bool
-    weights: Any
+    variables: Any
     updates: tuple
-    axis: int | None = None
-    problem: str | None = None
-    release: Any = releases.LATEST
 
 
-def remember(applied):
-    """Keep an `Applied` with the graph that is being built; with the outermost one, where functions are built."""
+def remember(built):
+    """Keep a `BuiltLayer` with the graph that is being built; while a function is built, with the outermost graph."""
     graph = tf.get_default_graph()
     while hasattr(graph, "outer_graph"):
         graph = graph.outer_graph
-    graph.add_to_collection(APPLICATIONS, applied)
+    graph.add_to_collection(BUILT_LAYERS, built)

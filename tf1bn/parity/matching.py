@@ -1,4 +1,6 @@
-"""Which batch-norm layer of one run is which of another: by name, by a map, or by a guess. Used by ``parity``."""
+"""Which batch-norm layer of OLD is which of NEW: by a map, by name, or by a guess."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
@@ -6,16 +8,17 @@ import re
 
 import numpy as np
 
-from .._util.strict_json import parse, shown
-from .._util.text import some
+from .._util.strict_json import parse
+from .._util.text import listed
+from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
 
-CLOSE = 1e-3  # moments, in units of the deviation, that belong to the same data up to what rounding made of it
+CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
 
 
 @dataclasses.dataclass(frozen=True)
-class Face:
+class LayerSignature:
     """What a layer is recognised by.
 
     Attributes:
@@ -28,37 +31,40 @@ class Face:
     channels: int | None
     moments: object = None
 
-    def resembles(self, other):
-        """Whether both were given the same data first, up to rounding; None if that cannot be seen."""
-        one, two = self.moments, other.moments
-        if one is None or two is None:
+    def same_data(self, other):
+        """Whether both layers were given the same data first, up to rounding; None if that cannot be seen."""
+        if self.moments is None or other.moments is None:
             return None
-        return apart(one, two) <= CLOSE
+        return moments_distance(self.moments, other.moments) <= CLOSE
 
 
-def apart(one, two):
-    """How far two `Moments` are apart at most, in deviations; inf if not of as many values and channels, or NaN."""
-    if one.count != two.count or one.mean.shape != two.mean.shape:
+def moments_distance(old, new):
+    """The largest distance of two `Moments` over channels, in standard deviations.
+
+    Inf if they are of different numbers of values or channels, or hold NaN.
+    """
+    if old.count != new.count or old.mean.shape != new.mean.shape:
         return math.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit = np.sqrt(np.maximum(one.variance, two.variance)) + 1e-12 * (np.abs(one.mean) + 1)
-        away = np.maximum(np.abs(one.mean - two.mean), np.abs(np.sqrt(one.variance) - np.sqrt(two.variance))) / unit
-    return float(np.max(np.where(np.isnan(away), np.inf, away), initial=0.0))
+        unit = np.sqrt(np.maximum(old.variance, new.variance)) + 1e-12 * (np.abs(old.mean) + 1)
+        by_mean, by_deviation = np.abs(old.mean - new.mean), np.abs(np.sqrt(old.variance) - np.sqrt(new.variance))
+        distance = np.maximum(by_mean, by_deviation) / unit
+    return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
 
 
-def faces(opened):
-    """The `Face` of every layer of a trace, in the order in which the layers are first applied."""
-    found = {}
-    for step in opened:
+def layer_signatures(trace):
+    """The `LayerSignature` of every layer of a trace, in the order in which the layers are first applied."""
+    signatures = {}
+    for step in trace:
         for name, record in step.layers.items():
-            if name not in found:
-                found[name] = Face(name, record.moving_mean_before.size, _moments(record))
-        if found.keys() >= {name for name, layer in opened.layers.items() if layer.unrecordable is None}:
+            if name not in signatures:
+                signatures[name] = LayerSignature(name, record.moving_mean_before.size, _first_moments(record))
+        if signatures.keys() >= {name for name, layer in trace.layers.items() if layer.unrecordable is None}:
             break
-    return [*found.values(), *(Face(name, None) for name in opened.layers if name not in found)]
+    return [*signatures.values(), *(LayerSignature(name, None) for name in trace.layers if name not in signatures)]
 
 
-def _moments(record):
+def _first_moments(record):
     view = View(record)
     if view.wrong_shape or view.all_moments is None:
         return None
@@ -67,12 +73,12 @@ def _moments(record):
 
 
 @dataclasses.dataclass(frozen=True)
-class Match:
+class LayerPair:
     """Two layers that are compared.
 
     Attributes:
       old, new: their names.
-      how: "name", "map" or "guess".
+      how: how they were matched: "name", "map" or "guess".
       confirmed: for a guess, whether both are given the same data; None if that cannot be seen.
     """
 
@@ -84,19 +90,25 @@ class Match:
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """The pairs in the order of the old layers, and what is left; ``ignored``: old layers that the map leaves out."""
+    """All layers of two runs.
 
-    pairs: tuple[Match, ...]
+    Attributes:
+      pairs: the layers that are compared, in the order of OLD's.
+      only_old, only_new: the names of the layers without a counterpart.
+      ignored: the names of OLD's layers that the map leaves out.
+    """
+
+    pairs: tuple[LayerPair, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
     ignored: tuple[str, ...] = ()
 
 
-def match(old, new, mapping=None):
+def match_layers(old, new, mapping=None):
     """Match layers by a map, then by name, then by a guess.
 
     Args:
-      old, new: lists of `Face`, each in order of application.
+      old, new: lists of `LayerSignature`, each in order of application.
       mapping: None, or a dict from old names to new ones, or to None for an old layer without a counterpart. Both may
         be patterns with as many "*" each: "block*/bn*" to "stage*.norm*" keeps what the stars stand for.
 
@@ -106,20 +118,20 @@ def match(old, new, mapping=None):
     Raises:
       MappingError: the map is none, a name or pattern in it fits no layer, or two old layers would be one new layer.
     """
-    by_old, by_new = {face.name: face for face in old}, {face.name: face for face in new}
+    by_old, by_new = {layer.name: layer for layer in old}, {layer.name: layer for layer in new}
     mapped = _mapped(mapping or {}, by_old, by_new)
-    pairs = {one: Match(one, other, "map") for one, other in mapped.items() if other is not None}
-    ignored = tuple(one for one, other in mapped.items() if other is None)
+    pairs = {name: LayerPair(name, target, "map") for name, target in mapped.items() if target is not None}
+    ignored = tuple(name for name, target in mapped.items() if target is None)
     taken = {pair.new for pair in pairs.values()}
     for name in by_old:
         if name not in mapped and name in by_new and name not in taken:
-            pairs[name] = Match(name, name, "name")
+            pairs[name] = LayerPair(name, name, "name")
             taken.add(name)
-    rest = [face for face in old if face.name not in pairs and face.name not in ignored]
-    free = [face for face in new if face.name not in taken]
-    for one, other in _guess(rest, free):
-        pairs[one.name] = Match(one.name, other.name, "guess", one.resembles(other))
-        taken.add(other.name)
+    open_old = [layer for layer in old if layer.name not in pairs and layer.name not in ignored]
+    open_new = [layer for layer in new if layer.name not in taken]
+    for old_layer, new_layer in _guess(open_old, open_new):
+        pairs[old_layer.name] = LayerPair(old_layer.name, new_layer.name, "guess", old_layer.same_data(new_layer))
+        taken.add(new_layer.name)
     return Matching(
         tuple(pairs[name] for name in by_old if name in pairs),
         tuple(name for name in by_old if name not in pairs and name not in ignored),
@@ -129,15 +141,17 @@ def match(old, new, mapping=None):
 
 
 def _guess(old, new):
-    """Pairs of faces: first by data where that is unambiguous, then by channels in order."""
-    alike = {one.name: [other for other in new if one.resembles(other)] for one in old}
-    back = {other.name: [one for one in old if one.resembles(other)] for other in new}
+    """Pairs of signatures: first by data where that is unambiguous, then by channels in order."""
+    like_old = {layer.name: [other for other in new if layer.same_data(other)] for layer in old}
+    like_new = {layer.name: [other for other in old if other.same_data(layer)] for layer in new}
     pairs = [
-        (one, alike[one.name][0]) for one in old if len(alike[one.name]) == 1 == len(back[alike[one.name][0].name])
+        (layer, like_old[layer.name][0])
+        for layer in old
+        if len(like_old[layer.name]) == 1 == len(like_new[like_old[layer.name][0].name])
     ]
-    done = {one.name for one, _ in pairs}, {other.name for _, other in pairs}
-    old = [face for face in old if face.name not in done[0] and face.channels is not None]
-    new = [face for face in new if face.name not in done[1] and face.channels is not None]
+    done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
+    old = [layer for layer in old if layer.name not in done_old and layer.channels is not None]
+    new = [layer for layer in new if layer.name not in done_new and layer.channels is not None]
     return pairs + _in_order(old, new)
 
 
@@ -161,7 +175,7 @@ def _in_order(old, new):
 
 
 def read_map(path):
-    """The map in a JSON file.
+    """The map in a JSON file, as `match_layers` takes it.
 
     Raises:
       MappingError: it cannot be read or holds no map.
@@ -182,38 +196,42 @@ def _check(mapping):
         raise MappingError(
             f"The map is {shown(mapping)}; it must be an object from names or patterns of OLD to those of NEW."
         )
-    for one, other in mapping.items():
-        if not isinstance(one, str) or not (other is None or isinstance(other, str)):
-            raise MappingError(f"The map has {shown(one)}: {shown(other)}; both must be names, or the latter null.")
+    for name, target in mapping.items():
+        if not isinstance(name, str) or not (target is None or isinstance(target, str)):
+            raise MappingError(f"The map has {shown(name)}: {shown(target)}; both must be names, or the latter null.")
 
 
 def _mapped(mapping, old, new):
     """The new name, or None, for every old name that the map names."""
     _check(mapping)
-    found, users = {}, {}
+    targets, users = {}, {}
     # Exact names go before patterns, whatever their place.
-    for one, other in sorted(mapping.items(), key=lambda item: "*" in item[0]):
-        pattern = re.compile("(.*)".join(map(re.escape, one.split("*"))))
-        hits = {name: hit for name in old if name not in found and (hit := pattern.fullmatch(name))}
+    for name_or_pattern, target in sorted(mapping.items(), key=lambda item: "*" in item[0]):
+        pattern = re.compile("(.*)".join(map(re.escape, name_or_pattern.split("*"))))
+        hits = {name: hit for name in old if name not in targets and (hit := pattern.fullmatch(name))}
         if not hits:
-            if "*" in one and any(pattern.fullmatch(name) for name in old):
+            if "*" in name_or_pattern and any(pattern.fullmatch(name) for name in old):
                 continue
-            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {some(old)}.")
-        if other is not None and "*" in other and other.count("*") != one.count("*"):
-            raise MappingError(f'The map has {one!r}: {other!r}; both must have as many "*".')
+            names = listed(map(repr, old), 5)
+            raise MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
+        if target is not None and "*" in target and target.count("*") != name_or_pattern.count("*"):
+            raise MappingError(f'The map has {name_or_pattern!r}: {target!r}; both must have as many "*".')
         for name, hit in hits.items():
-            target = other
-            if target is not None:
-                parts = target.split("*")
-                target = "".join(
-                    part + (hit.group(i + 1) if i < len(parts) - 1 else "") for i, part in enumerate(parts)
-                )
-                if target not in new:
+            filled = None if target is None else _filled(target, hit)
+            if filled is not None:
+                if filled not in new:
+                    names = listed(map(repr, new), 5)
                     raise MappingError(
-                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {some(new)}."
+                        f"The map makes {name!r} of OLD {filled!r}, which is no layer of NEW; NEW has {names}."
                     )
-                if target in users:
-                    raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
-                users[target] = name
-            found[name] = target
-    return found
+                if filled in users:
+                    raise MappingError(f"The map makes both {users[filled]!r} and {name!r} of OLD {filled!r} of NEW.")
+                users[filled] = name
+            targets[name] = filled
+    return targets
+
+
+def _filled(target, hit):
+    """A pattern with what the stars of the old pattern stand for in its own."""
+    parts = target.split("*")
+    return "".join(part + (hit.group(i + 1) if i < len(parts) - 1 else "") for i, part in enumerate(parts))

@@ -1,0 +1,317 @@
+"""Runs the code blocks of README.md and docs/*.md, and compares what they print with what the pages show.
+
+    python docs/run_blocks.py                    every page
+    python docs/run_blocks.py docs/audit.md      one page, or several
+    python docs/run_blocks.py --write [PAGE...]  put what is printed now in the place of what is shown
+    python docs/run_blocks.py --with torch ...   also the blocks that need a package which is not always there
+
+What is a block, and what happens to it:
+
+- ``python``: the blocks of a page run in order, in one process. A ``text`` block right behind one is what it prints.
+- ``console``: each line that starts with "$ " runs in bash; the lines below it are its output (stdout and stderr).
+- ``sh``: commands for the reader that are not run, and that must say why.
+
+An HTML comment on the line before a block changes this: ``<!-- not run: REASON -->``, ``<!-- needs: PACKAGE -->`` (run
+only with ``--with PACKAGE``), ``<!-- exits 1 -->`` (the last command of the block ends with that status).
+In an output a line "..." stands for any number of lines, and "..." in a line for any text in that line. Trailing spaces
+and blank lines at both ends of an output do not count.
+
+Each page runs in a temporary folder that looks like the top of the repository: it has a copy of docs, a link to tests,
+and ``.venv/bin`` with ``tf1bn`` and ``python``, which are also on the PATH.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ("python", "console")
+NOT_RUN = ("sh", "diff", "json", "text")
+_FENCE = re.compile(r"^```(\S*)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"<!--\s*(not run|needs|exits):?\s+(.*?)\s*-->\s*\Z", re.DOTALL)
+_WIDTH = "100"
+
+
+@dataclasses.dataclass
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+      language: the word behind the opening fence; code: the lines between the fences.
+      line: the number of its first line of code, from 1; span: where the code lies in the page's text.
+      not_run: why it is not run, or None; needs: the package that it needs, or None.
+      status: the exit status that its last command must have.
+      output: for ``python``, the `Block` of ``text`` behind it, which shows what it prints; or None.
+    """
+
+    language: str
+    code: str
+    line: int
+    span: tuple
+    not_run: str | None = None
+    needs: str | None = None
+    status: int = 0
+    output: "Block | None" = None
+
+
+def pages():
+    """The pages whose blocks are run: README.md, SECURITY.md and everything in docs that is Markdown."""
+    found = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+    return [ROOT / "README.md", ROOT / "SECURITY.md", *found]
+
+
+def blocks(text):
+    """The `Block`s of a page, in order; outputs of ``python`` blocks are not listed by themselves."""
+    found, end = [], 0
+    for match in _FENCE.finditer(text):
+        between, line = text[end : match.start()], text.count("\n", 0, match.start(2)) + 1
+        block = Block(match[1], match[2], line, match.span(2))
+        if comment := _COMMENT.search(between):
+            if comment[1] == "not run":
+                block.not_run = comment[2]
+            elif comment[1] == "needs":
+                block.needs = comment[2]
+            else:
+                block.status = int(comment[2])
+        previous = found[-1] if found else None
+        if block.language == "text" and not between.strip() and previous and previous.language == "python":
+            previous.output = block
+        else:
+            found.append(block)
+        end = match.end()
+    return found
+
+
+def commands(code):
+    """The commands of a ``console`` block: (command, the lines shown below it), in order."""
+    found = []
+    for line in code.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif found and found[-1][0].endswith("\\") and line.startswith("> "):
+            found[-1] = (found[-1][0][:-1] + line[2:], [])
+        elif found:
+            found[-1][1].append(line)
+        elif line.strip():
+            raise ValueError(f"a console block starts with {line!r}; its first line must start with '$ '.")
+    return found
+
+
+def trimmed(text):
+    """The lines of an output without trailing spaces, and without blank lines at both ends."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n").splitlines()
+
+
+def matches(shown, printed):
+    """Whether the lines ``printed`` are those ``shown``, in which "..." stands for anything; see above."""
+    parts = []
+    for line in shown:
+        if line.strip() == "...":
+            parts.append(r"(?:[^\n]*\n)*?")
+        else:
+            parts.append(_pattern(line) + r"\n")
+    return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in printed)) is not None
+
+
+def _pattern(line):
+    return r"[^\n]*?".join(map(re.escape, line.split("...")))
+
+
+def refreshed(shown, printed):
+    """The lines to show in place of ``shown``, as short as those were where they leave something out by "..."."""
+    if matches(shown, printed):
+        return shown
+    if all(line.strip() != "..." for line in shown):
+        return [_kept_short(line, shown) for line in printed]
+    kept, at = [], 0
+    for i, line in enumerate(shown):
+        if line.strip() == "...":
+            kept.append(line)
+            rest = shown[i + 1 :]
+            if rest:  # go on where the next shown line is met again
+                near = difflib.get_close_matches(rest[0], printed[at:], n=1, cutoff=0.3)
+                at = printed.index(near[0], at) if near else max(at, len(printed) - len(rest))
+        elif at < len(printed):
+            kept.append(_kept_short(printed[at], [line]))
+            at += 1
+    return kept
+
+
+def _kept_short(line, shown):
+    """A shown line with "..." in it that stands for ``line``, if there is one; else ``line``."""
+    return next((old for old in shown if "..." in old and re.fullmatch(_pattern(old), line)), line)
+
+
+class Page:
+    """Runs the blocks of one page in this process; see the top of this file.
+
+    Args:
+      path: the page.
+      packages: the packages whose blocks are run as well.
+      write: whether an output that differs is no failure, because the page will be rewritten.
+    """
+
+    def __init__(self, path, packages=(), write=False):
+        self.path, self.packages, self.write = Path(path).resolve(), packages, write
+        self.text = self.path.read_text(encoding="utf-8")
+        self.failures = []
+        self._names = {"__name__": "__main__"}
+        self._changes = []
+
+    def run(self):
+        """Run it all; returns the text of the page with what was printed now."""
+        for block in blocks(self.text):
+            if block.language not in RUN or block.not_run or (block.needs and block.needs not in self.packages):
+                continue
+            if not (self._python if block.language == "python" else self._console)(block):
+                break  # what comes after builds on it
+        text = self.text
+        for (start, end), new in sorted(self._changes, reverse=True):
+            text = text[:start] + new + text[end:]
+        return text
+
+    def _python(self, block):
+        printed = io.StringIO()
+        where = f"{self._where(block)}, python"
+        # Blank lines before the code make the line numbers of a traceback those of the page.
+        code = "\n" * (block.line - 1) + block.code
+        try:
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, str(self.path), "exec"), self._names)
+        except (Exception, SystemExit):
+            self.failures.append(f"{where} failed:\n{traceback.format_exc()}")
+            return False
+        lines = trimmed(printed.getvalue())
+        if block.output is not None:
+            self._compare(trimmed(block.output.code), lines, where)
+            self._changes.append((block.output.span, _joined(refreshed(trimmed(block.output.code), lines))))
+        return True
+
+    def _console(self, block):
+        shown_now = []
+        listed = commands(block.code)
+        for i, (command, shown) in enumerate(listed):
+            done = subprocess.run(
+                ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            )
+            where = f"{self._where(block)}, $ {command}"
+            lines = trimmed(done.stdout)
+            expected = block.status if i == len(listed) - 1 else 0
+            if done.returncode != expected:
+                self.failures.append(
+                    f"{where}: the exit status is {done.returncode} and not {expected}; it printed\n{_joined(lines)}"
+                )
+                return False
+            self._compare(trimmed(_joined(shown)), lines, where)
+            shown_now += [f"$ {command}", *refreshed(trimmed(_joined(shown)), lines)]
+        if len(block.code.splitlines()) != len(shown_now) or block.code.splitlines() != shown_now:
+            self._changes.append((block.span, _joined(shown_now)))
+        return True
+
+    def _where(self, block):
+        return f"{os.path.relpath(self.path, ROOT)}:{block.line}"
+
+    def _compare(self, shown, printed, where):
+        if not self.write and not matches(shown, printed):
+            difference = "\n".join(difflib.unified_diff(shown, printed, "shown", "printed", lineterm=""))
+            self.failures.append(f"{where} does not print what is shown:\n{difference}")
+
+
+def _joined(lines):
+    return "".join(f"{line}\n" for line in lines)
+
+
+def prepare(folder):
+    """Make ``folder`` look like the top of the repository; returns the environment of a page that runs in it."""
+    folder = Path(folder)
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_build", "__pycache__"))
+    (folder / "tests").symlink_to(ROOT / "tests")
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, arguments in (("tf1bn", " -m tf1bn"), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "COLUMNS": _WIDTH,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def run(path, packages=(), write=False):
+    """Run a page in a process and a folder of its own; returns what it says about failures, "" if there are none."""
+    options = [part for package in packages for part in ("--with", package)] + (["--write"] if write else [])
+    with tempfile.TemporaryDirectory() as folder:
+        environment = prepare(folder)
+        done = subprocess.run(
+            [sys.executable, os.path.abspath(__file__), "--here", *options, os.path.abspath(path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+            check=False,
+        )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def write_releases():
+    """Put the table of `tf1bn.releases` into docs/releases.md."""
+    sys.path.insert(0, str(ROOT))
+    from tf1bn import releases
+
+    page = ROOT / "docs" / "releases.md"
+    text = page.read_text(encoding="utf-8")
+    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: releases.markdown() + "\n", text, flags=re.M | re.S)
+    if new != text:
+        page.write_text(new, encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Run the code blocks of README.md and docs.")
+    parser.add_argument("page", nargs="*", help="pages; without any, all of them")
+    parser.add_argument("--write", action="store_true", help="show in the pages what is printed now")
+    parser.add_argument("--with", action="append", default=[], dest="packages", help="a package that some blocks need")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        (path,) = options.page
+        page = Page(path, options.packages, options.write)
+        text = page.run()
+        if options.write and text != page.text:
+            page.path.write_text(text, encoding="utf-8")
+        print("\n\n".join(page.failures))
+        return 1 if page.failures else 0
+    missing = [package for package in options.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        parser.error(f"{', '.join(missing)} is not installed.")
+    if options.write:
+        write_releases()
+    failed = 0
+    for path in [Path(page) for page in options.page] or pages():
+        if any(block.language in RUN for block in blocks(path.read_text(encoding="utf-8"))):
+            said = run(path, options.packages, options.write)
+            failed += bool(said)
+            name = os.path.relpath(path, ROOT)
+            print(f"{name}: {'failed' if said else 'ok'}\n{said}".rstrip(), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

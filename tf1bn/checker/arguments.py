@@ -1,0 +1,120 @@
+"""Checks of the arguments that several functions of the checker take; each returns the value in its final type."""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .roundoff import UNIT_ROUNDOFF
+
+# Where the channels of a batch are.
+CHANNEL_AXIS = {"NHWC": -1, "NCHW": 1}
+
+
+def vector(name: str, value: npt.ArrayLike, like: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float64]:
+    """A read-only float64 copy of a vector of real numbers, one per channel.
+
+    Args:
+      name: that of the argument, for the message of an error.
+      like: None, or a vector [channels] that has the wanted number of channels.
+
+    Raises:
+      TypeError: the values are not real numbers.
+      ValueError: this is no vector, it has no channels, or another number of channels than ``like``.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` has dtype {array.dtype}; it must hold real numbers.")
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"`{name}` has shape {array.shape}; it must be a vector with one value per channel.")
+    if like is not None and array.shape != like.shape:
+        raise ValueError(f"`{name}` has {array.size} channels; {like.size} are expected.")
+    array = array.astype(np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def check_data_format(data_format: object) -> None:
+    """Raise ValueError unless the value is "NHWC" or "NCHW"."""
+    if not isinstance(data_format, str) or data_format not in CHANNEL_AXIS:
+        raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
+
+
+def checked_batch(batch: npt.ArrayLike, data_format: str) -> npt.NDArray[Any]:
+    """A batch as an array of rank 2 or more with at least one channel; not a copy, if it is an array already.
+
+    Raises:
+      TypeError: it is not an array of float16, float32 or float64, or it is masked.
+      ValueError: its rank is below 2, or it has no channel.
+    """
+    if isinstance(batch, np.ma.MaskedArray):
+        raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
+    try:
+        array = np.asarray(batch)
+    except ValueError as error:
+        raise TypeError(f"`batch` cannot be turned into an array: {error}") from error
+    if array.dtype.type not in (np.float16, np.float32, np.float64):
+        raise TypeError(
+            f"`batch` has dtype {array.dtype}; it must be float16, float32 or float64, so cast it to the one that the "
+            "layer computes in."
+        )
+    if array.ndim < 2:
+        raise ValueError(f"`batch` has shape {array.shape}; it must have at least 2 axes, one of them the channels.")
+    if array.shape[CHANNEL_AXIS[data_format]] == 0:
+        raise ValueError(f"`batch` has shape {array.shape}; it must have at least one channel.")
+    return array
+
+
+def checked_decay(decay: object) -> float:
+    """A number from 0 to 1 as a float; TypeError if it is no number, ValueError if it is another number."""
+    if not isinstance(decay, numbers.Real):
+        raise TypeError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
+    if not 0.0 <= decay <= 1.0:
+        raise ValueError(f"`decay` is {decay!r}; it must be a number from 0 to 1.")
+    return float(decay)
+
+
+def checked_integer(name: str, value: Any) -> int:
+    """An integer that is not negative; TypeError if it is no integer, ValueError if it is negative."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` is {value!r}; it must be an integer.") from None
+    if number < 0:
+        raise ValueError(f"`{name}` is {value!r}; it must not be negative.")
+    return number
+
+
+def checked_input_error(value: object) -> float:
+    """A number from 0 to below 1 as a float; ValueError otherwise."""
+    if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
+        raise ValueError(f"`input_error` is {value!r}; it must be a number from 0 to below 1.")
+    return float(value)
+
+
+def checked_dtype(dtype: npt.DTypeLike | None) -> str:
+    """The name of the dtype of a layer's statistics; ValueError unless it is float16, float32 or float64."""
+    try:
+        # NumPy takes None for float64.
+        name = None if dtype is None else np.dtype(dtype).name
+    except TypeError:
+        name = None
+    if name not in UNIT_ROUNDOFF:
+        raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
+    return name
+
+
+def check_rate_dtype(rate_dtype: object) -> None:
+    """Raise ValueError unless the value is None, "float32" or "float64"."""
+    if rate_dtype not in (None, "float32", "float64"):
+        raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
+
+
+def check_recurrence(recurrence: object) -> None:
+    """Raise ValueError unless the value is "difference", "weighted" or None."""
+    if not (recurrence is None or (isinstance(recurrence, str) and recurrence in ("difference", "weighted"))):
+        raise ValueError(f'`recurrence` is {recurrence!r}; it must be "difference", "weighted" or None.')
