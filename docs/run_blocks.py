@@ -13,8 +13,10 @@ What is a block, and what happens to it:
 
 An HTML comment on the line before a block changes this: ``<!-- not run: REASON -->``, ``<!-- needs: PACKAGE -->`` (run
 only with ``--with PACKAGE``), ``<!-- exits 1 -->`` (the last command of the block ends with that status).
-In an output a line "..." stands for any number of lines, and "..." in a line for any text in that line. Trailing spaces
-and blank lines at both ends of an output do not count.
+In an output a line "..." stands for any number of lines, and "..." in a line for any text in that line. Of numbers with
+a decimal point or an exponent three digits count, and of those below 1e-4, such as 3.4e-07, that they are: they are
+rounding errors, which differ between processors. The number of spaces between words, and blank lines at both ends, do
+not count.
 
 Each page runs in a temporary folder that looks like the top of the repository: it has a copy of docs, a link to tests,
 and ``.venv/bin`` with ``tf1bn`` and ``python``, which are also on the PATH.
@@ -40,6 +42,8 @@ RUN = ("python", "console")
 NOT_RUN = ("sh", "diff", "json", "text")
 _FENCE = re.compile(r"^```(\S*)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--\s*(not run|needs|exits):?\s+(.*?)\s*-->\s*\Z", re.DOTALL)
+# With a decimal point or an exponent, and no part of a word, a version or something longer that "..." cuts off.
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)(?!\w|\.[\d.])")
 _WIDTH = "100"
 
 
@@ -94,13 +98,13 @@ def blocks(text):
 
 
 def commands(code):
-    """The commands of a ``console`` block: (command, the lines shown below it), in order."""
+    """The commands of a ``console`` block, in order: the lines of each ("$ ...", "> ..."), and those shown below it."""
     found = []
     for line in code.splitlines():
         if line.startswith("$ "):
-            found.append((line[2:], []))
-        elif found and found[-1][0].endswith("\\") and line.startswith("> "):
-            found[-1] = (found[-1][0][:-1] + line[2:], [])
+            found.append(([line], []))
+        elif found and line.startswith("> ") and found[-1][0][-1].endswith("\\"):
+            found[-1][0].append(line)
         elif found:
             found[-1][1].append(line)
         elif line.strip():
@@ -115,17 +119,22 @@ def trimmed(text):
 
 def matches(shown, printed):
     """Whether the lines ``printed`` are those ``shown``, in which "..." stands for anything; see above."""
-    parts = []
-    for line in shown:
-        if line.strip() == "...":
-            parts.append(r"(?:[^\n]*\n)*?")
-        else:
-            parts.append(_pattern(line) + r"\n")
-    return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in printed)) is not None
+    parts = [r"(?:[^\n]*\n)*?" if line.strip() == "..." else _pattern(line) + r"\n" for line in shown]
+    return re.fullmatch("".join(parts), "".join(f"{_canonical(line)}\n" for line in printed)) is not None
 
 
 def _pattern(line):
-    return r"[^\n]*?".join(map(re.escape, line.split("...")))
+    return r"[^\n]*?".join(map(re.escape, _canonical(line).split("...")))
+
+
+def _canonical(line):
+    """The line with what does not count made the same everywhere."""
+    return " ".join(_NUMBER.sub(_rounded, line).split())
+
+
+def _rounded(match):
+    number = float(match[0])
+    return "tiny" if "e" in match[0] and abs(number) < 1e-4 else f"{number:.3g}"
 
 
 def refreshed(shown, printed):
@@ -150,7 +159,7 @@ def refreshed(shown, printed):
 
 def _kept_short(line, shown):
     """A shown line with "..." in it that stands for ``line``, if there is one; else ``line``."""
-    return next((old for old in shown if "..." in old and re.fullmatch(_pattern(old), line)), line)
+    return next((old for old in shown if "..." in old and re.fullmatch(_pattern(old), _canonical(line))), line)
 
 
 class Page:
@@ -201,11 +210,12 @@ class Page:
     def _console(self, block):
         shown_now = []
         listed = commands(block.code)
-        for i, (command, shown) in enumerate(listed):
+        for i, (typed, shown) in enumerate(listed):
+            command = "\n".join(line[2:] for line in typed)
             done = subprocess.run(
                 ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
             )
-            where = f"{self._where(block)}, $ {command}"
+            where = f"{self._where(block)}, {typed[0]}"
             lines = trimmed(done.stdout)
             expected = block.status if i == len(listed) - 1 else 0
             if done.returncode != expected:
@@ -214,8 +224,8 @@ class Page:
                 )
                 return False
             self._compare(trimmed(_joined(shown)), lines, where)
-            shown_now += [f"$ {command}", *refreshed(trimmed(_joined(shown)), lines)]
-        if len(block.code.splitlines()) != len(shown_now) or block.code.splitlines() != shown_now:
+            shown_now += [*typed, *refreshed(trimmed(_joined(shown)), lines)]
+        if block.code.splitlines() != shown_now:
             self._changes.append((block.span, _joined(shown_now)))
         return True
 

@@ -4,6 +4,8 @@ Tests that are marked gpu are skipped where TensorFlow sees none. What libraries
 this run, which is removed at its end. docs/design/testing.md says what the tiers are.
 """
 
+# ruff: noqa: E402
+
 import os
 import shutil
 import signal

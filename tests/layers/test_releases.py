@@ -1,4 +1,4 @@
-"""The table of releases, and the README that shows it."""
+"""The table of releases, and the page that shows it."""
 
 import threading
 from pathlib import Path
@@ -30,8 +30,8 @@ def test_other_releases_are_refused(name):
         releases.get(name)
 
 
-def test_the_readme_shows_the_table():
-    assert releases.markdown() in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_shows_the_table():
+    assert releases.markdown() in (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
 
 
 def test_a_release_holds_inside_its_block_and_blocks_nest():

@@ -1,4 +1,4 @@
-"""The README's worked port: a discriminator whose statistics are updated twice a step, in TF 1.15.5 and here."""
+"""The worked port of docs/porting.md: a discriminator with two updates in each step, in TF 1.15.5 and here."""
 
 import json
 import re
@@ -72,11 +72,11 @@ def test_one_update_a_step_would_be_noticed(played):
             assert np.abs(after[1] - single.variance).max() > 100 * single.variance_bound.max()
 
 
-def test_the_readme_shows_this_code_and_these_numbers():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_shows_this_code_and_these_numbers():
+    page = (ROOT / "docs" / "porting.md").read_text(encoding="utf-8")
     source = Path(dcgan.__file__).read_text(encoding="utf-8")
     code = re.search(r"# port: begins\n(.*?)\n\n# port: ends", source, re.DOTALL).group(1)
-    assert code in readme
+    assert code in page
     for name, values in zip(("moving_mean", "moving_variance"), RECORDED["steps"][-1]["after"], strict=True):
         shown = ", ".join(f"{value:.6f}" for value in values)
-        assert f"| `{name}` in TF 1.15.5 | {shown} |" in readme
+        assert f"| `{name}` in TF 1.15.5 | {shown} |" in page

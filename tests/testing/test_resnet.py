@@ -185,29 +185,31 @@ def test_what_keras_does_as_measured(keras):
     assert bessel.compare(*after).verdict == "finding"
 
 
-def test_the_readme_shows_what_the_command_prints(capsys, monkeypatch, tmp_path):
+def test_the_command_names_the_layers_of_a_map(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.trace").symlink_to(COMPOSED)
     (tmp_path / "new.trace").symlink_to(TORCH)
-    names = '{"stem/bn": "stem.bn", "block*/*": "block*.*"}'
-    (tmp_path / "names.json").write_text(names)
+    (tmp_path / "names.json").write_text('{"stem/bn": "stem.bn", "block*/*": "block*.*"}')
     command = "parity old.trace new.trace --map names.json --layer 'block1/*'"
     assert cli.main(shlex.split(command)) == 1
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    shown = "\n".join(f"    {line}".rstrip() for line in lines if line)
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"    tf1bn {command}\n\n{shown}\n" in readme, shown
-    assert f"`{names}`" in readme
+    out = capsys.readouterr().out
+    rows = [line.split()[:6] for line in out.splitlines() if "(map)" in line]
+    layers = [["block1/bn1", "->", "block1.bn1"], ["block1/bn2", "->", "block1.bn2"]]
+    assert rows == [[*names, "(map)", "finding", "bessel"] for names in layers]
+    assert "old.trace -> new.trace: 2 layers: 2 finding, 0 undecidable, 0 ok." in out
+
+
+def test_the_manual_shows_these_adapters():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "parity.md").read_text(encoding="utf-8")
     for adapter in (resnet.keras_port, resnet.torch_port):
-        assert inspect.getsource(adapter) in readme
+        assert inspect.getsource(adapter) in page
 
 
-def test_the_readme_shows_a_real_failure(keras):
+def test_a_failure_names_layer_cause_and_numbers(keras):
     port = resnet.keras_port(keras, resnet.keras_net(keras, "epsilon"))
     with pytest.raises(AssertionError) as failure:
         assert_parity(COMPOSED, port, resnet.batches(), training=STEPS)
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    # The last figures are rounding of this machine.
-    shown = " ".join(f"AssertionError: {failure.value}".partition("Its outputs")[0].split())
-    assert shown in " ".join(readme.split())
+    message = " ".join(str(failure.value).split())
+    assert "in 1 of 6 layers: block1/bn2 -> block1_bn2 (guess) diverges first." in message
+    assert "epsilon, renamed. NEW's epsilon is 1e-05, OLD's is 0.001" in message

@@ -1,4 +1,4 @@
-"""The README's PyTorch example records running statistics that the checker agrees with."""
+"""The PyTorch example of docs/traces.md records running statistics that the checker agrees with."""
 
 import re
 import sys
@@ -10,8 +10,8 @@ import pytest
 
 from tf1bn import checker, trace
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-(EXAMPLE,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "import torch" in block)
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "traces.md").read_text(encoding="utf-8")
+(EXAMPLE,) = (block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "import torch" in block)
 
 
 class Tensor(np.ndarray):
@@ -91,7 +91,7 @@ def imitated():
 @pytest.mark.parametrize(
     "imitation", [pytest.param(True, id="imitation"), pytest.param(False, id="torch", marks=pytest.mark.torch)]
 )
-def test_the_readme_records_pytorch(tmp_path, monkeypatch, imitation):
+def test_the_example_records_pytorch(tmp_path, monkeypatch, imitation):
     torch = imitated() if imitation else pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.setitem(sys.modules, "torch", torch)
     names = {}

@@ -1,11 +1,11 @@
 # coding: utf-8
 # ruff: noqa: UP009, UP010, UP032
-"""A DCGAN-style discriminator, trained for three steps: the worked port of the README, and its recording.
+"""A DCGAN-style discriminator, trained for three steps: the worked port of docs/porting.md, and its recording.
 
     python tests/golden/record/dcgan.py           under TensorFlow 1.15 (contrib) or 2 (tf1bn): prints what it measures
     python tests/golden/record/dcgan.py --write   under TensorFlow 1.15: writes ../dcgan.json; --force replaces
 
-The part between the two "port" lines is what the README shows. The discriminator is applied to real and to fake
+The part between the two "port" lines is what that page shows. The discriminator is applied to real and to fake
 images on shared variables, so every training step updates each moving statistic twice. TensorFlow gives two updates
 of one variable in one run no order and may start both from the old value; one inter-op thread makes that rare.
 """
