@@ -172,6 +172,7 @@ def test_honest_layers_are_ok(form, channels, tmp_path):
     assert all(layer["causes"] == [] for layer in result["layers"])
 
 
+@pytest.mark.slow
 def test_five_hundred_honest_layers_raise_no_alarm(tmp_path):
     variables = {}
     for seed in range(500):

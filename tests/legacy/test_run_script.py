@@ -667,6 +667,7 @@ print y.name, sess.run(y)[0, 0, 0], [v.name for v in tf.global_variables()]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not tensorflow_module.has_legacy_keras(), reason="tf_keras is not installed")
 def test_layers_with_the_old_keras(tmp_path):
     script = tmp_path / "script.py"
@@ -679,6 +680,7 @@ def test_layers_with_the_old_keras(tmp_path):
     assert done.stdout == "conv2d/BiasAdd:0 [12. 12.] ['conv2d/kernel:0', 'conv2d/bias:0']\n"
 
 
+@pytest.mark.slow
 def test_a_forked_process_and_ctrl_c(tmp_path):
     # A process that is forked after TensorFlow has started its threads hangs in its first run.
     body = """

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import tensorflow
+import tiers
 from sabotage import bessel, no_update
 
 import tf1bn
@@ -132,6 +133,7 @@ def test_a_gpu_session(run, pretend):
     assert "…" not in text
 
 
+@pytest.mark.slow
 def test_both_side_by_side(run, pretend):
     code, text, lines, result = run("--device", "both")
     assert code == 0
@@ -178,6 +180,7 @@ def test_a_wrong_variant_on_the_gpu_alone_is_a_finding(run, pretend, few, monkey
     assert "NO" in text.split()
 
 
+@pytest.mark.slow
 def test_a_wrong_listing_on_the_gpu_alone_is_a_finding(run, pretend, few, monkeypatch):
     on_the_gpu_alone(monkeypatch, experiment, "run_listing", bessel)
     code, _, _, result = run("--device", "both")
@@ -191,6 +194,7 @@ def test_a_wrong_listing_on_the_gpu_alone_is_a_finding(run, pretend, few, monkey
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_listing_on_the_cpu_alone_is_a_finding(run, pretend, few, monkeypatch):
     real = experiment.run_listing
     monkeypatch.setattr(
@@ -206,7 +210,7 @@ def test_a_wrong_listing_on_the_cpu_alone_is_a_finding(run, pretend, few, monkey
     )
 
 
-@pytest.mark.parametrize("scope", ["variant", "my"])
+@pytest.mark.parametrize("scope", tiers.slow_but(["variant"], ["variant", "my"]))
 def test_one_operation_of_a_gpu_run_on_the_cpu_is_undecided(run, pretend, few, monkeypatch, scope):
     real = devices.run_with_placements
 
@@ -236,6 +240,7 @@ def breaks(x, decay, is_training, **arguments):
     raise tensorflow.errors.InternalError(None, None, "cuDNN launch failure : input shape [2,3,3,5]\n\t [[node]]")
 
 
+@pytest.mark.slow
 def test_what_a_gpu_could_not_run_is_listed_and_undecided(run, pretend, few, monkeypatch):
     on_the_gpu_alone(monkeypatch, grid, "run_variant", breaks)
     code, text, _, result = run("--device", "both")
@@ -256,6 +261,7 @@ def has_no_kernel(x, decay, is_training, **arguments):
     raise tensorflow.errors.UnimplementedError(None, None, "Only NHWC is supported on CPU, [a] and [/]")
 
 
+@pytest.mark.slow
 def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
     real = grid.run_variant
 

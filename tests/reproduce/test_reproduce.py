@@ -244,6 +244,7 @@ def test_a_gpu_that_is_not_there(command, monkeypatch):
     assert re.search(r"device 'gpu' was asked for: looked for a GPU that TensorFlow .* found only CPU:0", err)
 
 
+@pytest.mark.slow
 def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tmp_path):
     path = tmp_path / "r.json"
     monkeypatch.setattr(devices, "require", lambda device: None)
@@ -489,6 +490,7 @@ sys.exit(main(["reproduce"]))
 """
 
 
+@pytest.mark.slow
 def test_verbose_shows_tensorflows_own_log():
     done = subprocess.run(
         [sys.executable, "-m", "tf1bn", "reproduce", *QUICK, "--verbose", "--device", "cpu"],
@@ -500,6 +502,7 @@ def test_verbose_shows_tensorflows_own_log():
     assert done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_finding():
     process = subprocess.Popen(
         [sys.executable, "-m", "tf1bn.reproduce", *QUICK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

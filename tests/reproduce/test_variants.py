@@ -367,6 +367,7 @@ def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
 # The marker
 
 
+@pytest.mark.slow
 def test_the_gpu_tests_are_there_and_say_why_they_are_skipped():
     files = [str(ROOT / "tests" / "reproduce" / name) for name in ("test_variants.py", "test_devices.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
