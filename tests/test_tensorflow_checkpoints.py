@@ -473,7 +473,7 @@ def test_hostile_contents_in_a_right_frame(data, tmp_path_factory):
 
 
 def test_checksums():
-    """The check value of CRC-32C, the vectors of RFC 3720, and every length around a block's against one byte a time."""
+    """The check value of CRC-32C, the vectors of RFC 3720, and lengths around a block against one byte at a time."""
     assert crc32c.crc32c(b"123456789") == 0xE3069283
     assert crc32c.crc32c(bytes(32)) == 0x8A9136AA
     assert crc32c.crc32c(b"\xff" * 32) == 0x62A8AB43
