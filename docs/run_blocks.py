@@ -71,7 +71,7 @@ class Block:
 
 def pages():
     """The pages whose blocks are run: README.md, SECURITY.md and everything in docs that is Markdown."""
-    found = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+    found = sorted(path for path in (ROOT / "docs").rglob("*.md") if "/_" not in path.relative_to(ROOT).as_posix())
     return [ROOT / "README.md", ROOT / "SECURITY.md", *found]
 
 
@@ -288,7 +288,7 @@ def write_releases():
 
     page = ROOT / "docs" / "releases.md"
     text = page.read_text(encoding="utf-8")
-    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: releases.markdown() + "\n", text, flags=re.M | re.S)
+    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: releases.markdown().rstrip() + "\n", text, flags=re.M | re.S)
     if new != text:
         page.write_text(new, encoding="utf-8")
 
