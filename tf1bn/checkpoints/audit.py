@@ -47,6 +47,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = [read_values(checkpoint, layer) for layer in layers]
         averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
     moved = [at_start(arrays) is False for arrays in values]
+    how_many_moved = sum(moved)
     usual = {role for layer in layers for role in ("gamma", "beta") if role in layer.parts}
     results = [
         audit_layer(
@@ -54,7 +55,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             arrays,
             stored=stored(checkpoint, layer),
             averages=averages[i],
-            others_moved=any(moved[:i] + moved[i + 1 :]),
+            others_moved=how_many_moved > moved[i],
             step=step,
             usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
         )
