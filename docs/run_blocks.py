@@ -288,7 +288,8 @@ def write_releases():
 
     page = ROOT / "docs" / "releases.md"
     text = page.read_text(encoding="utf-8")
-    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: releases.markdown().rstrip() + "\n", text, flags=re.M | re.S)
+    table = releases.markdown().rstrip() + "\n"
+    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: table, text, flags=re.M | re.S)
     if new != text:
         page.write_text(new, encoding="utf-8")
 
