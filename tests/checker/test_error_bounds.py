@@ -9,6 +9,7 @@ import honest
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiers
 from golden.record import large
 
 from tf1bn.checker import MovingStats, batch_moments, error_bounds
@@ -59,7 +60,7 @@ def assert_honest(stats, seen, name):
 
 
 @pytest.mark.parametrize("kind", honest.KINDS)
-@pytest.mark.parametrize("count", [1, 2, 3, 16, 257, 4096, 65_537])
+@pytest.mark.parametrize("count", tiers.slow_but([16, 4096], [1, 2, 3, 16, 257, 4096, 65_537]))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_no_honest_layer_is_outside_the_bound(dtype, count, kind):
     small = count <= 257
@@ -81,7 +82,7 @@ def test_no_honest_layer_is_outside_the_bound(dtype, count, kind):
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal", "relu"])
-@pytest.mark.parametrize("count", [16, 257, 4096, 65_537])
+@pytest.mark.parametrize("count", tiers.slow_but([16, 4096], [16, 257, 4096, 65_537]))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_bound_is_not_much_wider_than_the_worst_honest_error(dtype, count, kind):
     bound, worst = np.zeros(2), np.zeros(2)
@@ -97,7 +98,7 @@ def test_the_bound_is_not_much_wider_than_the_worst_honest_error(dtype, count, k
     assert (bound <= 30 * worst).all(), bound / worst
 
 
-@pytest.mark.parametrize("kind", ["constant", "relu", "offset", "mostly zero"])
+@pytest.mark.parametrize("kind", tiers.slow_but(["constant"], ["constant", "relu", "offset", "mostly zero"]))
 def test_no_honest_layer_is_outside_the_bound_where_additions_stagnate(kind):
     batch = batch_of(kind, 800_000, "float32", 3)
     stats = expect([batch], decay=0.0)
@@ -110,7 +111,9 @@ def test_no_honest_layer_is_outside_the_bound_where_additions_stagnate(kind):
 
 
 @pytest.mark.parametrize("shape", [(64, 28, 28, 3), (1024, 28, 28, 3), (8, 14, 14, 256), (4096, 1, 1, 8)], ids=str)
-@pytest.mark.parametrize("kind", ["uniform", "relu", "lognormal", "constant", "offset"])
+@pytest.mark.parametrize(
+    "kind", tiers.slow_but(["uniform", "relu"], ["uniform", "relu", "lognormal", "constant", "offset"])
+)
 def test_the_kernels_of_todays_tensorflow_are_honest(kind, shape):
     batch = batch_of(kind, math.prod(shape[:-1]), "float32", shape[-1]).reshape(shape)
     mean, variance = tf.nn.moments(tf.constant(batch), [0, 1, 2])
@@ -122,7 +125,7 @@ def test_the_kernels_of_todays_tensorflow_are_honest(kind, shape):
         assert_honest(stats, [value.numpy() for value in seen], f"bessel {bessel}")
 
 
-@pytest.mark.parametrize("kind", sorted(large.KINDS))
+@pytest.mark.parametrize("kind", tiers.slow_but(["relu"], sorted(large.KINDS)))
 def test_the_real_layer_is_honest_on_large_batches(kind):
     rows = [row for row in GOLDEN["rows"] if row["kind"] == kind]
     assert len(rows) == 2 * len(large.DECAYS) * len(large.SHAPES)
@@ -152,7 +155,7 @@ def test_the_real_layer_is_honest_on_large_batches(kind):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("decay", "steps"), [(0.9, 100), (0.99, 1000), (0.999, 4000)])
+@pytest.mark.parametrize(("decay", "steps"), tiers.slow_after(2, [(0.9, 100), (0.99, 1000), (0.999, 4000)]))
 def test_a_long_run_stays_within_a_sharp_bound(dtype, decay, steps):
     rng = np.random.default_rng(3)
     batches = [rng.uniform(0, 255, (16, 8)).astype(dtype) for _ in range(steps)]

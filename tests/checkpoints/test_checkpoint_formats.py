@@ -16,6 +16,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tiers
 from golden.record import torch_checkpoints as golden
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint, opening
@@ -284,7 +285,7 @@ def test_keras_of_before_names(tmp_path, saved):
         assert_read(own, values[declared[name]["name"]])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", tiers.slow_but(["bfloat16"], ["float16", "bfloat16", "float64"]))
 def test_dtypes_of_keras(dtype, tmp_path):
     model = keras.Sequential([L.Input((6,)), L.BatchNormalization(dtype=dtype, name="bn")])
     values = fill(model)["bn"]
@@ -413,7 +414,13 @@ def test_the_recordings_are_small():
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix"), [("plain.safetensors", ""), ("plain.pt", ""), ("old.pt", ""), ("wrapped.pth", "module.")]
+    ("name", "prefix"),
+    [
+        ("plain.safetensors", ""),
+        pytest.param("plain.pt", "", marks=pytest.mark.torch),
+        pytest.param("old.pt", "", marks=pytest.mark.torch),
+        pytest.param("wrapped.pth", "module.", marks=pytest.mark.torch),
+    ],
 )
 def test_state_dicts(name, prefix):
     needs_torch(name)
@@ -425,7 +432,7 @@ def test_state_dicts(name, prefix):
     assert audit_checkpoint(str(TORCH / name))["ok"]
 
 
-@pytest.mark.parametrize("name", ["bfloat16.safetensors", "bfloat16.pt"])
+@pytest.mark.parametrize("name", ["bfloat16.safetensors", pytest.param("bfloat16.pt", marks=pytest.mark.torch)])
 def test_bfloat16(name):
     needs_torch(name)
     found, _, _, _ = read(TORCH / name)
@@ -487,6 +494,7 @@ def test_no_pickle_runs(name, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.torch
 def test_tensors_that_are_no_plain_vectors(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch, which reads .pt files, is not installed")
     ones = torch.ones(4)
@@ -514,6 +522,7 @@ def test_torchscript_is_no_state_dict(tmp_path):
     refused(tmp_path / "a.pt", "a TorchScript program")
 
 
+@pytest.mark.torch
 def test_pytorch_that_can_be_made_to_run_code_is_refused(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch, which reads .pt files, is not installed")
     for version, safe in (("2.5.1", False), ("1.13.0+cpu", False), ("2.6.0", True), ("3.0.0a0", True)):
@@ -589,6 +598,7 @@ def test_links_and_values_elsewhere_are_not_followed(tmp_path):
     refused(tmp_path / "raw.h5", "keeps its values in other files")
 
 
+@pytest.mark.slow
 def test_absurd_datasets(tmp_path, monkeypatch):
     with h5py.File(tmp_path / "shape.h5", "w") as file:
         file.create_dataset("bn/moving_mean", (10**15,), "f8", chunks=(1024,), compression="gzip")
@@ -631,6 +641,7 @@ def keras_zip(path, how=zipfile.ZIP_STORED, **members):
     return path
 
 
+@pytest.mark.slow
 def test_archives_that_keras_did_not_write(tmp_path, monkeypatch):
     refused(keras_zip(tmp_path / "a.keras", metadata__json=b"{}"), "holds no 'model.weights.h5'")
     refused(
@@ -702,7 +713,9 @@ def whole_files(saved):
     return files
 
 
-FILES = ["model.keras", "model.weights.h5", "model.h5", "plain.safetensors", "plain.pt", "old.pt"]
+# Each file of HDF5 is opened in a process of its own first.
+FILES = tiers.slow_but(["plain.safetensors"], ["model.keras", "model.weights.h5", "model.h5", "plain.safetensors"])
+FILES += [pytest.param(name, marks=pytest.mark.torch) for name in ("plain.pt", "old.pt")]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -807,7 +820,7 @@ def test_keras_files_hold_what_an_npz_of_their_values_holds(name, saved, tmp_pat
     assert layers["first"]["causes"][0]["id"] == "no-bessel"
 
 
-@pytest.mark.parametrize("name", ["plain.safetensors", "plain.pt"])
+@pytest.mark.parametrize("name", ["plain.safetensors", pytest.param("plain.pt", marks=pytest.mark.torch)])
 def test_files_of_pytorch_hold_what_an_npz_of_their_values_holds(name, tmp_path):
     needs_torch(name)
     values = {layer: expected(layer) for layer in ("1", "2.0")}

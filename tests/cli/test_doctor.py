@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiers
 
 from tf1bn import _native, checker
 from tf1bn.cli import doctor
@@ -47,7 +48,7 @@ def test_where_all_is_well(tmp_path):
     assert found["extension"]["kernels"] == list(_native.moments.variants)
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", tiers.slow_but(list(BROKEN)[:1], list(BROKEN)))
 def test_a_broken_tensorflow(kind, tmp_path):
     source, said = BROKEN[kind]
     (tmp_path / "tensorflow.py").write_text(source)

@@ -71,6 +71,19 @@ REPLAYS = [("reference", id) for id in BOTH] + [
 ]
 
 
+def kinds_of(mode, id):
+    """One case of each kind, and one of each group; with reference variables one of each path in each group."""
+    case, recorded = cases.CASES[id], RECORDED[id]
+    if mode == "reference" and recorded.get("error", {}).get("when") == "build":
+        return {(mode, id)}  # all that is refused; it takes no session
+    path, dtype, dynamic = replays.kind(case, recorded)
+    in_group = path if mode == "reference" else None
+    return {(mode, path, dtype, dynamic), (mode, case.group, in_group)}
+
+
+SAMPLE = replays.covering(REPLAYS, kinds_of)
+
+
 def test_every_case_has_a_recording_and_every_recording_a_case():
     missing = [id for id in cases.CASES if id not in RECORDED]
     assert not missing, f"not recorded, run tests/golden/record/record.py --write: {missing}"
@@ -95,8 +108,11 @@ def test_recordings_say_what_made_them(group):
 OTHER_PATH = ("mistake/rank", "mistake/fused", "resource/rank2", "partitioners/rank")
 
 
-@pytest.mark.parametrize("id", BOTH)
-def test_recorded_code_path_is_the_one_in_the_name(id):
+def test_recorded_code_path_is_the_one_in_the_name(each_case):
+    each_case([(id,) for id in BOTH], check_code_path)
+
+
+def check_code_path(id):
     recorded, last = RECORDED[id], id.rsplit("-", 1)[-1]
     if "path" not in recorded:
         assert recorded["error"]["when"] == "build"
@@ -114,19 +130,17 @@ def test_recorded_code_path_is_the_one_in_the_name(id):
 tallies = replays.tallies()
 
 
-@pytest.fixture
-def mode(request):
-    with played_in(request.param) as mode:
-        yield mode
+@pytest.mark.parametrize("rows", replays.at_once(REPLAYS, lambda mode, id: f"{mode}-{cases.CASES[id].group}", SAMPLE))
+def test_replay(rows, each_case, tallies):
+    each_case(rows, lambda mode, id: check_replay(mode, id, tallies["TF 1.15.5"]))
 
 
-@pytest.mark.parametrize(("mode", "id"), REPLAYS, indirect=["mode"])
-def test_replay(id, mode, tallies):
-    tally = tallies["TF 1.15.5"]
+def check_replay(mode, id, tally):
     tally.graphs += 1
     case, recorded = cases.CASES[id], RECORDED[id]
     api = cases.Api(tf, tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
-    played = json.loads(json.dumps(cases.play(api, case)))
+    with played_in(mode):
+        played = json.loads(json.dumps(cases.play(api, case)))
     deviation = [kind for start, (kind, _) in DEVIATIONS.items() if id.startswith(start)]
     if deviation:
         assert played.get("error", {}).get("kinds", [None])[0] == deviation[0]
@@ -269,9 +283,13 @@ def predict(before, batch, rate, renorm_rate, bessel, epsilon, *, debias=1, late
     return after
 
 
-@pytest.mark.parametrize("id", SINGLE)
-def test_recording_follows_the_formula_and_no_rival(id):
+@pytest.mark.parametrize("rows", replays.at_once([(id,) for id in SINGLE], lambda id: cases.CASES[id].group))
+def test_recording_follows_the_formula_and_no_rival(rows, each_case):
     """Each rival hypothesis misses the recorded statistics by > 100 times the bound, the right one hits."""
+    each_case(rows, check_statistics)
+
+
+def check_statistics(id):
     case, recorded = cases.CASES[id], RECORDED[id]
     path, rate = recorded["path"], rates_of(case, recorded["path"])
     renorm_rate = rates_of(case, path, "renorm_decay")
@@ -341,9 +359,13 @@ CORRECTED = [
 ]
 
 
-@pytest.mark.parametrize("id", CORRECTED)
-def test_recorded_output_follows_the_formula_and_no_rival(id):
+@pytest.mark.parametrize("rows", replays.at_once([(id,) for id in CORRECTED], lambda id: cases.CASES[id].group))
+def test_recorded_output_follows_the_formula_and_no_rival(rows, each_case):
     """Weights, corrections and adjustments in the output: the formula hits, each rival misses by > 100 bounds."""
+    each_case(rows, check_output)
+
+
+def check_output(id):
     case, recorded = cases.CASES[id], RECORDED[id]
     history = History(case, recorded)
     missed = collections.defaultdict(float)
@@ -416,9 +438,13 @@ SECOND = [
 ]
 
 
-@pytest.mark.parametrize("id", SECOND)
-def test_recorded_second_gradients_stop_where_the_moments_do(id):
+@pytest.mark.recordings
+def test_recorded_second_gradients_stop_where_the_moments_do(each_case):
     """The composed paths' second gradients lack the term that stops at the mean; the fused and the weighted have it."""
+    each_case([(id,) for id in SECOND], check_second_gradients)
+
+
+def check_second_gradients(id):
     case, recorded = cases.CASES[id], RECORDED[id]
     history = History(case, recorded)
     (number, step, before, _), *_ = history

@@ -29,23 +29,11 @@ RECORDED = {
 BOTH = [id for id in layers_cases.CASES if id in RECORDED]
 
 
-class WithoutGraphOptimizer:
-    """``tf.compat.v1`` whose sessions run graphs as they are; optimising them takes half the time of a replay."""
-
-    def __getattr__(self, name):
-        return getattr(tf, name)
-
-    def ConfigProto(self, **options):
-        config = tf.ConfigProto(**options)
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        return config
-
-
 OPTIMISED = ("training", "use", "second_order")
 
 
 def api_for(case):
-    chosen = tf if case.group in OPTIMISED else WithoutGraphOptimizer()
+    chosen = tf if case.group in OPTIMISED else replays.WithoutGraphOptimizer()
     return layers_cases.Api(chosen, tf1bn.batch_normalization, tf1bn.arg_scope)
 
 
@@ -61,6 +49,18 @@ MADE_BY_KERAS = ("regularizers/string-",)
 ALSO_RESOURCE = ("training", "use", "trainable")
 REPLAYS = [("reference", id) for id in BOTH]
 REPLAYS += [("resource", id) for id in BOTH if layers_cases.CASES[id].group in ALSO_RESOURCE]
+
+
+def kinds_of(mode, id):
+    """One case of each kind, one of each path in each group, and all that is refused, which takes no session."""
+    case, recorded = layers_cases.CASES[id], RECORDED[id]
+    if recorded.get("error", {}).get("when") == "build":
+        return {(mode, id)}
+    path, dtype, dynamic = replays.kind(case, recorded)
+    return {(mode, path, dtype, dynamic), (mode, case.group, path)}
+
+
+SAMPLE = replays.covering(REPLAYS, kinds_of)
 
 
 def test_every_case_has_a_recording_and_every_recording_a_case():
@@ -95,17 +95,17 @@ def test_recorded_form_is_the_one_in_the_name():
 tallies = replays.tallies()
 
 
-@pytest.fixture
-def mode(request):
-    with played_in(request.param) as mode:
-        yield mode
+@pytest.mark.parametrize(
+    "rows", replays.at_once(REPLAYS, lambda mode, id: f"{mode}-{layers_cases.CASES[id].group}", SAMPLE)
+)
+def test_replay(rows, each_case, tallies):
+    each_case(rows, lambda mode, id: check_replay(mode, id, tallies["tf.layers of TF 1.15.5"]))
 
 
-@pytest.mark.parametrize(("mode", "id"), REPLAYS, indirect=["mode"])
-def test_replay(id, mode, tallies):
-    tally = tallies["tf.layers of TF 1.15.5"]
+def check_replay(mode, id, tally):
     case, recorded = layers_cases.CASES[id], RECORDED[id]
-    played = json.loads(json.dumps(cases.play(api_for(case), case)))
+    with played_in(mode):
+        played = json.loads(json.dumps(cases.play(api_for(case), case)))
     tally.graphs += 1
     deviation = [kind for start, (kind, _) in DEVIATIONS.items() if id.startswith(start)]
     if deviation:
@@ -199,9 +199,13 @@ def batch_of(case, number, u, kind=layers_errors.Ghosts):
     return bounds.Batch(array, u) if case.virtual is None else kind(case, array, u)
 
 
-@pytest.mark.parametrize("id", SINGLE)
-def test_recorded_statistics_follow_the_formula_and_no_rival(id):
+@pytest.mark.parametrize("rows", replays.at_once([(id,) for id in SINGLE], lambda id: layers_cases.CASES[id].group))
+def test_recorded_statistics_follow_the_formula_and_no_rival(rows, each_case):
     """The right hypothesis hits the recorded statistics, each rival misses them by > 100 times the bound."""
+    each_case(rows, check_statistics)
+
+
+def check_statistics(id):
     case, recorded = layers_cases.CASES[id], RECORDED[id]
     fused, momentum = recorded["path"] == "B", case.layer["decay"]
     rate = 1.0 - np.float64(np.float32(momentum)) if fused else np.float64(np.float32(1.0 - momentum))
@@ -242,9 +246,13 @@ def test_recorded_statistics_follow_the_formula_and_no_rival(id):
     assert min(missed.values()) > 100, dict(missed)
 
 
-@pytest.mark.parametrize("id", SPLIT)
-def test_recorded_virtual_batches_are_every_nth_sample(id):
+@pytest.mark.recordings
+def test_recorded_virtual_batches_are_every_nth_sample(each_case):
     """Sample i is normalised with the moments of the samples that are i modulo the number of virtual batches."""
+    each_case([(id,) for id in SPLIT], check_virtual_batches)
+
+
+def check_virtual_batches(id):
     case, recorded = layers_cases.CASES[id], RECORDED[id]
     u, _, epsilon = errors.settings(case, recorded["path"])
     for number, step, before, _ in steps_of(case, recorded):

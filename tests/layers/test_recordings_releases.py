@@ -1,8 +1,8 @@
 """``tf1bn.release`` against recordings of the real ``tf.contrib.layers.batch_norm`` of other releases than 1.15.5.
 
 ``golden/releases.py`` selects the cases that are recorded under each. Here every one is built and run again inside
-``tf1bn.release(...)`` and compared like those of ``test_golden.py``: names, variables, collections and errors exactly,
-numbers within twice the bounds of ``golden/bounds.py``.
+``tf1bn.release(...)`` and compared like those of ``test_recordings_contrib.py``: names, variables, collections
+and errors exactly, numbers within twice the bounds of ``golden/bounds.py``.
 """
 
 import json
@@ -10,13 +10,11 @@ import pathlib
 
 import pytest
 import replays
-import tensorflow
 from golden.record import cases, errors, releases
 from modes import played_in
 
 import tf1bn
 
-tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 VERSIONS = (
     "1.0.0",
@@ -49,7 +47,7 @@ RECORDED = {
 
 def play(id, release):
     with played_in("reference"), tf1bn.release(release):
-        api = cases.Api(tf, tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
+        api = cases.Api(replays.WithoutGraphOptimizer(), tf1bn.batch_norm, tf1bn.contrib.framework.arg_scope)
         return json.loads(json.dumps(cases.play(api, cases.CASES[id])))
 
 
@@ -135,11 +133,24 @@ def test_recordings_say_what_made_them(version):
         assert list(recording["cases"]) == [case.id for case in selected]
 
 
-@pytest.mark.parametrize(("version", "id"), RECORDED)
-def test_replay(version, id, tallies):
+def kinds_of(version, id):
+    """Under each release one case of each path with is_training as a tensor and not, of each dtype and deviation."""
+    path, dtype, dynamic = replays.kind(cases.CASES[id], RECORDED[version, id])
+    return {(version, path, dynamic), (version, dtype), (version, deviation(version.rpartition(".")[0], id))}
+
+
+SAMPLE = replays.covering(RECORDED, kinds_of)
+
+
+@pytest.mark.parametrize("rows", replays.at_once(list(RECORDED), lambda version, id: version, SAMPLE))
+def test_replay(rows, each_case, tallies):
+    each_case(rows, lambda version, id: check_replay(version, id, tallies[f"TF {version}"]))
+
+
+def check_replay(version, id, tally):
     release, recorded = version.rpartition(".")[0], RECORDED[version, id]
     played, what = play(id, release), deviation(release, id)
-    recorded, tally = json.loads(json.dumps(recorded)), tallies[f"TF {version}"]
+    recorded = json.loads(json.dumps(recorded))
     tally.graphs += 1
     floor = tf1bn.releases.get(release).epsilon_floor
     if what == "none":

@@ -236,7 +236,7 @@ def test_modules(play, tmp_path, monkeypatch):
     with pytest.raises(CommandError, match=r"`script` is 'project\.none', and there is no module of that name"):
         play(Path("project.none"), module=True)
     assert oldscript.run_script("project.train", ["x"], module=True) == 0
-    with pytest.raises(CommandError, match=r"`script` is '\.\.train', it must be the name of a module"):
+    with pytest.raises(CommandError, match=r"`script` is '\.\.train'; it must be the name of a module"):
         play(Path("..train"), module=True)
     (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
     assert play(Path("project.train"), module=True)[0] == 0
@@ -667,6 +667,7 @@ print y.name, sess.run(y)[0, 0, 0], [v.name for v in tf.global_variables()]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not tensorflow_module.has_legacy_keras(), reason="tf_keras is not installed")
 def test_layers_with_the_old_keras(tmp_path):
     script = tmp_path / "script.py"
@@ -679,6 +680,7 @@ def test_layers_with_the_old_keras(tmp_path):
     assert done.stdout == "conv2d/BiasAdd:0 [12. 12.] ['conv2d/kernel:0', 'conv2d/bias:0']\n"
 
 
+@pytest.mark.slow
 def test_a_forked_process_and_ctrl_c(tmp_path):
     # A process that is forked after TensorFlow has started its threads hangs in its first run.
     body = """

@@ -25,6 +25,7 @@ def pins():
     ]
 
 
+@pytest.mark.packaging
 def test_the_steps_of_the_image_in_a_clean_environment(tmp_path):
     """The steps of docker/Dockerfile; what comes out reproduces the article, with no place to write to but /tmp."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -48,6 +48,7 @@ def virtualenv(tmp_path_factory):
     return make
 
 
+@pytest.mark.packaging
 @pytest.mark.parametrize("release", RELEASES)
 def test_the_image_runs_the_listings_and_records_them(tmp_path, virtualenv, release):
     python = interpreter(RELEASES[release])

@@ -18,6 +18,7 @@ from faulty import Layer, record
 import tf1bn
 from tf1bn._native import _moments, _moving, _replay
 
+pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tf1bn"
 ABI3 = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")

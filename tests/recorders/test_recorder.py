@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from modes import played_in
 
 import tf1bn
@@ -905,7 +906,9 @@ for keep in (None, "inputs", "moments"):
 """
 
 
-@pytest.mark.parametrize(("variables", "onednn"), [("reference", "0"), ("resource", "0"), ("reference", "1")])
+@pytest.mark.parametrize(
+    ("variables", "onednn"), tiers.slow_after(1, [("reference", "0"), ("resource", "0"), ("reference", "1")])
+)
 def test_recording_changes_no_bit(tmp_path, variables, onednn):
     """Of the variables after training steps; of the outputs, too, where oneDNN does not fuse what is not fetched."""
     done = subprocess.run(

@@ -138,7 +138,7 @@ def test_the_table_is_sorted_by_severity_and_marks_the_first():
     assert page.rows == [
         "layer verdict causes moving mean moving variance",
         "head diverges first finding unexplained 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
-        "worse finding bessel, double-update 0.0004, allowed 4e-06, 100 times as much 2e-07, allowed 3e-06",
+        "worse finding bessel, double-update 0.0004, 100 times the allowed 4e-06 2e-07, allowed 3e-06",
         "open undecidable none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
         "young ok, advisory cold-start 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
         "good ok none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
@@ -221,7 +221,11 @@ def test_what_is_missing_is_said():
 BAD = [math.nan, math.inf, -math.inf, None, "NaN", 10**400, 1e308, -1e308, 5e-324, [1], True]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: repr(bad)[:6])
+@pytest.mark.parametrize(
+    "bad",
+    [pytest.param(bad, marks=() if i in (0, 3, 5) else pytest.mark.slow) for i, bad in enumerate(BAD)],
+    ids=lambda bad: repr(bad)[:6],
+)
 def test_no_number_breaks_the_page(bad):
     numbers = dict.fromkeys(
         ("mean_error", "mean_bound", "variance_error", "variance_bound", "steps", "inherited_error", "added_error"), bad
@@ -343,6 +347,7 @@ def test_long_runs_are_thinned_out_and_keep_what_matters():
     assert len(curve_plot.draw(made, "x")) < 100_000
 
 
+@pytest.mark.slow
 def test_a_thousand_layers_stay_a_page():
     curves = {"moving_mean": curve(300), "moving_variance": curve(300, bound=1e-6)}
     layers = [layer(f"net/unit_{i}/BatchNorm", "finding" if i % 7 == 0 else "ok", curves=curves) for i in range(1000)]

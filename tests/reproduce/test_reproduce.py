@@ -150,8 +150,8 @@ def test_one_value_per_channel_is_said(command):
 @pytest.mark.parametrize("layer", [no_update, bessel])
 def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
     path = tmp_path / "r.json"
-    honest = experiment.run_listing
-    monkeypatch.setattr(experiment, "run_listing", lambda spec, device: honest(spec, device, layer))
+    real = experiment.run_listing
+    monkeypatch.setattr(experiment, "run_listing", lambda spec, device: real(spec, device, layer))
     code, out, _ = command("reproduce", *QUICK, "--json", str(path))
     assert code == 1
     result = json.loads(path.read_text())
@@ -244,6 +244,7 @@ def test_a_gpu_that_is_not_there(command, monkeypatch):
     assert re.search(r"device 'gpu' was asked for: looked for a GPU that TensorFlow .* found only CPU:0", err)
 
 
+@pytest.mark.slow
 def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tmp_path):
     path = tmp_path / "r.json"
     monkeypatch.setattr(devices, "require", lambda device: None)
@@ -263,17 +264,17 @@ def leaks_decay(x, decay, is_training, **arguments):
 
 
 def sabotage_runs(monkeypatch, layer, when):
-    honest = experiment.run_listing
+    real = experiment.run_listing
     monkeypatch.setattr(
         experiment,
         "run_listing",
-        lambda spec, device: honest(spec, device, layer if when(spec) else tf1bn.batch_norm),
+        lambda spec, device: real(spec, device, layer if when(spec) else tf1bn.batch_norm),
     )
 
 
 def sabotage_sweep(monkeypatch, layer):
-    honest = experiment.run_sweep
-    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: honest(*arguments, layer=layer))
+    real = experiment.run_sweep
+    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: real(*arguments, layer=layer))
 
 
 def misprint(monkeypatch, **changes):
@@ -489,6 +490,7 @@ sys.exit(main(["reproduce"]))
 """
 
 
+@pytest.mark.slow
 def test_verbose_shows_tensorflows_own_log():
     done = subprocess.run(
         [sys.executable, "-m", "tf1bn", "reproduce", *QUICK, "--verbose", "--device", "cpu"],
@@ -500,6 +502,7 @@ def test_verbose_shows_tensorflows_own_log():
     assert done.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_finding():
     process = subprocess.Popen(
         [sys.executable, "-m", "tf1bn.reproduce", *QUICK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

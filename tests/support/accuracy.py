@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
-from reference import channels_first, exact_moments
+from reference import channels_first, exact_moments, in_units
 
 DTYPES = ["float16", "float32", "float64"]
 # What the checker states: relative to the mean of |x| and to the variance.
@@ -39,12 +39,13 @@ def assert_close(seen_mean, seen_variance, count, mean, variance, magnitude, dty
 
 def exact_weighted(values, weights):
     """Weighted mean, variance and mean of |x| of one channel, as exact fractions."""
-    values = [Fraction(float(value)) for value in values]
-    weights = [Fraction(float(weight)) for weight in weights]
+    # The unit of the weights cancels out.
+    (values, unit), (weights, _) = in_units(values), in_units(weights)
     total = sum(weights)
-    mean = sum(w * x for w, x in zip(weights, values, strict=True)) / total
-    variance = sum(w * (x - mean) ** 2 for w, x in zip(weights, values, strict=True)) / total
-    return mean, variance, sum(w * abs(x) for w, x in zip(weights, values, strict=True)) / total
+    mean = Fraction(sum(w * x for w, x in zip(weights, values, strict=True)), total)
+    square = Fraction(sum(w * x * x for w, x in zip(weights, values, strict=True)), total)
+    magnitude = Fraction(sum(w * abs(x) for w, x in zip(weights, values, strict=True)), total)
+    return mean * unit, (square - mean**2) * unit**2, magnitude * unit
 
 
 def _outlier_first(rng, size):

@@ -11,6 +11,10 @@ import numpy as np
 def exact_moments(values):
     """Count, mean and population variance of the finite values of one channel, as exact fractions."""
     values = np.asarray(values, np.float64).ravel()
+    if values.size < 2000:
+        integers, unit = in_units(values)
+        mean = Fraction(sum(integers), values.size) * unit
+        return values.size, mean, Fraction(sum(n * n for n in integers), values.size) * unit**2 - mean**2
     total = square = Fraction(0)
     mantissas, exponents = np.frexp(values)
     mantissas = np.ldexp(mantissas, 53).astype(np.int64)
@@ -26,6 +30,13 @@ def exact_moments(values):
     count = values.size
     mean = total / count
     return count, mean, square / count - mean**2
+
+
+def in_units(values):
+    """Floats as integers times one power of two: the integers, and that power as a fraction."""
+    ratios = [value.as_integer_ratio() for value in np.asarray(values, np.float64).ravel().tolist()]
+    most = max((denominator for _, denominator in ratios), default=1)
+    return [numerator * (most // denominator) for numerator, denominator in ratios], Fraction(1, most)
 
 
 def _integer_sum(integers):

@@ -4,8 +4,10 @@ Numbers are compared by ``golden/errors.py``; a `Tally` counts what that came to
 """
 
 import collections
+import itertools
 
 import pytest
+import tensorflow
 
 
 class Tally:
@@ -100,3 +102,62 @@ def _without_operation_names(graph):
             for output in graph["outputs"]
         ],
     }
+
+
+# ---------------------------------------------------------------- many cases in one test
+
+AT_ONCE = 50
+TENSORS = ("dynamic", "placeholder", "variable", "computed")
+
+
+class WithoutGraphOptimizer:
+    """``tf.compat.v1`` whose sessions run graphs as they are; optimising them takes a third of the time of a replay."""
+
+    def __getattr__(self, name):
+        return getattr(tensorflow.compat.v1, name)
+
+    def ConfigProto(self, **options):
+        config = tensorflow.compat.v1.ConfigProto(**options)
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return config
+
+
+def kind(case, recorded):
+    """Code path, dtype and whether ``is_training`` is a tensor: a covering sample has one case of each kind."""
+    path = recorded.get("path") or recorded.get("error", {}).get("when")
+    return path, case.dtype, any(word in case.id for word in TENSORS)
+
+
+def covering(rows, kinds_of):
+    """The first of ``rows`` of each kind. ``kinds_of(*row)``: the kinds that a row is an example of."""
+    seen, chosen = set(), []
+    for row in rows:
+        kinds = set(kinds_of(*row))
+        if not kinds <= seen:
+            chosen.append(row)
+            seen |= kinds
+    return chosen
+
+
+def at_once(rows, group_of, sample=()):
+    """Values for ``pytest.mark.parametrize``: lists of at most `AT_ONCE` rows, each row in one of them.
+
+    Args:
+      group_of: ``group_of(*row)`` names what is played together.
+      sample: the rows that every run plays, in lists of their own; the other lists are marked ``recordings``.
+    """
+    sample = set(sample)
+    named = {"sample": [row for row in rows if row in sample]}
+    for name, members in itertools.groupby(
+        sorted((row for row in rows if row not in sample), key=lambda row: group_of(*row)), lambda row: group_of(*row)
+    ):
+        named[name] = list(members)
+    return [
+        pytest.param(
+            members[start : start + AT_ONCE],
+            id=f"{name}-{start // AT_ONCE}",
+            marks=() if name == "sample" else pytest.mark.recordings,
+        )
+        for name, members in named.items()
+        for start in range(0, len(members), AT_ONCE)
+    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import resnet
+import tiers
 
 from tf1bn import checker, trace
 from tf1bn.cli import main as cli
@@ -115,7 +116,7 @@ def test_live_against_tf1bn(keras):
     assert assert_parity(original, port, resnet.batches(), training=STEPS)["output_error"] < 1e-5
 
 
-@pytest.mark.parametrize("fault", IN_KERAS)
+@pytest.mark.parametrize("fault", tiers.slow_but(["missing updates"], list(IN_KERAS)))
 def test_faults_in_keras(keras, fault):
     port = resnet.keras_port(keras, resnet.keras_net(keras, fault))
     assert_fails(COMPOSED, port, WRONG, *IN_KERAS[fault])
@@ -129,7 +130,7 @@ def test_bessel_in_keras(keras):
     assert str(failure.value).count(": no-bessel, renamed. OLD applies Bessel's correction") == 6
 
 
-@pytest.mark.parametrize("framework", ["keras", "torch"])
+@pytest.mark.parametrize("framework", ["keras", pytest.param("torch", marks=pytest.mark.torch)])
 def test_a_renamed_layer_and_two_that_are_swapped(request, framework):
     module = request.getfixturevalue(framework)
     net, port = getattr(resnet, f"{framework}_net"), getattr(resnet, f"{framework}_port")
@@ -146,11 +147,13 @@ def test_a_renamed_layer_and_two_that_are_swapped(request, framework):
     assert "holds the gamma and beta of OLD's 'block1/bn2'" in message
 
 
+@pytest.mark.torch
 def test_torch_does_what_the_fused_layers_do(torch):
     port = resnet.torch_port(torch, resnet.torch_net(torch))
     assert assert_parity(FUSED, port, resnet.batches(), training=STEPS, data_format="NCHW")["ok"]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("fault", IN_TORCH)
 def test_faults_in_torch(torch, fault):
     port = resnet.torch_port(torch, resnet.torch_net(torch, fault))

@@ -88,7 +88,9 @@ def imitated():
     return types.SimpleNamespace(nn=nn, tensor=tensor)
 
 
-@pytest.mark.parametrize("imitation", [True, False], ids=["imitation", "torch"])
+@pytest.mark.parametrize(
+    "imitation", [pytest.param(True, id="imitation"), pytest.param(False, id="torch", marks=pytest.mark.torch)]
+)
 def test_the_example_records_pytorch(tmp_path, monkeypatch, imitation):
     torch = imitated() if imitation else pytest.importorskip("torch", reason="PyTorch is not installed")
     monkeypatch.setitem(sys.modules, "torch", torch)

@@ -47,7 +47,7 @@ class LayerCall:
       zero_debias: whether the moving mean is kept free of its start value.
       renorm: whether batch renormalisation is used, with `renorm_clipping` (a dict) and `renorm_decay`.
       adjustment: None, or a function from the shape of `batch` to a scale and an offset.
-      recorded_axis: the axis of the channels in `inputs` where `data_format` does not say it, else None.
+      recorded_axis: the axis of the channels in `batch` where `data_format` does not say it, else None.
       unrecordable: why a trace cannot hold the layer, part of a sentence; None if it can.
     """
 

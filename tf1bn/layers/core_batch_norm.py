@@ -105,18 +105,18 @@ def batch_normalization(
         path = code_paths.path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment)
         training = arguments.checked_training(training)
         arguments.check_numbers(epsilon, momentum, training, path)
-        batch, virtual_axis, batch_axes = inputs, None, axes
+        batch, virtual_axis = inputs, None
         if virtual_batch_size is not None:
             batch, virtual_axis = arguments.in_virtual_batches(inputs, virtual_batch_size), 1
-            batch_axes = [i + 1 for i in axes]
+            axes = [i + 1 for i in axes]
         rank = inputs.shape.rank
         data_format = NCHW if axes == [1] and rank > 2 else NHWC
         call = arguments.LayerCall(
             path=path,
             inputs=inputs,
             batch=batch,
-            parameter_shape=_parameter_shape(batch, batch_axes, virtual_axis),
-            channel_axes=batch_axes,
+            parameter_shape=_parameter_shape(batch, axes, virtual_axis),
+            channel_axes=axes,
             virtual_axis=virtual_axis,
             data_format=data_format,
             decay=momentum,

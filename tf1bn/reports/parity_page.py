@@ -5,6 +5,7 @@ import math
 from .._util.text import in_words
 from ..parity.verdict import share
 from . import html
+from .page_content import error_in_words
 from .parity import data_sentence, headline, matched_names
 
 
@@ -115,9 +116,7 @@ def _facts(layer):
 
 
 def _check_in_words(check):
-    text = f"error {in_words(check['error'])}, allowed {in_words(check['bound'])}"
-    if not share(check) <= 1:
-        text += f", {in_words(share(check))} times as much"
+    text = f"error {error_in_words(check['error'], check['bound'], share(check))}"
     if check["error"] and check.get("channel") is not None:
         values = f"{in_words(check['old'])} -> {in_words(check['new'])}"
         text += f" (step {check['step']}, channel {check['channel']}: {values})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -101,7 +102,7 @@ class Checkpoint:
         Raises:
           CheckpointError: they are too many, or damaged.
         """
-        size = int(np.prod(self.variables[name].shape, dtype=np.float64))
+        size = math.prod(self.variables[name].shape)
         if size > LONGEST_VECTOR:
             raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {LONGEST_VECTOR} are read.")
         self._left -= size

@@ -1,6 +1,6 @@
 """The bounds against honest layers, class by class: no false alarm, and how much wider than the worst of them.
 
-    python benchmarks/bounds.py [--counts N ...] [--kinds KIND ...] [--dtypes DTYPE ...] [--json FILE]
+    python -m benchmarks bounds [--counts N ...] [--kinds KIND ...] [--dtypes DTYPE ...] [--json FILE]
 
 A class is a number of elements per channel, a dtype and a kind of data; one step of decay 0 from 0. Its honest layers
 are those of tests/support/honest.py, Welford's update, and TensorFlow's own fused and composed ones. `wide` is the
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests/support"))
 import honest
 
 from tf1bn.checker import MovingStats

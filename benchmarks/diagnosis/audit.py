@@ -1,6 +1,6 @@
 """Speed and memory of `tf1bn audit` against the checker alone on the same arrays: everything in turn, in one run.
 
-    make bench-audit          exit code 1 if the audit of inputs is below 0.7 of the checker's speed
+    make bench NAME=audit       exit code 1 if the audit of inputs is below 0.7 of the checker's speed
 
 Builds traces of the 53 batch-norm layers of ResNet-50 (He et al. 2015, arXiv:1512.03385, table 1; NHWC, float32) with
 honest statistics in a temporary folder, reads them once, so that the files are in the page cache, and measures

@@ -1,6 +1,6 @@
 """Wall time of the default reproduction against a bare ``import tensorflow``: whole processes, in turn, in one run.
 
-    make bench-wall       five pairs after a warm-up;  make bench-wall ARGS="--pairs 9"
+    make bench NAME=wall_time       five pairs after a warm-up;  make bench NAME=wall_time ARGS="--pairs 9"
 
 Prints the median of each and of the ratio pair by pair: a noisy machine slows both of a pair. Exit code 1 if the
 median ratio is above the limit of 1.5.

@@ -1,6 +1,6 @@
 """Cost of recording: training steps of a small ResNet, recorded and not, in turn in one process.
 
-    make bench-recorder          exit code 1 if keep="moments" costs more than 30 % of a step
+    make bench NAME=recorder       exit code 1 if keep="moments" costs more than 30 % of a step
 
 The ResNet for 32x32 images with 19 batch-norm layers (He et al. 2016, arXiv:1512.03385, section 4.2, n = 3), forward,
 backward, momentum optimizer and updates of the moving statistics. Prints the median step and the median of the ratios

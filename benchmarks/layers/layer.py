@@ -1,10 +1,10 @@
 """Cost of the layer: nodes, build time and training step of stacked layers, against real contrib and a bare kernel.
 
-    make bench-layer ARGS="--tf1 /path/to/python3.7"      a Python with tensorflow 1.15 and numpy
+    make bench NAME=layer ARGS="--tf1 /path/to/python3.7"      a Python with tensorflow 1.15 and numpy
 
 Stacks of N layers on [32, 28, 28, 64] float32, forward, backward and the updates of the moving statistics in one
 session run. Compared in turn, in one call: tf1bn, the bare ``tf.nn.fused_batch_norm`` with two assigns, and, where
-`--tf1` names an interpreter, real ``tf.contrib.layers.batch_norm``. With ``--door layers`` it is
+`--tf1` names an interpreter, real ``tf.contrib.layers.batch_norm``. With ``--api layers`` it is
 ``tf1bn.batch_normalization`` and real ``tf.layers.batch_normalization``. Prints medians per layer and ratios.
 Runs under Python 3.7 too: the measuring half is executed by the TF1 interpreter.
 """
@@ -38,9 +38,9 @@ def bare_layer(tf, x, kind):
         return y
 
 
-def door_of(layer_name, door):
+def layer_of(layer_name, api):
     """The layer of the real TF 1.15, or that of tf1bn, as a function of the input and of `fused`."""
-    if door == "layers":
+    if api == "layers":
         if layer_name == "tf1bn":
             from tf1bn import batch_normalization
         else:
@@ -55,7 +55,7 @@ def door_of(layer_name, door):
     return lambda x, fused: batch_norm(x, is_training=True, fused=fused)
 
 
-def measure(layer_name, kind, door, layers, steps):
+def measure(layer_name, kind, api, layers, steps):
     """Build and run one stack in this process; returns a dict."""
     import numpy as np
 
@@ -65,7 +65,7 @@ def measure(layer_name, kind, door, layers, steps):
     tf = tensorflow if tensorflow.__version__.startswith("1.") else tensorflow.compat.v1
     if tf is not tensorflow:
         tf.disable_v2_behavior()
-    made = None if layer_name == "bare" else door_of(layer_name, door)
+    made = None if layer_name == "bare" else layer_of(layer_name, api)
 
     def layer(x):
         return bare_layer(tf, x, kind) if made is None else made(x, kind == "fused")
@@ -109,7 +109,7 @@ def in_turn(interpreters, arguments):
             for name, python in interpreters:
                 command = [python, os.path.abspath(__file__), "--measure", name, kind]
                 command += ["--layers", str(arguments.layers), "--steps", str(arguments.steps)]
-                command += ["--door", arguments.door]
+                command += ["--api", arguments.api]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     sys.exit(f"{name} {kind} failed:\n{done.stderr}")
@@ -120,18 +120,18 @@ def in_turn(interpreters, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tf1", help="Python interpreter with tensorflow 1.15")
-    parser.add_argument("--door", choices=("contrib", "layers"), default="contrib", help="which of the two functions")
+    parser.add_argument("--api", choices=("contrib", "layers"), default="contrib", help="which of the two functions")
     parser.add_argument("--layers", type=int, default=100)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(*arguments.measure, arguments.door, arguments.layers, arguments.steps)))
+        print(json.dumps(measure(*arguments.measure, arguments.api, arguments.layers, arguments.steps)))
         return
     interpreters = [("tf1bn", sys.executable), ("bare", sys.executable)]
     if arguments.tf1:
-        interpreters.append((arguments.door, arguments.tf1))
+        interpreters.append((arguments.api, arguments.tf1))
     medians = in_turn(interpreters, arguments)
     print(f"per layer, {arguments.layers} stacked on {list(SHAPE)}; {arguments.rounds} rounds, {os.cpu_count()} cores")
     print(f"{'':<18} {'nodes':>6} {'build ms':>10} {'step ms':>9}   tf1bn over it: nodes, build, step")

@@ -1,6 +1,6 @@
 """The speed of `batch_moments` beside an anchor: what plain C reaches on the same data with the same threads.
 
-    python benchmarks/moments.py [--rounds N] [--data normal|uniform] [--dtypes float32 float64 float16] [--no-numpy]
+    python -m benchmarks moments [--rounds N] [--data normal|uniform] [--dtypes float32 float64 float16] [--no-numpy]
 
 Two C loops are compiled here, by $CC or cc with -O3 -march=native: a sum in the array's own type, which is the
 read bandwidth, and a conversion to float64 with sum and sum of squares. The anchor is the slower one of the two,

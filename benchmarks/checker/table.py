@@ -1,6 +1,6 @@
 """Mean and variance per channel by everybody on the same data in the same run: how fast, and how far off.
 
-    python benchmarks/table.py [--dtypes float32 float64 float16] [--batches I ...] [--rounds N]
+    make bench, or python -m benchmarks table [--dtypes float32 float64 float16] [--batches I ...] [--rounds N]
 
 Every contender is measured in turn, the best of some rounds counts. GB/s are of the batch, read once. Errors are the
 largest of all channels, against moments in long double: of the mean relative to the mean of |x|, of the variance
@@ -15,8 +15,8 @@ import platform
 import tempfile
 
 import numpy as np
-from moments import SHAPES, anchor_loop, best_times, compile_anchor
 
+from benchmarks.checker.moments import SHAPES, anchor_loop, best_times, compile_anchor
 from tf1bn._native import _moments
 from tf1bn.checker import batch_moments
 from tf1bn.checker import threads as parallel
