@@ -21,6 +21,7 @@ import tensorflow as _tf
 
 from . import arguments, code_paths, keras_names
 from .arguments import NCHW, NHWC
+from .graph_collections import builds_graph
 from .normalization import build_layer
 
 tf = _tf.compat.v1
@@ -28,6 +29,7 @@ tf = _tf.compat.v1
 _ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
 
 
+@builds_graph
 def batch_normalization(
     inputs,
     axis=-1,
@@ -88,6 +90,7 @@ def batch_normalization(
       A tensor of the shape and dtype of ``inputs``.
 
     Raises:
+      GraphError: as in `batch_norm`.
       ValueError: an axis that the inputs do not have, or twice the same; unknown rank or size of an axis; a
         `virtual_batch_size` that is not positive, or together with axis 0 or `adjustment`; unknown keys in
         `renorm_clipping`; variables that exist, or do not, against `reuse`.
@@ -165,7 +168,7 @@ def _scopes(name, reuse):
 
 def _parameter_shape(batch, axes, virtual_axis):
     if len(axes) == 1 and virtual_axis is None:
-        return [batch.shape[axes[0]]]
+        return [batch.shape.as_list()[axes[0]]]
     return [size if i in axes else 1 for i, size in enumerate(batch.shape.as_list())]
 
 
