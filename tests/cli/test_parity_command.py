@@ -164,7 +164,7 @@ def test_a_browser_shows_the_page(command, tmp_path):
         (("old/trace.json", "--map", "m.json"), "NEW is missing"),
         (("old/trace.json", "--only", "training"), "`--only` is for comparing OLD with NEW"),
         (("a.npz", "a.npz", "--only", "training"), "`--only` is 'training', which is for traces"),
-        (("old", "same", "--json", "old/steps.jsonl"), "`--json` is 'old/steps.jsonl', a file that is read as OLD"),
+        (("old", "same", "--json", "old/steps.jsonl"), "is 'old/steps.jsonl', in the folder that is read as OLD"),
         (("a.npz", "b.npz", "--html", "folder/../b.npz"), "a file that is read as NEW"),
         (("old", "same", "--map", "a.npz", "--json", "a.npz"), "a file that is read as --map"),
         (("both", "both"), "name the checkpoint's prefix"),

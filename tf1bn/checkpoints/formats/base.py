@@ -16,6 +16,7 @@ from ...errors import CheckpointError
 LONGEST_VECTOR = 2**20
 MOST_VALUES = 2**25
 MOST_VARIABLES = 2**18
+LONGEST_NAME = 1024
 HEAD_BYTES = 64
 
 
@@ -81,6 +82,12 @@ class Checkpoint:
         if len(variables) > MOST_VARIABLES:
             raise CheckpointError(
                 f"`path` is {path!r}, which has {len(variables)} variables; at most {MOST_VARIABLES} are read."
+            )
+        longest = max(map(len, variables), default=0)
+        if longest > LONGEST_NAME:
+            raise CheckpointError(
+                f"`path` is {path!r}, which has a variable with a name of {longest} characters; at most {LONGEST_NAME} "
+                "are read."
             )
         self.path, self.variables, self.notes = path, variables, list(notes)
         self.declared, self.problems = declared or {}, list(problems)
