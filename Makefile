@@ -5,7 +5,9 @@ COUNT ?= 1000000
 .PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder bench-audit matrix wheels lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 test: .venv/done ; $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
-fuzz: .venv/done ; $(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
+fuzz: .venv/done
+	$(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
+	$(BIN)/python tests/fuzz.py --part recurrence --count $(COUNT) $(ARGS)
 sanitize: .venv/done ; $(BIN)/python tests/sanitize.py $(ARGS)
 bench: .venv/done ; $(BIN)/python benchmarks/table.py $(ARGS)
 bench-moments: .venv/done ; $(BIN)/python benchmarks/moments.py $(ARGS)
