@@ -232,7 +232,9 @@ cdef class Tasks:
 
     cdef Task *tasks
     cdef Py_ssize_t count, room, taken, widest
-    cdef bint gathered, stopped
+    cdef bint gathered
+    # `taken` and `stopped` are read and written under the lock only.
+    cdef bint stopped
     cdef PyThread_type_lock lock
     cdef list references
 
@@ -290,7 +292,26 @@ cdef class Tasks:
 
     def stop(self):
         """End every `run` after its current band."""
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
         self.stopped = True
+        PyThread_release_lock(self.lock)
+
+    cdef bint is_stopped(self) noexcept nogil:
+        cdef bint stopped
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        stopped = self.stopped
+        PyThread_release_lock(self.lock)
+        return stopped
+
+    cdef Py_ssize_t take(self) noexcept nogil:
+        """The index of a task that no other thread has taken; -1 if there is none or all are to stop."""
+        cdef Py_ssize_t i = -1
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if not self.stopped and self.taken < self.count:
+            i = self.taken
+            self.taken += 1
+        PyThread_release_lock(self.lock)
+        return i
 
     def run(self, variant=None):
         """Do the tasks that no other thread has taken; nothing may be added meanwhile."""
@@ -300,16 +321,13 @@ cdef class Tasks:
         cdef Py_ssize_t i, done, rows
         allocate(&scratch, self.widest, self.gathered)
         with nogil:
-            while not self.stopped:
-                PyThread_acquire_lock(self.lock, WAIT_LOCK)
-                i = self.taken
-                self.taken += i < self.count
-                PyThread_release_lock(self.lock)
-                if i == self.count:
+            while True:
+                i = self.take()
+                if i < 0:
                     break
                 task = &self.tasks[i]
                 done = 0
-                while done < task.rows and not self.stopped:
+                while done < task.rows and not self.is_stopped():
                     rows = min(task.band, task.rows - done)
                     accumulate(kernels, task.base, task.walk, task.first + done, rows, task.channel, task.channels,
                                done, task.state, task.channels, &scratch, &task.pair if task.paired else NULL)

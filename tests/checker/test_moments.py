@@ -361,6 +361,8 @@ def test_moments_can_be_copied_and_pickled():
     [
         ((1.5, [0.0], [0.0]), TypeError, "`count` is 1.5; it must be an integer"),
         ((-1, [0.0], [0.0]), ValueError, "`count` is -1; it must not be negative"),
+        ((2**1024, [0.0], [0.0]), ValueError, r"`count` is 2\^1024 or more; it must be smaller"),
+        ((2**1024, [0.0], [0.0], 1.0), ValueError, r"`count` is 2\^1024 or more; it must be smaller"),
         ((1, [0.0], [-1.0]), ValueError, "`variance` is -1.0 in one channel; it must not be negative"),
         ((1, [0.0], [1.0, 2.0]), ValueError, "`variance` has 2 channels; 1 are expected"),
         ((1, 0.0, 0.0), ValueError, r"`mean` has shape \(\); it must be a vector"),
@@ -531,3 +533,10 @@ def test_the_repr_shows_the_first_channels():
     assert repr(Moments(3, np.zeros(5), np.ones(5), weight=1.5)) == (
         "Moments(count=3, mean=[0, 0, 0, 0, ... 5 channels], variance=[1, 1, 1, 1, ... 5 channels], weight=1.5)"
     )
+
+
+def test_counts_that_add_up_to_more_than_a_float_are_refused():
+    large = Moments(2**1023, [0.0], [0.0])
+    for other in (large, Moments(2**1023, [0.0], [0.0], weight=1.0)):
+        with pytest.raises(ValueError, match=r"`count` is 2\^1024 or more"):
+            large.merge(other)

@@ -226,6 +226,13 @@ def test_zero_debias_with_decay_1_is_nan():
     assert (comparison.mean.verdict, comparison.variance.verdict) == ("finding", "ok")
 
 
+def test_a_huge_local_step_debiases_nothing():
+    stats = MovingStats([0.0], [1.0], decay=0.5, zero_debias=True, biased=[3.0], local_step=2**2000)
+    stats.update([[2.0], [4.0]])
+    assert stats.mean[0] == 3.0
+    assert stats.compare([3.0], stats.variance).ok
+
+
 # ---------------------------------------------------------------- what is held for a replay
 
 
@@ -339,20 +346,21 @@ def test_the_same_batch_again_adds_to_its_error_and_another_to_its_square():
         stats = MovingStats([127.0], [5000.0], decay=0.98)
         for batch in sequence:
             stats.update(batch_moments(batch))
-        return stats._stats
+        return stats._stats[0, 0]
 
     same, others = expected(batches[:1] * 50), expected(batches)
-    row = error_bounds._native.Row
+    figure = error_bounds._native.Figure
     # After T steps: e (1 - d^T) of the same batch, and e sqrt(r / (2 - r) (1 - d^2T)) of as many batches alike.
     kept = 0.98**50
     ratio = (1 - kept) / np.sqrt(0.02 / 1.98 * (1 - kept**2))
 
     # Only what the sums contribute, without the rounding of the statistics themselves.
-    def sums(stats):
+    def sums(mean):
         storage = (
-            sum(0.98 ** (2 * i) for i in range(50)) * (error_bounds._native.rounding * 2.0**-24 * stats[0, 0]) ** 2
+            sum(0.98 ** (2 * i) for i in range(50))
+            * (error_bounds._native.rounding * 2.0**-24 * mean[figure.VALUE]) ** 2
         )
-        return np.sqrt(stats[row.COHERENT, 0] ** 2 + stats[row.SQUARE, 0] - storage)
+        return np.sqrt(mean[figure.COHERENT] ** 2 + mean[figure.SQUARE] - storage)
 
     assert sums(same) / sums(others) == pytest.approx(ratio, rel=0.1, abs=0)
 

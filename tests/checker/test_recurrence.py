@@ -72,6 +72,44 @@ def test_honest_layers_are_ok(decay, dtype):
                 assert compared.verdict == "ok", (form, steps, order, recurrence, str(compared))
 
 
+@pytest.mark.parametrize("rate_dtype", [None, "float64"])
+@pytest.mark.parametrize("decay", [1e-300, 1e-9, 0.001, 0.003, 0.01, 0.05, 0.3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_honest_layers_with_small_decays_are_ok(dtype, decay, rate_dtype):
+    for form, seed in itertools.product(FORMS, range(8)):
+        rng = np.random.default_rng([seed, 9])
+        moving = rng.normal(0, 10.0 ** rng.integers(0, 4), (2, 3)).astype(dtype)
+        moving[1] = np.abs(moving[1])
+        start, batches = moving, []
+        for _ in range(1 + seed):
+            # Now and then batches of zeros, after which only the old value is left.
+            batch = (rng.normal(size=(20, 3)) * (rng.random() < 0.6)).astype(dtype)
+            batches.append(batch)
+            with np.errstate(under="ignore"):
+                moving = FORMS[form](moving, np.stack(honest.layer_moments(honest.MOMENTS["in order"], batch)), decay)
+        for recurrence in (None, "difference" if form == "difference" else "weighted"):
+            _, compared = judge(start, batches, moving, decay, recurrence, rate_dtype=rate_dtype)
+            assert compared.verdict == "ok", (form, seed, recurrence, str(compared))
+
+
+@pytest.mark.parametrize("recurrence", ["difference", "weighted", None])
+@pytest.mark.parametrize("rate_dtype", [None, "float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_small_moment_is_not_lost_beside_a_large_start(dtype, rate_dtype, recurrence):
+    for decay, start, variance in itertools.product([0.0, 1e-300, 1e-20, 1e-12, 0.3], [1e10, 2.0**14], [1e-10, 3e-7]):
+        stats = MovingStats([0.0], [start], decay=decay, dtype=dtype, rate_dtype=rate_dtype, recurrence=recurrence)
+        stats.update(Moments(2, [0.0], [variance]))
+        if rate_dtype is None:
+            rate = 1 - Fraction(decay)
+        else:
+            one = np.dtype(rate_dtype).type(1)
+            rate = Fraction(float(np.dtype(dtype).type(one - np.dtype(rate_dtype).type(decay))))
+        exact = Fraction(start) * (1 - rate) + Fraction(variance) * rate
+        assert abs(Fraction(float(stats.variance[0])) - exact) <= Fraction(1, 10**15) * exact
+        if start < 6e4 or dtype != "float16":
+            assert stats.compare([0.0], [np.dtype(dtype).type(float(exact))]).ok
+
+
 def test_the_weights_of_a_weighted_sum_need_not_add_up_to_one():
     start, batches, moving = run("weighted", 0.999, "float32", 3000)
     assert judge(start, batches, moving, 0.999, "weighted")[1].ok

@@ -139,13 +139,14 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
 
 
 def rates_with(layer_rates):
-    return error_bounds.rates_of(0.9, "float16", None)._replace(layer_rates=layer_rates)
+    rates = error_bounds.rates_of(0.9, "float16", None, "difference")
+    return rates._replace(forms=tuple((None, rate) for rate in layer_rates))
 
 
 def test_layers_take_their_steps_in_their_own_dtype():
     rng = np.random.default_rng(2)
     batches = [rng.uniform(0, 255, (100, 2)).astype(np.float16) for _ in range(3)]
-    layers = summation.ReplayedLayers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6)
+    layers = summation.ReplayedLayers(np.array([[0.0, 1.0], [1.0, 2.0]]), "float16", 10**6, 2)
     rates, factor = (0.1, 0.2), 100 / 99
     by_order = {}
     for batch in batches:
@@ -167,6 +168,6 @@ def test_layers_take_their_steps_in_their_own_dtype():
 
 def test_a_layer_that_overflows_is_infinitely_far_off():
     batch = np.full((4, 1), 3e38, np.float32)
-    layers = summation.ReplayedLayers(np.zeros((2, 1)), "float32", 10**6)
+    layers = summation.ReplayedLayers(np.zeros((2, 1)), "float32", 10**6, 2)
     layers.add_step(batch_moments(batch), batch, None, 1.0, rates_with((1.0, 1.0)))
     assert np.isinf(layers.largest_error(np.array([[3e38], [0.0]]))).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiers
 
-from tf1bn.checker import Moments, moments
+from tf1bn.checker import Moments, moments, moving_stats
 
 BLOCKS = [(0, 200), (200, 500), *((first, first + 500) for first in range(500, 4000, 500))]
 SEED = 20
@@ -18,9 +18,16 @@ def test_no_input_crashes_or_gives_a_wrong_number(first, end):
         assert error is None, f"case {index}: {error!r}; to run it again: {fuzz.again(SEED, index)}"
 
 
-def failure(seed, index):
+@pytest.mark.parametrize("first", range(0, 600, 200))
+def test_the_recurrence_is_that_of_real_numbers(first):
+    for index in range(first, first + 200):
+        error = failure(SEED, index, "recurrence")
+        assert error is None, f"case {index}: {error!r}; to run it again: {fuzz.again(SEED, index, 'recurrence')}"
+
+
+def failure(seed, index, part="inputs"):
     try:
-        fuzz.run_case(seed, index)
+        fuzz.run_case(seed, index, part)
     except Exception as error:
         return error
     return None
@@ -58,3 +65,33 @@ def test_a_thirteenth_digit_that_is_wrong_is_noticed(row, monkeypatch):
 def test_what_is_wrongly_accepted_is_noticed(monkeypatch):
     monkeypatch.setattr(moments, "checked_threads", lambda threads: 1)
     assert failures(SEED, 600) == {"case_refused"}
+
+
+def wrong_steps(monkeypatch, change):
+    """How many of 300 recurrences fail if ``change`` is made to the arguments of a step."""
+    original = moving_stats._native.moving_step
+
+    def step(stats, mean, variance, count, **arguments):
+        change(arguments)
+        original(stats, mean, variance, count, **arguments)
+
+    monkeypatch.setattr(moving_stats._native, "moving_step", step)
+    return sum(failure(SEED, index, "recurrence") is not None for index in range(300))
+
+
+def test_a_decay_that_is_rounded_once_is_noticed(monkeypatch):
+    def change(arguments):
+        # 1 - decay without its low-order word, and 1 minus that.
+        arguments["rate"] = (arguments["rate"][0], 0.0)
+        arguments["keep"] = (1.0 - arguments["rate"][0], 0.0)
+
+    assert wrong_steps(monkeypatch, change) > 10
+
+
+def test_bounds_without_the_slack_of_the_weights_are_noticed(monkeypatch):
+    assert wrong_steps(monkeypatch, lambda arguments: arguments.update(slack=0.0)) > 10
+    assert wrong_steps(monkeypatch, lambda arguments: arguments.update(keep_slack=0.0)) > 0
+
+
+def test_bounds_without_the_rounding_of_the_store_are_noticed(monkeypatch):
+    assert wrong_steps(monkeypatch, lambda arguments: arguments.update(unit=arguments["unit"] / 16)) > 4

@@ -1,7 +1,9 @@
 """A fuzzer of the checker: any memory layout, any values, any split, and arguments that are none.
 
-`make fuzz`, or `python tests/support/fuzz.py [--count N] [--seed S] [--first I] [--workers W]`. Case I of seed S is the
-same wherever it runs, alone or among others; the first that fails is printed with the command that runs it again.
+`make fuzz`, or `python tests/support/fuzz.py [--part P] [--count N] [--seed S] [--first I] [--workers W]`. Case I of
+seed S is the same wherever it runs, alone or among others; the first that fails is printed with the command that runs
+it again.
+The part "inputs" is below; the part "recurrence" is `fuzz_recurrence.py`.
 
 The reference is naive: two passes over the values that were put into memory, not over the memory, in `longdouble`. Its
 own error is added to what is allowed: every sum over n terms and every operation in it is off by at most
@@ -22,6 +24,7 @@ import warnings
 
 import numpy as np
 from accuracy import ACCURACY, ACCURACY_FLOAT64, assert_accurate
+from fuzz_recurrence import case_recurrence
 
 from tf1bn._native import _moments
 from tf1bn.checker import Moments, MovingStats, accumulation, batch_moments, summation
@@ -774,11 +777,14 @@ CASES = (
 )
 
 
-def run_case(seed, index):
+PARTS = {"inputs": CASES, "recurrence": ((1.0, case_recurrence),)}
+
+
+def run_case(seed, index, part="inputs"):
     """Run one case; raises what makes it fail."""
     dice = Dice(seed, index)
     share = dice.roll()
-    case = next(case for limit, case in CASES if share < limit)
+    case = next(case for limit, case in PARTS[part] if share < limit)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         case(dice, index)
@@ -787,11 +793,13 @@ def run_case(seed, index):
 # ---------------------------------------------------------------- the command
 
 
-def again(seed, index):
-    return f"{os.path.relpath(sys.executable)} tests/support/fuzz.py --seed {seed} --first {index} --count 1"
+def again(seed, index, part="inputs"):
+    return (
+        f"{os.path.relpath(sys.executable)} tests/support/fuzz.py --part {part} --seed {seed} --first {index} --count 1"
+    )
 
 
-def work(seed, end, taken, current, failed, worker):
+def work(seed, part, end, taken, current, failed, worker):
     """Take chunks of cases until there are none or one has failed."""
     faulthandler.enable()
     while not failed.value:
@@ -803,12 +811,15 @@ def work(seed, end, taken, current, failed, worker):
         for index in range(first, min(end, first + CHUNK)):
             current[worker] = index
             try:
-                run_case(seed, index)
+                run_case(seed, index, part)
             except Exception:
                 with failed.get_lock():
                     failed.value = 1
                     print(traceback.format_exc(), file=sys.stderr, flush=True)
-                    print(f"FAILED: seed {seed}, case {index}. To run it again:\n    {again(seed, index)}", flush=True)
+                    print(
+                        f"FAILED: seed {seed}, case {index}. To run it again:\n    {again(seed, index, part)}",
+                        flush=True,
+                    )
                 return
     current[worker] = -1
 
@@ -816,6 +827,7 @@ def work(seed, end, taken, current, failed, worker):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1_000_000, help="how many cases (default: %(default)s)")
+    parser.add_argument("--part", choices=PARTS, default="inputs", help="which cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the first case")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
@@ -827,7 +839,7 @@ def main():
     current = context.RawArray("q", [-1] * count)
     started = time.perf_counter()
     workers = [
-        context.Process(target=work, args=(arguments.seed, end, taken, current, failed, worker))
+        context.Process(target=work, args=(arguments.seed, arguments.part, end, taken, current, failed, worker))
         for worker in range(count)
     ]
     for worker in workers:
@@ -841,12 +853,12 @@ def main():
         if worker.exitcode:
             failed.value = 1
             print(f"CRASHED with exit code {worker.exitcode}: seed {arguments.seed}, case {index}. To run it again:")
-            print(f"    {again(arguments.seed, index)}")
+            print(f"    {again(arguments.seed, index, arguments.part)}")
     if failed.value:
         return 1
     print(
-        f"{arguments.count:,} inputs, seed {arguments.seed}, from {arguments.first:,} on: no failure in "
-        f"{time.perf_counter() - started:.0f} s with {count} worker{'s' if count > 1 else ''}."
+        f"{arguments.count:,} cases of {arguments.part}, seed {arguments.seed}, from {arguments.first:,} on: "
+        f"no failure in {time.perf_counter() - started:.0f} s with {count} worker{'s' if count > 1 else ''}."
     )
     return 0
 

@@ -1,6 +1,7 @@
 """The recurrence of ``ext/_moving.pyx``."""
 
 import enum
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +10,16 @@ version: str
 source_hash: str
 rounding: float
 
-class Row(enum.IntFlag):
+class Figure(enum.IntFlag):
     VALUE = 0
+    VALUE_LOW = 1
     WORST = 2
-    LINEAR = 4
-    COHERENT = 6
-    SQUARE = 8
-    LAYER = 10
-    OTHER_LAYER = 12
-    BATCHES = 14
-    BESSEL = 16
-    WEIGHTED = 18
-    OTHER_WEIGHTED = 20
-    ROWS = 22
+    LINEAR = 3
+    COHERENT = 4
+    SQUARE = 5
+    BATCHES = 6
+    BESSEL = 7
+    RUNS = 8
 
 class Recurrence(enum.IntFlag):
     DIFFERENCE = 1
@@ -36,10 +34,12 @@ def moving_step(
     weighted: bool,
     bessel: bool,
     repeated: bool,
-    rate: float,
+    keep: tuple[float, float],
+    rate: tuple[float, float],
     slack: float,
-    first_rate: float,
-    second_rate: float,
+    keep_slack: float,
+    forms: Sequence[tuple[float | None, float]],
+    recurrence: int,
     sum_unit: float,
     sum_smallest: float,
     sum_bits: int,
@@ -47,8 +47,5 @@ def moving_step(
     smallest: float,
     bits: int,
     deviations: float,
-    recurrence: int = 1,
-    keep: float = ...,
-    keep_slack: float = ...,
     input_error: float = 0.0,
 ) -> None: ...

@@ -8,7 +8,7 @@ Per channel and accumulated over all steps there are three figures; docs/design/
     replay           SAFETY times the largest error of many orders of summation, run on the very batches. It decides
                      in between, if the batches are at hand.
 
-``ext/_moving.pyx`` advances the first two with each step, in the rows of an array [ROWS, C].
+``ext/_moving.pyx`` advances the first two with each step, in an array [2, C, figures] for mean and variance.
 """
 
 from __future__ import annotations
@@ -32,15 +32,7 @@ RECURRENCES = {
     "weighted": _native.Recurrence.WEIGHTED_SUM,
     None: _native.Recurrence.DIFFERENCE | _native.Recurrence.WEIGHTED_SUM,
 }
-# The rows in which the recurrence is run in the layer's dtype.
-_DIFFERENCE_ROWS = (_native.Row.LAYER, _native.Row.OTHER_LAYER)
-_WEIGHTED_ROWS = (_native.Row.WEIGHTED, _native.Row.OTHER_WEIGHTED)
-_LAYER_ROWS = {
-    "difference": _DIFFERENCE_ROWS,
-    "weighted": _WEIGHTED_ROWS,
-    None: _DIFFERENCE_ROWS + _WEIGHTED_ROWS,
-}
-
+_Figure = _native.Figure
 Doubles = npt.NDArray[np.float64]
 
 
@@ -48,96 +40,124 @@ class Rates(NamedTuple):
     """What one decay means for the expected statistics and for layers of one dtype.
 
     Attributes:
-      rate: the weight of the batch in the expected statistics, 1 - decay.
-      slack: how far the rate of a correct layer can be from it.
-      layer_rates: the two rates that correct layers of the dtype have.
-      keep: the weight of the old value that a layer with a weighted recurrence has.
-      keep_slack: how far that of a correct layer can be from 1 - rate.
+      keep, rate: the weights of the old value and of the batch in the expected statistics: real numbers that add up to
+        1, each as a float64 and the float64 that is to be added to it.
+      slack, keep_slack: how far a correct layer's rate, and its weight of the old value, can be from them.
+      forms: for each way in which correct layers of the dtype take a step, their weight of the old value, which is None
+        if they take the difference, and their rate. Their number does not depend on the decay.
     """
 
-    rate: float
+    keep: tuple[float, float]
+    rate: tuple[float, float]
     slack: float
-    layer_rates: tuple[float, float]
-    keep: float
     keep_slack: float
+    forms: tuple[tuple[float | None, float], ...]
 
 
 @functools.lru_cache(maxsize=256)
-def rates_of(decay: float, dtype: str, rate_dtype: str | None) -> Rates:
+def rates_of(decay: float, dtype: str, rate_dtype: str | None, recurrence: str | None) -> Rates:
     """The `Rates` of a decay.
 
     A layer forms 1 - decay in Python, in float64, or as 1 - float32(decay) (the core layer of TF 1.8 and later), and
-    rounds it to its dtype. A layer with a weighted recurrence holds the weight of the old value as well: the decay, or
-    1 minus its rate, rounded to its dtype.
+    rounds it to its dtype. A layer with a weighted recurrence has a weight of the old value as well: the decay, or 1
+    minus its rate, rounded to its dtype.
 
     Args:
       decay: from 0 to 1.
       dtype: that of the layer's statistics, "float16", "float32" or "float64".
       rate_dtype: "float64" or "float32": in what the layer forms 1 - decay; the expected statistics then have exactly
-        its rate. None: it may be either, and they have 1 - decay.
+        its rate. None: it may be either, and they have exactly 1 - decay.
+      recurrence: "difference", "weighted", or None for both.
     """
     cast = np.dtype(dtype).type
     by_dtype = {
         "float64": float(cast(1.0 - decay)),
         "float32": float(cast(np.float32(1.0) - np.float32(decay))),
     }
-    if rate_dtype is not None:
-        rate = by_dtype[rate_dtype]
-        layer_rates = (rate, rate)
+    layer_rates = tuple(by_dtype.values()) if rate_dtype is None else (by_dtype[rate_dtype],)
+    if rate_dtype is None:
+        keep, rate = (decay, 0.0), _one_minus(decay)
     else:
-        rate = 1.0 - decay
-        layer_rates = (by_dtype["float64"], by_dtype["float32"])
-    layer_keeps = [float(cast(decay)), *(float(cast(1.0 - layer_rate)) for layer_rate in layer_rates)]
+        keep, rate = _one_minus(layer_rates[0]), (layer_rates[0], 0.0)
+    differences = tuple((None, layer_rate) for layer_rate in layer_rates)
+    weighted = tuple(
+        (float(cast(layer_keep)), layer_rate) for layer_rate in layer_rates for layer_keep in (decay, 1.0 - layer_rate)
+    )
     return Rates(
+        keep,
         rate,
-        max(abs(layer_rate - rate) for layer_rate in layer_rates),
-        layer_rates,
-        layer_keeps[0],
-        max(abs(keep - (1.0 - rate)) for keep in layer_keeps),
+        max(abs((layer_rate - rate[0]) - rate[1]) for layer_rate in layer_rates),
+        max(abs((layer_keep - keep[0]) - keep[1]) for layer_keep, _ in weighted),
+        {"difference": differences, "weighted": weighted, None: differences + weighted}[recurrence],
     )
 
 
-def debias(rate: float, slack: float, steps: int, dtype: str) -> tuple[float, float]:
-    """The divisor 1 - (1 - rate)^steps of a zero-debiased mean, and the relative error that a layer's division has.
+def _one_minus(x: float) -> tuple[float, float]:
+    """1 - x exactly, for x from 0 to 1, as a float64 and what is to be added to it (Dekker's fast two-sum)."""
+    high = 1.0 - x
+    return high, (1.0 - high) - x
 
-    A layer forms the divisor in its dtype by a power and two differences. With u the unit roundoff, the power takes
-    ``steps`` times the rounding of its base and three of its own; the difference, the division and the store take one
-    each; a rate that is off by ``slack`` shifts the divisor by ``steps slack (1 - rate)^(steps - 1)``.
+
+class Debias(NamedTuple):
+    """The division of a zero-debiased mean.
+
+    Attributes:
+      divisor: 1 - keep^steps.
+      expected_error, worst_error: how far, relatively, the division of a correct layer can be from the exact one.
     """
-    unit = UNIT_ROUNDOFF[dtype] + UNIT_ROUNDOFF["float64"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        divisor = -np.expm1(steps * np.log1p(-np.float64(rate)))
-        base = np.float64(1.0 - rate)
-        error = ((steps + 3) * unit * base**steps + steps * slack * base ** (steps - 1)) / divisor
-    return float(divisor), float(error + 3 * unit)
+
+    divisor: float
+    expected_error: float
+    worst_error: float
 
 
-def start_rows(values: Doubles, dtype: str) -> Doubles:
-    """The rows [ROWS, C] before the first step, for start values [2, C], which the layer holds rounded to ``dtype``."""
-    stats = np.zeros((_native.Row.ROWS, values.shape[1]))
+def debias(rates: Rates, steps: int, dtype: str) -> Debias:
+    """The division by 1 - keep^steps, as a layer of ``dtype`` does it.
+
+    A layer forms the divisor by a power and two differences. With u the unit roundoff of the dtype and k = keep + slack
+    the largest weight of the old value that a layer can have, its divisor is at most
+
+        x = (steps + 3) u k^steps + steps slack k^(steps - 1)
+
+    off: the power takes ``steps`` times the rounding of its base and three of its own. The quotient is then off by
+    x / divisor, to first order, and by x / (divisor - x) at most, relatively. The difference, the division and the
+    store add a rounding each.
+    """
+    unit = UNIT_ROUNDOFF[dtype] + OWN_UNIT
+    steps = float(min(steps, 2**1000))
+    largest = np.float64(min(rates.keep[0] + rates.slack, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        divisor = -np.expm1(steps * np.log1p(-np.float64(rates.rate[0])))
+        off = (steps + 3) * unit * largest**steps + steps * rates.slack * largest ** (steps - 1)
+        worst = off / (divisor - off) if off < divisor else np.inf
+        return Debias(float(divisor), float(off / divisor + 3 * unit), float(worst + 3 * unit * (1 + worst)))
+
+
+def start_figures(values: Doubles, dtype: str, forms: int) -> Doubles:
+    """The figures [2, C, figures] before the first step.
+
+    Args:
+      values: [2, C], the start values of mean and variance; the layer holds them rounded to ``dtype``.
+      forms: in how many forms the recurrence is run.
+    """
+    stats = np.zeros((*values.shape, _Figure.RUNS + forms))
     with np.errstate(over="ignore", invalid="ignore"):
         stored = values.astype(dtype).astype(np.float64)
-        stats[_native.Row.VALUE : _native.Row.VALUE + 2] = values
-        for row in (_native.Row.WORST, _native.Row.LINEAR):
-            stats[row : row + 2] = np.abs(values - stored)
-        for row in _LAYER_ROWS[None]:
-            stats[row : row + 2] = stored
+        stats[..., _Figure.VALUE] = values
+        stats[..., _Figure.WORST] = stats[..., _Figure.LINEAR] = np.abs(values - stored)
+        stats[..., _Figure.RUNS :] = stored[..., np.newaxis]
     return stats
 
 
-def row_pair(stats: Doubles, row: int) -> Doubles:
-    """The row of the mean and the row of the variance, [2, C]."""
-    return stats[row : row + 2]
-
-
-def expected_and_worst(stats: Doubles, recurrence: str | None = "difference") -> tuple[Doubles, Doubles]:
-    """The expected error and the worst case, [2, C] each, of the statistics in ``stats`` [ROWS, C]."""
-    value, worst = row_pair(stats, _native.Row.VALUE), row_pair(stats, _native.Row.WORST)
+def expected_and_worst(stats: Doubles) -> tuple[Doubles, Doubles]:
+    """The expected error and the worst case, [2, C] each, of statistics [2, C, figures]."""
+    value, worst = stats[..., _Figure.VALUE], stats[..., _Figure.WORST]
     with np.errstate(invalid="ignore", over="ignore"):
-        drift = np.max([np.abs(row_pair(stats, row) - value) for row in _LAYER_ROWS[recurrence]], axis=0)
-        standard = np.hypot(row_pair(stats, _native.Row.COHERENT), np.sqrt(row_pair(stats, _native.Row.SQUARE)))
-        expected = row_pair(stats, _native.Row.LINEAR) + DEVIATIONS * standard + 2 * drift
-        return np.minimum(expected, worst), worst.copy()
+        drift = np.abs(stats[..., _Figure.RUNS :] - value[..., np.newaxis]).max(axis=-1)
+        standard = np.hypot(stats[..., _Figure.COHERENT], np.sqrt(stats[..., _Figure.SQUARE]))
+        expected = stats[..., _Figure.LINEAR] + DEVIATIONS * standard + 2 * drift
+        # Beyond 1e150 the expected error may be NaN, as infinity times 0.
+        return np.fmin(expected, worst), worst.copy()
 
 
 def replayed(expected: Doubles, worst: Doubles, largest_error: Doubles) -> Doubles:

@@ -103,8 +103,8 @@ class Moments:
 
     Raises:
       TypeError: the count is not an integer, the weight is not a number, or the vectors do not hold real numbers.
-      ValueError: the count, the weight or a variance is negative, the weight is not finite, the shapes disagree,
-        or count or weight 0 has moments.
+      ValueError: the count, the weight or a variance is negative, the count is 2^1024 or more, the weight is not
+        finite, the shapes disagree, or count or weight 0 has moments.
     """
 
     count: int
@@ -123,7 +123,8 @@ class Moments:
             raise TypeError(f"`count` is {count!r}; it must be an integer.") from None
         if number < 0:
             raise ValueError(f"`count` is {number}; it must not be negative.")
-        weight = float(number) if weight is None else checked_weight(weight, number)
+        unweighted = _as_float(number)
+        weight = unweighted if weight is None else checked_weight(weight, number)
         mean = vector("mean", mean)
         variance = vector("variance", variance, like=mean)
         if (variance < 0).any():
@@ -172,7 +173,7 @@ class Moments:
 
         Raises:
           TypeError: the other is not `Moments`.
-          ValueError: the channels disagree, or the weights add up to infinity.
+          ValueError: the channels disagree, or the weights, or the counts, add up to infinity.
         """
         if not isinstance(other, Moments):
             raise TypeError(f"`other` is of type {type(other).__name__}; it must be Moments.")
@@ -184,9 +185,10 @@ class Moments:
         large, small = (self, other) if self.weight >= other.weight else (other, self)
         count = large.count + small.count
         # Weights that are counts: the sum of the integers is rounded once.
-        unweighted = all(moments.weight == float(moments.count) for moments in (large, small))
+        weight = _as_float(count)
         with _native.DefaultEnvironment():
-            weight = float(count) if unweighted else large.weight + small.weight
+            if not all(moments.weight == float(moments.count) for moments in (large, small)):
+                weight = large.weight + small.weight
             if not math.isfinite(weight):
                 raise ValueError(
                     f"The weights {large.weight} and {small.weight} add up to infinity; scale all of them."
@@ -196,6 +198,13 @@ class Moments:
                 state = state.copy()
                 _native.merge_states(state, small._state, small.weight / weight)
         return Moments._from_state(count, weight, state)
+
+
+def _as_float(count):
+    try:
+        return float(count)
+    except OverflowError:
+        raise ValueError("`count` is 2^1024 or more; it must be smaller.") from None
 
 
 def shown_channels(values: npt.NDArray[np.float64]) -> str:

@@ -18,12 +18,12 @@ from .arguments import (
     vector,
 )
 from .comparison import MovingComparison, Resolution, compare_rows
-from .error_bounds import OWN_UNIT, debias, rates_of, row_pair
+from .error_bounds import OWN_UNIT, Debias, debias, rates_of
 from .moments import Moments, batch_moments, shown_channels
 from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, sum_dtype
 from .summation import ReplayedLayers, same_moments
 
-_ROW = _native.Row
+_Figure = _native.Figure
 
 
 class MovingStats:
@@ -44,8 +44,10 @@ class MovingStats:
     with the step's decay (Kingma and Ba 2015, arXiv:1412.6980, section 3, as TF 1.x has it): the start value of the
     mean is forgotten, the variance is not debiased, and decay 1 gives NaN.
 
-    A correct layer makes the same statistics in the arithmetic of its dtype, with any order of summation and every
-    operation rounded. docs/design/error-bounds.md derives how far such a layer can be from the expected values.
+    The expected values are those of the real numbers, with exactly 1 - decay, to 1e-13 of themselves, for all start
+    values, moments and decays; if positive and negative terms cancel, to 2^-96 of the largest term. A correct layer
+    makes the same statistics in the arithmetic of its dtype, with any order of summation and every operation rounded.
+    docs/design/error-bounds.md derives how far such a layer can be from the expected values.
 
     Args:
       mean, variance: [channels], the start values; a layer holds them rounded to `dtype`.
@@ -109,14 +111,15 @@ class MovingStats:
         if self._zero_debias:
             averaged = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
         start = np.stack([averaged, variance])
-        self._layers = ReplayedLayers(start, self._dtype, replay_bytes, recurrence)
-        # The figures of `error_bounds`, [ROWS, channels]; never changed in place.
-        self._stats = error_bounds.start_rows(start, self._dtype)
+        forms = len(self._rates(self._decay).forms)
+        self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms)
+        # The figures of `error_bounds`, [2, channels, figures]; never changed in place.
+        self._stats = error_bounds.start_figures(start, self._dtype, forms)
         # With zero_debias the mean is the start value until the first update.
         self._before_updates = (
-            error_bounds.start_rows(np.stack([mean, variance]), self._dtype) if self._zero_debias else None
+            error_bounds.start_figures(np.stack([mean, variance]), self._dtype, forms) if self._zero_debias else None
         )
-        self._debias: tuple[float, float] | None = None
+        self._debias: Debias | None = None
         self._last_moments: Moments | None = None
         self._steps = 0
         self._bound: npt.NDArray[np.float64] | None = None  # made when it is first asked for
@@ -186,9 +189,9 @@ class MovingStats:
             the same arguments.
         """
         check_data_format(data_format)
-        rates = rates_of(self._decay if decay is None else checked_decay(decay), self._dtype, self._rate_dtype)
+        rates = self._rates(self._decay if decay is None else checked_decay(decay))
         moments, batch = _moments_and_batch(batch_or_moments, data_format, weights)
-        if moments.mean.shape != self._stats.shape[1:]:
+        if moments.mean.shape != self._stats.shape[1:2]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
                 f"{self._stats.shape[1]}; check the `data_format`, which is {data_format!r}."
@@ -205,10 +208,13 @@ class MovingStats:
         self._steps += 1
         if self._zero_debias:
             self._local_step += 1
-            self._debias = debias(rates.rate, rates.slack, self._local_step, self._dtype)
+            self._debias = debias(rates, self._local_step, self._dtype)
+
+    def _rates(self, decay):
+        return rates_of(decay, self._dtype, self._rate_dtype, self._recurrence)
 
     def _advanced(self, moments, rates):
-        """The figures [ROWS, channels] after a step with these moments."""
+        """The figures [2, channels, figures] after a step with these moments."""
         sums = sum_dtype(self._dtype)
         stats = self._stats.copy()
         _native.moving_step(
@@ -219,14 +225,9 @@ class MovingStats:
             weighted=moments.weight != moments.count,
             bessel=self._bessel,
             repeated=self._last_moments is not None and same_moments(moments, self._last_moments),
-            rate=rates.rate,
-            slack=rates.slack,
-            first_rate=rates.layer_rates[0],
-            second_rate=rates.layer_rates[1],
             recurrence=error_bounds.RECURRENCES[self._recurrence],
-            keep=rates.keep,
-            keep_slack=rates.keep_slack,
             input_error=self._input_error,
+            **rates._asdict(),
             sum_unit=UNIT_ROUNDOFF[sums] + OWN_UNIT,
             sum_smallest=SMALLEST[sums],
             sum_bits=SIGNIFICAND_BITS[sums],
@@ -283,8 +284,8 @@ class MovingStats:
             bound = self._replayed(inside, outside) if self._steps == steps else None
             return Resolution.of(
                 (outside if bound is None else bound)[1],
-                share=np.abs(row_pair(stats, _ROW.BATCHES)[1]),
-                bessel=row_pair(stats, _ROW.BESSEL)[1],
+                share=np.abs(stats[1, :, _Figure.BATCHES]),
+                bessel=stats[1, :, _Figure.BESSEL],
                 steps=steps,
             )
 
@@ -293,30 +294,29 @@ class MovingStats:
     def _values(self):
         """The expected mean and variance [2, C], read-only."""
         if not self._zero_debias:
-            values = row_pair(self._stats, _ROW.VALUE).copy()
+            values = self._stats[..., _Figure.VALUE].copy()
         elif self._debias is None:
-            values = row_pair(self._before_updates, _ROW.VALUE).copy()
+            values = self._before_updates[..., _Figure.VALUE].copy()
         else:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                values = row_pair(self._stats, _ROW.VALUE) / [[self._debias[0]], [1.0]]
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                values = self._stats[..., _Figure.VALUE] / [[self._debias.divisor], [1.0]]
         return _read_only(values)
 
     def _errors(self):
         """The expected error and the worst case, [2, C] each."""
         if self._zero_debias and self._debias is None:
-            return error_bounds.expected_and_worst(self._before_updates, self._recurrence)
-        errors = error_bounds.expected_and_worst(self._stats, self._recurrence)
+            return error_bounds.expected_and_worst(self._before_updates)
+        errors = error_bounds.expected_and_worst(self._stats)
         if self._zero_debias:
-            divisor, divisor_error = self._debias
-            biased = np.abs(row_pair(self._stats, _ROW.VALUE)[0])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                for error in errors:
-                    error[0] = (error[0] + (biased + error[0]) * divisor_error) / divisor
+            biased = np.abs(self._stats[0, :, _Figure.VALUE])
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+                for error, of_division in zip(errors, self._debias[1:], strict=True):
+                    error[0] = (error[0] + (biased + error[0]) * of_division) / self._debias.divisor
         return errors
 
     def _replayed(self, inside, outside):
         """The bounds [2, C] that decide after a replay; None if there is an obstacle to one."""
-        divisor = self._debias[0] if self._debias is not None else 1.0
+        divisor = self._debias.divisor if self._debias is not None else 1.0
         largest_error = self._layers.largest_error(self._values(), divisor)
         return None if largest_error is None else error_bounds.replayed(inside, outside, largest_error)
 

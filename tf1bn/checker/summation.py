@@ -171,27 +171,26 @@ class _Step(NamedTuple):
 
 
 class ReplayedLayers:
-    """A layer for each of ``ORDERS``, each rate and each recurrence, from the start values through all steps.
+    """A layer for each of ``ORDERS`` and each form of the recurrence, from the start values through all steps.
 
     The steps are taken when ``largest_error`` is called and not before: until then the batches are referenced, up to
     ``limit`` bytes, memory-mapped files not counted.
 
     Args:
       start: [2, C], the start values of mean and variance; dtype: that of the layers.
-      limit: in bytes; recurrence: "difference", "weighted" or None for both.
+      limit: in bytes; forms: how many forms of the recurrence the `Rates` of the steps have.
 
     Attributes:
       obstacle: why the layers cannot be run, as the end of a sentence; None if they can.
     """
 
-    def __init__(self, start, dtype, limit, recurrence="difference"):
+    def __init__(self, start, dtype, limit, forms):
         self._dtype = np.dtype(dtype)
         with np.errstate(over="ignore"):
             stored = np.asarray(start).astype(self._dtype)
         self._start = stored
         self._values = None  # of every layer, once there are any
-        # Whether the recurrence is the weighted one, for every two rates.
-        self._weighted = (False, True) if recurrence is None else (recurrence == "weighted",)
+        self._forms = forms
         self._limit = limit
         self._bytes = 0
         self._steps = []
@@ -244,19 +243,16 @@ class ReplayedLayers:
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            forms = [(weighted, rate) for weighted in self._weighted for rate in step.rates.layer_rates]
-            for values, (weighted, rate) in zip(self._started(), forms, strict=True):
-                if weighted:
-                    values[...] = values * self._dtype.type(step.rates.keep) + moments * self._dtype.type(rate)
-                else:
+            for values, (keep, rate) in zip(self._started(), step.rates.forms, strict=True):
+                if keep is None:
                     values -= (values - moments) * self._dtype.type(rate)
+                else:
+                    values[...] = values * self._dtype.type(keep) + moments * self._dtype.type(rate)
 
     def _started(self):
-        """The statistics [forms, orders, 2, C] of all layers; forms: the rates of each recurrence."""
+        """The statistics [forms, orders, 2, C] of all layers, before the first step the start values."""
         if self._values is None:
-            self._values = np.broadcast_to(
-                self._start, (2 * len(self._weighted), len(ORDERS), *self._start.shape)
-            ).copy()
+            self._values = np.broadcast_to(self._start, (self._forms, len(ORDERS), *self._start.shape)).copy()
         return self._values
 
     def _give_up(self, reason):
