@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from tf1bn._native import _moments
+from tf1bn._util import threads as parallel
 from tf1bn.checker import batch_moments
-from tf1bn.checker import threads as parallel
 
 SHAPES = [
     ((256, 56, 56, 64), "NHWC"),

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.checker.moments import SHAPES, anchor_loop, best_times, compile_anchor
 from tf1bn._native import _moments
+from tf1bn._util import threads as parallel
 from tf1bn.checker import batch_moments
-from tf1bn.checker import threads as parallel
 
 
 def planes(batch, data_format):

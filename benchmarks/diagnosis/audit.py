@@ -31,8 +31,8 @@ import time
 import numpy as np
 
 from tf1bn import trace
+from tf1bn._util import threads as parallel
 from tf1bn.checker import MovingStats, batch_moments
-from tf1bn.checker import threads as parallel
 from tf1bn.diagnosis import engine as diagnosis
 
 LIMIT = 0.7

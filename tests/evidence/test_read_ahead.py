@@ -10,8 +10,8 @@ from traces import foreign, put
 
 from tf1bn import trace
 from tf1bn._native import _moments
+from tf1bn._util import threads as parallel
 from tf1bn.checker import batch_moments, regression
-from tf1bn.checker import threads as parallel
 from tf1bn.checker.prefetch import PrefetchedMoments
 from tf1bn.evidence import read_ahead
 from tf1bn.evidence.step_view import View

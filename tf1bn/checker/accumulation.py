@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._native import moments as _native
+from .._util.threads import available_cores, run
 from .arguments import CHANNEL_AXIS
-from .threads import available_cores, run
 
 # A batch is cut by its shape alone, so that results do not depend on the number of threads.
 _THREADED_BYTES = 1 << 22  # from which on several threads pay

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._native import moments as _native
+from .._util.threads import Progress, checked_threads
 from .accumulation import unweighted_state
 from .arguments import CHANNEL_AXIS, check_data_format, checked_batch, vector
-from .threads import Progress, checked_threads
 from .weights import checked_weight, checked_weights, weighted_state
 
 SHOWN_CHANNELS = 4  # in a repr

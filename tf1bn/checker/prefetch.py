@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .._native import moments as _native
+from .._util.threads import BackgroundWork
 from .accumulation import Accumulation, default_threads
 from .arguments import checked_batch
 from .moments import Moments
-from .threads import BackgroundWork
 
 
 class PrefetchedMoments:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .._native import moments as _native
-from .threads import Progress, available_cores, run
+from .._util.threads import Progress, available_cores, run
 
 BLOCK = 1 << 16  # values that are converted at a time
 LANES = 64  # columns that the kernel sums side by side: as many short rows as fit are taken as one

@@ -135,7 +135,7 @@ def _extension():
     try:
         native = importlib.import_module("tf1bn._native")
         checker = importlib.import_module("tf1bn.checker")
-        parallel = importlib.import_module("tf1bn.checker.threads")
+        parallel = importlib.import_module("tf1bn._util.threads")
         numpy = importlib.import_module("numpy")
     except Exception as error:
         return {"problem": _home(str(error) or type(error).__name__)}

@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 
+from tf1bn._util import threads as parallel
 from tf1bn.checker import accumulation, batch_moments
-from tf1bn.checker import threads as parallel
 
 BATCHES = {
     "rows": ((300, 100, 100), "NHWC"),
