@@ -13,7 +13,7 @@ copyright = "the tf1bn authors"
 release = version = tf1bn.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "samples", "requirements.txt"]
+exclude_patterns = ["_build", "samples", "requirements.txt", "**/_*.md"]
 # Page order in the side bar: a caption, and the pages under it. docs/index.md has the same lists as plain links.
 CONTENTS = {
     "Getting started": ("install", "reproduction", "gpu", "troubleshooting", "glossary"),
@@ -28,6 +28,8 @@ suppress_warnings = ["myst.xref_missing_outside"]
 
 html_theme = "furo"
 html_title = f"tf1bn {version}"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_copy_source = False
 html_show_sphinx = False
 templates_path = []

@@ -38,6 +38,8 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
 RUN = ("python", "console")
 NOT_RUN = ("sh", "diff", "json", "text")
 _FENCE = re.compile(r"^```(\S*)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -71,7 +73,7 @@ class Block:
 
 def pages():
     """The pages whose blocks are run: README.md, SECURITY.md and everything in docs that is Markdown."""
-    found = sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)
+    found = sorted(path for path in (ROOT / "docs").rglob("*.md") if "/_" not in path.relative_to(ROOT).as_posix())
     return [ROOT / "README.md", ROOT / "SECURITY.md", *found]
 
 
@@ -281,16 +283,31 @@ def run(path, packages=(), write=False):
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def write_releases():
-    """Put the table of `tf1bn.releases` into docs/releases.md."""
-    sys.path.insert(0, str(ROOT))
+def causes_table():
+    """The table of docs/causes.md, from `tf1bn.verdicts.CAUSES`."""
+    from tf1bn.verdicts import ADVISORY, CAUSES
+
+    lines = ["| id | what happened | named in |", "|---|---|---|"]
+    for name, kind in CAUSES.items():
+        advisory = " (advisory)" if kind.severity == ADVISORY else ""
+        where = ", ".join(place for place in ("trace", "checkpoint") if place in kind.where)
+        parity = [place.partition(" ")[0] for place in ("trace parity", "checkpoint parity") if place in kind.where]
+        where += f"{', ' if where and parity else ''}parity of {'s and '.join(parity)}s" if parity else ""
+        lines.append(f"| [`{name}`](#{name}) | {kind.title.replace('|', chr(92) + '|')}{advisory} | {where} |")
+    return "\n".join(lines)
+
+
+def write_tables():
+    """Put the tables that the code holds into docs/releases.md and docs/causes.md."""
     from tf1bn import releases
 
-    page = ROOT / "docs" / "releases.md"
-    text = page.read_text(encoding="utf-8")
-    new = re.sub(r"^\| TensorFlow \|.*?(?=^(?!\|))", lambda _: releases.markdown() + "\n", text, flags=re.M | re.S)
-    if new != text:
-        page.write_text(new, encoding="utf-8")
+    for name, first, table in (("releases", "TensorFlow", releases.markdown()), ("causes", "id", causes_table())):
+        page = ROOT / "docs" / f"{name}.md"
+        text = page.read_text(encoding="utf-8")
+        table = table.rstrip() + "\n"
+        new = re.sub(rf"^\| {first} \|.*?(?=^(?!\|))", lambda _, table=table: table, text, flags=re.M | re.S)
+        if new != text:
+            page.write_text(new, encoding="utf-8")
 
 
 def main():
@@ -312,7 +329,7 @@ def main():
     if missing:
         parser.error(f"{', '.join(missing)} is not installed.")
     if options.write:
-        write_releases()
+        write_tables()
     failed = 0
     for path in [Path(page) for page in options.page] or pages():
         if any(block.language in RUN for block in blocks(path.read_text(encoding="utf-8"))):

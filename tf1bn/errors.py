@@ -7,6 +7,7 @@ __all__ = [
     "CheckpointError",
     "CommandError",
     "DeviceUnavailableError",
+    "GraphError",
     "MappingError",
     "NotRecordedError",
     "OutputError",
@@ -34,6 +35,10 @@ class MappingError(Tf1bnError, ValueError):
 
 class DeviceUnavailableError(Tf1bnError, RuntimeError):
     """The device that was asked for is not there; the message says what was found and what to do."""
+
+
+class GraphError(Tf1bnError):
+    """A layer cannot be built where it is called; the message says how to build it."""
 
 
 class CommandError(Tf1bnError):

@@ -182,6 +182,13 @@ class GraphView(object):
         return self.variables.get(roots.pop()) if len(roots) == 1 else None
 
 
+def uncast(tensor):
+    """``tensor``, or what was cast to it from the same dtype, as everything is where NumPy's behaviour is enabled."""
+    while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
 def closes_loop(op):
     """Whether an operation is the Merge at the beginning of a loop, which the end of the loop leads back to."""
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
@@ -216,12 +223,13 @@ class PatternFinder(GraphView):
         terms = None
         if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":
             # variable -= (variable - new) * rate
-            for difference, rate in (tuple(value.inputs), tuple(value.inputs)[::-1]):
+            factors = tuple(uncast(tensor) for tensor in value.inputs)
+            for difference, rate in (factors, factors[::-1]):
                 if difference.op.type == "Sub" and self.variable(difference.op.inputs[0]) is variable:
                     terms = (difference.op.inputs[1], rate)
         elif variable is not None and op.type in ("Assign", "AssignVariableOp") and value.type in ADDS:
             # variable = variable * decay + new * rate
-            muls = [tensor.op for tensor in value.inputs if tensor.op.type == "Mul"]
+            muls = [term.op for term in map(uncast, value.inputs) if term.op.type == "Mul"]
             old = [any(self.variable(factor) is variable for factor in mul.inputs) for mul in muls]
             if sorted(old) == [False, True]:
                 new = sorted(muls[old.index(False)].inputs, key=lambda tensor: tensor.get_shape().ndims or 0)
@@ -257,7 +265,7 @@ class PatternFinder(GraphView):
         scales = [(op.outputs[0], None)]
         scales += [(mul.outputs[0], other_input(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
         for inverse, gamma in scales:
-            products = {mul.name: other_input(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
+            products = {mul.name: uncast(other_input(mul, tensor)) for mul, tensor in self._users(inverse, ("Mul",))}
             for name, x in products.items():
                 product = self.graph.get_operation_by_name(name).outputs[0]
                 for last, tensor in self._users(product, ADDS):
@@ -277,7 +285,7 @@ class PatternFinder(GraphView):
         while op.type in ("Cast", "Identity"):
             op = op.inputs[0].op
         if op.type == "Sub":
-            beta, op = op.inputs[0], op.inputs[1].op
+            beta, op = op.inputs[0], uncast(op.inputs[1]).op
         mean = products.get(op.name)
         if mean is not None and beta is None:
             mean = mean.op.inputs[0] if mean.op.type == "Neg" else None

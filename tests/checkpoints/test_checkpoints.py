@@ -606,8 +606,10 @@ def test_what_is_stored_in_half_precision_is_half_precision(dtype, form, tmp_pat
     assert f"stored as {dtype}" in result["layers"][0]["explanation"]
 
 
-def test_v1_checkpoints_of_float16_cannot_be_read(tmp_path):
-    refused(save(tmp_path, trained(dtype=np.float16), "V1"), "is float16, which TensorFlow cannot read")
+def test_v1_checkpoints_of_float16(tmp_path):
+    """TensorFlow writes these and cannot read them."""
+    result = audited(tmp_path, trained(dtype=np.float16), "V1")
+    assert causes(result) == ["half-precision"]
 
 
 def test_conditional_layers_have_a_table_of_gammas(tmp_path):
@@ -834,7 +836,7 @@ def test_a_table_that_ends_well_and_is_garbage(version, tmp_path):
     file = pathlib.Path(path if version == "V1" else path + ".index")
     data = file.read_bytes()
     file.write_bytes(np.random.default_rng(2).bytes(len(data) - 48) + data[-48:])
-    refused(path, "damaged: TensorFlow says")
+    refused(path, "damaged: .*(checksum|lies outside|bytes long|cut off)")
 
 
 @pytest.mark.parametrize("form", ["npz", "V2"])
@@ -851,7 +853,7 @@ def test_a_flipped_bit_in_the_values_is_seen(form, tmp_path):
 def test_missing_files(tmp_path):
     path = save(tmp_path, trained())
     os.rename(path + ".data-00000-of-00001", path + ".data-00000-of-00002")
-    refused(path, r"the file 'model.ckpt-7.data-00001-of-00002' is missing")
+    refused(path, r"the file 'model.ckpt-7.data-00000-of-00001' is missing")
     os.remove(path + ".data-00000-of-00002")
     refused(path, r"the file 'model.ckpt-7.data-00000-of-00001' is missing")
     os.remove(path + ".index")
@@ -923,7 +925,7 @@ def test_limits(tmp_path, monkeypatch):
     for name, value, match in (
         ("LONGEST_VECTOR", 7, "has 8 values; at most 7 are read"),
         ("MOST_VALUES", 31, "have more than 31 values"),
-        ("MOST_VARIABLES", 3, "4 variables; at most 3|more than 3 arrays"),
+        ("MOST_VARIABLES", 3, "more than 3 (arrays|variables)"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(checkpointfiles, name, value)
@@ -937,12 +939,13 @@ def test_limits(tmp_path, monkeypatch):
     assert audit_checkpoint(npz(tmp_path, trained() | {"kernel": np.ones((9, 9))}))["ok"]
 
 
-def test_a_path_that_tensorflow_takes_for_a_pattern(tmp_path):
+def test_a_path_that_looks_like_a_pattern(tmp_path):
+    """TensorFlow would take it for one, and read other files."""
     (tmp_path / "run[1]").mkdir()
     prefix = save(tmp_path, trained())
     for file in tmp_path.glob("model*"):
         shutil.copy(file, tmp_path / "run[1]")
-    refused(str(tmp_path / "run[1]" / os.path.basename(prefix)), r"takes '\[' in it for a pattern")
+    assert audit_checkpoint(str(tmp_path / "run[1]" / os.path.basename(prefix)))["ok"]
     assert audit_checkpoint(npz(tmp_path / "run[1]", trained()))["ok"]
 
 
@@ -968,14 +971,11 @@ assert "tensorflow" not in sys.modules
 
 
 def test_without_tensorflow(tmp_path):
-    """.npz is judged; a TF1 checkpoint says what to install, and what is damaged is still said to be damaged."""
     short = tmp_path / "short.ckpt"
     short.write_bytes((FOLDER / "fused_gamma-V1").read_bytes()[:100])
     paths = [npz(tmp_path, trained()), str(FOLDER / "fused"), str(FOLDER / "fused_gamma-V1"), str(short)]
     command = [sys.executable, "-c", textwrap.dedent(BLOCKED), *paths]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
-    assert lines[0] == "True"
-    for line in lines[1:3]:
-        assert "TensorFlow is not installed; run `pip install tensorflow`" in line
+    assert lines[:3] == ["True"] * 3
     assert "damaged" in lines[3]
     assert len(lines) == 4

@@ -258,7 +258,7 @@ def test_interrupted(command, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
 
-        monkeypatch.setattr(diagnosis, "diagnose", interrupts)
+        monkeypatch.setattr("tf1bn.diagnosis.diagnose", interrupts)
         code, out, err = command("audit", tmp_path / "t", "--json", tmp_path / "a.json")
     finally:
         signal.signal(signal.SIGINT, inherited)

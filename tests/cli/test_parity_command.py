@@ -164,7 +164,7 @@ def test_a_browser_shows_the_page(command, tmp_path):
         (("old/trace.json", "--map", "m.json"), "NEW is missing"),
         (("old/trace.json", "--only", "training"), "`--only` is for comparing OLD with NEW"),
         (("a.npz", "a.npz", "--only", "training"), "`--only` is 'training', which is for traces"),
-        (("old", "same", "--json", "old/steps.jsonl"), "`--json` is 'old/steps.jsonl', a file that is read as OLD"),
+        (("old", "same", "--json", "old/steps.jsonl"), "is 'old/steps.jsonl', in the folder that is read as OLD"),
         (("a.npz", "b.npz", "--html", "folder/../b.npz"), "a file that is read as NEW"),
         (("old", "same", "--map", "a.npz", "--json", "a.npz"), "a file that is read as --map"),
         (("both", "both"), "name the checkpoint's prefix"),
@@ -185,7 +185,7 @@ def test_the_page_of_checkpoints_has_the_numbers(command, tmp_path):
     text = " ".join(text.replace("&gt;", ">").split())
     assert "moving variance: bn/moving_variance -> bn/moving_variance different in 1 of 3 channels" in text
     assert "most in channel 1: 1 -> not finite" in text
-    assert "not a number of 0 allowed" in text
+    assert "not a number, allowed 0" in text
     assert "moving mean: bn/moving_mean -> bn/moving_mean equal in 3 channels" in text
 
 

@@ -44,12 +44,13 @@ def test_the_line_in_the_same_pass_is_that_of_two(dtype):
     xs = [x for x in arrays(dtype) if x.size]
     rng = np.random.default_rng(8)
     ys = [(x * 1.5 + rng.normal(0, 0.1, x.shape)).astype(dtype) for x in xs]
-    pairs = [regression.Pair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
+    pairs = [regression.ArrayPair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
     moments = PrefetchedMoments([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
     # All but one, whose channels are shared out.
     assert [pair.sums is not None for pair in pairs] == [x.shape != (40, 60_000) for x in xs]
     for x, y, pair, one in zip(xs, ys, pairs, moments, strict=True):
-        for seen, wanted in zip(regression.line(x, y, -1, one, pair=pair), regression.line(x, y, -1, one), strict=True):
+        fits = regression.fit_line(x, y, -1, one, pair=pair), regression.fit_line(x, y, -1, one)
+        for seen, wanted in zip(*fits, strict=True):
             np.testing.assert_allclose(seen, wanted, rtol=1e-10)
 
 
@@ -140,9 +141,9 @@ def test_an_error_comes_out_of_the_end():
     def work():
         raise MemoryError
 
-    behind = parallel.Behind(work, lambda: None, 2)
+    background = parallel.BackgroundWork(work, lambda: None, 2)
     with pytest.raises(MemoryError):
-        behind.end()
+        background.finish()
     assert threading.active_count() == 1
 
 
@@ -156,9 +157,9 @@ def test_control_c_stops_the_threads():
         begun.set()
         stopped.wait(60)
 
-    behind = parallel.Behind(work, stopped.set, 1)
+    background = parallel.BackgroundWork(work, stopped.set, 1)
     with pytest.raises(KeyboardInterrupt):
-        behind.end()
+        background.finish()
     assert stopped.is_set()
     assert threading.active_count() == 1
 

@@ -236,7 +236,7 @@ def test_modules(play, tmp_path, monkeypatch):
     with pytest.raises(CommandError, match=r"`script` is 'project\.none', and there is no module of that name"):
         play(Path("project.none"), module=True)
     assert oldscript.run_script("project.train", ["x"], module=True) == 0
-    with pytest.raises(CommandError, match=r"`script` is '\.\.train', it must be the name of a module"):
+    with pytest.raises(CommandError, match=r"`script` is '\.\.train'; it must be the name of a module"):
         play(Path("..train"), module=True)
     (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
     assert play(Path("project.train"), module=True)[0] == 0

@@ -42,9 +42,8 @@ MAY_IMPORT = {
 JOIN = ("cli", "__init__", "__main__")
 # The layer, what reads graphs, what records and what runs scripts; elsewhere TensorFlow is never imported ...
 WITH_TENSORFLOW = {"layers", "contrib", "graphs", "recorders", "legacy", "reproduce"}
-# ... but inside a function of these, where a command starts it, a checkpoint of TensorFlow is opened, a port is
-# recorded, or an installation is looked at.
-LAZILY = {"_util/tensorflow_import.py", "checkpoints/formats/tf1/reader.py", "testing/originals.py", "cli/doctor.py"}
+# ... but inside a function of these, where a command starts it, a port is recorded, or an installation is looked at.
+LAZILY = {"_util/tensorflow_import.py", "testing/originals.py", "cli/doctor.py"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {
     "cli/doctor.py",

@@ -22,6 +22,7 @@ PACKAGES = {
         "CheckpointError",
         "CommandError",
         "DeviceUnavailableError",
+        "GraphError",
         "MappingError",
         "NotRecordedError",
         "OutputError",

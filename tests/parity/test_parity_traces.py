@@ -12,8 +12,9 @@ from tf1bn._util import strict_json
 from tf1bn.errors import MappingError
 from tf1bn.parity import matching
 from tf1bn.parity.matching import LayerSignature, match_layers
+from tf1bn.parity.stored import checked
 from tf1bn.parity.traces.compare import compare_traces
-from tf1bn.parity.verdict import checked, rejudge
+from tf1bn.parity.verdict import rejudge
 
 
 @pytest.fixture(scope="module")
@@ -660,12 +661,21 @@ def test_an_error_that_nothing_explains_is_said_with_its_numbers():
     ("change", "text"),
     [
         (lambda found: found.update(format="tf1bn-audit"), "not of the format"),
-        (lambda found: found.update(layers=None), "`layers` in it is no list"),
-        (lambda found: found["layers"][0].update(verdict="fine"), "has the verdict 'fine'"),
-        (lambda found: found["layers"][0].pop("name"), "has no name"),
-        (lambda found: found["layers"][0].update(causes=[{"id": "x"}]), "a cause without a severity"),
-        (lambda found: found["layers"][0]["checks"][0].update(error="1"), "whose `error` is '1'"),
-        (lambda found: found["layers"][0].update(checks={}), "`checks` that is no list"),
+        (lambda found: found.update(layers=None), r"`layers` in it is None; it must be a list"),
+        (
+            lambda found: found["layers"][0].update(verdict="fine"),
+            r"`layers\[0\].verdict` in it is 'fine'; it must be \"finding\"",
+        ),
+        (lambda found: found["layers"][0].pop("name"), r"`layers\[0\]` in it has no name"),
+        (
+            lambda found: found["layers"][0].update(causes=[{"id": "x"}]),
+            r"`layers\[0\].causes\[0\]` in it has no severity",
+        ),
+        (
+            lambda found: found["layers"][0]["checks"][0].update(error="1"),
+            r"`layers\[0\].checks\[0\].error` in it is '1'; it must be a finite number",
+        ),
+        (lambda found: found["layers"][0].update(checks={}), r"`layers\[0\].checks` in it is {}; it must be a list"),
     ],
 )
 def test_what_is_no_result_is_refused(old, tmp_path, change, text):

@@ -138,7 +138,7 @@ def test_the_table_is_sorted_by_severity_and_marks_the_first():
     assert page.rows == [
         "layer verdict causes moving mean moving variance",
         "head diverges first finding unexplained 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
-        "worse finding bessel, double-update 0.0004, allowed 4e-06, 100 times as much 2e-07, allowed 3e-06",
+        "worse finding bessel, double-update 0.0004, 100 times the allowed 4e-06 2e-07, allowed 3e-06",
         "open undecidable none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
         "young ok, advisory cold-start 1e-07, allowed 4e-06 2e-07, allowed 3e-06",
         "good ok none 1e-07, allowed 4e-06 2e-07, allowed 3e-06",

@@ -120,14 +120,14 @@ def test_a_gpu_session(run, pretend):
         assert {each["device"] for each in listing["operations"]} == {"GPU:0"}
         # The second application of the layer, which tests, is in another name scope.
         assert {each["name"].partition("/")[0] for each in listing["operations"]} == {"my", "my_1"}
-    for said in (
+    for text_part in (
         "GPU:0: NVIDIA Test 100, compute capability 9.0.",
         "built for CUDA 12.5.1 and cuDNN 9; installed: nvidia-cudnn-cu12 9.3.0.75; NVIDIA driver: 535.104.05.",
         "batch norm ran on: GPU:0",
         "AssignSubVariableOp 8 GPU:0 8 GPU:0",
         "On the GPU, the worst of the shapes 2x3x3x5",
     ):
-        assert said in text
+        assert text_part in text
     assert "sees no GPU" not in text
     assert [line for line in lines if len(line) > 80] == []
     assert "…" not in text
@@ -157,13 +157,13 @@ def test_both_side_by_side(run, pretend):
 
 
 def on_the_gpu_alone(monkeypatch, module, name, layer):
-    """Have ``module.name(what, device)`` play another layer where the device is the GPU."""
-    honest = getattr(module, name)
+    """Have ``module.name(what, device)`` run another layer where the device is the GPU."""
+    real = getattr(module, name)
 
-    def play(what, device):
-        return honest(what, device, layer if device == "gpu" else tf1bn.batch_norm)
+    def run_on(what, device):
+        return real(what, device, layer if device == "gpu" else tf1bn.batch_norm)
 
-    monkeypatch.setattr(module, name, play)
+    monkeypatch.setattr(module, name, run_on)
 
 
 def test_a_wrong_variant_on_the_gpu_alone_is_a_finding(run, pretend, few, monkeypatch):
@@ -196,11 +196,11 @@ def test_a_wrong_listing_on_the_gpu_alone_is_a_finding(run, pretend, few, monkey
 
 @pytest.mark.slow
 def test_a_wrong_listing_on_the_cpu_alone_is_a_finding(run, pretend, few, monkeypatch):
-    honest = experiment.run_listing
+    real = experiment.run_listing
     monkeypatch.setattr(
         experiment,
         "run_listing",
-        lambda spec, device: honest(spec, device, bessel if device == "cpu" else tf1bn.batch_norm),
+        lambda spec, device: real(spec, device, bessel if device == "cpu" else tf1bn.batch_norm),
     )
     code, _, _, result = run("--device", "both")
     assert code == 1
@@ -212,10 +212,10 @@ def test_a_wrong_listing_on_the_cpu_alone_is_a_finding(run, pretend, few, monkey
 
 @pytest.mark.parametrize("scope", tiers.slow_but(["variant"], ["variant", "my"]))
 def test_one_operation_of_a_gpu_run_on_the_cpu_is_undecided(run, pretend, few, monkeypatch, scope):
-    honest = devices.run_with_placements
+    real = devices.run_with_placements
 
     def run_with_placements(sess, *arguments, **keywords):
-        values, placements = honest(sess, *arguments, **keywords)
+        values, placements = real(sess, *arguments, **keywords)
         return values, [
             each._replace(device="CPU:0") if each.name.startswith(scope) and each.operation == "Rsqrt" else each
             for each in placements
@@ -263,13 +263,13 @@ def has_no_kernel(x, decay, is_training, **arguments):
 
 @pytest.mark.slow
 def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
-    honest = grid.run_variant
+    real = grid.run_variant
 
-    def play(variant, device):
+    def run_on(variant, device):
         wrong = device == "cpu" and variant.data_format == "NCHW"
-        return honest(variant, device, has_no_kernel if wrong else tf1bn.batch_norm)
+        return real(variant, device, has_no_kernel if wrong else tf1bn.batch_norm)
 
-    monkeypatch.setattr(grid, "run_variant", play)
+    monkeypatch.setattr(grid, "run_variant", run_on)
     code, text, _, result = run("--device", "both")
     assert code == 0
     assert [row["verdict"] for row in result["variants"] if row["device"] == "cpu"] == ["ok", "not run", "not run"]

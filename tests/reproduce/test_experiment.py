@@ -1,4 +1,4 @@
-"""The experiment and its referee: what holds on the real layer, and what turns false on sabotaged ones."""
+"""The experiment and its checks: what holds on the real layer, and what turns false on sabotaged ones."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def run_and_check(layer=tf1bn.batch_norm, fused=False):
     return runs, [listing_check.check_run(run) for run in runs]
 
 
-def judge(layer=tf1bn.batch_norm, fused=False):
+def verdicts_of(layer=tf1bn.batch_norm, fused=False):
     """The verdicts: ids of the conclusions that hold, "checker" and "article"."""
     runs, checks = run_and_check(layer, fused)
     sweep = experiment.run_sweep(article.EXPERIMENTS[0].batch(), (0.0, 0.9, 1.0), 3, (), layer=tf1bn.batch_norm)
@@ -50,7 +50,7 @@ def judge(layer=tf1bn.batch_norm, fused=False):
 
 
 def test_the_real_layer_passes():
-    assert judge() == {1, 2, 3, 4, "checker", "article"}
+    assert verdicts_of() == {1, 2, 3, 4, "checker", "article"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_real_layer_passes():
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_sabotage_turns_the_right_verdict_false(layer, must_fail, must_hold):
-    verdicts = judge(layer)
+    verdicts = verdicts_of(layer)
     assert verdicts.isdisjoint(must_fail)
     assert must_hold <= verdicts
 
@@ -113,7 +113,7 @@ def test_with_the_composed_default_digits_survive():
 
 
 @pytest.mark.parametrize("name", releases.NAMES)
-def test_the_listing_as_each_release_played_it(name):
+def test_the_listing_as_each_release_ran_it(name):
     """The real 1.3.0 and older print the same digits in testing; 1.4.0, 1.4.1 and 1.15.0 sqrt(15/16) of them."""
     printed = article.EXPERIMENTS[0]
     fused = int(name.split(".")[1]) >= 4
@@ -151,7 +151,7 @@ def test_a_nan_stays_in_its_channel_and_is_a_finding():
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.999, 1.0])
 @pytest.mark.parametrize("shape", [(7, 5), (3, 4, 2), (2, 3, 3, 4), (2, 2, 2, 2, 3), (1, 1, 1, 2)])
 @pytest.mark.parametrize("fused", [False, True])
-def test_honest_runs_of_other_shapes_agree(decay, shape, fused):
+def test_real_runs_of_other_shapes_agree(decay, shape, fused):
     batch = np.random.default_rng(len(shape)).uniform(0, 255, shape).astype(np.float32)
     spec = experiment.Spec(decay, fused and len(shape) in (2, 4), "1.15", "random", batch)
     run = experiment.run_listing(spec)
@@ -241,7 +241,7 @@ def test_wide_bounds_decide_nothing_and_are_finite():
     assert not outputs.within(x, x, np.inf)
 
 
-def test_an_honest_layer_on_constant_data_is_no_false_alarm():
+def test_the_real_layer_on_constant_data_is_no_false_alarm():
     for value in (0.1, 100.0, 1e4, 1e5):
         batch = np.full((4, 4, 4, 1), value, np.float32)
         check = listing_check.check_run(experiment.run_listing(experiment.Spec(0.5, False, "1.3", "random", batch)))
@@ -268,8 +268,8 @@ def test_statistics_that_change_between_the_phases_break_conclusion_2():
 
 
 def test_a_test_that_moves_statistics_at_decay_1_alone_breaks_conclusion_1():
-    honest, sabotaged = run_and_check(), run_and_check(moves_at_test)
-    runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
+    right, sabotaged = run_and_check(), run_and_check(moves_at_test)
+    runs, checks = [right[0][0], sabotaged[0][1]], [right[1][0], sabotaged[1][1]]
     assert not conclusions.check_conclusions(*runs, checks)[0]["holds"]
 
 
@@ -278,8 +278,8 @@ def test_a_wrong_training_output_at_decay_1_alone_breaks_conclusion_4():
         y = tf1bn.batch_norm(x, decay, is_training=is_training, **arguments)
         return y * 2 if is_training else y
 
-    honest, sabotaged = run_and_check(), run_and_check(doubled)
-    runs, checks = [honest[0][0], sabotaged[0][1]], [honest[1][0], sabotaged[1][1]]
+    right, sabotaged = run_and_check(), run_and_check(doubled)
+    runs, checks = [right[0][0], sabotaged[0][1]], [right[1][0], sabotaged[1][1]]
     verdicts = conclusions.check_conclusions(*runs, checks)
     assert not verdicts[3]["holds"]
     assert "should be the batch's own" in verdicts[2]["evidence"]

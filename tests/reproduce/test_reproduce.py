@@ -150,8 +150,8 @@ def test_one_value_per_channel_is_said(command):
 @pytest.mark.parametrize("layer", [no_update, bessel])
 def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
     path = tmp_path / "r.json"
-    honest = experiment.run_listing
-    monkeypatch.setattr(experiment, "run_listing", lambda spec, device: honest(spec, device, layer))
+    real = experiment.run_listing
+    monkeypatch.setattr(experiment, "run_listing", lambda spec, device: real(spec, device, layer))
     code, out, _ = command("reproduce", *QUICK, "--json", str(path))
     assert code == 1
     result = json.loads(path.read_text())
@@ -264,17 +264,17 @@ def leaks_decay(x, decay, is_training, **arguments):
 
 
 def sabotage_runs(monkeypatch, layer, when):
-    honest = experiment.run_listing
+    real = experiment.run_listing
     monkeypatch.setattr(
         experiment,
         "run_listing",
-        lambda spec, device: honest(spec, device, layer if when(spec) else tf1bn.batch_norm),
+        lambda spec, device: real(spec, device, layer if when(spec) else tf1bn.batch_norm),
     )
 
 
 def sabotage_sweep(monkeypatch, layer):
-    honest = experiment.run_sweep
-    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: honest(*arguments, layer=layer))
+    real = experiment.run_sweep
+    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: real(*arguments, layer=layer))
 
 
 def misprint(monkeypatch, **changes):

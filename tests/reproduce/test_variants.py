@@ -1,4 +1,4 @@
-"""Every variant of the layer on a device, and its referee. Tests marked gpu are the same, on a GPU if there is one."""
+"""Every variant of the layer on a device, checked. Tests marked gpu are the same, on a GPU if there is one."""
 
 import dataclasses
 import subprocess
@@ -34,20 +34,20 @@ def check(variant, device="cpu", layer=tf1bn.batch_norm):
     return check_module.check_variant(grid.run_variant(variant, device, layer), expected(variant))
 
 
-def on_the_gpu(played, **changes):
-    """What was played on the CPU, as if on a GPU."""
-    placements = tuple(placement._replace(device="GPU:0") for placement in played.placements)
-    return dataclasses.replace(played, device="gpu", **{"placements": placements, **changes})
+def on_the_gpu(run, **changes):
+    """What ran on the CPU, as if on a GPU."""
+    placements = tuple(placement._replace(device="GPU:0") for placement in run.placements)
+    return dataclasses.replace(run, device="gpu", **{"placements": placements, **changes})
 
 
-def moved(played, quantity, change):
+def moved(run, quantity, change):
     """With its last statistics off by ``change``, and the test's output made from them."""
-    statistics = {name: values.copy() for name, values in played.statistics.items()}
+    statistics = {name: values.copy() for name, values in run.statistics.items()}
     statistics[quantity][-2:] += change
     mean, variance = (values[-2].astype(np.float64) for values in statistics.values())
-    outputs = played.outputs.copy()
-    outputs[-1] = (played.variant.batches()[-1] - mean) / np.sqrt(variance + 0.001)
-    return dataclasses.replace(played, outputs=outputs, statistics=statistics)
+    outputs = run.outputs.copy()
+    outputs[-1] = (run.variant.batches()[-1] - mean) / np.sqrt(variance + 0.001)
+    return dataclasses.replace(run, outputs=outputs, statistics=statistics)
 
 
 def test_the_grid():
@@ -94,9 +94,9 @@ def test_every_variant_agrees(kind, device):
 
 @pytest.mark.gpu
 def test_cpu_and_gpu_differ_by_no_more_than_their_bounds():
-    judged = run_module.check_variants(("cpu", "gpu"))
-    assert (judged.problems, judged.undecidable) == ([], [])
-    assert {row["verdict"] for row in judged.side_by_side} == {"ok"}
+    results = run_module.check_variants(("cpu", "gpu"))
+    assert (results.problems, results.undecidable) == ([], [])
+    assert {row["verdict"] for row in results.side_by_side} == {"ok"}
 
 
 @pytest.mark.gpu
@@ -107,34 +107,37 @@ def test_the_gpu_has_a_name():
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_what_is_due_is_what_exact_arithmetic_gives(kind):
-    # float32 keeps (1 - decay) of the old value; the referee takes 1 - decay itself, here exactly.
+def test_the_expected_values_are_those_of_exact_arithmetic(kind):
+    # float32 keeps (1 - decay) of the old value; the checker takes 1 - decay itself, here exactly.
     rate = 1.0 - grid.DECAY
-    due = {(one.quantity, one.when): one.value for one in expected(kind).quantities}
+    wanted = {(one.quantity, one.when): one.value for one in expected(kind).quantities}
     *batches, tested = (channels_first(batch, "NHWC") for batch in kind.batches())
     for channel in range(kind.shape[-1]):
         moments = [exact_moments(batch[channel]) for batch in batches]
         for step in range(1, grid.STEPS + 1):
             mean, variance = exact_moving((0, 1), moments[:step], rate=type(moments[0][1])(rate), bessel=kind.fused)
-            assert abs(due["moving_mean", f"after step {step}"][channel] - float(mean)) <= 1e-14 * abs(float(mean))
-            assert abs(due["moving_variance", f"after step {step}"][channel] - float(variance)) <= 1e-13 * variance
+            assert abs(wanted["moving_mean", f"after step {step}"][channel] - float(mean)) <= 1e-14 * abs(float(mean))
+            assert abs(wanted["moving_variance", f"after step {step}"][channel] - float(variance)) <= 1e-13 * variance
             of_the_batch = moments[step - 1][1:]
             outputs = [("training_output", f"of step {step}", batches[step - 1], of_the_batch)]
             if step == grid.STEPS:
                 outputs.append(("test_output", "after training", tested, (mean, variance)))
             for quantity, when, batch, (m, v) in outputs:
                 right = (batch[channel].astype(np.longdouble) - float(m)) / np.sqrt(np.longdouble(float(v)) + 0.001)
-                got = due[quantity, when][..., channel].ravel()
+                got = wanted[quantity, when][..., channel].ravel()
                 assert np.abs(got - right).max() <= 1e-13 * np.abs(right).max()
 
 
 def test_the_bounds_are_narrow():
     """A tenth of a deviation at most, in float16; a thousandth in float32."""
     for variant in (variant for variant in grid.all_variants() if variant.data_format == "NHWC"):
-        for due in expected(variant).quantities:
+        for quantity in expected(variant).quantities:
             narrow = 1e-3 if variant.dtype == "float32" else 0.1
-            assert (due.bound <= narrow * np.maximum(1, np.abs(due.value))).all(), (variant, due.quantity)
-            assert (due.bound <= due.limit).all()
+            assert (quantity.bound <= narrow * np.maximum(1, np.abs(quantity.value))).all(), (
+                variant,
+                quantity.quantity,
+            )
+            assert (quantity.bound <= quantity.limit).all()
 
 
 @pytest.mark.parametrize(
@@ -170,12 +173,12 @@ def test_bessel_is_seen_in_float16_too(kind):
 def test_statistics_that_testing_moves_are_a_finding():
     row = check(FUSED, layer=trains_at_test)
     assert any("testing changed the moving statistics" in problem for problem in row.problems)
-    played = grid.run_variant(FUSED, "cpu")
-    assert check_module.check_variant(played, expected(FUSED)).problems == ()
-    values = played.statistics["moving_variance"].copy()
+    run = grid.run_variant(FUSED, "cpu")
+    assert check_module.check_variant(run, expected(FUSED)).problems == ()
+    values = run.statistics["moving_variance"].copy()
     values[0] = np.nextafter(values[0], 2)
-    played = dataclasses.replace(played, statistics={**played.statistics, "moving_variance": values})
-    (problem,) = check_module.check_variant(played, expected(FUSED)).problems
+    run = dataclasses.replace(run, statistics={**run.statistics, "moving_variance": values})
+    (problem,) = check_module.check_variant(run, expected(FUSED)).problems
     assert "moving_variance before training" in problem
 
 
@@ -218,14 +221,14 @@ def test_what_tensorflow_cannot_do_on_the_cpu_is_a_note():
 
 
 def test_what_fails_otherwise_or_on_a_gpu_is_undecided():
-    played = grid.run_variant(FUSED, "cpu", breaks)
-    assert played == grid.NotRun(FUSED, "cpu", "cuDNN launch failure", impossible=False)
+    run = grid.run_variant(FUSED, "cpu", breaks)
+    assert run == grid.NotRun(FUSED, "cpu", "cuDNN launch failure", impossible=False)
     impossible = grid.run_variant(KINDS[2], "cpu", has_no_kernel)
     assert impossible.impossible
     refused = grid.run_variant(FUSED, "cpu", refuses_data)
     assert not refused.impossible
     assert refused.reason.startswith("assertion failed: [Condition x < y did not hold")
-    for each in (played, refused, dataclasses.replace(impossible, device="gpu")):
+    for each in (run, refused, dataclasses.replace(impossible, device="gpu")):
         row = check_module.check_variant(each, None)
         assert row.json["verdict"] == "undecided"
         assert row.json["reason"] == each.reason
@@ -234,16 +237,16 @@ def test_what_fails_otherwise_or_on_a_gpu_is_undecided():
 
 
 def test_an_operation_on_another_device_is_undecided():
-    played = grid.run_variant(FUSED, "cpu")
-    due = expected(FUSED)
-    assert check_module.check_variant(on_the_gpu(played), due).json["verdict"] == "ok"
-    strays = tuple(each._replace(device="CPU:0" if each.operation == "Mul" else "GPU:0") for each in played.placements)
-    row = check_module.check_variant(on_the_gpu(played, placements=strays), due)
+    run = grid.run_variant(FUSED, "cpu")
+    wanted = expected(FUSED)
+    assert check_module.check_variant(on_the_gpu(run), wanted).json["verdict"] == "ok"
+    strays = tuple(each._replace(device="CPU:0" if each.operation == "Mul" else "GPU:0") for each in run.placements)
+    row = check_module.check_variant(on_the_gpu(run, placements=strays), wanted)
     assert (row.json["verdict"], row.problems) == ("undecided", ())
     (sentence,) = row.undecidable
     assert "fused NHWC float32 2x3x3x5 on the GPU did not run there: variant/BatchNorm/" in sentence
     assert "(Mul) on CPU:0" in sentence
-    row = check_module.check_variant(on_the_gpu(played, placements=()), due)
+    row = check_module.check_variant(on_the_gpu(run, placements=()), wanted)
     assert row.undecidable == ("fused NHWC float32 2x3x3x5 on the GPU did not run there: no operation was seen",)
 
 
@@ -280,22 +283,22 @@ def test_subtracted_squares_cover_that_form_and_the_bound_does_not(shape):
 
 
 def test_a_variance_between_the_two_is_undecided_on_a_gpu_alone():
-    played = grid.run_variant(FUSED, "cpu")
-    due = expected(FUSED)
-    last = [one for one in due.quantities if one.quantity == "moving_variance"][-1]
+    run = grid.run_variant(FUSED, "cpu")
+    wanted = expected(FUSED)
+    last = [one for one in wanted.quantities if one.quantity == "moving_variance"][-1]
     assert (last.limit > 3 * last.bound).all()
     within, beyond = 2 * last.bound, 2 * last.limit
-    row = check_module.check_variant(on_the_gpu(moved(played, "moving_variance", within)), due)
+    row = check_module.check_variant(on_the_gpu(moved(run, "moving_variance", within)), wanted)
     assert (row.json["verdict"], row.problems) == ("undecided", ())
     assert all("E[x^2] - E[x]^2 in float32 would explain" in sentence for sentence in row.undecidable)
-    assert check_module.check_variant(moved(played, "moving_variance", within), due).json["verdict"] == "finding"
+    assert check_module.check_variant(moved(run, "moving_variance", within), wanted).json["verdict"] == "finding"
     assert (
-        check_module.check_variant(on_the_gpu(moved(played, "moving_variance", beyond)), due).json["verdict"]
+        check_module.check_variant(on_the_gpu(moved(run, "moving_variance", beyond)), wanted).json["verdict"]
         == "finding"
     )
     # The composed layer's sums are TensorFlow's own.
-    composed, due = grid.run_variant(COMPOSED, "cpu"), expected(COMPOSED)
-    row = check_module.check_variant(on_the_gpu(moved(composed, "moving_variance", within)), due)
+    composed, wanted = grid.run_variant(COMPOSED, "cpu"), expected(COMPOSED)
+    row = check_module.check_variant(on_the_gpu(moved(composed, "moving_variance", within)), wanted)
     assert row.json["verdict"] == "finding"
 
 
@@ -303,18 +306,18 @@ def test_a_variance_between_the_two_is_undecided_on_a_gpu_alone():
 
 
 def test_side_by_side_shows_the_difference_and_twice_the_bound():
-    played = grid.run_variant(COMPOSED, "cpu")
-    due = expected(COMPOSED)
-    row = check_module.compare_devices(played, on_the_gpu(played), due)
+    run = grid.run_variant(COMPOSED, "cpu")
+    wanted = expected(COMPOSED)
+    row = check_module.compare_devices(run, on_the_gpu(run), wanted)
     assert (row.json["verdict"], row.json["same_bits"], row.problems) == ("ok", True, ())
     assert all(row.json[name]["error"] == 0 for name in expected_module.QUANTITIES)
-    last = [one for one in due.quantities if one.quantity == "moving_mean"][-1]
+    last = [one for one in wanted.quantities if one.quantity == "moving_mean"][-1]
     for factor, verdict in ((1.9, "ok"), (2.1, "finding")):
-        other = moved(played, "moving_mean", (factor * last.bound).astype(np.float32))
-        row = check_module.compare_devices(played, on_the_gpu(other), due)
+        other = moved(run, "moving_mean", (factor * last.bound).astype(np.float32))
+        row = check_module.compare_devices(run, on_the_gpu(other), wanted)
         assert (row.json["verdict"], row.json["same_bits"]) == (verdict, False)
         numbers = row.json["moving_mean"]
-        difference = np.abs(other.statistics["moving_mean"][-2].astype(float) - played.statistics["moving_mean"][-2])
+        difference = np.abs(other.statistics["moving_mean"][-2].astype(float) - run.statistics["moving_mean"][-2])
         worst = np.argmax(difference / last.bound)
         assert (numbers["error"], numbers["allowed"]) == (difference[worst], 2 * last.bound[worst])
         assert bool(row.problems) is (verdict == "finding")
@@ -322,14 +325,14 @@ def test_side_by_side_shows_the_difference_and_twice_the_bound():
 
 @pytest.mark.parametrize("place", ["outputs", "statistics"])
 def test_a_nan_is_not_close_to_anything(place):
-    played = grid.run_variant(FUSED, "cpu")
+    run = grid.run_variant(FUSED, "cpu")
     if place == "outputs":
-        values = played.outputs.copy()
+        values = run.outputs.copy()
         values[-1, 0, 0, 0, 0] = np.nan
-        other = dataclasses.replace(played, outputs=values)
+        other = dataclasses.replace(run, outputs=values)
     else:
-        other = moved(played, "moving_mean", np.nan)
-    for first, second in ((played, other), (other, played), (other, other)):
+        other = moved(run, "moving_mean", np.nan)
+    for first, second in ((run, other), (other, run), (other, other)):
         row = check_module.compare_devices(first, on_the_gpu(second), expected(FUSED))
         assert row.json["verdict"] == "finding"
     assert check_module.check_variant(other, expected(FUSED)).json["verdict"] == "finding"
@@ -366,7 +369,7 @@ def test_the_integer_sums_of_cudnn_are_said(monkeypatch):
 
 @pytest.mark.slow
 def test_the_gpu_tests_are_there_and_say_why_they_are_skipped():
-    files = [str(ROOT / "tests" / name) for name in ("reproduce/test_variants.py", "reproduce/test_devices.py")]
+    files = [str(ROOT / "tests" / "reproduce" / name) for name in ("test_variants.py", "test_devices.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
     skips = not devices.has_gpu()
     done = subprocess.run(

@@ -22,3 +22,17 @@ def played_in(mode):
     finally:
         (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
         (tf.enable_control_flow_v2 if control else tf.disable_control_flow_v2)()
+
+
+SHAPES = ("numbers", "Dimension objects")
+
+
+@contextlib.contextmanager
+def shapes_as(kind):
+    """What an item of a TensorShape is: a number or None, as in TensorFlow 2, or a Dimension object, as in 1.x."""
+    before = type(tensorflow.TensorShape([1])[0]) is int
+    try:
+        (tf.enable_v2_tensorshape if kind == "numbers" else tf.disable_v2_tensorshape)()
+        yield kind
+    finally:
+        (tf.enable_v2_tensorshape if before else tf.disable_v2_tensorshape)()

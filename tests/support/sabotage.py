@@ -1,4 +1,4 @@
-"""The real layer with one thing wrong, as it goes wrong in ports: what the referee must notice."""
+"""The real layer with one thing wrong, as it goes wrong in ports: what the checks must notice."""
 
 import numpy as np
 import tensorflow

@@ -40,7 +40,8 @@ def check_outputs(paths, inputs=None):
 
     Args:
       paths: dict from option to path or None.
-      inputs: dict from the name of an argument to the paths of the files that are read for it; they need not exist.
+      inputs: dict from the name of an argument to the paths of the files that are read for it, and of the folders of
+        which any file may be read; they need not exist.
 
     Raises:
       OutputError: a file cannot be written; the message says which and why.
@@ -56,10 +57,18 @@ def check_outputs(paths, inputs=None):
         for name, sources in (inputs or {}).items():
             if any(_same(path, source) for source in sources):
                 raise CommandError(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
+            if any(_inside(path, source) for source in sources):
+                raise CommandError(
+                    f"`{option}` is {path!r}, in the folder that is read as {name}; name a file outside of it."
+                )
 
 
 def _same(first, second):
     return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
+
+
+def _inside(path, folder):
+    return os.path.isdir(folder) and os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def write_outputs(contents):

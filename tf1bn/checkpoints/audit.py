@@ -1,8 +1,8 @@
 """The audit of a checkpoint: what the values of its batch-norm layers say, before anybody trains or restores it.
 
-These are read, with the packages in brackets: prefixes and folders of TF1 checkpoints of both forms (TensorFlow),
-``.npz``, ``.keras``, ``.weights.h5`` and ``.h5`` (h5py), ``.safetensors`` (safetensors), and ``.pt`` and ``.pth``
-(PyTorch). Nothing is unpickled that could run code, and only vectors whose names may belong to a batch norm are read.
+These are read, with the packages in brackets: prefixes and folders of TF1 checkpoints of both forms, ``.npz``,
+``.keras``, ``.weights.h5`` and ``.h5`` (h5py), ``.safetensors`` (safetensors), and ``.pt`` and ``.pth`` (PyTorch).
+Nothing is unpickled that could run code, and only vectors whose names may belong to a batch norm are read.
 
 Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables, and 2**28 bytes of an index or a state file; those of
 each format are in the module that reads it.
@@ -47,6 +47,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = [read_values(checkpoint, layer) for layer in layers]
         averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
     moved = [at_start(arrays) is False for arrays in values]
+    how_many_moved = sum(moved)
     usual = {role for layer in layers for role in ("gamma", "beta") if role in layer.parts}
     results = [
         audit_layer(
@@ -54,7 +55,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             arrays,
             stored=stored(checkpoint, layer),
             averages=averages[i],
-            others_moved=any(moved[:i] + moved[i + 1 :]),
+            others_moved=how_many_moved > moved[i],
             step=step,
             usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
         )

@@ -69,15 +69,7 @@ def group(variables):
         layers.append(_layer(scope, roles, notes))
     layers = _without_slots(layers, notes)
     layers = _with_shadows(layers, shadows)
-    names = {layer.name for layer in layers}
-    for scope, name in states:
-        home = _home(scope, names) or NO_SCOPE
-        if home not in names:
-            notes.append(f"`{name}` belongs to no layer of this checkpoint, so it was not judged.")
-            continue
-        layers = [
-            dataclasses.replace(layer, state=(*layer.state, name)) if layer.name == home else layer for layer in layers
-        ]
+    layers = _with_state(layers, states, notes)
     if unpaired:
         notes.append(f"{quoted(unpaired)} could be statistics of a batch norm, but nothing beside says so; not judged.")
     if guessed:
@@ -186,19 +178,35 @@ def _layer(scope, roles, notes):
 
 def _without_slots(layers, notes):
     """The layers without what an optimizer keeps under a layer's name, as in Adam/m/net/bn/gamma."""
-    complete = [layer.name for layer in layers if "mean" in layer.parts]
+    complete = {layer.name for layer in layers if "mean" in layer.parts}
     kept, slots = [], []
     for layer in layers:
-        for name in complete if "mean" not in layer.parts else ():
-            before = layer.name.removesuffix("/" + name)
-            if before != layer.name and any(OPTIMIZER.fullmatch(part) for part in before.split("/")):
-                slots.append(layer.name)
-                break
-        else:
-            kept.append(layer)
+        is_slot = "mean" not in layer.parts and _is_slot(layer.name.split("/"), complete)
+        (slots if is_slot else kept).append(layer.name if is_slot else layer)
     if slots:
         notes.append(f"{quoted(slots)} hold what an optimizer keeps for layers of those names, and were not judged.")
     return kept
+
+
+def _is_slot(parts, complete):
+    """Whether a scope, as its parts, is the name of an optimizer and then that of a ``complete`` layer."""
+    first = next((i for i, part in enumerate(parts) if OPTIMIZER.fullmatch(part)), len(parts))
+    return any("/".join(parts[i:]) in complete for i in range(first + 1, len(parts)))
+
+
+def _with_state(layers, states, notes):
+    """The layers with their further state, (scope, name) each."""
+    names, by_layer = {layer.name for layer in layers}, collections.defaultdict(list)
+    for scope, name in states:
+        home = _home(scope, names) or NO_SCOPE
+        if home in names:
+            by_layer[home].append(name)
+        else:
+            notes.append(f"`{name}` belongs to no layer of this checkpoint, so it was not judged.")
+    return [
+        dataclasses.replace(layer, state=tuple(by_layer[layer.name])) if layer.name in by_layer else layer
+        for layer in layers
+    ]
 
 
 def _with_shadows(layers, shadows):

@@ -9,8 +9,7 @@ from .formats.base import Checkpoint, head
 from .formats.keras import HDF5, KERAS
 from .formats.npz import NPZ
 from .formats.safetensors import SAFETENSORS
-from .formats.tf1 import TF1
-from .formats.tf1.reader import open_prefix
+from .formats.tf1 import TF1, open_prefix
 from .formats.tf1.state_file import STATE_FILE, latest
 from .formats.torch import TORCH
 

@@ -1,13 +1,32 @@
 """Which files a command reads where it is given a path."""
 
+import os
+import re
+
+# The files of a checkpoint of TF1, whose number is not known before it is read.
+_OF_CHECKPOINT = re.compile(r"checkpoint|.+\.index|.+\.data-\d+-of-\d+|.+-\d+-of-\d+", re.DOTALL)
+
 
 def read_at(path):
-    """The paths of the files that are read first for a trace or a checkpoint at ``path``; they need not exist.
+    """The paths of what is read for a trace or a checkpoint at ``path``: files, or the whole folder of a trace.
 
-    The list is empty for None, an argument that was not given.
+    They need not exist. The list is empty for None, an argument that was not given.
     """
     from ..checkpoints.opening import FILE_SUFFIXES
 
     if path is None:
         return []
-    return [path + suffix for suffix in (*FILE_SUFFIXES, "/trace.json", "/steps.jsonl", "/checkpoint")]
+    if os.path.isdir(path):
+        if os.path.lexists(os.path.join(path, "trace.json")):
+            return [path]
+        return [os.path.join(path, name) for name in _files_in(path) if _OF_CHECKPOINT.fullmatch(name)]
+    folder, prefix = os.path.split(path)
+    shards = [name for name in _files_in(folder or ".") if name.startswith(prefix) and _OF_CHECKPOINT.fullmatch(name)]
+    return [*(path + suffix for suffix in FILE_SUFFIXES), *(os.path.join(folder, name) for name in shards)]
+
+
+def _files_in(folder):
+    try:
+        return os.listdir(folder)
+    except (OSError, ValueError):
+        return []

@@ -143,7 +143,8 @@ def _kinds(path, name):
 def _stored(path):
     """The result that a file holds, with its verdicts recomputed."""
     from .._util.strict_json import parse
-    from ..parity.verdict import checked, rejudge
+    from ..parity.stored import checked
+    from ..parity.verdict import rejudge
 
     if os.path.isdir(path):
         raise CommandError("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")

@@ -4,6 +4,7 @@ import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
 from ..layers.arguments import NCHW, NHWC
+from ..layers.graph_collections import builds_graph
 from ._layer_base import XAVIER, ZEROS, checked_format, layer_scope, spatial
 from ._utils import two_element_tuple
 
@@ -11,6 +12,7 @@ tf = _tf.compat.v1
 
 
 @add_arg_scope
+@builds_graph
 def convolution2d(inputs, num_outputs, kernel_size, stride=1, padding="SAME", data_format=None, rate=1,
                   activation_fn=_tf.nn.relu, normalizer_fn=None, normalizer_params=None,
                   weights_initializer=XAVIER, weights_regularizer=None,
@@ -40,6 +42,7 @@ def convolution2d(inputs, num_outputs, kernel_size, stride=1, padding="SAME", da
 
 
 @add_arg_scope
+@builds_graph
 def convolution2d_transpose(inputs, num_outputs, kernel_size, stride=1, padding="SAME", data_format=NHWC,
                             activation_fn=_tf.nn.relu, normalizer_fn=None, normalizer_params=None,
                             weights_initializer=XAVIER, weights_regularizer=None,
@@ -82,6 +85,7 @@ def convolution2d_transpose(inputs, num_outputs, kernel_size, stride=1, padding=
 
 
 @add_arg_scope
+@builds_graph
 def separable_convolution2d(inputs, num_outputs, kernel_size, depth_multiplier=1, stride=1, padding="SAME",
                             data_format=NHWC, rate=1, activation_fn=_tf.nn.relu, normalizer_fn=None,
                             normalizer_params=None, weights_initializer=XAVIER,

@@ -12,6 +12,7 @@ import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
 from ..layers.arguments import NHWC
+from ..layers.graph_collections import builds_graph
 from ..layers.training_flag import cond
 from ._layer_base import XAVIER, ZEROS, LayerBuilder, checked_format, layer_scope, spatial
 from ._utils import collect_named_outputs, get_variable_collections, two_element_tuple
@@ -21,6 +22,7 @@ tf = _tf.compat.v1
 
 
 @add_arg_scope
+@builds_graph
 def fully_connected(inputs, num_outputs, activation_fn=_tf.nn.relu, normalizer_fn=None, normalizer_params=None,
                     weights_initializer=XAVIER, weights_regularizer=None,
                     biases_initializer=ZEROS, biases_regularizer=None, reuse=None,
@@ -54,6 +56,7 @@ linear = functools.partial(fully_connected, activation_fn=None)
 
 
 @add_arg_scope
+@builds_graph
 def bias_add(inputs, activation_fn=None, initializer=ZEROS, regularizer=None, reuse=None,
              variables_collections=None, outputs_collections=None, trainable=True, data_format=NHWC,
              scope=None):  # fmt: skip
@@ -75,6 +78,7 @@ def bias_add(inputs, activation_fn=None, initializer=ZEROS, regularizer=None, re
 
 
 @add_arg_scope
+@builds_graph
 def max_pool2d(inputs, kernel_size, stride=2, padding="VALID", data_format=NHWC, outputs_collections=None,
                scope=None):  # fmt: skip
     """The largest value of each window, for each channel of images."""
@@ -83,6 +87,7 @@ def max_pool2d(inputs, kernel_size, stride=2, padding="VALID", data_format=NHWC,
 
 
 @add_arg_scope
+@builds_graph
 def avg_pool2d(inputs, kernel_size, stride=2, padding="VALID", data_format=NHWC, outputs_collections=None,
                scope=None):  # fmt: skip
     """The mean of each window, over what lies in the image, for each channel of images."""
@@ -91,6 +96,7 @@ def avg_pool2d(inputs, kernel_size, stride=2, padding="VALID", data_format=NHWC,
 
 
 @add_arg_scope
+@builds_graph
 def flatten(inputs, outputs_collections=None, scope=None):
     """The inputs [N, ...] as [N, features]."""
     with tf.name_scope(scope, "Flatten", [inputs]) as name:
@@ -103,6 +109,7 @@ def flatten(inputs, outputs_collections=None, scope=None):
 
 
 @add_arg_scope
+@builds_graph
 def dropout(inputs, keep_prob=0.5, noise_shape=None, is_training=True, outputs_collections=None, scope=None,
             seed=None):  # fmt: skip
     """In training sets each value to zero with probability 1 - `keep_prob`, and divides the others by `keep_prob`."""
@@ -118,6 +125,7 @@ def dropout(inputs, keep_prob=0.5, noise_shape=None, is_training=True, outputs_c
 
 
 @add_arg_scope
+@builds_graph
 def softmax(logits, scope=None):
     """The softmax over the last axis."""
     with tf.variable_scope(scope, "softmax", [logits]):
@@ -128,6 +136,7 @@ def softmax(logits, scope=None):
 
 
 @add_arg_scope
+@builds_graph
 def one_hot_encoding(labels, num_classes, on_value=1.0, off_value=0.0, outputs_collections=None, scope=None):
     """Class numbers [N] as rows [N, num_classes] with `on_value` in the column of the class."""
     with tf.name_scope(scope, "OneHotEncoding", [labels, num_classes]) as name:
@@ -138,12 +147,14 @@ def one_hot_encoding(labels, num_classes, on_value=1.0, off_value=0.0, outputs_c
 
 
 @add_arg_scope
+@builds_graph
 def repeat(inputs, repetitions, layer, *args, **kwargs):
     """Applies the same layer `repetitions` times in a row, in scopes numbered from 1."""
     return _stacked("Repeat", "repeat", inputs, layer, [args] * repetitions, kwargs)
 
 
 @add_arg_scope
+@builds_graph
 def stack(inputs, layer, stack_args, **kwargs):
     """Applies a layer in a row with each of `stack_args` as its arguments, in scopes numbered from 1.
 

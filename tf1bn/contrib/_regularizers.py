@@ -4,6 +4,8 @@ import numbers
 
 import tensorflow as _tf
 
+from ..layers.graph_collections import builds_graph
+
 tf = _tf.compat.v1
 
 
@@ -51,6 +53,7 @@ def sum_regularizer(regularizer_list, scope=None):
     return loss
 
 
+@builds_graph
 def apply_regularization(regularizer, weights_list=None):
     """A regularizer's sum over several weights, a tensor that is also put into REGULARIZATION_LOSSES.
 

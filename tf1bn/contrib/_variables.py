@@ -5,12 +5,13 @@ import re
 import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
-from ..layers.graph_collections import collect
+from ..layers.graph_collections import builds_graph, collect
 
 tf = _tf.compat.v1
 
 
 @add_arg_scope
+@builds_graph
 def variable(
     name,
     shape=None,
@@ -51,6 +52,7 @@ def variable(
 
 
 @add_arg_scope
+@builds_graph
 def model_variable(name, shape=None, dtype=_tf.float32, initializer=None, regularizer=None, trainable=True,
                    collections=None, **options):  # fmt: skip
     """A `variable` that is put into MODEL_VARIABLES too."""
@@ -58,21 +60,25 @@ def model_variable(name, shape=None, dtype=_tf.float32, initializer=None, regula
     return variable(name, shape, dtype, initializer, regularizer, trainable, collections, **options)
 
 
+@builds_graph
 def local_variable(initial_value, validate_shape=True, name=None, use_resource=None):
     """A variable that is in LOCAL_VARIABLES alone and is not trained."""
     return _untrained(tf.GraphKeys.LOCAL_VARIABLES, initial_value, validate_shape, name, use_resource)
 
 
+@builds_graph
 def global_variable(initial_value, validate_shape=True, name=None, use_resource=None):
     """A variable that is in GLOBAL_VARIABLES and is not trained."""
     return _untrained(tf.GraphKeys.GLOBAL_VARIABLES, initial_value, validate_shape, name, use_resource)
 
 
+@builds_graph
 def add_model_variable(var):
     """Put a variable into MODEL_VARIABLES, unless it is there."""
     collect(var, tf.GraphKeys.MODEL_VARIABLES)
 
 
+@builds_graph
 def get_variables(scope=None, suffix=None, collection=tf.GraphKeys.GLOBAL_VARIABLES):
     """The variables of a collection whose name begins with `scope`, a name or a variable scope, and ends in `suffix`.
 
@@ -85,31 +91,37 @@ def get_variables(scope=None, suffix=None, collection=tf.GraphKeys.GLOBAL_VARIAB
     return tf.get_collection(collection, scope)
 
 
+@builds_graph
 def get_model_variables(scope=None, suffix=None):
     """`get_variables` of MODEL_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.MODEL_VARIABLES)
 
 
+@builds_graph
 def get_local_variables(scope=None, suffix=None):
     """`get_variables` of LOCAL_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.LOCAL_VARIABLES)
 
 
+@builds_graph
 def get_trainable_variables(scope=None, suffix=None):
     """`get_variables` of TRAINABLE_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.TRAINABLE_VARIABLES)
 
 
+@builds_graph
 def get_variables_by_suffix(suffix, scope=None):
     """The variables whose name ends in `suffix`."""
     return get_variables(scope, suffix)
 
 
+@builds_graph
 def get_variables_by_name(given_name, scope=None):
     """The variables whose name without its scopes is `given_name`."""
     return get_variables(scope, f"/{given_name}:|^{given_name}:")
 
 
+@builds_graph
 def get_unique_variable(var_op_name):
     """The variable whose whole name is `var_op_name`.
 
@@ -122,6 +134,7 @@ def get_unique_variable(var_op_name):
     raise ValueError(f"`var_op_name` is {var_op_name!r}, and no variable has that name.")
 
 
+@builds_graph
 def get_variables_to_restore(include=None, exclude=None):
     """The global variables in the scopes `include` (None: all) that are in none of `exclude`.
 
@@ -176,6 +189,7 @@ def assert_or_get_global_step(graph=None, global_step_tensor=None):
     return global_step_tensor
 
 
+@builds_graph
 def assign_from_values(var_names_to_values):
     """An operation that gives variables their values, and the feeds that it has to be run with.
 
@@ -188,12 +202,14 @@ def assign_from_values(var_names_to_values):
     return _assignments([(get_unique_variable(name), value) for name, value in var_names_to_values.items()])
 
 
+@builds_graph
 def assign_from_values_fn(var_names_to_values):
     """A function that runs `assign_from_values` in a session."""
     assign, feeds = assign_from_values(var_names_to_values)
     return lambda session: session.run(assign, feeds)
 
 
+@builds_graph
 def assign_from_checkpoint(model_path, var_list, ignore_missing_vars=False):
     """An operation that gives variables the values in a checkpoint, and the feeds that it has to be run with.
 
@@ -221,6 +237,7 @@ def assign_from_checkpoint(model_path, var_list, ignore_missing_vars=False):
     return _assignments(pairs)
 
 
+@builds_graph
 def assign_from_checkpoint_fn(model_path, var_list, ignore_missing_vars=False, reshape_variables=False):
     """A function of a session that restores variables from a checkpoint; None if it holds none of them.
 

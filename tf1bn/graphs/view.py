@@ -165,6 +165,13 @@ class GraphView(object):
         return self.variables.get(roots.pop()) if len(roots) == 1 else None
 
 
+def uncast(tensor):
+    """``tensor``, or what was cast to it from the same dtype, as everything is where NumPy's behaviour is enabled."""
+    while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
 def closes_loop(op):
     """Whether an operation is the Merge at the beginning of a loop, which the end of the loop leads back to."""
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)

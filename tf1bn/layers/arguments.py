@@ -47,7 +47,7 @@ class LayerCall:
       zero_debias: whether the moving mean is kept free of its start value.
       renorm: whether batch renormalisation is used, with `renorm_clipping` (a dict) and `renorm_decay`.
       adjustment: None, or a function from the shape of `batch` to a scale and an offset.
-      recorded_axis: the axis of the channels in `inputs` where `data_format` does not say it, else None.
+      recorded_axis: the axis of the channels in `batch` where `data_format` does not say it, else None.
       unrecordable: why a trace cannot hold the layer, part of a sentence; None if it can.
     """
 
@@ -178,7 +178,7 @@ def channel_count(inputs, data_format):
             f"`inputs` ({inputs.name}) has shape {shape}; batch_norm needs rank {needed} or more with "
             f"data_format={data_format!r}."
         )
-    channels = shape[1 if data_format == NCHW else -1]
+    channels = shape.as_list()[1 if data_format == NCHW else -1]
     if channels is None:
         raise ValueError(
             f"`inputs` ({inputs.name}) has shape {shape} with an unknown number of channels for "
@@ -251,7 +251,8 @@ def resolved_axes(axis, inputs):
     axes = [i + rank if i < 0 else i for i in axis]
     if len(set(axes)) < len(axes):
         raise ValueError(f"`axis` is {axis!r}, which names a dimension of the inputs (rank {rank}) twice.")
-    unknown = [i for i in axes if inputs.shape[i] is None]
+    sizes = inputs.shape.as_list()
+    unknown = [i for i in axes if sizes[i] is None]
     if unknown:
         raise ValueError(
             f"`inputs` ({inputs.name}) has shape {inputs.shape} with an unknown size of axis {unknown[0]}, which "

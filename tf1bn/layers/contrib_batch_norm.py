@@ -31,7 +31,7 @@ import tensorflow as _tf
 from . import arguments, code_paths, release_scope
 from .arg_scopes import add_arg_scope
 from .arguments import NCHW, NHWC
-from .graph_collections import append_tensor_alias
+from .graph_collections import append_tensor_alias, builds_graph
 from .normalization import build_layer
 
 tf = _tf.compat.v1
@@ -39,6 +39,7 @@ tf = _tf.compat.v1
 
 @add_arg_scope
 @release_scope.as_released
+@builds_graph
 def batch_norm(
     inputs,
     decay=0.999,
@@ -104,6 +105,8 @@ def batch_norm(
       A tensor of the shape and dtype of ``inputs``.
 
     Raises:
+      GraphError: no graph is built, as when TensorFlow 2 executes eagerly; or the moving statistics cannot be
+        updated where the layer is built, as in a function of control flow v2 with reference variables.
       ValueError: unknown `data_format`, rank or channel count; `is_training` is None where contrib's own code runs;
         weights whose number is not that of the samples; unknown keys in `renorm_clipping`; `renorm` together with
         what excludes it.

@@ -21,6 +21,7 @@ import tensorflow as _tf
 
 from . import arguments, code_paths, keras_names
 from .arguments import NCHW, NHWC
+from .graph_collections import builds_graph
 from .normalization import build_layer
 
 tf = _tf.compat.v1
@@ -28,6 +29,7 @@ tf = _tf.compat.v1
 _ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
 
 
+@builds_graph
 def batch_normalization(
     inputs,
     axis=-1,
@@ -88,6 +90,7 @@ def batch_normalization(
       A tensor of the shape and dtype of ``inputs``.
 
     Raises:
+      GraphError: as in `batch_norm`.
       ValueError: an axis that the inputs do not have, or twice the same; unknown rank or size of an axis; a
         `virtual_batch_size` that is not positive, or together with axis 0 or `adjustment`; unknown keys in
         `renorm_clipping`; variables that exist, or do not, against `reuse`.
@@ -105,18 +108,18 @@ def batch_normalization(
         path = code_paths.path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment)
         training = arguments.checked_training(training)
         arguments.check_numbers(epsilon, momentum, training, path)
-        batch, virtual_axis, batch_axes = inputs, None, axes
+        batch, virtual_axis = inputs, None
         if virtual_batch_size is not None:
             batch, virtual_axis = arguments.in_virtual_batches(inputs, virtual_batch_size), 1
-            batch_axes = [i + 1 for i in axes]
+            axes = [i + 1 for i in axes]
         rank = inputs.shape.rank
         data_format = NCHW if axes == [1] and rank > 2 else NHWC
         call = arguments.LayerCall(
             path=path,
             inputs=inputs,
             batch=batch,
-            parameter_shape=_parameter_shape(batch, batch_axes, virtual_axis),
-            channel_axes=batch_axes,
+            parameter_shape=_parameter_shape(batch, axes, virtual_axis),
+            channel_axes=axes,
             virtual_axis=virtual_axis,
             data_format=data_format,
             decay=momentum,
@@ -165,7 +168,7 @@ def _scopes(name, reuse):
 
 def _parameter_shape(batch, axes, virtual_axis):
     if len(axes) == 1 and virtual_axis is None:
-        return [batch.shape[axes[0]]]
+        return [batch.shape.as_list()[axes[0]]]
     return [size if i in axes else 1 for i, size in enumerate(batch.shape.as_list())]
 
 

@@ -1,11 +1,42 @@
-"""What a layer leaves with its graph: variables and losses in collections, aliases, and a note for recorders."""
+"""The graph of a layer: that there is one, and what a layer leaves with it.
+
+That is variables and losses in collections, aliases, and a note for recorders.
+"""
 
 import dataclasses
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import tensorflow as _tf
 
+from ..errors import GraphError
+
 tf = _tf.compat.v1
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def builds_graph(function: _Function) -> _Function:
+    """Let ``function`` raise `GraphError` where no graph is built, before it does anything else.
+
+    TensorFlow 2 builds none when it executes eagerly, and nor do ``tf.function`` and ``tf.compat.v1.wrap_function``
+    there: variables would belong to nobody, and a second call with ``reuse=True`` would make others. Functions inside
+    a ``tf.Graph``, such as the bodies of ``tf.cond``, ``tf.while_loop``, ``tf.map_fn`` and ``tf.data``, are part of it.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if tf.executing_eagerly_outside_functions():
+            where = "eagerly" if _tf.executing_eagerly() else "in a function of TensorFlow 2, outside of any graph"
+            raise GraphError(
+                f"`{function.__name__}` is called {where}; call it while a graph is built, inside `with "
+                "tf.Graph().as_default():` or after `tf.compat.v1.disable_eager_execution()` at the top of the "
+                "program, and run that graph in a `tf.compat.v1.Session`."
+            )
+        return function(*args, **kwargs)
+
+    return cast(_Function, wrapper)
 
 
 def append_tensor_alias(tensor, alias):

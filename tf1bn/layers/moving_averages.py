@@ -4,13 +4,50 @@ import contextlib
 
 import tensorflow as _tf
 
+from ..errors import GraphError
 from . import training_flag
 
 tf = _tf.compat.v1
 
+_ACROSS_REPLICAS = (
+    "The layer is built in the scope of a distribution strategy that keeps a copy of each variable for every replica; "
+    "call it in the function that `strategy.run` is given."
+)
+
+
+def replicated():
+    """Whether a distribution strategy runs the layer in several replicas, which share its statistics."""
+    return _tf.distribute.has_strategy() and _tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def over_replicas(moments):
+    """The means of the batch's moments over the replicas of a distribution strategy, as TF 1.15 did.
+
+    Each replica then makes the same update of its copy of the moving statistics. Without replicas it is ``moments``.
+
+    Raises:
+      GraphError: the layer is not built by one of the replicas.
+    """
+    if not replicated():
+        return moments
+    context = _tf.distribute.get_replica_context()
+    if context is None:
+        raise GraphError(_ACROSS_REPLICAS)
+
+    def mean(strategy, value):
+        return strategy.extended.reduce_to(_tf.distribute.ReduceOp.MEAN, value, destinations=value)
+
+    # `context.all_reduce` looks up the variables behind a value by their names, and fails.
+    return tuple(context.merge_call(mean, args=(value,)) for value in moments)
+
 
 def assign_moving_average(variable, value, rate):
-    """The operation ``variable -= (variable - value) * rate``, on the variable's device."""
+    """The operation ``variable -= (variable - value) * rate``, on the variable's device.
+
+    Raises:
+      GraphError: the variable cannot be assigned where the layer is built.
+    """
+    _check_assignable(variable)
     with _colocated(variable), tf.name_scope("AssignMovingAvg") as name:
         rate = _as_rate(rate, variable)
         return tf.assign_sub(variable, (variable - _tf.cast(value, variable.dtype.base_dtype)) * rate, name=name)
@@ -23,6 +60,7 @@ def assign_debiased_average(variable, value, rate, biased, local_step):
     from 0, its expectation lacks the factor 1 - (1 - rate)^t, by which it is divided. At rate 0 that is 0 / 0: NaN, as
     in TF 1.x.
     """
+    _check_assignable(variable)
     with _colocated(variable), tf.name_scope("AssignMovingAvg") as name:
         rate = _as_rate(rate, variable)
         value = _tf.cast(value, variable.dtype.base_dtype)
@@ -33,6 +71,19 @@ def assign_debiased_average(variable, value, rate, biased, local_step):
 
 def _as_rate(rate, variable):
     return _tf.cast(_tf.convert_to_tensor(rate, name="decay"), variable.dtype.base_dtype)
+
+
+def _check_assignable(variable):
+    """Raises GraphError unless operations in the graph that is being built can assign the variable."""
+    if not isinstance(variable.op, _tf.Operation):
+        raise GraphError(_ACROSS_REPLICAS)
+    if variable.op.type != "VarHandleOp" and variable.graph is not tf.get_default_graph():
+        raise GraphError(
+            f"The reference variable {variable.op.name!r} cannot be updated in a function, which control flow v2 makes "
+            "of each branch that `is_training` or a `tf.cond` chooses; call "
+            "`tf.compat.v1.enable_resource_variables()` or `tf.compat.v1.disable_control_flow_v2()` before the graph "
+            "is built."
+        )
 
 
 def _colocated(variable):
@@ -78,7 +129,10 @@ class Updates:
         self.operations = ()
 
     def run_before(self, moments, results):
-        """Copies of the tensors ``results`` that no run can compute without updating the statistics."""
+        """Copies of the tensors ``results`` that no run can compute without updating the statistics.
+
+        moments: those of the batch, `over_replicas`; a branch of a cond cannot compute these.
+        """
         with tf.control_dependencies([update() for update in self._functions(moments)]):
             return _tf.nest.map_structure(_tf.identity, results)
 
@@ -86,6 +140,7 @@ class Updates:
         """Put the updates into the collections, for the caller to run with the training step."""
         if not self._active:
             return
+        moments = over_replicas(moments)
         functions, is_training = self._functions(moments), self._call.is_training
         if self._unconditional:
             updates = [update() for update in functions]

@@ -1,11 +1,14 @@
 """The arithmetic of batch normalisation in TF 1.15: TensorFlow's fused kernel, and the form composed of small ones."""
 
+import dataclasses
+
 import tensorflow as _tf
 
+from ..errors import GraphError
 from . import training_flag
 from .arguments import NHWC
 from .graph_collections import BuiltLayer, remember
-from .moving_averages import Updates, assign_moving_average
+from .moving_averages import Updates, assign_moving_average, over_replicas, replicated
 from .variables import collect_again, layer_variables
 
 tf = _tf.compat.v1
@@ -16,18 +19,34 @@ def build_layer(call):
 
     Returns:
       The normalised tensor, of the shape and dtype of ``call.inputs``.
+
+    Raises:
+      GraphError: the moving statistics cannot be updated where the layer is built.
     """
+    if replicated():
+        call = _in_replica(call)
     variables = layer_variables(call)
     renorm = Renorm(call, variables) if call.renorm else None
     updates = Updates(call, variables, renorm.update_variance if renorm else None)
     outputs = _fused(call, variables, updates) if call.path.fused else _composed(call, variables, updates, renorm)
     outputs.set_shape(call.batch.shape)
     if call.virtual_axis is not None:
-        outputs = _tf.reshape(outputs, [-1, *call.inputs.shape[1:]])
+        outputs = _tf.reshape(outputs, [-1, *call.inputs.shape.as_list()[1:]])
     if call.path.core:
         collect_again(call, variables)
     remember(BuiltLayer(call, outputs, variables, updates.operations))
     return outputs
+
+
+def _in_replica(call):
+    """The call as one of several replicas makes it, whose batches move the statistics together."""
+    if call.renorm:
+        raise GraphError(
+            "The layer is built for several replicas of a distribution strategy with `renorm` True, and batch "
+            "renormalisation has no statistics that replicas share; leave `renorm` out, or use one replica."
+        )
+    problem = "the batches of several replicas move its statistics together, and a trace holds one batch"
+    return dataclasses.replace(call, unrecordable=call.unrecordable or problem)
 
 
 # ---- the fused form ----
@@ -36,7 +55,7 @@ def build_layer(call):
 def _fused(call, variables, updates):
     """Normalise with ``tf.nn.fused_batch_norm``; its batch variance carries N/(N-1). Rank 2 or 4."""
     x, statistics, is_training = call.batch, variables.statistics, call.is_training
-    channels = statistics[0].shape
+    channels = statistics[0].shape.as_list()
     if x.shape.rank == 2:
         x = _tf.reshape(x, [-1, 1, 1, *channels] if call.data_format == NHWC else [-1, *channels, 1, 1])
     dtype = statistics[0].dtype.base_dtype
@@ -59,9 +78,9 @@ def _fused(call, variables, updates):
     outputs, *moments = training_flag.cond(is_training, with_batch, with_moving)
     if training_flag.static_value(is_training) is not False or updates.while_testing:
         if updates.in_place:
-            normalised = outputs
+            normalised, shared = outputs, over_replicas(moments)
             outputs = training_flag.cond(
-                is_training, lambda: updates.run_before(moments, normalised), lambda: _tf.identity(normalised)
+                is_training, lambda: updates.run_before(shared, normalised), lambda: _tf.identity(normalised)
             )
         else:
             updates.collect(moments)
@@ -99,7 +118,8 @@ def _composed(call, variables, updates, renorm):
         scale, offset = _adjusted(call, scale, offset)
     moments = _moments(call, statistics[0].dtype.base_dtype)
     if updates.in_place:
-        chosen = training_flag.cond(is_training, lambda: updates.run_before(moments, moments), lambda: statistics)
+        shared = over_replicas(moments)
+        chosen = training_flag.cond(is_training, lambda: updates.run_before(shared, moments), lambda: statistics)
     elif call.path.core and updates.use_batch_moments and value is None:
         # The core layer of TF 1.0 and 1.1 chooses between two outputs, not between two pairs of moments.
         updates.collect(moments)

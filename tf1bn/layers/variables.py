@@ -125,7 +125,8 @@ class _Maker:
     def debias(self, moving_mean):
         """The variables behind a zero-debiased moving mean: the biased average and the number of updates."""
         # A scope named like the variable, inside the variable's own scope: X/X/moving_mean/biased in checkpoints.
-        with tf.variable_scope(moving_mean.op.name):
+        # (Not that of the operation, which is another for each replica of a distribution strategy.)
+        with tf.variable_scope(moving_mean.name.removesuffix(":0")):
             return tuple(
                 tf.get_variable(
                     _unused(name),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
 import math
-import re
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from .._util.text import listed
 from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
+from .sequence import common_subsequence
 
 CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
+MOST_TRIALS = 2**24  # patterns of a map times layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,36 +145,55 @@ def match_layers(old, new, mapping=None):
 
 def _guess(old, new):
     """Pairs of signatures: first by data where that is unambiguous, then by channels in order."""
-    like_old = {layer.name: [other for other in new if layer.same_data(other)] for layer in old}
-    like_new = {layer.name: [other for other in old if other.same_data(layer)] for layer in new}
-    pairs = [
-        (layer, like_old[layer.name][0])
-        for layer in old
-        if len(like_old[layer.name]) == 1 == len(like_new[like_old[layer.name][0].name])
-    ]
+    pairs = _by_data(old, new)
     done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
     old = [layer for layer in old if layer.name not in done_old and layer.channels is not None]
     new = [layer for layer in new if layer.name not in done_new and layer.channels is not None]
-    return pairs + _in_order(old, new)
+    by_order = common_subsequence([layer.channels for layer in old], [layer.channels for layer in new])
+    return pairs + [(old[i], new[j]) for i, j in by_order]
 
 
-def _in_order(old, new):
-    """The longest common subsequence by the number of channels."""
-    length = np.zeros((len(old) + 1, len(new) + 1), int)
-    for i in reversed(range(len(old))):
-        for j in reversed(range(len(new))):
-            same = old[i].channels == new[j].channels
-            length[i, j] = length[i + 1, j + 1] + 1 if same else max(length[i + 1, j], length[i, j + 1])
-    pairs, i, j = [], 0, 0
-    while i < len(old) and j < len(new):
-        if old[i].channels == new[j].channels:
-            pairs.append((old[i], new[j]))
-            i, j = i + 1, j + 1
-        elif length[i + 1, j] >= length[i, j + 1]:
-            i += 1
-        else:
-            j += 1
+def _by_data(old, new):
+    """The pairs of signatures that are given the same data, where neither is like another one."""
+    old, new = ([layer for layer in layers if layer.moments is not None] for layers in (old, new))
+    sorted_old, sorted_new = _SortedByMean(old), _SortedByMean(new)
+    pairs = []
+    for layer in old:
+        like = sorted_new.first_two(layer, layer.same_data)
+        if len(like) == 1 and len(sorted_old.first_two(like[0], like[0].same_data)) == 1:
+            pairs.append((layer, like[0]))
     return pairs
+
+
+class _SortedByMean:
+    """Signatures by their numbers of values and channels, sorted by the mean of the first channel."""
+
+    def __init__(self, layers):
+        self._groups = {}
+        for layer in sorted(layers, key=_first_mean):
+            keys, members = self._groups.setdefault(_size(layer), ([], []))
+            keys.append(_first_mean(layer))
+            members.append(layer)
+
+    def first_two(self, layer, alike):
+        """Those that are ``alike`` a signature, two of them if there are more; few others are looked at."""
+        keys, members = self._groups.get(_size(layer), ([], []))
+        # Twice as far as the first channel of the same data can be, in this layer's own units.
+        mean, variance = _first_mean(layer), layer.moments.variance
+        deviation = math.sqrt(max(variance.flat[0], 0)) if variance.size else 0.0
+        reach = 2 * CLOSE * (deviation + 1e-12 * (abs(mean) + 1))
+        between = itertools.islice(
+            members, bisect.bisect_left(keys, mean - reach), bisect.bisect_right(keys, mean + reach)
+        )
+        return list(itertools.islice(filter(alike, between), 2))
+
+
+def _size(layer):
+    return layer.moments.count, layer.moments.mean.shape
+
+
+def _first_mean(layer):
+    return float(layer.moments.mean.flat[0]) if layer.moments.mean.size else 0.0
 
 
 def read_map(path):
@@ -205,33 +227,69 @@ def _mapped(mapping, old, new):
     """The new name, or None, for every old name that the map names."""
     _check(mapping)
     targets, users = {}, {}
+    patterns = [item for item in mapping.items() if "*" in item[0]]
+    if len(patterns) * len(old) > MOST_TRIALS:
+        raise MappingError(
+            f"The map has {len(patterns)} patterns for {len(old)} layers of OLD, which takes too long; give names, or "
+            "fewer patterns."
+        )
     # Exact names go before patterns, whatever their place.
-    for name_or_pattern, target in sorted(mapping.items(), key=lambda item: "*" in item[0]):
-        pattern = re.compile("(.*)".join(map(re.escape, name_or_pattern.split("*"))))
-        hits = {name: hit for name in old if name not in targets and (hit := pattern.fullmatch(name))}
-        if not hits:
-            if "*" in name_or_pattern and any(pattern.fullmatch(name) for name in old):
-                continue
-            names = listed(map(repr, old), 5)
-            raise MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
-        if target is not None and "*" in target and target.count("*") != name_or_pattern.count("*"):
-            raise MappingError(f'The map has {name_or_pattern!r}: {target!r}; both must have as many "*".')
-        for name, hit in hits.items():
-            filled = None if target is None else _filled(target, hit)
-            if filled is not None:
-                if filled not in new:
-                    names = listed(map(repr, new), 5)
-                    raise MappingError(
-                        f"The map makes {name!r} of OLD {filled!r}, which is no layer of NEW; NEW has {names}."
-                    )
-                if filled in users:
-                    raise MappingError(f"The map makes both {users[filled]!r} and {name!r} of OLD {filled!r} of NEW.")
-                users[filled] = name
-            targets[name] = filled
+    for name, target in mapping.items():
+        if "*" not in name:
+            if name not in old:
+                raise _no_layer(name, old)
+            _add_target(name, _filled(name, target, ()), new, targets, users)
+    for pattern, target in patterns:
+        parts = pattern.split("*")
+        matched = [(name, stars) for name in old if (stars := _stars(parts, name)) is not None]
+        if not matched:
+            raise _no_layer(pattern, old)
+        for name, stars in matched:
+            if name not in targets:
+                _add_target(name, _filled(pattern, target, stars), new, targets, users)
     return targets
 
 
-def _filled(target, hit):
-    """A pattern with what the stars of the old pattern stand for in its own."""
-    parts = target.split("*")
-    return "".join(part + (hit.group(i + 1) if i < len(parts) - 1 else "") for i, part in enumerate(parts))
+def _no_layer(name_or_pattern, old):
+    names = listed(map(repr, old), 5)
+    return MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
+
+
+def _add_target(name, target, new, targets, users):
+    """Add an old name and its new one to ``targets``; ``users`` has the old name of each new one."""
+    if target is not None:
+        if target not in new:
+            names = listed(map(repr, new), 5)
+            raise MappingError(f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {names}.")
+        if target in users:
+            raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
+        users[target] = name
+    targets[name] = target
+
+
+def _stars(parts, name):
+    """What each star of a pattern stands for in a name, the earlier ones as much as they can; None if it does not fit.
+
+    ``parts`` is what the pattern has between its stars.
+    """
+    first, *between, last = parts
+    if len(first) + len(last) > len(name) or not (name.startswith(first) and name.endswith(last)):
+        return None
+    end, stars = len(name) - len(last), []
+    for part in reversed(between):
+        start = name.rfind(part, len(first), end)
+        if start < 0:
+            return None
+        stars.append(name[start + len(part) : end])
+        end = start
+    return [name[len(first) : end], *reversed(stars)]
+
+
+def _filled(pattern, target, stars):
+    """A name or pattern of NEW with what the stars of the old pattern stand for in the place of its own."""
+    if target is None or "*" not in target:
+        return target
+    first, *others = target.split("*")
+    if len(others) != pattern.count("*"):
+        raise MappingError(f'The map has {pattern!r}: {target!r}; both must have as many "*".')
+    return first + "".join(star + part for star, part in zip(stars, others, strict=True))

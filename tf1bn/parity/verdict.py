@@ -7,54 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._util.text import in_percent
-from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
+from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
 
 FORMAT = "tf1bn-parity"
-
-
-def checked(result: object) -> dict[str, Any]:
-    """``result``, parsed from JSON, if it is what `compare_traces` or `compare_checkpoints` returns.
-
-    Raises:
-      ValueError: it is not; the message says why.
-    """
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise ValueError(f"it is not of the format {FORMAT!r}.")
-    for name in ("layers", "problems"):
-        if not isinstance(result.get(name), list):
-            raise ValueError(f"`{name}` in it is no list.")
-    for layer in result["layers"]:
-        if not isinstance(layer, dict) or not isinstance(layer.get("name"), str):
-            raise ValueError("a layer in it has no name.")
-        _check_layer(layer, f"layer {layer['name']!r} in it")
-    return result
-
-
-def _check_layer(layer, where):
-    if layer.get("verdict") not in (OK, FINDING, UNDECIDABLE):
-        raise ValueError(f"{where} has the verdict {layer.get('verdict')!r}.")
-    for name in ("causes", "checks", "undecided"):
-        if not isinstance(layer.get(name, []), list):
-            raise ValueError(f"{where} has `{name}` that is no list.")
-    for cause in layer.get("causes", [None]):
-        if not isinstance(cause, dict) or cause.get("severity") not in (FINDING, ADVISORY):
-            raise ValueError(f"{where} has a cause without a severity.")
-        if not isinstance(cause.get("id"), str) or not isinstance(cause.get("explanation"), str):
-            raise ValueError(f"{where} has a cause without an id or explanation.")
-    if not _is_number_or_none(layer.get("since")):
-        raise ValueError(f"{where} has `since` that is {layer['since']!r}.")
-    for check in layer.get("checks") or []:
-        if not isinstance(check, dict) or not isinstance(check.get("what"), str):
-            raise ValueError(f"{where} has a check that does not say what it is of.")
-        for name in ("error", "bound", "first", "step", "old", "new"):
-            if not _is_number_or_none(check.get(name)):
-                raise ValueError(f"{where} has a check whose `{name}` is {check[name]!r}.")
-    if any(not isinstance(text, str) for text in layer.get("undecided", ())):
-        raise ValueError(f"{where} has `undecided` that are no sentences.")
-
-
-def _is_number_or_none(value):
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +20,7 @@ def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
     layers, all are ok, and nothing is a problem.
 
     Args:
-      result: the dict of `compare_traces` or `compare_checkpoints`, or what `checked` accepts.
+      result: the dict of `compare_traces` or `compare_checkpoints`, or what `stored.checked` accepts.
     """
     layers = [_with_verdict(layer) for layer in result["layers"]]
     starts = [

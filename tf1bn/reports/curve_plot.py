@@ -118,7 +118,7 @@ def _draw_shares(axes, step, share, marked):
     finite = np.isfinite(share) & (share < DRAWABLE)
     largest = share[finite].max(initial=1)
     if largest > 20:
-        # Linear up to the bound, so that 0 is on the axis; few enough ticks to be told apart.
+        # Linear up to the bound, so that 0 is on the axis; with few enough ticks to be readable.
         axes.set_yscale("symlog", linthresh=1, linscale=0.7)
         decades = math.ceil(math.log10(largest))
         every = -(-decades // 3)
@@ -135,7 +135,7 @@ def _draw_shares(axes, step, share, marked):
 
 
 def _draw_at_edge(axes, step, height, marker, label):
-    """Markers at ``height`` (0 is the lower edge, 1 the upper one) for values that have no place on the axis."""
+    """Markers at ``height`` (0 is the lower edge, 1 the upper one) for values that are not on the axis."""
     axes.plot(
         step,
         np.full(len(step), height),

@@ -76,7 +76,7 @@ def _error(given, statistic):
     name = f"moving {statistic}"
     if error is None and bound is None:
         return {"name": name, "text": "not measured", "share": None, "over": False}
-    text = _of_allowed(error, bound)
+    text = error_in_words(error, bound)
     if not (_finite(error) and _finite(bound)):
         # NaN is null in the JSON: if only one of the two is missing, something is wrong.
         share = math.inf
@@ -84,12 +84,14 @@ def _error(given, statistic):
         share = error / bound if bound else 0.0
     else:
         share = error / bound if bound > 0 else math.inf
-        if math.isfinite(share):
-            text += f", {in_times(share)} as much"
+        text = error_in_words(error, bound, share)
     return {"name": name, "text": text, "share": share, "over": share > 1}
 
 
-def _of_allowed(error, bound):
+def error_in_words(error, bound, share=0):
+    """An error beside the allowed one, and how many times as large it is; ``share`` is their quotient."""
+    if share > 1 and math.isfinite(share):
+        return f"{in_words(error)}, {in_times(share)} the allowed {in_words(bound)}"
     return f"{in_words(error)}, allowed {in_words(bound)}"
 
 
@@ -136,7 +138,7 @@ def _output_errors(given):
         if bound is None:  # only the audit of one run has bounds for them
             facts.append((of_a_comparison, in_words(error)))
         else:
-            facts.append((of_an_audit, f"{_of_allowed(error, bound)} (root mean square of the worst channel)"))
+            facts.append((of_an_audit, f"{error_in_words(error, bound)} (root mean square of the worst channel)"))
     return facts
 
 
@@ -150,9 +152,9 @@ def _accumulated(given):
         if _finite(error) and _finite(bound) and abs(error) <= bound:
             continue
         text = (
-            f"{_of_allowed(error, bound)}, in channel {_whole(parts['channel'])} after step {_whole(parts['step'])}; "
-            f"{in_words(parts['added'])} added by that step and {in_words(parts['inherited'])} inherited from earlier "
-            "ones"
+            f"{error_in_words(error, bound)}, in channel {_whole(parts['channel'])} after step "
+            f"{_whole(parts['step'])}; {in_words(parts['added'])} added by that step and "
+            f"{in_words(parts['inherited'])} inherited from earlier ones"
         )
         facts.append((f"moving {statistic}, error of all steps together", text))
     return facts

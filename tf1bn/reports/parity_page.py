@@ -5,6 +5,7 @@ import math
 from .._util.text import in_words
 from ..parity.verdict import share
 from . import html
+from .page_content import error_in_words
 from .parity import data_sentence, headline, matched_names
 
 
@@ -105,7 +106,7 @@ def _facts(layer):
     if data.get("state") is not None:
         words = {"bitwise": "equal bit for bit", "moments": "equal in their moments"}
         text = words.get(data["state"]) or data.get("reason")
-        facts.append(("inputs in the first step", text or f"{in_words(data['error'])} standard deviations apart"))
+        facts.append(("inputs in the first step", text or f"{in_words(data.get('error'))} standard deviations apart"))
     facts += [(check["what"], _check_in_words(check)) for check in layer.get("checks") or [] if not _is_moving(check)]
     facts += [
         (f"{item.get('what')}: {item.get('old')} -> {item.get('new')}", _difference_in_words(item))
@@ -115,12 +116,10 @@ def _facts(layer):
 
 
 def _check_in_words(check):
-    text = f"error {in_words(check['error'])}, allowed {in_words(check['bound'])}"
-    if not share(check) <= 1:
-        text += f", {in_words(share(check))} times as much"
+    text = f"error {error_in_words(check['error'], check['bound'], share(check))}"
     if check["error"] and check.get("channel") is not None:
-        values = f"{in_words(check['old'])} -> {in_words(check['new'])}"
-        text += f" (step {check['step']}, channel {check['channel']}: {values})"
+        values = f"{in_words(check.get('old'))} -> {in_words(check.get('new'))}"
+        text += f" (step {check.get('step')}, channel {check['channel']}: {values})"
     return text
 
 

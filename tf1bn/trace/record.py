@@ -85,8 +85,8 @@ class Record:
         flags = {flag: "training" if flag else "inference" for flag in self.training}
         times = f"{self.applications} application{'' if self.applications == 1 else 's'}"
         optional = ("inputs", "moments", "outputs", "gamma", "beta", "weights", "state")
-        held = ", ".join(name for name in optional if name in self._entry)
-        return f"<Record of {self._where}: {' and '.join(flags.values())}, {times}; has {held}>"
+        present = ", ".join(name for name in optional if name in self._entry)
+        return f"<Record of {self._where}: {' and '.join(flags.values())}, {times}; has {present}>"
 
     @property
     def moving_mean_before(self) -> npt.NDArray[np.floating[Any]]:

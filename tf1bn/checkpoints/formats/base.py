@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from ...errors import CheckpointError
 LONGEST_VECTOR = 2**20
 MOST_VALUES = 2**25
 MOST_VARIABLES = 2**18
+LONGEST_NAME = 1024
 HEAD_BYTES = 64
 
 
@@ -81,6 +83,12 @@ class Checkpoint:
             raise CheckpointError(
                 f"`path` is {path!r}, which has {len(variables)} variables; at most {MOST_VARIABLES} are read."
             )
+        longest = max(map(len, variables), default=0)
+        if longest > LONGEST_NAME:
+            raise CheckpointError(
+                f"`path` is {path!r}, which has a variable with a name of {longest} characters; at most {LONGEST_NAME} "
+                "are read."
+            )
         self.path, self.variables, self.notes = path, variables, list(notes)
         self.declared, self.problems = declared or {}, list(problems)
         self._read, self._close, self._left = read, close, MOST_VALUES
@@ -101,7 +109,7 @@ class Checkpoint:
         Raises:
           CheckpointError: they are too many, or damaged.
         """
-        size = int(np.prod(self.variables[name].shape, dtype=np.float64))
+        size = math.prod(self.variables[name].shape)
         if size > LONGEST_VECTOR:
             raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {LONGEST_VECTOR} are read.")
         self._left -= size

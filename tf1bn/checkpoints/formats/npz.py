@@ -1,5 +1,9 @@
 """``.npz`` files, whose keys are the names of variables. Needs NumPy alone."""
 
+import functools
+import io
+import math
+import warnings
 import zipfile
 import zlib
 
@@ -10,6 +14,8 @@ from . import base
 from .base import Checkpoint, Format, Variable, damaged, reason
 from .names import role_of
 
+# Bytes: longer than the header of any plain array, and too short to do harm.
+LONGEST_HEADER = 4096
 _BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
 
@@ -22,7 +28,7 @@ def open_npz(path):
                 raise CheckpointError(f"`path` is {path!r}, which has more than {base.MOST_VARIABLES} arrays.")
             if len(set(members)) < len(members):
                 raise damaged(path, "two of its members have the same name")
-            headers = {name[:-4]: _header(archive, name) for name in members if name.endswith(".npy")}
+            headers = {name[:-4]: _variable(archive, name) for name in members if name.endswith(".npy")}
     except CheckpointError:
         raise
     except _BROKEN as error:
@@ -36,29 +42,66 @@ def open_npz(path):
         )
     variables = {name: header for name, header in headers.items() if header is not None}
     try:
-        arrays = np.load(path, allow_pickle=False)
+        archive = zipfile.ZipFile(path)
     except _BROKEN as error:
         raise damaged(path, f"it is not a whole `.npz` file ({reason(error)})") from error
 
     def read(name):
         try:
-            return arrays[name + ".npy"]
+            return _array(archive, name + ".npy")
         except (*_BROKEN, OSError) as error:
             raise damaged(path, f"reading `{name}` failed ({reason(error)})") from error
 
     notes = [f"{len(pickled)} arrays of Python objects were not read."] if pickled else []
-    return Checkpoint(path, variables, read, notes, arrays.close)
+    return Checkpoint(path, variables, read, notes, archive.close)
 
 
-def _header(archive, name):
+def _variable(archive, name):
     """The `Variable` of an array in a zip file, or None if the array holds Python objects."""
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"{name} has the unknown version {version}")
-        shape, _, dtype = readers[version](file)
+        shape, _, dtype = _header(file, name)
     return None if dtype.hasobject else Variable(shape, dtype.name)
+
+
+def _array(archive, name):
+    """An array in a zip file; not for one that holds Python objects."""
+    with archive.open(name) as file:
+        shape, fortran, dtype = _header(file, name)
+        size = math.prod(shape) * dtype.itemsize
+        data = file.read(size)
+        if len(data) < size or file.read(1):
+            raise ValueError(f"it holds {'fewer' if len(data) < size else 'more'} than its {size} bytes")
+    return np.ndarray(shape, dtype, data, order="F" if fortran else "C")
+
+
+def _header(file, name):
+    """The shape, whether the order is Fortran's, and the dtype, from the beginning of an open ``.npy`` file."""
+    start = file.read(8)
+    size = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}.get(start)
+    if size is None:
+        raise ValueError(f"{name} is not a .npy file of version 1.0 or 2.0")
+    length = int.from_bytes(file.read(size), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"{name} has a header of {length} bytes; that of a plain array has at most {LONGEST_HEADER}")
+    try:
+        return _parsed(size, length.to_bytes(size, "little") + file.read(length))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(size, header):
+    """What `_header` returns. The results are kept: to evaluate a header takes long, and most are the same."""
+    read = np.lib.format.read_array_header_1_0 if size == 2 else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = read(io.BytesIO(header))
+    except Exception as error:  # NumPy evaluates the header as a literal, which can fail in many ways
+        raise ValueError("has a header that is not that of a .npy file") from error
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError("has a header with a shape that no array has")
+    return shape, fortran, dtype
 
 
 # Any zip file that is of no other format: what is wrong with it is then said in these words.

@@ -4,7 +4,6 @@ Such a file is a pickle. ``torch.load(weights_only=True)`` reads it, which build
 nothing. Releases before 2.6 could be made to run code even so, and are refused.
 """
 
-import itertools
 import os
 import re
 import warnings
@@ -12,10 +11,11 @@ import zipfile
 
 from ..._util.text import quoted
 from ...errors import CheckpointError
-from .base import MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
+from .base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
 
 LARGEST_OLD_FILE = 2**31
 DEEPEST = 8
+MOST_ITEMS = 2**19
 # Where training scripts put the model among other things that they save.
 _MODEL = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 _AVERAGES = re.compile(r"(?i)(^|[_.])ema([_.]|$)")
@@ -113,10 +113,12 @@ def _state_dict(loaded, path, torch):
     The names of the only state dict, or of the model's, stay as they are. Where there are several, as a generator's and
     a discriminator's, the keys that lead to them come in front.
     """
-    dicts = {}
-    _collect(loaded, (), dicts, torch, path)
+    collected = _Tensors(torch, path)
+    collected.collect(loaded)
+    dicts = collected.dicts
     averaged = [keys for keys in dicts if any(_AVERAGES.search(key) for key in keys)]
-    others = [keys for keys in dicts if keys not in averaged]
+    are_averages = set(averaged)
+    others = [keys for keys in dicts if keys not in are_averages]
     model = others[0] if len(others) == 1 else next((at for key in _MODEL for at in others if at[-1:] == (key,)), ())
     tensors, notes = {}, []
     if model:
@@ -126,7 +128,7 @@ def _state_dict(loaded, path, torch):
             f"What is under {quoted(list(map('.'.join, averaged)))} was taken for moving averages of the model."
         )
     for keys, state in dicts.items():
-        is_average = others and keys in averaged
+        is_average = others and keys in are_averages
         prefix = "" if is_average or keys in ((), model) else ".".join(keys) + "."
         for name, tensor in state.items():
             full_name = f"{name}/ExponentialMovingAverage" if is_average else prefix + name
@@ -136,20 +138,44 @@ def _state_dict(loaded, path, torch):
     return tensors, notes
 
 
-def _collect(value, keys, dicts, torch, path):
-    """Add the tensors of each mapping inside ``value`` to ``dicts``, by the keys that lead to the mapping."""
-    if len(keys) > DEEPEST:
-        raise CheckpointError(f"`path` is {path!r}, whose dicts are nested more than {DEEPEST} deep.")
-    if not isinstance(value, dict):
-        return
-    named = {key: item for key, item in value.items() if isinstance(key, str)}
-    tensors = {key: item for key, item in named.items() if isinstance(item, torch.Tensor)}
-    if tensors and not any(key.startswith("optim") for key in keys):
-        dicts[keys] = tensors
-    if sum(map(len, dicts.values())) > MOST_VARIABLES:
-        raise CheckpointError(f"`path` is {path!r}, which has more than {MOST_VARIABLES} tensors.")
-    for key, item in itertools.islice(named.items(), MOST_VARIABLES):
-        _collect(item, (*keys, key), dicts, torch, path)
+class _Tensors:
+    """The tensors of each mapping inside of what a file holds.
+
+    A mapping may stand in many places of a small file, and each way to it is another name: the ways are counted before
+    they are followed.
+
+    Attributes:
+      dicts: dict from the keys that lead to a mapping, a tuple, to its tensors by name.
+    """
+
+    def __init__(self, torch, path):
+        self.dicts = {}
+        self._torch, self._path, self._items, self._tensors = torch, path, 0, 0
+
+    def collect(self, value, keys=()):
+        """Take the tensors of the mappings inside ``value``, to which ``keys`` lead."""
+        if len(keys) > DEEPEST:
+            raise CheckpointError(f"`path` is {self._path!r}, whose dicts are nested more than {DEEPEST} deep.")
+        if not isinstance(value, dict):
+            return
+        self._items += len(value)
+        if self._items > MOST_ITEMS:
+            raise CheckpointError(f"`path` is {self._path!r}, whose dicts have more than {MOST_ITEMS} items in all.")
+        kinds = (dict, self._torch.Tensor)
+        named = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, kinds)}
+        longest = max(map(len, named), default=0)
+        if longest > LONGEST_NAME:
+            raise CheckpointError(
+                f"`path` is {self._path!r}, which has a key of {longest} characters; at most {LONGEST_NAME} are read."
+            )
+        tensors = {key: item for key, item in named.items() if isinstance(item, self._torch.Tensor)}
+        if tensors and not any(key.startswith("optim") for key in keys):
+            self.dicts[keys] = tensors
+            self._tensors += len(tensors)
+        if self._tensors > MOST_VARIABLES:
+            raise CheckpointError(f"`path` is {self._path!r}, which has more than {MOST_VARIABLES} tensors.")
+        for key, item in named.items():
+            self.collect(item, (*keys, key))
 
 
 def _matches(path, head):

@@ -5,6 +5,7 @@ By a map; else by name, in the words of any framework; else by equal statistics;
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -49,7 +50,9 @@ def match_checkpoint_layers(old, new, mapping=None):
             pairs[old_name] = LayerPair(old_name, new_name, how)
             taken.add(new_name)
 
-    keep([(name, name) for name in unmatched()[0] if name in unmatched()[1]], "name")
+    names_old, names_new = unmatched()
+    both = set(names_new)
+    keep([(name, name) for name in names_old if name in both], "name")
     keep(_unique(*unmatched(), plain_path, plain_path), "name")
     # The levels in common are those of all layers, the matched ones too.
     keep(_unique(*unmatched(), _below_common_levels(old), _below_common_levels(new)), "name")
@@ -115,15 +118,56 @@ def _unique(old, new, key_old, key_new):
 def _common_ends(old, new):
     """Pairs of which one name ends in the other and no other name does; "bn" or the like alone says nothing."""
     paths = {name: plain_path(name) for name in {*old, *new}}
+    ends_old, ends_new = (_Ends((name, paths[name]) for name in names) for names in (old, new))
+    pairs = []
+    for name in old:
+        like = ends_new.first_two(paths[name])
+        if len(like) == 1 and len(ends_old.first_two(paths[like[0]])) == 1:
+            pairs.append((name, like[0]))
+    return pairs
 
-    def related(old_name, new_name):
-        short, long = sorted((paths[old_name], paths[new_name]), key=len)
-        telling = any(not _BATCH_NORM.fullmatch(part) for part in short)
-        return telling and long[len(long) - len(short) :] == short
 
-    like_old = {name: [other for other in new if related(name, other)] for name in old}
-    like_new = {name: [other for other in old if related(other, name)] for name in new}
-    return [(name, others[0]) for name, others in like_old.items() if len(others) == 1 == len(like_new[others[0]])]
+class _Ends:
+    """Names by the last parts of their paths, as a tree whose branches are parts, the last part at the root.
+
+    Args:
+      paths: pairs of a name and its path, a tuple of parts.
+    """
+
+    def __init__(self, paths):
+        self._root = _End()
+        for name, path in paths:
+            end = self._root
+            for part in reversed(path):
+                end = end.longer.setdefault(part, _End())
+                if len(end.names) < 2:
+                    end.names.append(name)
+            if len(end.whole) < 2:
+                end.whole.append(name)
+
+    def first_two(self, path):
+        """The names whose path ends in ``path``, or in which it ends; two of them if there are more.
+
+        Paths that have no part but "bn" or the like in common do not count.
+        """
+        end, telling, names = self._root, False, []
+        for length, part in enumerate(reversed(path), 1):
+            end = end.longer.get(part)
+            if end is None or len(names) > 1:
+                break
+            telling = telling or not _BATCH_NORM.fullmatch(part)
+            if telling:
+                names += end.names if length == len(path) else end.whole
+        return names[:2]
+
+
+@dataclasses.dataclass(slots=True)
+class _End:
+    """Two of the names whose path ends like this, two of those that have no more parts, and what can come before."""
+
+    names: list = dataclasses.field(default_factory=list)
+    whole: list = dataclasses.field(default_factory=list)
+    longer: dict = dataclasses.field(default_factory=dict)
 
 
 def _natural(name):

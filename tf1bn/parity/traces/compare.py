@@ -36,7 +36,7 @@ from . import run_level
 from .layer import MatchedLayer, layer_result
 from .measured import measured, rule_of
 from .pair import LayerComparison
-from .same_data import compare_inputs
+from .same_data import compare_inputs, has_axis
 
 if TYPE_CHECKING:
     from ...trace.views import StepLike, TraceLike
@@ -152,8 +152,9 @@ def _axis_by_data(old, new):
     """The axis on which the inputs of a record of NEW are those of OLD's; None if the declared one is as good."""
     if compare_inputs(old, new).state != "different" or old.inputs is None or new.inputs is None:
         return None
-    rank = new.inputs[0].ndim
-    others = (axis for axis in range(rank) if axis != new.layer.channel_axis % rank)
+    rank, declared = new.inputs[0].ndim, new.layer.channel_axis
+    usual = declared % rank if has_axis(new.inputs[0], declared) else None
+    others = (axis for axis in range(rank) if axis != usual)
     return next((axis for axis in others if compare_inputs(old, new, axis).state != "different"), None)
 
 

@@ -58,6 +58,11 @@ def channels_last(array, record):
     return np.moveaxis(array, record.layer.channel_axis, -1)
 
 
+def has_axis(array, axis):
+    """Whether an array has an axis of this number, which counts from the end where it is negative."""
+    return -array.ndim <= axis < array.ndim
+
+
 def blocks(*arrays):
     """Arrays of one shape, channels last, some rows at a time: as [elements, channels] in float64."""
     shape = arrays[0].shape
@@ -109,11 +114,16 @@ def compare_inputs(old, new, axis=None):
     if old.inputs is None or new.inputs is None:
         return _compare_moments(View(old).all_moments or (), View(new).all_moments or ())
     error = 0.0
+    axes = old.layer.channel_axis, new.layer.channel_axis if axis is None else axis
     for old_input, new_input in zip(old.inputs, new.inputs, strict=True):
-        old_input = channels_last(old_input, old)
         if new_input.ndim != old_input.ndim:
             return _different(f"the ranks are {old_input.ndim} and {new_input.ndim}")
-        new_input = np.moveaxis(new_input, new.layer.channel_axis if axis is None else axis, -1)
+        for run, array, channels in zip(("OLD", "NEW"), (old_input, new_input), axes, strict=True):
+            if not has_axis(array, channels):
+                return _different(f"{run} declares axis {channels} for the channels of an input of rank {array.ndim}")
+        old_input, new_input = (
+            np.moveaxis(array, channels, -1) for array, channels in zip((old_input, new_input), axes, strict=True)
+        )
         if old_input.shape != new_input.shape:
             return _different(f"the shapes, channels last, are {old_input.shape} and {new_input.shape}")
         error = max(error, distance(old_input, new_input))

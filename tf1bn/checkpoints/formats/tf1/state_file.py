@@ -8,6 +8,8 @@ from ..base import damaged
 from .files import LARGEST_INDEX, all_files, exists
 
 STATE_FILE = "checkpoint"
+# An absolute path of Windows, or one of its network.
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _LINE = re.compile(rb'^\s*model_checkpoint_path\s*:\s*"((?:[^"\\\n]|\\.)*)"', re.MULTILINE)
 
 
@@ -19,15 +21,16 @@ def latest(folder):
     """
     named = _named(folder)
     prefix = os.path.join(folder, named)
-    if _inside(prefix, folder):
+    elsewhere = not _inside(prefix, folder) or _WINDOWS.match(named)
+    if not elsewhere:
         if exists(prefix):
             return prefix, [f"The state file of {folder!r} names {named!r}, which was judged.", *_links(prefix, folder)]
         raise damaged(folder, f"its state file names {named!r}, and there is no such checkpoint in the folder")
     # Folders are moved with absolute paths in their state files.
-    name = os.path.basename(named)
+    name = re.split(r"[/\\]" if _WINDOWS.match(named) else "/", named)[-1]
     if exists(beside := os.path.join(folder, name)):
         note = f"The state file of {folder!r} names {named!r} outside of the folder, which was not followed; "
-        return beside, [f"{note}{name!r} in the folder was judged.", *_links(beside, folder)]
+        return beside, [f"{note}{name or '.index'!r} in the folder was judged.", *_links(beside, folder)]
     raise CheckpointError(
         f"The state file of {folder!r} names {named!r}, which is outside of the folder and not followed; give "
         "that prefix itself."
