@@ -61,7 +61,7 @@ def judge(start, batches, moving, decay, recurrence, **more):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("decay", tiers.slow_but([0.0, 0.999], [0.0, 0.1, 0.9, 0.99, 0.999, 0.9997, 1.0]))
+@pytest.mark.parametrize("decay", tiers.slow_but([0.999], [0.0, 0.1, 0.9, 0.99, 0.999, 0.9997, 1.0]))
 def test_honest_layers_are_ok(decay, dtype):
     for form, steps, order in itertools.product(FORMS, (1, 300), ("in order", "random tree")):
         start, batches, moving = run(form, decay, dtype, steps, order)
@@ -110,6 +110,7 @@ def test_a_small_moment_is_not_lost_beside_a_large_start(dtype, rate_dtype, recu
             assert stats.compare([0.0], [np.dtype(dtype).type(float(exact))]).ok
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_weighted_sum_need_not_add_up_to_one():
     start, batches, moving = run("weighted", 0.999, "float32", 3000)
     assert judge(start, batches, moving, 0.999, "weighted")[1].ok

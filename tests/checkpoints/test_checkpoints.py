@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from golden.record import checkpoints as golden
 from modes import played_in
 
@@ -474,7 +475,7 @@ CAUSES = {
 ROWS = [(cause, row) for cause, rows in CAUSES.items() for row in rows]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", tiers.slow_but(list(FORMATS)[:1], list(FORMATS)))
 @pytest.mark.parametrize(("cause", "row"), ROWS, ids=[f"{cause}: {row}" for cause, row in ROWS])
 def test_causes(cause, row, form, tmp_path):
     """The cause is named, it alone, with the numbers; honest layers beside it stay ok."""

@@ -10,6 +10,7 @@ import faults
 import faulty
 import numpy as np
 import pytest
+import tiers
 from faults import (
     Backwards,
     DebiasedMean,
@@ -67,7 +68,10 @@ def assert_ok(result):
 # ---------------------------------------------------------------- honest layers
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform", "relu", "lognormal", "offset", "integers", "sorted", "constant"])
+KINDS = ["normal", "uniform", "relu", "lognormal", "offset", "integers", "sorted", "constant"]
+
+
+@pytest.mark.parametrize("kind", tiers.slow_but(["normal", "lognormal", "constant"], KINDS))
 @pytest.mark.parametrize(
     ("decay", "shape", "settings"),
     [

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+import tiers
 from faulty import Layer, simulated, write
 from traces import foreign, put
 
@@ -30,7 +31,7 @@ def bits(moments):
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2"])
-@pytest.mark.parametrize("threads", [0, 1, 3, None])
+@pytest.mark.parametrize("threads", tiers.slow_but([3], [0, 1, 3, None]))
 def test_the_moments_are_those_of_each_batch(dtype, threads):
     batches = [(x, "NHWC") for x in arrays(dtype)]
     batches += [(np.ascontiguousarray(np.moveaxis(x, -1, 1)), "NCHW") for x, _ in batches]

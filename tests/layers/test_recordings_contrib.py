@@ -72,13 +72,11 @@ REPLAYS = [("reference", id) for id in BOTH] + [
 
 
 def kinds_of(mode, id):
-    """One case of each kind, and one of each group; with reference variables one of each path in each group."""
+    """One case of each kind, one of each group, and all that is refused, which takes no session."""
     case, recorded = cases.CASES[id], RECORDED[id]
     if mode == "reference" and recorded.get("error", {}).get("when") == "build":
-        return {(mode, id)}  # all that is refused; it takes no session
-    path, dtype, dynamic = replays.kind(case, recorded)
-    in_group = path if mode == "reference" else None
-    return {(mode, path, dtype, dynamic), (mode, case.group, in_group)}
+        return {(mode, id)}
+    return {(mode, replays.kind(case, recorded)), (mode, case.group)}
 
 
 SAMPLE = replays.covering(REPLAYS, kinds_of)

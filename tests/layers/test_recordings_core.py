@@ -52,12 +52,11 @@ REPLAYS += [("resource", id) for id in BOTH if layers_cases.CASES[id].group in A
 
 
 def kinds_of(mode, id):
-    """One case of each kind, one of each path in each group, and all that is refused, which takes no session."""
+    """One case of each kind, one of each group, and all that is refused, which takes no session."""
     case, recorded = layers_cases.CASES[id], RECORDED[id]
     if recorded.get("error", {}).get("when") == "build":
         return {(mode, id)}
-    path, dtype, dynamic = replays.kind(case, recorded)
-    return {(mode, path, dtype, dynamic), (mode, case.group, path)}
+    return {(mode, replays.kind(case, recorded)), (mode, case.group)}
 
 
 SAMPLE = replays.covering(REPLAYS, kinds_of)

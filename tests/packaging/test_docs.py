@@ -25,7 +25,7 @@ import run_blocks  # noqa: E402
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in run_blocks.pages()}
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 BLOCKS = {name: run_blocks.blocks(text) for name, text in TEXTS.items()}
-# README.md has a test of its own, in the first tier. These import TensorFlow, some of them several times.
+# README.md has a test of its own. These import TensorFlow, some of them several times.
 WITH_TENSORFLOW = {"gpu", "old-scripts", "parity", "porting", "releases", "reproduction", "traces", "troubleshooting"}
 RUN = [
     pytest.param(name, marks=pytest.mark.slow if PAGES[name].stem in WITH_TENSORFLOW else ())

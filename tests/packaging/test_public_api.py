@@ -79,6 +79,7 @@ def test_every_exception_has_the_one_base_and_ends_in_error():
         assert issubclass(getattr(errors, name), errors.Tf1bnError)
 
 
+@pytest.mark.slow
 def test_a_typed_program_may_use_all_of_it(tmp_path):
     """Strict on the program, not on this package: all that the program calls and reads must be annotated."""
     program = Path(__file__).with_name("user_program.py")

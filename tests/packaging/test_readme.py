@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 import run_blocks  # noqa: E402
 
 
+@pytest.mark.slow
 def test_the_blocks_run_and_print_what_is_shown():
     said = run_blocks.run(ROOT / "README.md")
     assert not said, said

@@ -132,6 +132,7 @@ def test_the_asked_for_layer_is_the_one_that_ran(command, tmp_path, arguments, f
         assert {run["release"] for run in further} <= {arguments[arguments.index("--release") + 1]}
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_random_input(command, tmp_path):
     outputs = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
@@ -405,7 +406,7 @@ def test_plain_text_when_piped(command):
     assert "…" not in out, "a number was cut"
 
 
-@pytest.mark.parametrize("kind", ["png", "svg"])
+@pytest.mark.parametrize("kind", ["png", pytest.param("svg", marks=pytest.mark.slow)])
 def test_plot(command, tmp_path, kind):
     path = tmp_path / f"sweep.{kind}"
     assert command("reproduce", *QUICK, "--plot", str(path))[0] == 0

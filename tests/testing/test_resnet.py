@@ -79,7 +79,7 @@ def test_the_real_one_and_pytorch_as_recorded():
     } == {"bessel"}
 
 
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fused", tiers.slow_but([True], [False, True]))
 def test_tf1bn_does_what_the_real_one_did(tmp_path, fused):
     import tensorflow.compat.v1 as tf
 
@@ -104,6 +104,7 @@ def test_keras_does_what_the_composed_layers_do(keras):
     assert {layer["matched"] for layer in found["layers"]} == {"guess"}
 
 
+@pytest.mark.slow
 def test_live_against_tf1bn(keras):
     import tensorflow.compat.v1 as tf
 

@@ -529,6 +529,7 @@ assert half == STEPS, half
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_leaves_its_finished_steps(tmp_path):
     """Child processes are killed with signal 9: in the middle of every write, and at every seventh call in between."""
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)

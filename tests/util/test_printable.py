@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ def record(path, name):
     return path
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", tiers.slow_but(["escape sequence", "lone surrogate"], list(HOSTILE)))
 def test_the_reports_of_a_trace(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     name, path = HOSTILE[kind], str(tmp_path / "t")
