@@ -359,10 +359,28 @@ def twin(word, average):
     return trained() | {f"net/bn/{word}/ExponentialMovingAverage": average}
 
 
+def torch_layer():
+    words = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    return {"net/bn." + words[name.rpartition("/")[2]]: value for name, value in trained().items()}
+
+
+def stopped(decay, least=0.0):
+    """Where a float32 variance stops that decays from 1 and gets zeros; decrements below ``least`` count as 0."""
+    value = F32(1)
+    while (step := F32(value * F32(1 - decay))) >= least and (lower := F32(value - step)) < value:
+        value = lower
+    return value
+
+
 CAUSES = {
     "not-updated": {
         "everything": (fresh(scope="net/bn"), "In all 8 channels the moving mean is exactly 0"),
-        "with honest layers": (fresh(scope="net/bn") | HONEST, "the update operations never ran"),
+        "with honest layers": (
+            fresh(scope="net/bn") | HONEST,
+            "the update operations never ran since the initialization, the layer was trained with training=False, "
+            "which is the default of tf.layers, or the layer took no part in the training, or was not restored.",
+        ),
+        "not trained, as it seems": (fresh(scope="net/bn"), "or nothing was trained yet."),
         "trained, alone": (with_values(trained(), **UNTOUCHED), "gamma varies by"),
         "one channel": (fresh(1, "net/bn"), "variance exactly 1"),
         "without gamma": (without(fresh(scope="net/bn"), "gamma"), "exactly 0"),
@@ -380,6 +398,26 @@ CAUSES = {
         ),
         "nothing trained": (fresh(scope="net/bn") | {"global_step": np.int64(0)}, "nothing was trained yet"),
         "many steps": (fresh(scope="net/bn") | {"global_step": np.int64(900)}, "at global step 900"),
+        "many steps, so no start": (
+            fresh(scope="net/bn") | {"global_step": np.int64(900)},
+            "or the layer took no part in the training, or was not restored.",
+        ),
+        "loaded by parts": (
+            with_values(trained(), **UNTOUCHED),
+            "or gamma and beta were loaded without the statistics.",
+        ),
+        "never in training mode": (
+            with_values(torch_layer(), running_mean=ZEROS, running_var=ONES)
+            | {"net/bn.num_batches_tracked": np.int64(0)},
+            "num_batches_tracked is 0, so the layer never ran in training mode since it was made, or gamma and beta "
+            "were loaded without the statistics.",
+        ),
+        "reset": (
+            with_values(torch_layer(), running_mean=ZEROS, running_var=ONES)
+            | {"net/bn.num_batches_tracked": np.int64(70)},
+            "num_batches_tracked is 70, so the layer did run in training mode, and the statistics were reset or "
+            "replaced since, or its momentum is 0.",
+        ),
         "the variance alone": (with_values(trained(), moving_variance=ONES), "variance is exactly 1 in all 8"),
         "the mean alone": (with_values(trained(), moving_mean=ZEROS), "mean is exactly 0 in all 8"),
         "some channels": (
@@ -422,6 +460,14 @@ CAUSES = {
         "one": (changed(trained(), "moving_variance", i6=0), "is 0 in 1 of 8 channels (6)"),
         "two, nearly": (changed(trained(), "moving_variance", i6=1e-30, i2=0), "at most 1e-30 in 2 of 8"),
         "only channel": (with_values(trained(1), moving_variance=ZEROS[:1]), "is 0 in 1 of 1"),
+        "at the end of float32, flushed": (
+            changed(trained(), "moving_variance", i6=stopped(0.99, 2.0**-126)),
+            "e-36 is the least normal float32 number, 1.17549e-38, divided by 1 - 0.99,",
+        ),
+        "at the end of float32, PyTorch": (
+            changed(trained(), "moving_variance", i6=stopped(0.9)),
+            "5.6052e-45 is half the least float32 number, 7.00649e-46, divided by 1 - 0.9,",
+        ),
         "only zeros were fed": (
             changed(changed(trained(), "moving_mean", i1=0, i2=0), "moving_variance", i1=0.125, i2=0.125),
             "In 2 of 8 channels (1, 2) the moving mean is exactly 0 and the moving variance 0.125",
@@ -472,6 +518,8 @@ CAUSES = {
         "in a scope": (trained() | {"train/net/bn/beta/ExponentialMovingAverage": ZEROS}, "of its beta"),
     },
 }
+# True of a quarter of all healthy published files, so no reason to fail.
+ALWAYS_ADVISORIES = {"dead-channel"}
 ROWS = [(cause, row) for cause, rows in CAUSES.items() for row in rows]
 
 
@@ -481,10 +529,12 @@ def test_causes(cause, row, form, tmp_path):
     """The cause is named, it alone, with the numbers; honest layers beside it stay ok."""
     variables, said = CAUSES[cause][row]
     result = audited(tmp_path, variables, form)
-    assert causes(result) == [cause]
+    is_finding = cause not in ALWAYS_ADVISORIES
+    assert causes(result) == [cause] * is_finding
+    assert is_finding or causes(result, severity="advisory") == [cause]
     (layer,) = (layer for layer in result["layers"] if layer["name"] == "net/bn")
     assert said in layer["explanation"]
-    assert [one["name"] for one in result["layers"] if one["verdict"] != "ok"] == ["net/bn"]
+    assert [one["name"] for one in result["layers"] if one["verdict"] != "ok"] == ["net/bn"] * is_finding
 
 
 def test_every_cause_has_three_variants():
@@ -504,8 +554,8 @@ def test_causes_come_best_first(tmp_path):
     layer |= {"net/bn/beta/ExponentialMovingAverage": ONES}
     del layer["net/bn/gamma"]
     result = audited(tmp_path, layer)
-    assert causes(result) == ["not-finite", "bad-variance", "dead-channel"]
-    assert [cause["id"] for cause in result["layers"][0]["causes"]][3:] == ["shadow-average"]
+    assert causes(result) == ["not-finite", "bad-variance"]
+    assert [cause["id"] for cause in result["layers"][0]["causes"]][2:] == ["dead-channel", "shadow-average"]
     assert result["layers"][0]["causes"][-1]["severity"] == "advisory"
 
 

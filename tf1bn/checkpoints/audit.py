@@ -43,7 +43,8 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     with open_checkpoint(path) as checkpoint:
         layers, notes = group(checkpoint.variables)
-        step = _global_step(checkpoint)
+        step = _whole_number(checkpoint, "global_step")
+        batches = [_counted_batches(checkpoint, layer) for layer in layers]
         values = [read_values(checkpoint, layer) for layer in layers]
         averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
     moved = [at_start(arrays) is False for arrays in values]
@@ -57,6 +58,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             averages=averages[i],
             others_moved=how_many_moved > moved[i],
             step=step,
+            batches=batches[i],
             usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
         )
         for i, (layer, arrays) in enumerate(zip(layers, values, strict=True))
@@ -97,9 +99,16 @@ def _without_gamma(layer, checkpoint):
     return "mean" in layer.parts and "affine" not in layer.parts and layer.name not in checkpoint.declared
 
 
-def _global_step(checkpoint):
-    for name in ("global_step", "global_step:0"):
-        variable = checkpoint.variables.get(name)
+def _counted_batches(checkpoint, layer):
+    """PyTorch's count of the training batches that a layer saw, or None."""
+    mean = layer.parts.get("mean", "")
+    return _whole_number(checkpoint, mean.removesuffix("running_mean") + "num_batches_tracked") if mean else None
+
+
+def _whole_number(checkpoint, name):
+    """The value of a scalar integer variable, or None if there is none of that name."""
+    for full_name in (name, f"{name}:0"):
+        variable = checkpoint.variables.get(full_name)
         if variable and variable.shape == () and variable.dtype in ("int32", "int64"):
-            return int(checkpoint.read(name))
+            return int(checkpoint.read(full_name))
     return None

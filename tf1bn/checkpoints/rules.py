@@ -4,8 +4,9 @@ import numpy as np
 
 from .._util.text import counted, quoted
 from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
+from .dead_channels import dead
 from .formats.names import length
-from .value_rules import TITLES, channels_where, dead, half_precision, not_finite, title, updates, variances
+from .value_rules import TITLES, channels_where, half_precision, not_finite, title, updates, variances
 
 # Best first; a cause that spoils every number comes before one that spoils some.
 ORDER = (
@@ -21,7 +22,7 @@ ORDER = (
 )
 
 
-def audit_layer(layer, values, *, stored, averages, others_moved, step, usual):
+def audit_layer(layer, values, *, stored, averages, others_moved, step, batches, usual):
     """The dict of a layer in an audit's JSON.
 
     Args:
@@ -31,6 +32,7 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, usual):
       averages: the exponential moving averages of its variables, by role.
       others_moved: whether the statistics of another layer were ever updated.
       step: the checkpoint's global step, or None.
+      batches: the number of training batches that PyTorch counted in the layer, or None.
       usual: those of "gamma" and "beta" whose absence is worth an advisory.
     """
     shapes = {key: array.shape for key, array in values.items()}
@@ -40,8 +42,8 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, usual):
         *_lengths(layer, shapes),
         *not_finite(layer, wide),
         *variances(layer, wide),
-        *updates(layer, values, wide, others_moved, step),
-        *dead(layer, wide),
+        *updates(layer, values, wide, others_moved, step, batches),
+        *dead(layer, wide, channels_where),
         *half_precision(layer, wide, stored),
         *_shadows(layer, wide, averages),
     ]

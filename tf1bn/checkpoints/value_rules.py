@@ -7,9 +7,8 @@ import numpy as np
 
 from .._util.text import counted, listed
 from ..verdicts import cause_entry
+from .dead_channels import never_fed
 
-# Beside the smallest epsilon in use, 1e-5, such a variance lets the normalised values vary by 1e-6 at most.
-DEAD_VARIANCE = 1e-17
 # float32 has 13 more bits than float16, so a value is a float16 number by chance once in 2**13; four of four once in
 # 2**52, about 2e-16. Some statistics are round by nature (means of small integers), so half of the values must
 # need more than 8 of float16's 11 bits: 7 in 8 do that if float16 rounded them, and no integer below 256 does.
@@ -100,8 +99,49 @@ def _trained(layer, wide):
     return sentences
 
 
-def updates(layer, values, wide, others_moved, step):
-    """Statistics, or single channels of them, that are still at their start values."""
+def _counted_batches(batches):
+    """What PyTorch's count of training batches says, to be added to a sentence."""
+    if batches is None:
+        return ""
+    if batches == 0:
+        return "; num_batches_tracked is 0, so the layer never ran in training mode since it was made"
+    return (
+        f"; num_batches_tracked is {batches}, so the layer did run in training mode, and the statistics were reset or "
+        "replaced since, or its momentum is 0"
+    )
+
+
+def _why_untouched(trained, others_moved, step, batches):
+    """What can have left both statistics at their start values; every explanation that the evidence allows."""
+    if batches:
+        return _counted_batches(batches).removeprefix("; ")
+    if step == 0 and not trained:
+        return "nothing was trained yet since the initialization"
+    never = "the update operations never ran since the initialization"
+    mode = "the layer was trained with training=False, which is the default of tf.layers"
+    if batches == 0:
+        never, mode = _counted_batches(batches).removeprefix("; "), ""
+    reasons = [never, mode] if mode else [never]
+    if trained:
+        reasons.append("gamma and beta were loaded without the statistics")
+    elif step or others_moved:
+        reasons.append("the layer took no part in the training, or was not restored")
+    else:
+        reasons.append("nothing was trained yet")
+    return f"{', '.join(reasons[:-1])}, or {reasons[-1]}"
+
+
+def updates(layer, values, wide, others_moved, step, batches):
+    """Statistics, or single channels of them, that are still at their start values.
+
+    Args:
+      layer: a `grouping.Layer`.
+      values: its arrays by role, and its further state by name.
+      wide: the same as flat float64 vectors.
+      others_moved: whether the statistics of another layer were ever updated.
+      step: the checkpoint's global step, or None.
+      batches: the number of training batches that PyTorch counted in this layer, or None.
+    """
     if not {"mean", "variance"} <= wide.keys():
         return
     mean, variance = wide["mean"], wide["variance"]
@@ -110,16 +150,19 @@ def updates(layer, values, wide, others_moved, step):
     if untouched:
         start = f"the moving mean is exactly {mean[0]:.6g} and the moving variance exactly {variance[0]:.6g}"
         text = f"In all {mean.size} channels {start}{when}" if mean.size > 1 else start.capitalize() + when
-        if (trained := _trained(layer, wide)) and others_moved:
+        trained = _trained(layer, wide)
+        if trained and others_moved:
             yield cause_entry(
                 "not-restored",
                 f"{text}, though {' and '.join(trained)}, and the statistics of other layers moved: these were at "
-                "their start values when this was saved, as after a restore by Saver(trainable_variables()).",
+                "their start values when this was saved, as after a restore by Saver(trainable_variables())"
+                f"{_counted_batches(batches)}.",
             )
             return
-        trained = f", though {' and '.join(trained)}" if trained else ""
-        why = "nothing was trained yet" if step == 0 and not trained else "the update operations never ran"
-        yield cause_entry("not-updated", f"{text}{trained}: {why} since the initialization.")
+        though = f", though {' and '.join(trained)}" if trained else ""
+        yield cause_entry(
+            "not-updated", f"{text}{though}: {_why_untouched(bool(trained), others_moved, step, batches)}."
+        )
         return
     if mean.size != variance.size or untouched is None or not mean.size:
         return
@@ -134,46 +177,10 @@ def updates(layer, values, wide, others_moved, step):
         yield cause_entry(
             "not-updated", f"The moving variance is exactly 1 in all {mean.size} channels{when}, and the mean moved."
         )
-    elif (mean == 0).all() and not _never_fed(mean, variance).all() and not (variance == 0).all():
+    elif (mean == 0).all() and not never_fed(mean, variance).all() and not (variance == 0).all():
         yield cause_entry(
             "not-updated", f"The moving mean is exactly 0 in all {mean.size} channels{when}, and the variance moved."
         )
-
-
-def _never_fed(mean, variance):
-    """The channels that were fed only zeros: the mean stayed 0, and part of the variance's start value 1 is left."""
-    still = mean == 0
-    fed_nothing = still & (variance > 0) & (variance < 1)
-    if still.all() and not fed_nothing.all():
-        return np.zeros_like(still)
-    # What is left of the start value is the same in all such channels.
-    return fed_nothing if np.unique(variance[fed_nothing]).size <= 1 else np.zeros_like(fed_nothing)
-
-
-def dead(layer, wide):
-    """Channels whose variance is nearly 0, and channels that were fed only zeros."""
-    variance, mean = wide.get("variance"), wide.get("mean")
-    # bad-variance says it better where every channel is 0.
-    if variance is None or (variance.size > 1 and not variance.any()):
-        return
-    texts = []
-    is_dead = (variance >= 0) & (variance <= DEAD_VARIANCE)
-    if is_dead.any():
-        worst = variance[is_dead].max()
-        what = "0" if worst == 0 else f"at most {worst:.3g}"
-        texts.append(
-            f"The moving variance is {what} in {channels_where(is_dead)}: the inputs there never vary, and any that do "
-            "are multiplied by 1/sqrt(epsilon)."
-        )
-    if mean is not None and mean.size == variance.size:
-        silent = _never_fed(mean, variance) & ~is_dead
-        if silent.any():
-            texts.append(
-                f"In {channels_where(silent)} the moving mean is exactly 0 and the moving variance "
-                f"{variance[silent][0]:.6g}, what is left of its start value 1: only zeros were ever fed there."
-            )
-    if texts:
-        yield cause_entry("dead-channel", " ".join(texts))
 
 
 def half_precision(layer, wide, stored):
