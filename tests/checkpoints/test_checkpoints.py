@@ -17,7 +17,7 @@ from golden.record import checkpoints as golden
 from modes import played_in
 
 import tf1bn
-from tf1bn.checkpoints import CheckpointError, audit_checkpoint
+from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats import base as checkpointfiles
 from tf1bn.checkpoints.rules import ORDER
 
@@ -196,6 +196,20 @@ NAMES = {
     "joined": {name.replace("/", "_"): value for name, value in trained(scope="bn1").items()},
     "objects": {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": v for name, v in trained(scope="layer-1").items()},
     "sonnet": {name: value.reshape(1, 1, 1, -1) for name, value in trained(scope="resnet/batch_norm").items()},
+    "tensorpack": trained(scope="conv0/bn", words=("gamma", "beta", "mean/EMA", "variance/EMA")),
+    "population": trained(scope="conv1/bn", words=("gamma", "beta", "pop_mean", "pop_var")),
+    "moving_avg": trained(scope="conv1/bn", words=("gamma", "beta", "moving_avg", "moving_var")),
+    "avg": trained(scope="conv1", words=("bn_scale", "bn_offset", "avg_mean", "avg_var")),
+    "ema": trained(scope="conv1/bn", words=("gamma", "beta", "ema_mean", "ema_var")),
+    "bn": trained(scope="conv1", words=("bn_gamma", "bn_beta", "bn_mean", "bn_var")),
+    "unique": {f"{name}_1:0": value for name, value in trained(scope="bn1/bn1").items()},
+    "some unique": trained(scope="net/bn", words=("gamma", "beta", "moving_mean_2", "moving_variance_2")),
+    "haiku": trained(scope="net/bn", words=("scale", "offset", "~/mean_ema/average", "~/var_ema/average")),
+}
+NAMES["flax"] = {
+    f"{'params' if word in ('scale', 'bias') else 'batch_stats'}/Block_0/norm/{word}": value
+    for name, value in trained(scope="", words=("scale", "bias", "mean", "var")).items()
+    for word in [name.lstrip("/")]
 }
 LAYERS = {
     "contrib": "net/conv1/BatchNorm",
@@ -209,6 +223,16 @@ LAYERS = {
     "joined": "bn1",
     "objects": "layer-1",
     "sonnet": "resnet/batch_norm",
+    "tensorpack": "conv0/bn",
+    "population": "conv1/bn",
+    "moving_avg": "conv1/bn",
+    "avg": "conv1",
+    "ema": "conv1/bn",
+    "bn": "conv1",
+    "unique": "bn1/bn1",
+    "some unique": "net/bn",
+    "haiku": "net/bn",
+    "flax": "Block_0/norm",
 }
 
 
@@ -222,6 +246,75 @@ def test_names(key, tmp_path):
         result = audited(tmp_path, {**NAMES[key], name: np.full_like(value, np.nan)})
         assert causes(result, LAYERS[key]) == ["not-finite"]
         assert f"`{name}`" in result["layers"][0]["explanation"]
+
+
+@pytest.mark.parametrize("words", [("mu", "sigma"), ("running_mean", "running_std")])
+def test_what_may_be_deviations_is_said(words, tmp_path):
+    result = audited(tmp_path, trained(words=("gamma", "beta", *words)))
+    assert result["ok"]
+    (name,) = (name for name in trained(words=("gamma", "beta", *words)) if name.endswith(words[1]))
+    assert result["notes"] == [f"`{name}` may hold deviations, by the name; judged as variances."]
+
+
+def test_the_parameters_of_a_distribution_are_no_layer(tmp_path):
+    result = audited(tmp_path, trained() | {"policy/mu": np.zeros(4), "policy/sigma": np.ones(4)})
+    assert [layer["name"] for layer in result["layers"]] == ["net/bn"]
+    assert result["notes"] == []
+
+
+def test_a_second_layer_in_a_scope_is_judged(tmp_path):
+    second = {f"{name}_1": value for name, value in with_values(trained(), moving_variance=np.zeros(8)).items()}
+    result = audited(tmp_path, trained() | second)
+    assert [layer["name"] for layer in result["layers"]] == ["net/bn", "net/bn (_1)"]
+    assert causes(result, "net/bn") == []
+    assert causes(result, "net/bn (_1)") == ["bad-variance"]
+
+
+def test_hidden_averages_of_haiku_are_not_the_statistics(tmp_path):
+    hidden = {f"net/bn/~/{what}_ema/hidden": np.full(8, np.nan) for what in ("mean", "var")}
+    result = audited(tmp_path, NAMES["haiku"] | hidden | {"net/bn/~/mean_ema/counter": np.int64(3)})
+    assert [(layer["name"], layer["causes"]) for layer in result["layers"]] == [("net/bn", [])]
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("average_of_x",)])
+def test_vectors_of_unknown_names_make_a_layer_undecidable(names, tmp_path):
+    parameters = {name: value for name, value in trained().items() if "moving" not in name}
+    unknown = {f"net/bn/{name}": np.arange(8, dtype=np.float32) for name in names}
+    others = {"net/bn/kernel": np.ones(8, np.float32), "net/bn/three": np.ones(3, np.float32)}
+    result = audited(tmp_path, parameters | unknown | others)
+    (layer,) = result["layers"]
+    assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
+    assert all(f"`{name}`" in layer["explanation"] for name in unknown)
+    assert not any(f"`{name}`" in layer["explanation"] for name in others)
+    assert causes(audited(tmp_path, parameters | others)) == ["missing-variable"]
+
+
+def test_object_based_checkpoints_have_their_real_names(tmp_path):
+    """Variables under attributes of any name are those of the layer that their names in the program say."""
+    root = tensorflow.train.Checkpoint()
+    with played_in("resource"):
+        for i, (name, value) in enumerate(trained().items()):
+            setattr(root, f"part{i}", tensorflow.Variable(value, name=name))
+        prefix = root.write(str(tmp_path / "ckpt"))
+    result = well_formed(audit_checkpoint(prefix))
+    assert [(layer["name"], layer["causes"]) for layer in result["layers"]] == [("net/bn", [])]
+    with open_checkpoint(prefix) as checkpoint:
+        for name, value in trained().items():
+            np.testing.assert_array_equal(checkpoint.read(name), value)
+
+
+def test_instance_norms_are_an_advisory(tmp_path):
+    norm = {"net/bn_1/scale": np.ones(4, np.float32), "net/bn_1/offset": np.zeros(4, np.float32)}
+    result = audited(tmp_path, norm)
+    assert result["ok"]
+    assert causes(result, "net/bn_1", "advisory") == ["missing-variable"]
+    assert causes(audited(tmp_path, trained() | norm), "net/bn_1") == ["missing-variable"]
+
+
+def test_the_likeliest_variables_are_named_where_nothing_was_found(tmp_path):
+    others = {"net/a": np.ones(4), "net/norm_mean_x": np.ones(4), "net/W": np.ones((4, 4))}
+    (problem,) = audited(tmp_path, others)["problems"]
+    assert problem.endswith("The likeliest of them to be part of one are `net/norm_mean_x`.")
 
 
 def test_other_variables_make_no_layers(tmp_path):
