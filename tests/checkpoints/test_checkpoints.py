@@ -19,6 +19,8 @@ from modes import played_in
 import tf1bn
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats import base as checkpointfiles
+from tf1bn.checkpoints.formats.torch import TORCH
+from tf1bn.checkpoints.opening import looks_like_checkpoint
 from tf1bn.checkpoints.rules import ORDER
 
 tf = tensorflow.compat.v1
@@ -835,6 +837,52 @@ def test_mistakes_made_for_real(tmp_path):
 
 
 # Folders.
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "m.h5", "m.keras", "m.npz", "m.pth", "m.safetensors", "weights"])
+def test_a_pointer_of_git_lfs_is_named(name, tmp_path):
+    (tmp_path / name).write_bytes(POINTER)
+    assert "run `git lfs pull`" in refused(tmp_path / name, f"'{name}' is a pointer of Git LFS")
+
+
+def test_a_pointer_in_the_place_of_a_data_file_is_named(tmp_path):
+    prefix = save(tmp_path, trained(), state=True)
+    pathlib.Path(prefix + ".data-00000-of-00001").write_bytes(POINTER)
+    for path in (prefix, tmp_path, prefix + ".index"):
+        refused(path, "is a pointer of Git LFS")
+
+
+def test_a_saved_model_is_judged_by_its_variables(tmp_path):
+    (tmp_path / "variables").mkdir()
+    save(tmp_path / "variables", trained(), name="variables")
+    for path in (tmp_path, tmp_path / "variables"):
+        result = well_formed(audit_checkpoint(path))
+        assert result["ok"]
+        assert "is one of a SavedModel" in result["notes"][0]
+        assert looks_like_checkpoint(str(path))
+
+
+def test_a_folder_of_several_checkpoints_lists_them(tmp_path):
+    for step in (10, 20):
+        save(tmp_path, trained(), name=f"model.ckpt-{step}")
+    assert looks_like_checkpoint(str(tmp_path))
+    refused(tmp_path, "give one of its prefixes: model.ckpt-10, model.ckpt-20")
+    for named, said in (
+        ("/gone/run/", "not followed; give that prefix itself, or one"),
+        ("m-3", "in the folder; give one"),
+    ):
+        (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{named}"\n')
+        refused(tmp_path, f"{said} of the prefixes in the folder: model.ckpt-10, model.ckpt-20")
+
+
+def test_the_old_form_of_pytorch_is_known_under_any_name(tmp_path):
+    data = (pathlib.Path(__file__).parents[1] / "golden/checkpoints-torch/old.pt").read_bytes()
+    for name in ("resnet.th", "model.pth.tar", "weights"):
+        (tmp_path / name).write_bytes(data)
+        assert TORCH.matches(str(tmp_path / name), data[:64])
 
 
 def test_a_folder_gives_its_latest(tmp_path):
