@@ -43,8 +43,8 @@ def latest(folder):
 
 
 def prefixes(folder):
-    """The names of the checkpoints in a folder, in their order."""
-    return sorted(name[: -len(".index")] for name in os.listdir(folder) if name.endswith(".index"))
+    """The names of the checkpoints in a folder, in their order; ".index" for one with the folder as its prefix."""
+    return sorted(name[: -len(".index")] or name for name in os.listdir(folder) if name.endswith(".index"))
 
 
 def _there(folder):
