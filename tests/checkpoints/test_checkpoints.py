@@ -18,8 +18,10 @@ from golden.record import checkpoints as golden
 from modes import played_in
 
 import tf1bn
-from tf1bn.checkpoints import CheckpointError, audit_checkpoint
+from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats import base as checkpointfiles
+from tf1bn.checkpoints.formats.torch import TORCH
+from tf1bn.checkpoints.opening import looks_like_checkpoint
 from tf1bn.checkpoints.rules import ORDER
 
 tf = tensorflow.compat.v1
@@ -197,6 +199,20 @@ NAMES = {
     "joined": {name.replace("/", "_"): value for name, value in trained(scope="bn1").items()},
     "objects": {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": v for name, v in trained(scope="layer-1").items()},
     "sonnet": {name: value.reshape(1, 1, 1, -1) for name, value in trained(scope="resnet/batch_norm").items()},
+    "tensorpack": trained(scope="conv0/bn", words=("gamma", "beta", "mean/EMA", "variance/EMA")),
+    "population": trained(scope="conv1/bn", words=("gamma", "beta", "pop_mean", "pop_var")),
+    "moving_avg": trained(scope="conv1/bn", words=("gamma", "beta", "moving_avg", "moving_var")),
+    "avg": trained(scope="conv1", words=("bn_scale", "bn_offset", "avg_mean", "avg_var")),
+    "ema": trained(scope="conv1/bn", words=("gamma", "beta", "ema_mean", "ema_var")),
+    "bn": trained(scope="conv1", words=("bn_gamma", "bn_beta", "bn_mean", "bn_var")),
+    "unique": {f"{name}_1:0": value for name, value in trained(scope="bn1/bn1").items()},
+    "some unique": trained(scope="net/bn", words=("gamma", "beta", "moving_mean_2", "moving_variance_2")),
+    "haiku": trained(scope="net/bn", words=("scale", "offset", "~/mean_ema/average", "~/var_ema/average")),
+}
+NAMES["flax"] = {
+    f"{'params' if word in ('scale', 'bias') else 'batch_stats'}/Block_0/norm/{word}": value
+    for name, value in trained(scope="", words=("scale", "bias", "mean", "var")).items()
+    for word in [name.lstrip("/")]
 }
 LAYERS = {
     "contrib": "net/conv1/BatchNorm",
@@ -210,6 +226,16 @@ LAYERS = {
     "joined": "bn1",
     "objects": "layer-1",
     "sonnet": "resnet/batch_norm",
+    "tensorpack": "conv0/bn",
+    "population": "conv1/bn",
+    "moving_avg": "conv1/bn",
+    "avg": "conv1",
+    "ema": "conv1/bn",
+    "bn": "conv1",
+    "unique": "bn1/bn1",
+    "some unique": "net/bn",
+    "haiku": "net/bn",
+    "flax": "Block_0/norm",
 }
 
 
@@ -223,6 +249,75 @@ def test_names(key, tmp_path):
         result = audited(tmp_path, {**NAMES[key], name: np.full_like(value, np.nan)})
         assert causes(result, LAYERS[key]) == ["not-finite"]
         assert f"`{name}`" in result["layers"][0]["explanation"]
+
+
+@pytest.mark.parametrize("words", [("mu", "sigma"), ("running_mean", "running_std")])
+def test_what_may_be_deviations_is_said(words, tmp_path):
+    result = audited(tmp_path, trained(words=("gamma", "beta", *words)))
+    assert result["ok"]
+    (name,) = (name for name in trained(words=("gamma", "beta", *words)) if name.endswith(words[1]))
+    assert result["notes"] == [f"`{name}` may hold deviations, by the name; judged as variances."]
+
+
+def test_the_parameters_of_a_distribution_are_no_layer(tmp_path):
+    result = audited(tmp_path, trained() | {"policy/mu": np.zeros(4), "policy/sigma": np.ones(4)})
+    assert [layer["name"] for layer in result["layers"]] == ["net/bn"]
+    assert result["notes"] == []
+
+
+def test_a_second_layer_in_a_scope_is_judged(tmp_path):
+    second = {f"{name}_1": value for name, value in with_values(trained(), moving_variance=np.zeros(8)).items()}
+    result = audited(tmp_path, trained() | second)
+    assert [layer["name"] for layer in result["layers"]] == ["net/bn", "net/bn (_1)"]
+    assert causes(result, "net/bn") == []
+    assert causes(result, "net/bn (_1)") == ["bad-variance"]
+
+
+def test_hidden_averages_of_haiku_are_not_the_statistics(tmp_path):
+    hidden = {f"net/bn/~/{what}_ema/hidden": np.full(8, np.nan) for what in ("mean", "var")}
+    result = audited(tmp_path, NAMES["haiku"] | hidden | {"net/bn/~/mean_ema/counter": np.int64(3)})
+    assert [(layer["name"], layer["causes"]) for layer in result["layers"]] == [("net/bn", [])]
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("average_of_x",)])
+def test_vectors_of_unknown_names_make_a_layer_undecidable(names, tmp_path):
+    parameters = {name: value for name, value in trained().items() if "moving" not in name}
+    unknown = {f"net/bn/{name}": np.arange(8, dtype=np.float32) for name in names}
+    others = {"net/bn/kernel": np.ones(8, np.float32), "net/bn/three": np.ones(3, np.float32)}
+    result = audited(tmp_path, parameters | unknown | others)
+    (layer,) = result["layers"]
+    assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
+    assert all(f"`{name}`" in layer["explanation"] for name in unknown)
+    assert not any(f"`{name}`" in layer["explanation"] for name in others)
+    assert causes(audited(tmp_path, parameters | others)) == ["missing-variable"]
+
+
+def test_object_based_checkpoints_have_their_real_names(tmp_path):
+    """Variables under attributes of any name are those of the layer that their names in the program say."""
+    root = tensorflow.train.Checkpoint()
+    with played_in("resource"):
+        for i, (name, value) in enumerate(trained().items()):
+            setattr(root, f"part{i}", tensorflow.Variable(value, name=name))
+        prefix = root.write(str(tmp_path / "ckpt"))
+    result = well_formed(audit_checkpoint(prefix))
+    assert [(layer["name"], layer["causes"]) for layer in result["layers"]] == [("net/bn", [])]
+    with open_checkpoint(prefix) as checkpoint:
+        for name, value in trained().items():
+            np.testing.assert_array_equal(checkpoint.read(name), value)
+
+
+def test_instance_norms_are_an_advisory(tmp_path):
+    norm = {"net/bn_1/scale": np.ones(4, np.float32), "net/bn_1/offset": np.zeros(4, np.float32)}
+    result = audited(tmp_path, norm)
+    assert result["ok"]
+    assert causes(result, "net/bn_1", "advisory") == ["missing-variable"]
+    assert causes(audited(tmp_path, trained() | norm), "net/bn_1") == ["missing-variable"]
+
+
+def test_the_likeliest_variables_are_named_where_nothing_was_found(tmp_path):
+    others = {"net/a": np.ones(4), "net/norm_mean_x": np.ones(4), "net/W": np.ones((4, 4))}
+    (problem,) = audited(tmp_path, others)["problems"]
+    assert problem.endswith("The likeliest of them to be part of one are `net/norm_mean_x`.")
 
 
 def test_other_variables_make_no_layers(tmp_path):
@@ -743,6 +838,52 @@ def test_mistakes_made_for_real(tmp_path):
 
 
 # Folders.
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "m.h5", "m.keras", "m.npz", "m.pth", "m.safetensors", "weights"])
+def test_a_pointer_of_git_lfs_is_named(name, tmp_path):
+    (tmp_path / name).write_bytes(POINTER)
+    assert "run `git lfs pull`" in refused(tmp_path / name, f"'{name}' is a pointer of Git LFS")
+
+
+def test_a_pointer_in_the_place_of_a_data_file_is_named(tmp_path):
+    prefix = save(tmp_path, trained(), state=True)
+    pathlib.Path(prefix + ".data-00000-of-00001").write_bytes(POINTER)
+    for path in (prefix, tmp_path, prefix + ".index"):
+        refused(path, "is a pointer of Git LFS")
+
+
+def test_a_saved_model_is_judged_by_its_variables(tmp_path):
+    (tmp_path / "variables").mkdir()
+    save(tmp_path / "variables", trained(), name="variables")
+    for path in (tmp_path, tmp_path / "variables"):
+        result = well_formed(audit_checkpoint(path))
+        assert result["ok"]
+        assert "is one of a SavedModel" in result["notes"][0]
+        assert looks_like_checkpoint(str(path))
+
+
+def test_a_folder_of_several_checkpoints_lists_them(tmp_path):
+    for step in (10, 20):
+        save(tmp_path, trained(), name=f"model.ckpt-{step}")
+    assert looks_like_checkpoint(str(tmp_path))
+    refused(tmp_path, "give one of its prefixes: model.ckpt-10, model.ckpt-20")
+    for named, said in (
+        ("/gone/run/", "not followed; give that prefix itself, or one"),
+        ("m-3", "in the folder; give one"),
+    ):
+        (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{named}"\n')
+        refused(tmp_path, f"{said} of the prefixes in the folder: model.ckpt-10, model.ckpt-20")
+
+
+def test_the_old_form_of_pytorch_is_known_under_any_name(tmp_path):
+    data = (pathlib.Path(__file__).parents[1] / "golden/checkpoints-torch/old.pt").read_bytes()
+    for name in ("resnet.th", "model.pth.tar", "weights"):
+        (tmp_path / name).write_bytes(data)
+        assert TORCH.matches(str(tmp_path / name), data[:64])
 
 
 def test_a_folder_gives_its_latest(tmp_path):

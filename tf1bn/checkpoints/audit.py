@@ -11,9 +11,12 @@ each format are in the module that reads it.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from .._util.text import quoted
+from .formats.names import length
 from .grouping import group
 from .opening import open_checkpoint
 from .rules import audit_layer
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
     from .formats.base import Checkpoint
     from .grouping import Layer
+
+
+_LIKELY = re.compile(r"(?i)mean|var|std|avg|average|norm|bn|gamma|beta|mu$|sigma")
 
 
 def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not layers and not problems:
         problems.append(
             f"None of the {len(checkpoint.variables)} variables of {checkpoint.path!r} belongs to a batch-norm layer, "
-            "so nothing was judged."
+            f"so nothing was judged.{_likeliest(checkpoint.variables)}"
         )
     return {
         "format": "tf1bn-audit",
@@ -97,6 +103,13 @@ def _names(layer):
 
 def _without_gamma(layer, checkpoint):
     return "mean" in layer.parts and "affine" not in layer.parts and layer.name not in checkpoint.declared
+
+
+def _likeliest(variables):
+    """A sentence on the variables that a batch norm could have in a checkpoint where none was found, or nothing."""
+    vectors = [name for name, one in variables.items() if one.floating and one.shape and length(one.shape) is not None]
+    likely = sorted(filter(_LIKELY.search, vectors)) or sorted(vectors)
+    return f" The likeliest of them to be part of one are {quoted(likely, 5)}." if likely else ""
 
 
 def _counted_batches(checkpoint, layer):

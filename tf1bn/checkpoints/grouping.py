@@ -5,9 +5,11 @@ A name that could mean two things is reported and never dropped.
 
 import collections
 import dataclasses
+import re
 
 from .._util.text import counted, quoted
 from .formats.names import (
+    DEVIATIONS,
     MOMENTS,
     MOMENTS_ROLE,
     NO_SCOPE,
@@ -17,12 +19,18 @@ from .formats.names import (
     STATE,
     STATISTICS,
     STRONG,
+    VAGUE,
     family_of,
     length,
     named_like_batch_norm,
     plain_name,
     role_of,
 )
+from .formats.renaming import plain_names
+
+_CHILD = re.compile(r"[/.]([^/.]+)")
+# Last parts of names that are no statistics: other parameters, and what optimizers keep.
+_OF_OTHER_LAYERS = re.compile(r"(?i)(w|b|bias(es)?|weights?|kernel|alpha|momentum|m|v|rms\w*|adam\w*)(_\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Layer:
       state: names of its further variables, those of zero-debiasing and of batch renormalisation.
       shadows: by role, the names of the exponential moving averages of its variables.
       unclear: by role, a sentence on variables that could each have that role, so that the layer is undecidable.
+      perhaps_instance_norm: whether it may be an instance norm, which has no statistics: it has a scale or an offset as
+        such layers do, and no layer of the checkpoint has statistics.
     """
 
     name: str
@@ -43,6 +53,7 @@ class Layer:
     state: tuple[str, ...] = ()
     shadows: dict[str, str] = dataclasses.field(default_factory=dict)
     unclear: dict[str, str] = dataclasses.field(default_factory=dict)
+    perhaps_instance_norm: bool = False
 
 
 def group(variables):
@@ -54,26 +65,31 @@ def group(variables):
     Returns:
       A list of `Layer` in the order of their names, and a list of sentences on what was left out and why.
     """
-    notes, layers, unpaired, affine, guessed = [], [], [], [], []
+    notes, layers, unpaired, affine, guessed, deviations = [], [], [], [], [], []
     scopes, shadows, states, moments = _classify(variables, notes)
     candidates = {scope for scope, roles in scopes.items() if _candidate(scope, roles)}
     for scope, role, name in moments:
         scopes[_home(scope, candidates)][role].append((name, "moving_" + role))
     for scope, roles in sorted(scopes.items()):
         if not _is_layer(scope, roles, variables):
-            unpaired += [name for role in ("mean", "variance") for name, _ in roles[role]]
+            unpaired += [name for role in ("mean", "variance") for name, word in roles[role] if word not in VAGUE]
             affine += [scope] * any(word in ("gamma", "beta") for r in ("gamma", "beta") for _, word in roles[r])
             continue
         if not _candidate(scope, roles):
             guessed.append(scope or NO_SCOPE)
-        layers.append(_layer(scope, roles, notes))
+        deviations += [name for name, word in roles["variance"] if word in DEVIATIONS]
+        layers.append(_with_unknown(_layer(scope, roles, notes), scope, roles, variables))
     layers = _without_slots(layers, notes)
     layers = _with_shadows(layers, shadows)
     layers = _with_state(layers, states, notes)
+    if not any({"mean", "variance"} & {*layer.parts, *layer.shadows} for layer in layers):
+        layers = [dataclasses.replace(layer, perhaps_instance_norm=_scaled(layer)) for layer in layers]
     if unpaired:
         notes.append(f"{quoted(unpaired)} could be statistics of a batch norm, but nothing beside says so; not judged.")
     if guessed:
         notes.append(f"{quoted(guessed)} hold a mean and a variance, and were taken for batch norms for that alone.")
+    if deviations:
+        notes.append(f"{quoted(deviations)} may hold deviations, by the name; judged as variances.")
     if affine:
         notes.append(
             f"{counted(len(affine), 'scope')} with gamma or beta, without moving statistics and not named like a batch "
@@ -93,9 +109,10 @@ def _classify(variables, notes):
     """
     scopes = collections.defaultdict(lambda: {role: [] for role in ROLES})
     shadows, states, moments = collections.defaultdict(dict), [], []
+    plain_by_name = plain_names(variables)
     for name in sorted(variables):
-        plain = plain_name(name)
-        if ".OPTIMIZER_SLOT" in plain:
+        plain = plain_by_name[name]
+        if plain is None or ".OPTIMIZER_SLOT" in plain:
             continue
         if not variables[name].floating:
             if (named := role_of(plain)) and named[2] in STRONG:
@@ -142,7 +159,7 @@ def _is_layer(scope, roles, variables):
     statistics = [(name, word) for role in ("mean", "variance") for name, word in roles[role]]
     affine = [(name, word) for role in ("gamma", "beta") for name, word in roles[role]]
     if roles["mean"] and roles["variance"]:
-        return True
+        return any(word not in VAGUE for _, word in statistics) or _candidate(scope, roles)
     if named_like_batch_norm(scope):
         return bool(statistics or affine)
     # A lone scalar may be the moving mean of anything.
@@ -176,6 +193,29 @@ def _layer(scope, roles, notes):
     return Layer(scope or NO_SCOPE, parts, unclear=unclear)
 
 
+def _with_unknown(layer, scope, roles, variables):
+    """The layer; undecidable where statistics are absent and vectors of unknown names could be them."""
+    absent = [role for role in ("mean", "variance") if not roles[role]]
+    sizes = {length(variables[name].shape) for name in layer.parts.values()}
+    if not absent or not scope or len(sizes) != 1 or sizes & {None, 0}:
+        return layer
+    known = {name for pairs in roles.values() for name, _ in pairs}
+    unknown = [
+        name
+        for name in sorted(variables)
+        if name[: len(scope)] == scope and name not in known and variables[name].floating and variables[name].shape
+        if (child := _CHILD.fullmatch(plain_name(name[len(scope) :]))) and not _OF_OTHER_LAYERS.fullmatch(child[1])
+        if {length(variables[name].shape)} == sizes
+    ]
+    if not unknown:
+        return layer
+    what = " and the ".join(f"moving {role}" for role in absent)
+    verb = "has" if len(unknown) == 1 else "have"
+    text = f"{quoted(unknown)} {verb} the length of {quoted(list(layer.parts.values()))} and a name that is not known, "
+    text += f"and may be the {what} of this layer."
+    return dataclasses.replace(layer, unclear={**layer.unclear, **dict.fromkeys(absent, text)})
+
+
 def _without_slots(layers, notes):
     """The layers without what an optimizer keeps under a layer's name, as in Adam/m/net/bn/gamma."""
     complete = {layer.name for layer in layers if "mean" in layer.parts}
@@ -192,6 +232,11 @@ def _is_slot(parts, complete):
     """Whether a scope, as its parts, is the name of an optimizer and then that of a ``complete`` layer."""
     first = next((i for i, part in enumerate(parts) if OPTIMIZER.fullmatch(part)), len(parts))
     return any("/".join(parts[i:]) in complete for i in range(first + 1, len(parts)))
+
+
+def _scaled(layer):
+    """Whether all of a layer's parameters are called scale and offset."""
+    return bool(layer.parts) and all(family_of(role_of(name)[2]) == 2 for name in layer.parts.values())
 
 
 def _with_state(layers, states, notes):

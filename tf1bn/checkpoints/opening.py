@@ -10,7 +10,8 @@ from .formats.keras import HDF5, KERAS
 from .formats.npz import NPZ
 from .formats.safetensors import SAFETENSORS
 from .formats.tf1 import TF1, open_prefix
-from .formats.tf1.state_file import STATE_FILE, latest
+from .formats.tf1.files import all_files, prefix_of
+from .formats.tf1.state_file import STATE_FILE, latest, prefixes
 from .formats.torch import TORCH
 
 # The first whose content matches opens a file. NPZ takes every zip file, so the other zip formats come before it.
@@ -18,13 +19,17 @@ FORMATS = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1)
 ENDINGS = tuple(ending for format in FORMATS for ending in format.endings)
 # What the names of files end with that exist where a path names a checkpoint.
 FILE_SUFFIXES = ("", ".index", ".data-00000-of-00001")
+# How the small text file begins that Git LFS leaves in the place of a large one.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_SAVED_MODEL = os.path.join("variables", "variables")
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Open a checkpoint; `audit_checkpoint` says which formats are read.
 
     Args:
-      path: a file, the prefix of a TF1 checkpoint, or a folder with a ``checkpoint`` state file.
+      path: a file, the prefix of a TF1 checkpoint, or a folder with a ``checkpoint`` state file, or that of a
+        SavedModel.
 
     Returns:
       The `Checkpoint`, a context manager that has the names, shapes and dtypes of all variables and reads single ones.
@@ -37,10 +42,32 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"`path` is {path!r}; it must be the path of a checkpoint as text.")
     try:
         if os.path.isdir(path):
-            return open_prefix(*latest(path))
+            prefix, notes = _in_folder(path)
+            _refuse_pointers(prefix)
+            return open_prefix(prefix, notes)
+        _refuse_pointers(path)
         return _format_of(path).open(path)
     except OSError as error:
         raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror or error}.") from error
+
+
+def _in_folder(folder):
+    """The prefix of the checkpoint in a folder, and notes on how it was found: that of a SavedModel, or the latest."""
+    if not os.path.exists(os.path.join(folder, STATE_FILE)):
+        for inside in (_SAVED_MODEL, os.path.basename(_SAVED_MODEL)):
+            if os.path.isfile((prefix := os.path.join(folder, inside)) + ".index"):
+                return prefix, [f"The folder {folder!r} is one of a SavedModel, whose {inside!r} was judged."]
+    return latest(folder)
+
+
+def _refuse_pointers(path):
+    """Raise CheckpointError if ``path``, or a file of the checkpoint with this prefix, is a pointer of Git LFS."""
+    for file in [path] * os.path.isfile(path) + all_files(prefix_of(path)):
+        if head(file).startswith(_LFS_POINTER):
+            raise CheckpointError(
+                f"`path` is {path!r}, and {os.path.basename(file)!r} is a pointer of Git LFS in the place of the file; "
+                "run `git lfs pull` in the repository to get it."
+            )
 
 
 def _format_of(path):
@@ -67,6 +94,9 @@ def looks_like_checkpoint(path: str) -> bool:
     """Whether ``path`` looks like a checkpoint rather than a trace; it need not exist."""
     if os.path.isdir(path):
         is_trace = os.path.lexists(os.path.join(path, "trace.json"))
-        return not is_trace and os.path.exists(os.path.join(path, STATE_FILE))
+        has_one = os.path.exists(os.path.join(path, STATE_FILE)) or os.path.isfile(
+            os.path.join(path, _SAVED_MODEL + ".index")
+        )
+        return not is_trace and (has_one or bool(prefixes(path)))
     exists = any(os.path.isfile(path + suffix) for suffix in FILE_SUFFIXES)
     return exists or path.endswith((*ENDINGS, ".ckpt", ".index"))

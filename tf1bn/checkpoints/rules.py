@@ -52,7 +52,8 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
     verdict = FINDING if findings else UNDECIDABLE if layer.unclear else OK
     texts = [*layer.unclear.values(), *(cause["explanation"] for cause in causes)]
     if verdict == OK:
-        channels = counted(wide["mean"].size, "channel")
+        # An instance norm has no mean.
+        channels = counted(next(iter(wide.values())).size, "channel")
         texts.insert(0, f"Nothing is wrong with the {channels} as far as values can show.")
     return {
         "name": layer.name,
@@ -74,7 +75,14 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
 
 def _missing(layer, usual):
     absent = [role for role in ("mean", "variance") if role not in layer.parts and role not in layer.unclear]
-    if len(absent) == 2 and layer.parts:
+    if len(absent) == 2 and layer.perhaps_instance_norm:
+        yield cause_entry(
+            "missing-variable",
+            f"There is no moving mean and no moving variance beside {quoted(list(layer.parts.values()))}, nor in any "
+            "other layer: right for an instance norm, which keeps none. Those of a batch norm would be missing.",
+            ADVISORY,
+        )
+    elif len(absent) == 2 and layer.parts:
         yield cause_entry(
             "missing-variable",
             f"There is no moving mean and no moving variance beside {quoted(list(layer.parts.values()))}, as if saved "

@@ -1,6 +1,7 @@
 """What the names of variables say: the layer that a variable belongs to, and its role there.
 
-The names are those of TF1's graph-level layers, of Keras, PyTorch, Sonnet and of converted Caffe models.
+The names are those of TF1's graph-level layers, of Keras, PyTorch, Sonnet, of converted Caffe models, and those that
+hand-written layers are seen to use.
 """
 
 import math
@@ -17,12 +18,31 @@ FAMILIES = (
 ROLES = ("gamma", "beta", "affine", "mean", "variance")
 _ROLE_AND_FAMILY = {word: (role, family) for family, words in enumerate(FAMILIES) for role, word in words.items()}
 _ROLE_AND_FAMILY |= {"moving_var": ("variance", 0), "running_variance": ("variance", 1), "var": ("variance", 2)}
-_ROLE_AND_FAMILY |= {"gamma_or_beta": ("affine", 0)}
-STATISTICS = ("moving_mean", "moving_variance", "moving_var", "running_mean", "running_var", "running_variance")
+_ROLE_AND_FAMILY |= {"gamma_or_beta": ("affine", 0), "running_std": ("variance", 0)}
+STATISTICS = (
+    *("moving_mean", "moving_variance", "moving_var"),
+    *("running_mean", "running_var", "running_variance", "running_std"),
+)
+# What hand-written layers call them.
+_HAND_WRITTEN = {
+    "gamma": ("bn_gamma", "bn_scale"),
+    "beta": ("bn_beta", "bn_offset", "bn_bias"),
+    "mean": ("pop_mean", "population_mean", "moving_avg", "moving_average", "avg_mean", "ema_mean", "bn_mean", "mu"),
+    "variance": (
+        *("pop_var", "pop_variance", "population_var", "population_variance", "avg_var", "avg_variance"),
+        *("ema_var", "ema_variance", "bn_var", "bn_variance", "sigma", "moving_std"),
+    ),
+}
+_ROLE_AND_FAMILY |= {word: (role, 0) for role, words in _HAND_WRITTEN.items() for word in words}
+# Other things have these names as well, such as the two parameters of a normal distribution.
+VAGUE = ("mu", "sigma")
+# By their name these hold a deviation; Keras 1 kept a variance under such a name in some releases.
+DEVIATIONS = ("sigma", "moving_std", "running_std")
 # Words that mean a batch norm wherever they stand. The others mean one only beside further variables of it.
-STRONG = {*STATISTICS, "gamma", "beta"}
+STRONG = {*STATISTICS, "gamma", "beta", *(word for word in _ROLE_AND_FAMILY if word.startswith("bn_"))}
 _NAME = re.compile(rf"(?:(?P<scope>.*)[/.])?(?P<word>{'|'.join(_ROLE_AND_FAMILY)})", re.DOTALL)
-_JOINED = re.compile(rf"(?P<scope>.*[^/._])_(?P<word>{'|'.join([*STATISTICS, 'gamma', 'beta'])})", re.DOTALL)
+_JOINED_WORDS = [*STATISTICS, "gamma", "beta", *(w for ws in _HAND_WRITTEN.values() for w in ws if w not in VAGUE)]
+_JOINED = re.compile(rf"(?P<scope>.*[^/._])_(?P<word>{'|'.join(_JOINED_WORDS)})", re.DOTALL)
 # Further state of a layer: that of zero-debiasing and of batch renormalisation.
 STATE = re.compile(
     r"(?:(?P<scope>.*)/)?(?:(?:moving_mean|moving_variance)/(?:biased|local_step)"

@@ -14,6 +14,8 @@ from ...errors import CheckpointError
 from .base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
 
 LARGEST_OLD_FILE = 2**31
+# A pickle of the number that files of PyTorch before 1.6 begin with.
+_OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 DEEPEST = 8
 MOST_ITEMS = 2**19
 # Where training scripts put the model among other things that they save.
@@ -179,7 +181,9 @@ class _Tensors:
 
 
 def _matches(path, head):
-    """Whether a file is a zip file of PyTorch, which has a pickle and no arrays of NumPy."""
+    """Whether a file is a zip file of PyTorch, which has a pickle and no arrays of NumPy, or in PyTorch's old form."""
+    if head.startswith(_OLD_MAGIC):
+        return True
     if not head.startswith(b"PK"):
         return False
     try:

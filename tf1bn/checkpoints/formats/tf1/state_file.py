@@ -3,6 +3,7 @@
 import os
 import re
 
+from ...._util.text import listed
 from ....errors import CheckpointError
 from ..base import damaged
 from .files import LARGEST_INDEX, all_files, exists
@@ -25,7 +26,11 @@ def latest(folder):
     if not elsewhere:
         if exists(prefix):
             return prefix, [f"The state file of {folder!r} names {named!r}, which was judged.", *_links(prefix, folder)]
-        raise damaged(folder, f"its state file names {named!r}, and there is no such checkpoint in the folder")
+        raise damaged(
+            folder,
+            f"its state file names {named!r}, and there is no such checkpoint in the folder"
+            f"{_there(folder).replace(', or', '; give', 1)}",
+        )
     # Folders are moved with absolute paths in their state files.
     name = re.split(r"[/\\]" if _WINDOWS.match(named) else "/", named)[-1]
     if exists(beside := os.path.join(folder, name)):
@@ -33,16 +38,27 @@ def latest(folder):
         return beside, [f"{note}{name or '.index'!r} in the folder was judged.", *_links(beside, folder)]
     raise CheckpointError(
         f"The state file of {folder!r} names {named!r}, which is outside of the folder and not followed; give "
-        "that prefix itself."
+        f"that prefix itself{_there(folder)}."
     )
+
+
+def prefixes(folder):
+    """The names of the checkpoints in a folder, in their order; ".index" for one with the folder as its prefix."""
+    return sorted(name[: -len(".index")] or name for name in os.listdir(folder) if name.endswith(".index"))
+
+
+def _there(folder):
+    """Which checkpoints the folder has, to be added to a sentence; nothing if there are none."""
+    names = prefixes(folder)
+    return f", or one of the prefixes in the folder: {listed(names, 5)}" if names else ""
 
 
 def _named(folder):
     """The path in a folder's state file, as it is written there."""
     state = os.path.join(folder, STATE_FILE)
     if not os.path.isfile(state):
-        prefixes = sorted(name[: -len(".index")] for name in os.listdir(folder) if name.endswith(".index"))
-        hint = f"give one of its prefixes: {', '.join(prefixes[:5])}" if prefixes else "give a checkpoint's prefix"
+        names = prefixes(folder)
+        hint = f"give one of its prefixes: {listed(names, 5)}" if names else "give a checkpoint's prefix"
         raise CheckpointError(f"`path` is {folder!r}, a folder without a `{STATE_FILE}` state file; {hint}.")
     if os.path.getsize(state) > LARGEST_INDEX:
         raise CheckpointError(f"The state file {state!r} has more than {LARGEST_INDEX} bytes; it is not read.")

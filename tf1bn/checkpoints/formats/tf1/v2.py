@@ -15,11 +15,13 @@ from ....errors import CheckpointError
 from .. import base
 from ..base import Checkpoint, Variable, damaged
 from ..protobuf import BYTES, FIXED32, VARINT, message, repeated, signed
+from . import object_graph
 from .crc32c import crc32c, masked
 from .table import Table
 from .tensors import dtype_name, from_bytes, numpy_dtype, parse_shape, parse_slice, slice_key, slices_of
 
 _MOST_SHARDS = 99999
+_LARGEST_GRAPH = 2**26
 _READ_VERSION = 1
 _HEADER = {1: VARINT, 2: VARINT, 3: BYTES}
 _ENTRY = {1: VARINT, 2: BYTES, 3: VARINT, 4: VARINT, 5: VARINT, 6: FIXED32}
@@ -105,15 +107,27 @@ class _Bundle:
             raise ValueError("its slices are not the whole of it")
         return whole
 
+    def names_in_the_program(self):
+        """The name of each variable by its key, in bytes; empty if the checkpoint is not an object-based one."""
+        entry = self.variables.get(object_graph.KEY)
+        if entry is None or entry.dtype != "string" or entry.shape or entry.slices or entry.size > _LARGEST_GRAPH:
+            return {}
+        graph = object_graph.scalar_string(self._read_bytes(entry), entry.checksum)
+        return object_graph.names_in_the_program(graph)
+
     def _read_entry(self, entry):
+        data = self._read_bytes(entry)
+        if masked(crc32c(data)) != entry.checksum:
+            raise ValueError("its checksum does not fit its values")
+        return from_bytes(data, entry.dtype, entry.shape, self._big_endian)
+
+    def _read_bytes(self, entry):
         with open(self._data_file(entry.shard), "rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.size)
         if len(data) != entry.size:
             raise ValueError("its data file is too short")
-        if masked(crc32c(data)) != entry.checksum:
-            raise ValueError("its checksum does not fit its values")
-        return from_bytes(data, entry.dtype, entry.shape, self._big_endian)
+        return data
 
 
 def _parse_entry(data):
@@ -129,6 +143,18 @@ def _parse_entry(data):
     return _Entry(dtype, shape, shard, offset, size, values.get(6, 0), slices)
 
 
+def _readable_names(prefix, bundle):
+    """The key of each variable by its name: that of the program where an object-based checkpoint has it."""
+    try:
+        real = bundle.names_in_the_program()
+    except ValueError as error:
+        raise damaged(prefix, str(error)) from error
+    names = {real.get(key, key).decode("utf-8", "backslashreplace"): key for key in bundle.variables}
+    if len(names) < len(bundle.variables):
+        return {key.decode("utf-8", "backslashreplace"): key for key in bundle.variables}
+    return names
+
+
 def open_v2(prefix, notes=()):
     """The `Checkpoint` of the files PREFIX.index and PREFIX.data-*."""
     try:
@@ -137,7 +163,7 @@ def open_v2(prefix, notes=()):
         if isinstance(error, CheckpointError):
             raise
         raise damaged(prefix, str(error)) from error
-    names = {key.decode("utf-8", "backslashreplace"): key for key in bundle.variables}
+    names = _readable_names(prefix, bundle)
     variables = {
         name: Variable(bundle.variables[key].shape, bundle.variables[key].dtype) for name, key in names.items()
     }
