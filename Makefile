@@ -1,24 +1,33 @@
 PYTHON ?= python3
 BIN := .venv/bin
 COUNT ?= 1000000
+NAME ?= table
 
-.PHONY: reproduce test fuzz sanitize bench bench-moments bench-bounds bench-wall bench-layer bench-recorder bench-audit matrix wheels lint rebuild
+.PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels lint rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
-test: .venv/done ; $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+# What each tier has: docs/design/testing.md. The first takes minutes; test-rest is what it leaves out, test-all both.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+test: .venv/done ; $(PYTEST) $(ARGS)
+test-rest: .venv/done ; $(PYTEST) -m "slow or recordings or packaging or torch or browser or gpu" $(ARGS)
+test-all: .venv/done ; $(PYTEST) -m "" $(ARGS)
+mutants: .venv/done ; $(BIN)/python tests/support/mutants.py $(ARGS)
 fuzz: .venv/done
-	$(BIN)/python tests/fuzz.py --count $(COUNT) $(ARGS)
-	$(BIN)/python tests/fuzz.py --part recurrence --count $(COUNT) $(ARGS)
-sanitize: .venv/done ; $(BIN)/python tests/sanitize.py $(ARGS)
-bench: .venv/done ; $(BIN)/python benchmarks/table.py $(ARGS)
-bench-moments: .venv/done ; $(BIN)/python benchmarks/moments.py $(ARGS)
-bench-bounds: .venv/done ; $(BIN)/python benchmarks/bounds.py $(ARGS)
-bench-wall: .venv/done ; $(BIN)/python benchmarks/wall_time.py $(ARGS)
-bench-layer: .venv/done ; $(BIN)/python benchmarks/layer.py $(ARGS)
-bench-recorder: .venv/done ; $(BIN)/python benchmarks/recorder.py $(ARGS)
-bench-audit: .venv/done ; $(BIN)/python benchmarks/audit.py $(ARGS)
+	$(BIN)/python tests/support/fuzz.py --count $(COUNT) $(ARGS)
+	$(BIN)/python tests/support/fuzz.py --part recurrence --count $(COUNT) $(ARGS)
+sanitize: .venv/done ; $(BIN)/python tests/support/sanitize.py $(ARGS)
+bench: .venv/done ; $(BIN)/python -m benchmarks $(NAME) $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
 wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
 lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
+
+.PHONY: docs
+docs: .venv/docs
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html $(ARGS)
+	@echo "The pages are in docs/_build/html/index.html."
+
+.venv/docs: .venv/done docs/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.txt
+	touch $@
 
 # Without its built extension the environment is not done, whatever the stamp says.
 .venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)

@@ -70,7 +70,12 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["tf1bn", "tf1bn.*"]),
-    package_data={"tf1bn": ["*.pyi", "py.typed"], "tf1bn._native": ["*.pyi"], "tf1bn.reports": ["*.jinja"]},
+    package_data={
+        "tf1bn": ["*.pyi", "py.typed"],
+        "tf1bn._native": ["*.pyi"],
+        "tf1bn.contrib": ["*.pyi"],
+        "tf1bn.reports": ["*.jinja"],
+    },
     python_requires=">=3.10",
     install_requires=["numpy>=1.26"],
     extras_require={

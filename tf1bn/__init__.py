@@ -1,24 +1,32 @@
-"""tf1bn: the ``batch_norm`` of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics.
+"""tf1bn: the ``batch_norm`` of TensorFlow 1.x on today's TensorFlow, and a checker of moving statistics.
 
 Importing the package imports neither TensorFlow nor NumPy; the names below are loaded when they are used.
 """
 
 import importlib
+import sys
+
+if getattr(sys, "argv", None) and sys.argv[0] == "-m":
+    # The interpreter imports this package to run a module by name. Most modules of it would do nothing and succeed.
+    from ._util.run_as_module import refuse_other_modules
+
+    refuse_other_modules()
 
 __version__ = "0.1.0"
 
+# The module that has each public name; None for packages and modules of that name.
 _PUBLIC = {
+    "Recorder": "tf1bn.recorders.session",
+    "arg_scope": "tf1bn.layers.arg_scopes",
     "batch_norm": "tf1bn.layers.contrib_batch_norm",
     "batch_normalization": "tf1bn.layers.core_batch_norm",
-    "arg_scope": "tf1bn.layers.arg_scopes",
-    "Recorder": "tf1bn.recorders.session",
-    "article": None,
+    "release": "tf1bn.layers.release_scope",
     "checker": None,
     "checkpoints": None,
     "contrib": None,
     "diagnosis": None,
+    "errors": None,
     "legacy": None,
-    "release": "tf1bn.layers.release_scope",
     "parity": None,
     "recorders": None,
     "releases": None,
@@ -27,14 +35,16 @@ _PUBLIC = {
     "trace": None,
 }
 
+# Other names of two modules, kept for one release.
+_ALIASES = ("article", "oldscript")
+
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name):
-    try:
-        module = _PUBLIC[name]
-    except KeyError:
-        raise AttributeError(f"module 'tf1bn' has no attribute {name!r}") from None
+    if name not in _PUBLIC and name not in _ALIASES:
+        raise AttributeError(f"module 'tf1bn' has no attribute {name!r}")
+    module = _PUBLIC.get(name)
     try:
         loaded = importlib.import_module(module or f"tf1bn.{name}")
     except ModuleNotFoundError as error:
@@ -50,4 +60,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_ALIASES})

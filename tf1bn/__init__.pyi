@@ -8,7 +8,9 @@ from . import checker as checker
 from . import checkpoints as checkpoints
 from . import contrib as contrib
 from . import diagnosis as diagnosis
+from . import errors as errors
 from . import legacy as legacy
+from . import oldscript as oldscript
 from . import parity as parity
 from . import recorders as recorders
 from . import releases as releases

@@ -1,3 +1,23 @@
 """Another name of `tf1bn.reproduce.article`, kept for one release."""
 
-from .reproduce.article import *  # noqa: F403
+from .reproduce.article import (
+    CONCLUSIONS,
+    EPSILON,
+    EXPERIMENTS,
+    INITIAL_MEAN,
+    INITIAL_VARIANCE,
+    SHAPE,
+    SLIP,
+    Experiment,
+)
+
+__all__ = [
+    "CONCLUSIONS",
+    "EPSILON",
+    "EXPERIMENTS",
+    "INITIAL_MEAN",
+    "INITIAL_VARIANCE",
+    "SHAPE",
+    "SLIP",
+    "Experiment",
+]

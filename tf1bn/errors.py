@@ -3,6 +3,19 @@
 Arguments of the wrong type or value raise TypeError or ValueError, as the functions of TensorFlow and NumPy do.
 """
 
+__all__ = [
+    "CheckpointError",
+    "CommandError",
+    "DeviceUnavailableError",
+    "GraphError",
+    "MappingError",
+    "NotRecordedError",
+    "OutputError",
+    "PlotUnavailableError",
+    "Tf1bnError",
+    "TraceError",
+]
+
 
 class Tf1bnError(Exception):
     """The base of all exceptions below; the message is one full sentence for the user."""
@@ -24,16 +37,20 @@ class DeviceUnavailableError(Tf1bnError, RuntimeError):
     """The device that was asked for is not there; the message says what was found and what to do."""
 
 
+class GraphError(Tf1bnError):
+    """A layer cannot be built where it is called; the message says how to build it."""
+
+
 class CommandError(Tf1bnError):
-    """A command could not do what was asked."""
+    """A command cannot do what was asked; the message says why."""
 
 
 class OutputError(Tf1bnError):
-    """A file could not be written; the message says which and why."""
+    """A file cannot be written; the message says which and why."""
 
 
 class NotRecordedError(Tf1bnError):
-    """There is no room to keep what was computed for the plots of a report."""
+    """There is no room for the temporary file of the numbers that a report plots."""
 
 
 class PlotUnavailableError(Tf1bnError):

@@ -1,14 +1,19 @@
-"""What each TensorFlow 1.x release's ``tf.contrib.layers.batch_norm`` did: one table, read by code and README.
+"""What each TensorFlow 1.x release's ``tf.contrib.layers.batch_norm`` did: one table, read by code and documentation.
 
-Sources: the released wheels; where the text says "measured", the release was run. ``release`` puts one in force.
+Sources: the released wheels; where the text says "measured", the release was run. ``tf1bn.release`` puts one in force.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
+
+__all__ = ["LATEST", "NAMES", "TABLE", "Release", "get", "markdown"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What a release does; a row of the table holds from ``since`` on until the next one.
+    """What a release does; a row of the table applies from release ``since`` on until the next row.
 
     "Core" is the tf.layers layer to which contrib hands most calls, "own" contrib's own code beside it; "fused" is
     TensorFlow's fused kernel, which stores the batch variance times N/(N-1) (Bessel's correction) where the composed
@@ -24,16 +29,18 @@ class Release:
     """Smallest epsilon of the fused layer."""
     epsilon_extra: float = 1e-12
     """Added in the fused layer to an epsilon of 1e-5 or less."""
-    missing: tuple = ("param_regularizers", "renorm", "renorm_clipping", "renorm_decay", "adjustment")
+    missing: tuple[str, ...] = ("param_regularizers", "renorm", "renorm_clipping", "renorm_decay", "adjustment")
     """Arguments that do not exist yet."""
     fused_makes_all: bool = True
     """The fused layer has beta and gamma whatever ``center`` and ``scale`` say."""
     core_fused: bool = False
     """The core layer has a fused form; before, ``fused=True`` is contrib's own code for every call."""
     falls_back: bool = False
-    """``fused=True`` is composed without a word where it does not fit; before, an error."""
+    """``fused=True`` is silently composed where it does not fit; before, an error."""
     own_fused_regularizers: bool = False
+    """Contrib's own fused code applies ``param_regularizers``; before, it accepts and drops them."""
     core_fuses_regularizers: bool = False
+    """The core layer is fused with ``param_regularizers`` too; before, they make it composed."""
     float32_rate: bool = False
     """The core layer, fused, subtracts decay from 1 in float32."""
     core_composed_dynamic: str = "always"
@@ -46,6 +53,7 @@ class Release:
     half_keeps_float32: bool = False
     """Half inputs have float32 variables where the layer is fused or core."""
     core_composes_half: bool = False
+    """The core layer, composed, works on half inputs."""
     gamma_first: bool = False
     """The core layer creates gamma before beta."""
     collects_beta_as_gamma: bool = False
@@ -55,7 +63,7 @@ class Release:
     always_aliased: bool = False
     """Outputs have an alias without ``outputs_collections``."""
     reuses_silently: bool = False
-    """Where composed, variables that exist are taken up, and others made, whatever ``reuse`` says."""
+    """Where composed, variables that exist are reused and others are made, whatever ``reuse`` says."""
     alias_of_name_scope: bool = True
     """The alias of collected outputs is the name scope's name, not the variable scope's."""
     frozen_core_stops: bool = False
@@ -63,17 +71,18 @@ class Release:
     core_takes_numbers: bool = False
     """is_training may be 0 or 1 in the core layer."""
     core_is_keras: bool = False
-    """The core layer is Keras': update items are operations, is_training may be None, initializers and regularizers
-    have names."""
+    """The core layer is that of Keras: update items are operations, is_training may be None, initializers and
+    regularizers have names."""
     names_ignore_case: bool = False
     """"batchnorm" inside a scope that was entered as "BatchNorm" is numbered."""
     trainable_none: bool = False
     """``trainable=None`` makes the parameters trainable."""
     fused_operation: str = "FusedBatchNorm"
+    """The name of the fused operation in the graph."""
     renorm_of_1_15: bool = False
     """Batch renormalisation as the core layer of 1.15 does it, the one form that tf1bn has."""
 
-    def rounds_rate(self, core, fused, dynamic):
+    def rounds_rate(self, core: bool, fused: bool, dynamic: bool) -> bool:
         """Whether a code path forms 1 - decay in float32; ``dynamic``: the graph decides is_training."""
         if not core:
             return False
@@ -81,11 +90,13 @@ class Release:
         return (fused and self.float32_rate) or (dynamic and how == "select")
 
 
-def _after(row, name, change, **changes):
+def _after(row: Release, name: str, change: str, **changes: Any) -> Release:
+    """The row of a release that differs from the row before in ``changes``."""
     return dataclasses.replace(row, name=name, since=name, change=change, **changes)
 
 
-def _without(row, *names):
+def _without(row: Release, *names: str) -> tuple[str, ...]:
+    """The arguments that a row lacks, without those that the next one has."""
     return tuple(name for name in row.missing if name not in names)
 
 
@@ -193,21 +204,21 @@ NAMES = tuple(f"1.{minor}" for minor in range(16))
 LATEST = _1_15
 
 
-def get(name):
+def get(name: str) -> Release:
     """What release ``name`` ("1.0" to "1.15") does.
 
     Raises:
       ValueError: there is no such release.
     """
     if str(name) not in NAMES:
-        raise ValueError(f"`release` is {name!r}; accepted are the TensorFlow releases '1.0' to '1.15'.")
+        raise ValueError(f"`release` is {name!r}; it must be a TensorFlow release from '1.0' to '1.15'.")
     minor = int(str(name).split(".")[1])
     row = [row for row in TABLE if int(row.since.split(".")[1]) <= minor][-1]
     return dataclasses.replace(row, name=f"1.{minor}")
 
 
-def markdown():
-    """The table as Markdown, for the README."""
+def markdown() -> str:
+    """The table as Markdown, for the documentation."""
     lines = [
         "| TensorFlow | default layer | moving variance | fused epsilon at least | what changed |",
         "|---|---|---|---|---|",

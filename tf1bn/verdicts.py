@@ -1,16 +1,18 @@
-"""The verdicts, the severities of causes, their order, and the exit codes of the commands: each in one place."""
+"""The verdicts, all causes with their severities and order, and the exit codes of the commands: each in one place."""
+
+import dataclasses
 
 OK, UNDECIDABLE, FINDING = "ok", "undecidable", "finding"
-# The worst first, as reports list them.
+# The worst first, in the order in which reports list them.
 VERDICTS = (FINDING, UNDECIDABLE, OK)
 RANK = {OK: 0, UNDECIDABLE: 1, FINDING: 2}
-# A cause is a finding, which makes its layer one, or an advisory: worth knowing, and nothing is wrong.
+# The severity of a cause is "finding", which makes its layer a finding, or "advisory": worth knowing, but not wrong.
 ADVISORY = "advisory"
 SEVERITIES = (FINDING, ADVISORY)
 
 
 def worst(verdicts):
-    """The worst of some verdicts; "ok" if there is none."""
+    """The worst of the ``verdicts``; "ok" if there are none."""
     return max(verdicts, key=RANK.get, default=OK)
 
 
@@ -22,11 +24,74 @@ def exit_code(ok, verdicts):
       verdicts: one per layer.
 
     Returns:
-      0 if the result is ok, 1 if any layer is a finding, else 2: what judged nothing is no success.
+      0 if the result is ok, 1 if any layer is a finding, else 2, as where no layer was judged.
     """
     return 0 if ok else 1 if FINDING in verdicts else 2
 
 
 def cause_entry(name, explanation, severity=FINDING, misfit=None):
-    """A cause as the JSON of an audit or a comparison has it."""
+    """A cause as a dict, as it stands in the JSON of an audit or of a comparison."""
     return {"id": name, "severity": severity, "explanation": explanation, "misfit": misfit}
+
+
+@dataclasses.dataclass(frozen=True)
+class CauseKind:
+    """What one cause means, whichever layer has it.
+
+    Attributes:
+      title: what happened, as the end of a line.
+      where: what can show it, of "trace", "checkpoint", "trace parity" and "checkpoint parity".
+      severity: the one that it usually has; a single layer can have the other.
+    """
+
+    title: str
+    where: tuple[str, ...]
+    severity: str = FINDING
+
+
+_T, _C, _TP, _CP = "trace", "checkpoint", "trace parity", "checkpoint parity"
+
+# Every cause by its id. Where several explain the numbers of a trace equally well, the earlier one is named first.
+CAUSES = {
+    "frozen": CauseKind("the decay is 1 in training, so the statistics keep their start values", (_T, _TP)),
+    "trainable-false": CauseKind("the layer is not trainable and its statistics stand still", (_T, _TP)),
+    "training-flag-off": CauseKind("the layer runs with training=False in training", (_T, _TP)),
+    "half-precision": CauseKind("the statistics are kept in float16 or bfloat16", (_T, _C, _TP, _CP)),
+    "not-restored": CauseKind("the statistics were not restored: they are at their start values", (_T, _C, _TP, _CP)),
+    "not-updated": CauseKind("the update operations (UPDATE_OPS) did not run", (_T, _C, _TP, _CP)),
+    "empty-batch": CauseKind("a batch without elements made the statistics NaN", (_T, _TP)),
+    "single-value": CauseKind("a batch had one value per channel, whose variance is 0", (_T, _TP), ADVISORY),
+    "renorm": CauseKind("the statistics are those of batch renormalisation", (_T, _TP)),
+    "zero-debias": CauseKind("the moving mean is zero-debiased although it is not declared, or the reverse", (_T, _TP)),
+    "bessel": CauseKind("the variance has Bessel's correction N/(N-1) and should not have it", (_T, _TP, _CP)),
+    "no-bessel": CauseKind("the variance lacks Bessel's correction N/(N-1)", (_T, _TP, _CP)),
+    "float32-decay": CauseKind("1 - decay is computed in another dtype than declared", (_T, _TP), ADVISORY),
+    "momentum-flipped": CauseKind("momentum and decay are exchanged: PyTorch's momentum is 1 - decay", (_T, _TP, _CP)),
+    "no-memory": CauseKind("the statistics are those of the last batch, as with decay 0", (_T, _TP)),
+    "one-tower-only": CauseKind("only one of the applications in a step updates the statistics", (_T, _TP)),
+    "double-update": CauseKind("the statistics are updated more than once in a step", (_T, _TP)),
+    "wrong-axis": CauseKind("the statistics are taken along another axis", (_T, _C, _TP, _CP)),
+    "padding-counted": CauseKind("padded positions are counted as data", (_T, _TP)),
+    "std-for-variance": CauseKind("the standard deviation is kept instead of the variance", (_T, _TP, _CP)),
+    "keras-bessel": CauseKind("the variance has the factor N/(N-1-epsilon) of old multi-backend Keras", (_T, _TP)),
+    "decay": CauseKind("the decay is not the declared one", (_T, _TP, _CP)),
+    "cancellation": CauseKind("the variance E[x^2] - E[x]^2 lost its digits to cancellation", (_T, _TP)),
+    "validation-leak": CauseKind("evaluation data updated the statistics", (_T, _TP)),
+    "batch-stats-at-inference": CauseKind("inference normalises by the batch's own statistics", (_T, _TP)),
+    "gamma-beta-swapped": CauseKind("gamma and beta are exchanged", (_T, _TP, _CP)),
+    "epsilon-floor": CauseKind("the fused kernel raised a smaller epsilon to 1.001e-5", (_T, _TP)),
+    "epsilon": CauseKind("the epsilon is not the declared one", (_T, _TP, _CP)),
+    "not-finite": CauseKind("values are NaN or infinite", (_T, _C, _TP, _CP)),
+    "bad-variance": CauseKind("a moving variance is negative", (_T, _C, _TP, _CP)),
+    "dead-channel": CauseKind("a channel's variance is 0: nothing that varies reaches it", (_T, _C, _TP)),
+    "unexplained": CauseKind("the numbers differ and no known cause explains them", (_T, _TP, _CP)),
+    "cold-start": CauseKind("too few steps: the start values still dominate the statistics", (_T, _TP), ADVISORY),
+    "rounding": CauseKind("nothing is wrong: the difference is rounding", (_T, _TP), ADVISORY),
+    "missing-variable": CauseKind("a variable of the layer is missing", (_C, _CP)),
+    "shadow-average": CauseKind("exponential moving averages are kept beside the variables", (_C, _CP)),
+    "renamed": CauseKind("variables or layers have other names, or hold each other's values", (_TP, _CP)),
+    "swapped-layers": CauseKind("two layers have changed places", (_TP,)),
+    "other-inputs": CauseKind("the layer gets other inputs, and no layer before it explains them", (_TP,)),
+    "other-parameters": CauseKind("gamma or beta has other values", (_TP,)),
+    "unmatched": CauseKind("only one of the two models has this layer", (_TP,)),
+}

@@ -13,8 +13,8 @@ beside your script, and run your training through it:
             rec.run(train_op, {x: batch})
 
 It finds the layers of tf.contrib.layers.batch_norm, tf.layers.batch_normalization and others of their form in the
-graph, built or imported; `Recorder` says what is written. The format of the trace is described in tf1bn/trace.py.
-Between the lines marked so this file holds parts of tf1bn; change them there.
+graph, built or imported; `Recorder` says what is written. The docstring of tf1bn/trace/__init__.py
+describes the format of the trace. The parts below that are marked "from tf1bn/..." are copies; change them there.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -36,19 +36,23 @@ VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
-# What hands a value on, perhaps in another shape or dtype, perhaps into a loop.
+# Operations that pass a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
 PASSES += ("Enter", "RefEnter")
 ADDS = ("Add", "AddV2")
 FIXED = ("Const",)
 CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
-AVERAGES = ("moving_mean", "moving_variance")
 IN_CONTROL_FLOW = "it is inside a tf.cond or tf.while_loop"
 IN_FUNCTION = "it is in a function, as tf.cond and tf.while_loop make them"
 
 
 def reached(targets, fed):
-    """Names of the operations that a run must do for ``targets``, operations and tensors; ``fed``: names of tensors."""
+    """A set of the names of all operations that a run must do.
+
+    Args:
+      targets: the operations and tensors that are fetched.
+      fed: names of the tensors that are fed, whose operations are not needed.
+    """
     stack = [getattr(target, "op", target) for target in targets if target.name not in fed]
     seen = {op.name for op in stack}
     while stack:
@@ -63,11 +67,15 @@ def reached(targets, fed):
 
 
 class GraphView(object):
-    """A graph, and its variables' operations by name.
+    """A graph, and what can be asked about it.
 
     Args:
       graph: the graph.
       make_ndarray: TensorFlow's function from a TensorProto to an array.
+
+    Attributes:
+      graph: the graph.
+      variables: dict from names to the operations of its variables.
     """
 
     def __init__(self, graph, make_ndarray):
@@ -78,7 +86,7 @@ class GraphView(object):
         self.variables = collections.OrderedDict((op.name, op) for op in self._operations if op.type in VARIABLES)
 
     def depth(self, op):
-        """How many conds and loops of TF 1.x an operation is in."""
+        """The number of conds and loops of TF 1.x around an operation."""
         stack = [op]
         while stack:
             top = stack[-1]
@@ -101,7 +109,7 @@ class GraphView(object):
         return self._depths[op.name]
 
     def problem_of(self, inputs, outputs):
-        """Why the input and output of a layer cannot be fetched, or None."""
+        """Why the input or output of a layer, tensors, cannot be fetched, part of a sentence; or None."""
         if any(t.graph is not self.graph for t in (inputs, outputs)):
             return IN_FUNCTION
         if self.depth(inputs.op) or self.depth(outputs.op):
@@ -109,7 +117,7 @@ class GraphView(object):
         return None
 
     def read_of(self, variable):
-        """A tensor with the value of a variable's operation, or None."""
+        """A tensor with the value of a variable, given its operation; None if conds and loops alone read it."""
         if variable.type != "VarHandleOp":
             return variable.outputs[0]
         reads = [op for op in variable.outputs[0].consumers() if op.type == "ReadVariableOp"]
@@ -117,7 +125,7 @@ class GraphView(object):
         return plain[0].outputs[0] if plain else None
 
     def _behind(self, tensor):
-        """Names of the operations that hand a value on to ``tensor``, and of those that made it."""
+        """Names of the operations that pass a value on to ``tensor``, and of those that made the value."""
         names, stack = set(), [tensor.op]
         while stack:
             op = stack.pop()
@@ -130,13 +138,13 @@ class GraphView(object):
         return names
 
     def callers_of(self, variable):
-        """Operations that call a function with the variable."""
+        """The operations that call a function with the variable of this operation."""
         tensors = list(variable.outputs)
         tensors += [out for op in variable.outputs[0].consumers() if op.type in PASSES for out in op.outputs]
         return [op for tensor in tensors for op in tensor.consumers() if op.type in CALLS]
 
     def static(self, tensor):
-        """The value of a tensor that is the same in every run, an array; or None."""
+        """The value of a tensor as an array if it is the same in every run, else None."""
         op = tensor.op
         if op.type == "Const":
             return np.asarray(self._make_ndarray(op.get_attr("value")))
@@ -150,11 +158,11 @@ class GraphView(object):
         return inputs + list(op.control_inputs)
 
     def roots(self, tensor):
-        """Pairs of a tensor that ``tensor`` is made of, and the choices that it came by.
+        """The tensors whose value ``tensor`` may have: a list of pairs with the choices that lead to each.
 
-        A choice is a pair of an operation and the way: an input of a Merge, or 1 or 0 for the two of a Select.
+        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0.
         """
-        found, stack = [], [(tensor, ())]
+        origins, stack = [], [(tensor, ())]
         while stack:
             tensor, branches = stack.pop()
             op = tensor.op
@@ -165,25 +173,43 @@ class GraphView(object):
             elif op.type in SELECTS:
                 stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
             else:
-                found.append((tensor, branches))
-        return found
+                origins.append((tensor, branches))
+        return origins
 
     def variable(self, tensor):
-        """The variable's operation that a tensor is the value of, or None."""
+        """The operation of the variable whose value a tensor is, or None."""
         roots = {root.op.name for root, _ in self.roots(tensor)}
         return self.variables.get(roots.pop()) if len(roots) == 1 else None
 
 
+def uncast(tensor):
+    """``tensor``, or what was cast to it from the same dtype, as everything is where NumPy's behaviour is enabled."""
+    while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
 def closes_loop(op):
+    """Whether an operation is the Merge at the beginning of a loop, which the end of the loop leads back to."""
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
 
 
 # ---- from tf1bn/graphs/patterns.py ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
+"""An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
+`rate` is the tensor with 1 - decay."""
+
+BatchNormPattern = collections.namedtuple("BatchNormPattern", "fused op x y gamma beta means epsilon data_format mean")
+"""The operations of one batch normalisation.
+
+fused: whether it is one of TensorFlow's fused operations. op: the last operation. x, y: the input and the output.
+gamma, beta: tensors, or None. means: for the mean and for the variance a list as `GraphView.roots` makes it. epsilon: a
+float. data_format: that of a fused operation, bytes. mean: the tensor of the mean in a composed one.
+"""
 
 
-class Sites(GraphView):
+class PatternFinder(GraphView):
     """A graph in which batch normalisation and updates of moving averages are looked for."""
 
     def update(self, op):
@@ -197,13 +223,14 @@ class Sites(GraphView):
         terms = None
         if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":
             # variable -= (variable - new) * rate
-            for difference, rate in (tuple(value.inputs), tuple(value.inputs)[::-1]):
+            factors = tuple(uncast(tensor) for tensor in value.inputs)
+            for difference, rate in (factors, factors[::-1]):
                 if difference.op.type == "Sub" and self.variable(difference.op.inputs[0]) is variable:
                     terms = (difference.op.inputs[1], rate)
         elif variable is not None and op.type in ("Assign", "AssignVariableOp") and value.type in ADDS:
             # variable = variable * decay + new * rate
-            muls = [tensor.op for tensor in value.inputs if tensor.op.type == "Mul"]
-            old = [any(self.variable(item) is variable for item in mul.inputs) for mul in muls]
+            muls = [term.op for term in map(uncast, value.inputs) if term.op.type == "Mul"]
+            old = [any(self.variable(factor) is variable for factor in mul.inputs) for mul in muls]
             if sorted(old) == [False, True]:
                 new = sorted(muls[old.index(False)].inputs, key=lambda tensor: tensor.get_shape().ndims or 0)
                 terms = (new[1], new[0])
@@ -212,99 +239,99 @@ class Sites(GraphView):
         new, rate = terms
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
-    def fused_site(self, op):
-        training = op.get_attr("is_training")
-        means = [(op.outputs[i], ()) for i in (1, 2)] if training else None
-        return {
-            "kind": "fused",
-            "op": op,
-            "x": op.inputs[0],
-            "y": op.outputs[0],
-            "gamma": op.inputs[1],
-            "beta": op.inputs[2],
-            "means": [means[:1], means[1:]] if training else [self.roots(op.inputs[i]) for i in (3, 4)],
-            "epsilon": shortest(np.float32(op.get_attr("epsilon"))),
-            "data_format": op.get_attr("data_format"),
-        }
+    def fused_pattern(self, op):
+        """The `BatchNormPattern` of one of TensorFlow's fused operations."""
+        if op.get_attr("is_training"):
+            means = [[(op.outputs[i], ())] for i in (1, 2)]
+        else:
+            means = [self.roots(op.inputs[i]) for i in (3, 4)]
+        epsilon, data_format = shortest(np.float32(op.get_attr("epsilon"))), op.get_attr("data_format")
+        x, gamma, beta = op.inputs[0], op.inputs[1], op.inputs[2]
+        return BatchNormPattern(True, op, x, op.outputs[0], gamma, beta, means, epsilon, data_format, None)
 
-    def composed_site(self, op):
-        """From 1 / sqrt(variance + epsilon) to x * inv + (beta - mean * inv), as tf.nn.batch_normalization does it."""
+    def composed_pattern(self, op):
+        """The `BatchNormPattern` that begins with the operation 1 / sqrt(variance + epsilon), or None.
+
+        It goes on to x * inverse + (beta - mean * inverse), as tf.nn.batch_normalization computes it.
+        """
         add = op.inputs[0].op
         if add.type not in ADDS:
             return None
-        known = [self.static(tensor) for tensor in add.inputs]
-        if sum(value is not None and value.size == 1 for value in known) != 1:
+        values = [self.static(tensor) for tensor in add.inputs]
+        numbers = [i for i, value in enumerate(values) if value is not None and value.size == 1]
+        if len(numbers) != 1:
             return None
-        at = 0 if known[0] is not None and known[0].size == 1 else 1
-        variance, epsilon = add.inputs[1 - at], known[at]
+        epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]
         scales = [(op.outputs[0], None)]
-        scales += [(mul.outputs[0], other(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
+        scales += [(mul.outputs[0], other_input(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
         for inverse, gamma in scales:
-            products = {mul.name: other(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
+            products = {mul.name: uncast(other_input(mul, tensor)) for mul, tensor in self._users(inverse, ("Mul",))}
             for name, x in products.items():
                 product = self.graph.get_operation_by_name(name).outputs[0]
                 for last, tensor in self._users(product, ADDS):
-                    mean, beta = self._offset(other(last, tensor), products)
+                    mean, beta = self._offset(other_input(last, tensor), products)
                     if mean is not None:
-                        return {
-                            "kind": "composed",
-                            "op": last,
-                            "x": x,
-                            "y": last.outputs[0],
-                            "gamma": gamma,
-                            "beta": beta,
-                            "means": [self.roots(mean), self.roots(variance)],
-                            "epsilon": shortest(epsilon.reshape(-1)[0]),
-                            "mean": mean,
-                        }
+                        means = [self.roots(mean), self.roots(variance)]
+                        y = last.outputs[0]
+                        return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
         return None
 
     def _offset(self, offset, products):
-        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse."""
+        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.
+
+        products: dict from the names of the products with the inverse to the other factor.
+        """
         beta, op = None, offset.op
         while op.type in ("Cast", "Identity"):
             op = op.inputs[0].op
         if op.type == "Sub":
-            beta, op = op.inputs[0], op.inputs[1].op
+            beta, op = op.inputs[0], uncast(op.inputs[1]).op
         mean = products.get(op.name)
         if mean is not None and beta is None:
             mean = mean.op.inputs[0] if mean.op.type == "Neg" else None
         return mean, beta
 
     def _users(self, tensor, types):
-        """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and what it takes."""
-        found = []
+        """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and the input that it takes."""
+        users = []
         for op in tensor.consumers():
             if op.type in types:
-                found.append((op, tensor))
+                users.append((op, tensor))
             elif op.type in ("Cast", "Identity"):
-                found.extend(self._users(op.outputs[0], types))
-        return found
+                users.extend(self._users(op.outputs[0], types))
+        return users
 
 
-def other(op, tensor):
-    """The other of an operation's two inputs."""
+def other_input(op, tensor):
+    """That of an operation's two inputs which is not ``tensor``."""
     return op.inputs[1 if op.inputs[0].name == tensor.name else 0]
 
 
 def shortest(number):
-    """The number that somebody wrote: the shortest decimal that rounds to ``number`` in its dtype."""
+    """The shortest decimal that rounds to ``number`` in its dtype, as a float: the number that a program contained."""
     return float(str(number))
 
 
-# ---- from tf1bn/graphs/scan.py ----
+# ---- from tf1bn/graphs/model.py ----
 
 
 class Application(object):
-    """One place in a graph where a layer is applied.
+    """One call of a layer in a graph: the place where it is applied to one input.
 
-    statistic: the operation of the moving mean's variable, which tells layers apart. inputs, outputs: tensors. reads:
-    dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values are
-    put together; state: the same for other variables. flag: None, or the tensor that says whether it trains, which it
-    does if its value is `trains`; without a flag, it does if `trains`. rate: None, or the tensor with 1 - decay, or
-    with the decay if `rate_is_decay`, where that is not known before a run. weights: tensor of one weight per sample,
-    or None. touched: the operations that a run cannot do without applying the layer. settings: those of the layer.
-    problem: why it cannot be recorded, or None.
+    Attributes:
+      statistic: the operation of the moving mean's variable, which identifies the layer.
+      inputs, outputs: tensors.
+      reads: dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values
+        are concatenated.
+      state: the same for the layer's further variables.
+      flag: None, or the tensor that decides whether it trains: it does if the value is `trains`.
+      trains: without a flag, whether it trains.
+      rate: None, or, where the decay is known in a run alone, the tensor with 1 - decay, or with the decay if
+        `rate_is_decay`.
+      weights: a tensor of one weight per sample, or None.
+      touched: the operations that a run cannot do without applying the layer.
+      settings: the dict of the layer's settings, by the names in a trace.
+      problem: why it cannot be recorded, part of a sentence; or None.
     """
 
     def __init__(self, **attributes):
@@ -314,26 +341,29 @@ class Application(object):
         self.__dict__.update(attributes)
 
 
-class Layer(object):
-    """A layer: a name, its settings, its applications in the order of the graph, and why it cannot be recorded."""
+class GraphLayer(object):
+    """A layer of a graph: a name, its settings, its applications in the order of the graph, and its problem.
+
+    Settings that the applications do not share are None. What only tests may have been built with another decay, which
+    does not matter to the statistics, so training applications alone decide about some.
+    """
 
     def __init__(self, name, applications):
         self.name = name
         self.applications = applications
         self.problem = next((a.problem for a in applications if a.problem), None)
-        # What only tests may have been built with another decay, and does not matter to the statistics.
         training = [a for a in applications if a.trains or a.flag is not None] or applications
         self.reads, self.state, self.settings = {}, {}, dict(training[0].settings)
         for application in applications:
             self.reads.update(application.reads)
             self.state.update(application.state)
-        for key, givers in (
+        for key, deciding in (
             ("decay", training),
             ("fused", training),
             ("rate_dtype", training),
             ("epsilon", applications),
         ):
-            values = [a.settings[key] for a in givers]
+            values = [a.settings[key] for a in deciding]
             self.settings[key] = values[0] if all(value == values[0] for value in values) else None
         axes = [(a.settings["data_format"], a.settings.get("axis")) for a in applications]
         if len(set(axes)) > 1:
@@ -343,7 +373,7 @@ class Layer(object):
 
 
 def layers_of(applications):
-    """The applications as a list of `Layer`, by their statistics."""
+    """The applications grouped by their moving mean: a list of `GraphLayer`, in the order of the first application."""
     by_statistic = collections.OrderedDict()
     for application in applications:
         by_statistic.setdefault(application.statistic.name, []).append(application)
@@ -352,12 +382,24 @@ def layers_of(applications):
         name = statistic[: -len("/moving_mean")] if statistic.endswith("/moving_mean") else statistic
         name = statistic if name in names else name
         names.add(name)
-        layers.append(Layer(name, group))
+        layers.append(GraphLayer(name, group))
     return layers
 
 
-class Scan(Sites):
-    """A graph, scanned.
+def unknown_settings():
+    """The settings of a layer about which only its moving mean is known."""
+    settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
+    settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    return settings
+
+
+# ---- from tf1bn/graphs/scan.py ----
+
+UNSEEN_FLAG = "the tensor that decides whether it trains cannot be found"
+
+
+class Scan(PatternFinder):
+    """The batch-norm layers of a graph.
 
     Args:
       graph: the graph.
@@ -378,94 +420,75 @@ class Scan(Sites):
                     self._updates_by_root[root].append(update)
 
     def applications(self, own=()):
-        """List of `Application`, ``own`` first, which are those that are known, and then what else is found."""
+        """A list of `Application`: first ``own``, those that are known already, and then all others in the graph."""
         claimed = set()
         for application in own:
             if application.outputs.graph is self.graph:
                 claimed |= self._behind(application.outputs)
-        found, pairs = [], collections.OrderedDict()
+        groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            site = None
+            pattern = None
             if op.type in FUSED:
-                site = self.fused_site(op)
+                pattern = self.fused_pattern(op)
             elif op.type == "Rsqrt":
-                site = self.composed_site(op)
-            if site is None or site["y"].op.name in claimed:
+                pattern = self.composed_pattern(op)
+            if pattern is None or pattern.y.op.name in claimed:
                 continue
-            merge = self._merge_after(site["y"]) if site["kind"] == "fused" and self.depth(op) else None
+            merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None
             if merge is None:
-                found.append([self._application([site], site["x"], site["y"], None)])
+                groups.append([self._application([pattern], pattern.x, pattern.y, None)])
             elif merge.name not in claimed:
                 if merge.name not in pairs:
                     pairs[merge.name] = (merge, [])
-                    found.append(merge.name)
-                pairs[merge.name][1].append(site)
-        found = [item if isinstance(item, list) else self._paired(*pairs[item]) for item in found]
-        found = list(own) + [application for group in found for application in group if application is not None]
-        # A known layer may well call a function, to choose between training and testing.
-        return found + self._called({application.statistic.name for application in own})
+                    groups.append(merge.name)
+                pairs[merge.name][1].append(pattern)
+        groups = [group if isinstance(group, list) else self._paired(*pairs[group]) for group in groups]
+        found = list(own) + [application for group in groups for application in group if application is not None]
+        # A layer of ``own`` may well call a function, to choose between training and testing.
+        return found + self._in_functions({application.statistic.name for application in own})
 
     def _merge_after(self, y):
         return next((op for op in y.consumers() if op.type in MERGES and not closes_loop(op)), None)
 
-    def _paired(self, merge, sites):
-        """A cond between two fused operations, of which one trains, is one application."""
-        inputs = [site["x"].op.inputs[0] if site["x"].op.type in SWITCHES else None for site in sites]
-        ways = [i for site in sites for i, item in enumerate(merge.inputs) if item.name == site["y"].name]
-        statistics = [self._statistic("moving_mean", site["means"][0], ())[0] for site in sites]
-        statistics = {op.name for op in statistics if op is not None}
-        alike = len({getattr(item, "name", None) for item in inputs}) == 1 and len(statistics) < 2
-        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
-            return [self._application([site], site["x"], site["y"], None) for site in sites]
-        return [self._application(sites, inputs[0], merge.outputs[0], (merge, dict(zip(ways, sites))))]
+    def _paired(self, merge, patterns):
+        """The applications of patterns whose outputs end in one Merge of a cond.
 
-    def _application(self, sites, x, y, paired):
-        """The `Application` made of one site, or of the two in a cond; None if no moving statistics belong to it."""
-        means, variances = ([root for site in sites for root in site["means"][i]] for i in (0, 1))
-        gamma, beta = (self._parameter(sites, name) for name in ("gamma", "beta"))
-        mean, updates = self._statistic("moving_mean", means, (gamma, beta))
-        variance, more = self._statistic("moving_variance", variances, (mean, gamma, beta))
+        Two fused operations, of which one trains, are one application.
+        """
+        inputs = [pattern.x.op.inputs[0] if pattern.x.op.type in SWITCHES else None for pattern in patterns]
+        ways = [i for pattern in patterns for i, branch in enumerate(merge.inputs) if branch.name == pattern.y.name]
+        statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
+        statistics = {op.name for op in statistics if op is not None}
+        alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
+        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
+            return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
+        return [self._application(patterns, inputs[0], merge.outputs[0], (merge, dict(zip(ways, patterns))))]
+
+    def _application(self, patterns, x, y, paired):
+        """The `Application` made of one pattern, or of the two in a cond; None without moving statistics.
+
+        paired: None, or the cond's Merge and a dict from its inputs' numbers to the patterns.
+        """
+        means, variances = ([root for pattern in patterns for root in pattern.means[i]] for i in (0, 1))
+        gamma, beta = self._parameter([p.gamma for p in patterns]), self._parameter([p.beta for p in patterns])
+        mean, mean_updates = self._statistic("moving_mean", means, (gamma, beta))
+        variance, variance_updates = self._statistic("moving_variance", variances, (mean, gamma, beta))
         if mean is None or variance is None:
             return None
-        site = sites[0]
-        prefix = mean.name.rpartition("/")[0]
+        pattern, prefix = patterns[0], mean.name.rpartition("/")[0]
+        gamma = self.variables.get(prefix + "/gamma") if gamma is None else gamma
+        beta = self.variables.get(prefix + "/beta") if beta is None else beta
         state = self._state(mean, prefix)
-        if gamma is None:
-            gamma = self.variables.get(prefix + "/gamma")
-        if beta is None:
-            beta = self.variables.get(prefix + "/beta")
-        problem = self.problem_of(x, y)
         # Statistics that were made constants are neither the batch's nor moving.
-        known = FIXED + VARIABLES
-        batch = [(root, branches) for root, branches in means if root.op.type not in known]
-        flag, trains = None, bool(batch)
-        if paired is not None:
-            merge, ways = paired
-            training = [way for way, one in ways.items() if one["op"].get_attr("is_training")]
-            trains = len(training) == 2
-            if len(training) == 1:
-                flag, trains = self._branch(merge, training[0])
-                problem = problem or (None if flag is not None else "what decides whether it trains cannot be seen")
-        elif batch and len(batch) < len(means):
-            branches = batch[0][1]
-            if len(batch) == 1 and len(branches) == 1:
-                flag, trains = self._branch(*branches[0])
-            if flag is None:
-                problem = problem or "what decides whether it trains cannot be seen"
-        if site["kind"] == "composed":
-            axis, why = self._axis(site, batch)
-            problem = problem or why or self._no_vector(mean)
-            rank = x.get_shape().ndims
-            data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
-            axis = None if axis in (1, (rank or 0) - 1) else axis
-        else:
-            data_format, axis = "NCHW" if site["data_format"].startswith(b"NC") else "NHWC", None
-        decay, rate, rate_dtype = self._decay(mean, updates)
-        reads = {"moving_mean": mean, "moving_variance": variance, "gamma": gamma, "beta": beta}
-        reads = {name: self.read_of(op) for name, op in reads.items() if op is not None}
+        batch = [(root, branches) for root, branches in means if root.op.type not in FIXED + VARIABLES]
+        flag, trains, flag_problem = self._flag(means, batch, paired)
+        data_format, axis, layout_problem = self._layout(pattern, x, mean, batch)
+        decay, rate, rate_dtype = self._decay(mean, mean_updates)
+        reads = [("moving_mean", mean), ("moving_variance", variance), ("gamma", gamma), ("beta", beta)]
+        reads = {name: self.read_of(op) for name, op in reads if op is not None}
+        problem = self.problem_of(x, y) or flag_problem or layout_problem
         if any(read is None for read in reads.values()):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
-        parameters = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
         return Application(
             statistic=mean,
             inputs=x,
@@ -475,50 +498,91 @@ class Scan(Sites):
             flag=flag,
             trains=trains,
             rate=rate,
-            touched=[y.op] + [update.op for update in updates + more],
+            touched=[y.op] + [update.op for update in mean_updates + variance_updates],
             problem=problem,
             settings={
                 "decay": decay,
-                "epsilon": site["epsilon"],
+                "epsilon": pattern.epsilon,
                 "data_format": data_format,
                 "dtype": mean.get_attr("dtype").base_dtype.name,
-                "fused": site["kind"] == "fused",
+                "fused": pattern.fused,
                 "zero_debias": "biased" in state,
-                "trainable": not parameters or any(name in self._trainable for name in parameters),
+                "trainable": self._is_trainable(gamma, beta),
                 "release": None,
-                "center": self._has(site, "beta", beta),
-                "scale": self._has(site, "gamma", gamma),
+                "center": self._has(pattern.beta, beta),
+                "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
                 "rate_dtype": rate_dtype,
             },
         )
 
-    def _has(self, site, name, variable):
-        """Whether a site has a gamma or beta; None if that cannot be seen."""
+    def _flag(self, means, batch, paired):
+        """``flag, trains, problem`` of an `Application`.
+
+        means, batch: the roots of its mean, and those among them that are the batch's. paired: see `_application`.
+        """
+        flag, trains = None, bool(batch)
+        if paired is not None:
+            merge, ways = paired
+            training = [way for way, pattern in ways.items() if pattern.op.get_attr("is_training")]
+            if len(training) != 1:
+                return None, len(training) == 2, None
+            flag, trains = self._branch(merge, training[0])
+        elif batch and len(batch) < len(means):
+            branches = batch[0][1]
+            if len(batch) == 1 and len(branches) == 1:
+                flag, trains = self._branch(*branches[0])
+        else:
+            return flag, trains, None
+        return flag, trains, None if flag is not None else UNSEEN_FLAG
+
+    def _layout(self, pattern, x, mean, batch):
+        """``data_format, axis, problem`` of an `Application`; axis is None where data_format says it."""
+        if pattern.fused:
+            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None
+        axis, problem = self._axis(pattern, batch)
+        if problem is None and mean.type in VARIABLES and len(mean.get_attr("shape").dim) > 1:
+            problem = "its statistics are no vectors, as with several axes or virtual batches"
+        rank = x.get_shape().ndims
+        data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
+        return data_format, None if axis in (1, (rank or 0) - 1) else axis, problem
+
+    def _is_trainable(self, gamma, beta):
+        names = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
+        return not names or any(name in self._trainable for name in names)
+
+    def _has(self, tensor, variable):
+        """Whether a layer has a gamma or beta, a tensor of its pattern or None; None if that cannot be seen."""
         if variable is not None:
             return True
-        return False if site[name] is None or self.static(site[name]) is not None else None
+        return False if tensor is None or self.static(tensor) is not None else None
 
-    def _parameter(self, sites, name):
-        found = [self.variable(site[name]) for site in sites if site[name] is not None]
-        return found[0] if found else None
+    def _parameter(self, tensors):
+        """The variable's operation behind the first of these tensors that is not None, or None."""
+        variables = [self.variable(tensor) for tensor in tensors if tensor is not None]
+        return variables[0] if variables else None
 
     def _statistic(self, name, roots, relatives):
-        """The variable of a moving average, and the updates of it, from what is or becomes of it."""
+        """The operation of a moving average's variable, or None, and the list of its updates.
+
+        Args:
+          name: "moving_mean" or "moving_variance".
+          roots: what the mean or variance of a layer is made of: the variable, or values that the variable follows.
+          relatives: operations of other variables of the layer, or None, beside which it may lie.
+        """
         direct = [root.op for root, _ in roots if root.op.name in self.variables]
         updates = []
         for root, _ in roots:
             updates += self._updates_by_root[root.name]
         averages = [self._average(update.variable) for update in updates]
         named = [op for op in direct + averages if op.name.rpartition("/")[2] == name]
-        others = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
+        unnamed = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
         for op in direct + averages + [op for op in relatives if op is not None]:
             sibling = self.variables.get(op.name.rpartition("/")[0] + "/" + name)
             if sibling is not None:
                 named.append(sibling)
-        chosen = (direct + named + others + [None])[0]
-        return chosen, updates
+        return (direct + named + unnamed + [None])[0], updates
 
     def _average(self, variable):
         """The moving average that a variable of zero debias belongs to; otherwise the variable itself."""
@@ -530,6 +594,7 @@ class Scan(Sites):
         return variable
 
     def _state(self, mean, prefix):
+        """The layer's further variables: a dict from their names in a trace to operations."""
         state = {}
         for name in ("moving_stddev", "renorm_mean", "renorm_stddev", "renorm_mean_weight", "renorm_stddev_weight"):
             if prefix + "/" + name in self.variables:
@@ -541,7 +606,10 @@ class Scan(Sites):
         return state
 
     def _branch(self, choice, way):
-        """The tensor that decides about a choice, and the value with which it goes this way; or None, None."""
+        """The tensor that decides about a choice, and the value with which it takes this way; or None, None.
+
+        choice, way: a choice as `GraphView.roots` makes it.
+        """
         if choice.type in SELECTS:
             return self._plain(choice.inputs[0]), way == 1
         stack, seen = [choice.inputs[way]], set()
@@ -561,35 +629,30 @@ class Scan(Sites):
             tensor = tensor.op.inputs[0]
         return tensor
 
-    def _no_vector(self, variable):
-        if variable.type in VARIABLES and len(variable.get_attr("shape").dim) > 1:
-            return "its statistics are no vectors, as with several axes or virtual batches"
-        return None
-
-    def _axis(self, site, batch):
-        """The axis of the channels of a composed site, and what is wrong with it."""
-        x = site["x"]
+    def _axis(self, pattern, batch):
+        """The axis of the channels of a composed pattern, or None and the reason why it is not known."""
+        x = pattern.x
         rank = x.get_shape().ndims
         if not rank:
             return None, "the rank of its input is not known"
         for root, _ in batch:
             if root.op.type in CALLS:
                 return None, IN_FUNCTION
-            ours = {item.name for item, _ in self.roots(x)}
+            own = {origin.name for origin, _ in self.roots(x)}
             axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
-            if axes is None or {item.name for item, _ in self.roots(root.op.inputs[0])} != ours:
+            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
                 return None, "its batch statistics are not the plain moments of its input, as with weights"
             left = sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)})
             if len(left) != 1:
                 return None, "its batch statistics are not those of one axis of channels"
             return left[0], None
-        shape = site["mean"].get_shape()
+        shape = pattern.mean.get_shape()
         if shape.ndims == 1:
             return rank - 1, None
         sizes = shape.as_list() if shape.ndims == rank else []
         wide = [i for i, size in enumerate(sizes) if size != 1]
         if len(wide) > 1 or not sizes:
-            return None, "the axis of its channels cannot be seen"
+            return None, "the axis of its channels cannot be found"
         return (wide[0] if wide else 1), None
 
     def _decay(self, mean, updates):
@@ -612,7 +675,7 @@ class Scan(Sites):
         return None, (None if self.depth(rate.op) else rate), None
 
     def _constant(self, tensor, still):
-        """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
+        """The one number that a tensor is made of, apart from ``still``, its value while testing; or None."""
         values = [self.static(root) for root, _ in self.roots(tensor)]
         if any(value is None or value.size != 1 for value in values):
             return None
@@ -620,11 +683,14 @@ class Scan(Sites):
         values = [value for value in values if value != still] or values[:1]
         return values[0] if len(values) == 1 else None
 
-    def _called(self, known):
-        """Applications of which nothing can be seen but that a function is called with the layer's variables."""
+    def _in_functions(self, own):
+        """Applications inside a function: its call with a moving mean is all that the graph shows of them.
+
+        own: names of the moving means of the layers that are known already.
+        """
         hidden = []
         for name, op in self.variables.items():
-            callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in known else []
+            callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in own else []
             if callers:
                 hidden.append(
                     Application(
@@ -641,39 +707,32 @@ class Scan(Sites):
         return hidden
 
 
-def unknown_settings():
-    """The settings of a layer of which nothing is known."""
-    settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
-    settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
-    return settings
-
-
 # ---- from tf1bn/recorders/run_plan.py ----
 
 Part = collections.namedtuple("Part", "layer applications outputs")
-"""A layer's applications in one run, and whether their outputs are recorded."""
+"""A layer, the list of its applications in one run, and whether their outputs are recorded."""
 
 
 class Plan(object):
-    """What is to be done for runs with the same fetches and feeds.
+    """What is fetched and read to record the runs with the same fetches and feeds.
 
     Args:
-      layers: those of the graph.
+      layers: the graph's layers, a list of `GraphLayer`.
       targets: the operations and tensors that are fetched.
       fed: names of the tensors that are fed.
-      outputs: whether outputs are wanted.
+      outputs: whether outputs are recorded.
 
     Attributes:
-      layers: those that the run depends on.
+      layers: the layers that the run depends on.
       parts: a `Part` for each of them that can be recorded.
       extra: dict from names to tensors that are fetched in the run itself.
-      before, after: lists of tensors that are read in runs of their own.
+      before, after: lists of tensors that are read just before and just after, in runs of their own.
     """
 
     def __init__(self, layers, targets, fed, outputs):
         names = reached(targets, fed)
 
-        def there(tensor):
+        def computed(tensor):
             return tensor.op.name in names or tensor.name in fed
 
         self.layers, self.parts, self.extra = [], [], {}
@@ -681,33 +740,33 @@ class Plan(object):
         for layer in layers:
             applied = [a for a in layer.applications if any(op.name in names for op in a.touched)]
             if not layer.problem:
-                applied = [a for a in applied if there(a.inputs)]
+                applied = [a for a in applied if computed(a.inputs)]
             if not applied:
                 continue
             self.layers.append(layer)
             if layer.problem:
                 continue
-            made = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
+            with_outputs = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
             wanted = [a.inputs for a in applied]
-            wanted += [a.outputs for a in applied if made]
+            wanted += [a.outputs for a in applied if with_outputs]
             wanted += [tensor for a in applied for tensor in (a.flag, a.weights) if tensor is not None]
-            wanted += [a.rate for a in applied if a.rate is not None and there(a.rate)]
+            wanted += [a.rate for a in applied if a.rate is not None and computed(a.rate)]
             self.extra.update((tensor.name, tensor) for tensor in wanted)
-            for held in (layer.reads, layer.state):
-                for name, tensors in held.items():
+            for variables in (layer.reads, layer.state):
+                for name, tensors in variables.items():
                     before.update((tensor.name, tensor) for tensor in tensors)
                     if name not in ("gamma", "beta"):
                         after.update((tensor.name, tensor) for tensor in tensors)
-            self.parts.append(Part(layer, applied, made))
+            self.parts.append(Part(layer, applied, with_outputs))
         self.before, self.after = list(before.values()), list(after.values())
 
     def step(self, before, extra, after, moments, training):
-        """``layers, training`` of a step in a trace.
+        """The dict of layers and the training flag of a step in a trace.
 
         Args:
           before, extra, after: dicts from the names of tensors to arrays.
           moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
-          training: whether the run trained; None for what the applications did.
+          training: whether the run trained; None takes it from the applications.
         """
         entries, flags = collections.OrderedDict(), {}
         for part in self.parts:
@@ -720,9 +779,11 @@ class Plan(object):
 
 
 def elements(graph, structure, argument, components):
-    """The operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
+    """A list of the operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
 
-    components: a function from anything else to the list of tensors that it consists of.
+    Args:
+      argument: the name of the argument in the message of the TypeError for what is not in the graph.
+      components: a function from anything else to the list of tensors that it consists of.
     """
     found, stack = [], [structure]
     while stack:
@@ -783,13 +844,13 @@ def _joined(tensors, values):
 
 
 def _batch(array):
-    """An array as it goes into a trace: of rank 2 or more. TensorFlow takes a vector for one sample."""
+    """The array with rank 2 or more, as a trace holds it: TensorFlow normalises a vector as one sample."""
     array = np.asarray(array)
     return array[np.newaxis] if array.ndim == 1 else array
 
 
 def _decay(application, extra):
-    """The decay in this run, or None."""
+    """The decay of an application in this run, or None if it is unknown or not from 0 to 1."""
     if application.rate is None:
         return application.settings["decay"]
     if application.rate.name not in extra:
@@ -819,7 +880,7 @@ class Recorder(object):
 
     def __init__(self, sess, path, keep="inputs", overwrite=False, producer=None):
         if keep not in ("inputs", "moments"):
-            raise ValueError('`keep` is %r; accepted are "inputs" and "moments".' % (keep,))
+            raise ValueError('`keep` is %r; it must be "inputs" or "moments".' % (keep,))
         self._writer = Writer(path, overwrite, producer or "record_tf1.py, TensorFlow %s" % tf.__version__)
         self._session = sess
         self._keep = keep
@@ -829,7 +890,7 @@ class Recorder(object):
         self.steps = 0
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None, training=None):
-        """`sess.run`, recorded if a layer takes part. training: whether it trains, instead of what the graph says."""
+        """`sess.run`, recorded if a layer takes part; `training` says whether it trains, instead of the graph."""
         if training is not None and not isinstance(training, bool):
             raise ValueError("`training` is %r; it must be True, False or None." % (training,))
         plan = self._plan(fetches, feed_dict)
@@ -846,7 +907,7 @@ class Recorder(object):
         return results[0]
 
     def close(self):
-        """Finish the trace; more than once does no harm."""
+        """Finish the trace; closing it again does nothing."""
         self._writer.close()
 
     def __enter__(self):
@@ -925,7 +986,7 @@ class Writer(object):
                     % (path, "" if overwrite else ", or pass overwrite=True for a trace")
                 )
             shutil.rmtree(target)
-        # Made aside and moved to its place: a folder at `path` is always a trace.
+        # It is made beside `path` and renamed, so that a folder at `path` is always a whole trace.
         new = tempfile.mkdtemp(prefix="." + os.path.basename(target) + ".", dir=os.path.dirname(target))
         os.chmod(new, 0o755)
         os.mkdir(os.path.join(new, "arrays"))
@@ -1004,7 +1065,7 @@ def _plain(array):
 
 
 def _settings(settings):
-    """In an order, and without what only stands there for nothing."""
+    """The settings in a fixed order, without the further ones that are None."""
     always = ("decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release")
     further = [name for name in sorted(settings) if name not in always and settings[name] is not None]
     return collections.OrderedDict((name, settings[name]) for name in list(always) + further)

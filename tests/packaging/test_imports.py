@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "checker": "_native verdicts _util errors",
     "trace": "checker _util errors",
     "evidence": "checker _util errors",
-    "diagnosis": "evidence checker _util verdicts errors",
+    # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
+    "diagnosis": "evidence trace checker _util verdicts errors",
     "checkpoints": "_util verdicts errors",
     "parity": "diagnosis evidence checkpoints trace checker _util verdicts errors",
     "reports": "parity.verdict _util verdicts errors",
@@ -41,14 +42,13 @@ MAY_IMPORT = {
 JOIN = ("cli", "__init__", "__main__")
 # The layer, what reads graphs, what records and what runs scripts; elsewhere TensorFlow is never imported ...
 WITH_TENSORFLOW = {"layers", "contrib", "graphs", "recorders", "legacy", "reproduce"}
-# ... but inside a function of these, where a command starts it, a checkpoint of TensorFlow is opened, a port is
-# recorded, or an installation is looked at.
-LAZILY = {"_util/tensorflow_import.py", "checkpoints/audit.py", "testing/assertions.py", "cli/doctor.py"}
+# ... but inside a function of these, where a command starts it, a port is recorded, or an installation is looked at.
+LAZILY = {"_util/tensorflow_import.py", "testing/originals.py", "cli/doctor.py"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {
     "cli/doctor.py",
     "cli/run.py",
-    "contrib/__init__.py",
+    "contrib/_names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
 }

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of batch normalisation: the command line, files, text."""
+"""Helpers that know nothing of batch normalisation: the command line, files, checks of arguments, text. Private."""

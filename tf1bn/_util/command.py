@@ -1,20 +1,18 @@
-"""What every subcommand shares: one-sentence errors, Ctrl-C, exit codes."""
+"""What every subcommand shares: its parser, its output files, errors as one sentence, Ctrl-C and exit codes."""
 
 import argparse
-import contextlib
-import functools
 import os
 import signal
 import sys
 import traceback
 
-from .. import errors
-from ..errors import CommandError
+from ..errors import CommandError, Tf1bnError
 from . import files
+from .printable import printable, replace_what_cannot_be_encoded
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fills the paragraphs of a description, and leaves the examples as they are."""
+    """Fills the paragraphs of a description to the terminal's width, and leaves the examples as they are."""
 
     def __init__(self, prog, **options):
         super().__init__(prog, max_help_position=22, **options)
@@ -34,64 +32,54 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=_Formatter, **options)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message.rstrip('.')}.\n")
+        self.exit(2, f"{self.prog}: {printable(message.rstrip('.'))}.\n")
 
 
-def check_outputs(paths, read=None):
+def check_outputs(paths, inputs=None):
     """Refuse, before any work, output files that cannot be written, or that the command reads.
 
     Args:
       paths: dict from option to path or None.
-      read: dict from the name of an argument to a path or None: a file, the prefix of a checkpoint, or a folder with
-        a trace or a checkpoint.
+      inputs: dict from the name of an argument to the paths of the files that are read for it; they need not exist.
 
     Raises:
-      CommandError: the message says which and why.
+      OutputError: a file cannot be written; the message says which and why.
+      CommandError: a file was named twice, or is one of the inputs.
     """
     given = {option: path for option, path in paths.items() if path is not None}
-    with _said():
-        for option, path in given.items():
-            files.check_writable(path, option)
-    if len({os.path.realpath(path) for path in given.values()}) < len(given):
-        raise CommandError(
-            f"{' and '.join(f'`{one}`' for one in given)} are both {next(iter(given.values()))!r}; give two files."
-        )
     for option, path in given.items():
-        for name, source in (read or {}).items():
-            if source is not None and any(map(functools.partial(_same, path), files.read_at(source))):
+        files.check_writable(path, option)
+    if len({os.path.realpath(path) for path in given.values()}) < len(given):
+        options = " and ".join(f"`{option}`" for option in given)
+        raise CommandError(f"{options} are both {next(iter(given.values()))!r}; give two files.")
+    for option, path in given.items():
+        for name, sources in (inputs or {}).items():
+            if any(_same(path, source) for source in sources):
                 raise CommandError(f"`{option}` is {path!r}, a file that is read as {name}; name another file.")
 
 
-def _same(one, other):
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+def _same(first, second):
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
 
 
 def write_outputs(contents):
     """Write the files, in this order; ``contents``: dict from option to a pair of path and bytes.
 
     Raises:
-      CommandError: a file could not be written; those before it are there.
+      OutputError: a file could not be written; those before it are there.
     """
-    with _said():
-        for option, (path, data) in contents.items():
-            files.write_file(path, data, option)
-
-
-@contextlib.contextmanager
-def _said():
-    try:
-        yield
-    except errors.OutputError as error:
-        raise CommandError(str(error)) from error
+    for option, (path, data) in contents.items():
+        files.write_file(path, data, option)
 
 
 def execute(parser, argv):
     """Parse ``argv`` (None: the command line), call the parsed ``run(args)`` and return the exit code.
 
-    0 all well; 1 a finding; 2 the command could not do its work; 130 interrupted. Whatever goes wrong is one
-    sentence on stderr; ``--verbose``, where a command has it, adds the traceback of what was not foreseen.
+    0 all well; 1 a finding; 2 the command could not do its work; 130 interrupted. Every exception becomes one
+    sentence on stderr; ``--verbose``, where a command has it, adds the traceback of one that is not a `Tf1bnError`.
     """
     _open_closed_streams()
+    replace_what_cannot_be_encoded(sys.stdout, sys.stderr)
     interrupted = False
 
     def interrupt(number, frame):
@@ -124,9 +112,9 @@ def execute(parser, argv):
         # TensorFlow turns a KeyboardInterrupt inside its own code into errors of its own.
         if interrupted:
             return 130
-        if verbose and not isinstance(error, CommandError):
+        if verbose and not isinstance(error, Tf1bnError):
             traceback.print_exc()
-        print(f"{prog}: {_sentence(error)}", file=sys.stderr)
+        print(f"{prog}: {printable(_sentence(error))}", file=sys.stderr)
         if isinstance(error, OSError):
             _discard_output()
         return 2
@@ -136,7 +124,8 @@ def execute(parser, argv):
 
 
 def _sentence(error):
-    if isinstance(error, CommandError | ImportError):
+    """What the user reads about an exception."""
+    if isinstance(error, Tf1bnError | ImportError):
         return str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory for this input; give a smaller one."

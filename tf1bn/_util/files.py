@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and JSON that every reader takes."""
+"""Output files that are whole or not there."""
 
 import contextlib
 import os
@@ -7,17 +7,12 @@ import tempfile
 
 from ..errors import OutputError
 
-# What the files of a checkpoint end with whose path is given.
-CHECKPOINT = ("", ".index", ".data-00000-of-00001")
-
-
-def read_at(path):
-    """The paths of what is read first where ``path`` is given as a trace or a checkpoint; they need not exist."""
-    return [path + ending for ending in (*CHECKPOINT, "/trace.json", "/steps.jsonl", "/checkpoint")]
-
 
 def check_writable(path, option):
-    """Say early that ``path`` cannot be written, before minutes of work are spent on what goes into it."""
+    """Raise OutputError if ``path`` cannot be written, before minutes of work are spent on what goes into it.
+
+    ``option`` is the name under which the user gave the path.
+    """
     if not path:
         raise OutputError(f"`{option}` is empty; name a file.")
     target = os.path.realpath(path)
@@ -31,7 +26,10 @@ def check_writable(path, option):
 
 
 def write_file(path, data, option):
-    """Write bytes whole or not at all: beside the target, then renamed. Devices and pipes are written to directly."""
+    """Write bytes whole or not at all: to a file beside the target, which is then renamed.
+
+    Devices and pipes are written to directly. Raises OutputError, whose message names ``option``, the path and why.
+    """
     target = os.path.realpath(path)
     try:
         if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):

@@ -1,62 +1,19 @@
-"""JSON that is strict in both directions: what is read is checked, what is written every reader takes.
+"""JSON that is strict in both directions: only standard JSON is read, and what is written every reader accepts."""
 
-The checks say what is wrong in one sentence, with the name of the field in backticks.
-"""
-
+import collections
 import json
 import math
-import numbers
 
-
-def number(name, value, low=-math.inf, high=math.inf):
-    """``value`` as a finite float, or None."""
-    if value is None:
-        return None
-    try:
-        real = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        real = math.nan
-    # A NaN passes no comparison.
-    if not (low <= real <= high and -math.inf < real < math.inf):
-        wanted = "a finite number" if high == math.inf else f"a number from {low:g} to {high:g}"
-        raise ValueError(f"`{name}` is {shown(value)}; it must be {wanted}, or null where it is not known.")
-    return real
-
-
-def one_of(name, value, accepted):
-    if not any(value is item or (isinstance(value, str) and value == item) for item in accepted):
-        raise ValueError(
-            f"`{name}` is {shown(value)}; accepted are {', '.join(json.dumps(item) for item in accepted)}."
-        )
-
-
-def boolean(name, value):
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` is {shown(value)}; it must be true or false.")
-    return value
-
-
-def whole(name, value):
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"`{name}` is {shown(value)}; it must be a whole number, 0 or more.")
-    return int(value)
-
-
-def member(name, value, kind):
-    """``value`` if it is of ``kind``, dict or list."""
-    if not isinstance(value, kind):
-        raise ValueError(f"`{name}` is {shown(value)}; it must be {'an object' if kind is dict else 'a list'}.")
-    return value
-
-
-def shown(value):
-    """A value as it goes into a sentence."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+from .printable import json_escaped
+from .validation import shown
 
 
 def parse(data):
-    """The value of a JSON text in bytes; ValueError for all that is not strictly JSON, in one sentence."""
+    """The value of a JSON text in bytes.
+
+    Raises:
+      ValueError: it is not strictly JSON, or gives a name twice; the message begins with "it".
+    """
     try:
         text = data.decode("utf-8")
         return json.loads(text, parse_constant=_refuse, parse_int=_integer, object_pairs_hook=_once)
@@ -83,15 +40,15 @@ def _integer(digits):
 def _once(pairs):
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = collections.Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"it gives {shown(twice)} twice.")
     return result
 
 
 def to_json(result):
     """The result as JSON text; numbers that JSON cannot hold are null."""
-    return json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_escaped(json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _finite(value):

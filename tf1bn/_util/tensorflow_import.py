@@ -1,4 +1,4 @@
-"""The import of TensorFlow for commands, with its start-up noise kept from the terminal."""
+"""The import of TensorFlow for commands, with its start-up messages kept from the terminal."""
 
 import contextlib
 import os
@@ -9,25 +9,30 @@ from ..errors import CommandError
 
 
 def import_tensorflow(verbose, start=True):
-    """Import TensorFlow with its start-up noise kept from the terminal, unless it fails or ``verbose``.
+    """Import TensorFlow with its start-up messages kept from the terminal, unless the import fails.
 
-    ``start=False`` starts none of its devices and threads: the noise of those comes later, but what the environment
-    says by then about devices counts, and a process may be forked.
+    Args:
+      verbose: whether to let the messages through.
+      start: whether to start its devices and threads too, so that their messages are kept as well. Without it, the
+        environment variables about devices may still be changed, and the process may be forked.
+
+    Raises:
+      CommandError: TensorFlow cannot be imported.
     """
     if "tensorflow" in sys.modules:
         return
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     waiting = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not verbose
-    # The noise is written by C++ before any log level is read, so the file descriptor itself is turned away.
-    with tempfile.TemporaryFile() as noise, contextlib.ExitStack() as stack:
+    # C++ writes the messages before it reads any log level, so the file descriptor itself is redirected.
+    with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:
         if waiting:
             print("importing TensorFlow ...", end="", file=sys.stderr, flush=True)
             stack.callback(print, "\r\x1b[K", end="", file=sys.stderr, flush=True)
         if not verbose:
             sys.stderr.flush()
             kept = os.dup(2)
-            os.dup2(noise.fileno(), 2)
+            os.dup2(messages.fileno(), 2)
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, 2)
             stack.callback(sys.stderr.flush)
@@ -42,8 +47,8 @@ def import_tensorflow(verbose, start=True):
                     sess.run(tensorflow.no_op())
         except ImportError as error:
             stack.close()
-            noise.seek(0)
-            sys.stderr.write(noise.read().decode(errors="replace"))
+            messages.seek(0)
+            sys.stderr.write(messages.read().decode(errors="replace"))
             raise CommandError(
                 f"TensorFlow could not be imported ({error}); install it with `pip install tensorflow`, or "
                 "`tf1bn[tensorflow]`."

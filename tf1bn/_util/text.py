@@ -3,23 +3,24 @@
 import itertools
 import math
 
+SHOWN_RANGES = 8  # steps, or runs of them, that a sentence lists
 
-def few(numbers):
-    """The first six of some numbers in words."""
-    return ", ".join(map(str, numbers[:6])) + (" and more" if len(numbers) > 6 else "")
+
+def listed(items, limit):
+    """The first ``limit`` items as text, and how many more there are: "a, b and 3 more"; "none" if there are none."""
+    items = list(items)
+    rest = len(items) - limit
+    return (", ".join(map(str, items[:limit])) or "none") + (f" and {rest} more" if rest > 0 else "")
 
 
 def quoted(names, limit=3):
-    """The names in a sentence, the first few of them."""
-    shown = ", ".join(f"`{name}`" for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    """The first ``limit`` names in backticks, and how many more there are."""
+    return listed([f"`{name}`" for name in names], limit)
 
 
 def counted(number, word):
+    """A number of things: "1 layer", "2 layers"."""
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-SHOWN_RANGES = 8  # steps, or runs of them, that a sentence lists
 
 
 def ranges(at, numbers):
@@ -32,15 +33,8 @@ def ranges(at, numbers):
     return ", ".join(text for text, _ in parts[:SHOWN_RANGES]) + (f" and {rest} more" if rest else "")
 
 
-def some(names):
-    names = list(names)
-    if not names:
-        return "none"
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def in_words(value):
-    """A number as text; what is no finite number is said in words."""
+    """A number as text with four digits; words for what is not a finite number, and text as it is."""
     if value is None:
         return "not given"
     if isinstance(value, (bool, str)):
@@ -59,5 +53,11 @@ def in_words(value):
 
 
 def in_times(share):
-    """``share`` of a bound as text: "0.3 times"."""
+    """A multiple of a bound as text: "0.3 times", "1,200 times"."""
     return f"{share:.2g} times" if share < 10 or share >= 1e6 else f"{float(f'{share:.3g}'):,.0f} times"
+
+
+def in_percent(share):
+    """``share`` of a whole as text: "24 %", "0.3 %"."""
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

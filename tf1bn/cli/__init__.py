@@ -1,1 +1,1 @@
-"""The command ``tf1bn``: one module for each subcommand, and `main`."""
+"""The command ``tf1bn``: one module per subcommand, and `main.main`, the entry point."""

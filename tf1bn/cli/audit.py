@@ -2,14 +2,13 @@
 
 import fnmatch
 import sys
-import types
 
-from .._util import strict_json
-from .._util.command import check_outputs, write_outputs
-from ..diagnosis import conclude
+from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import exit_code
+from ..verdicts import OK, exit_code
+from .files import read_at
+from .outputs import with_page, write_reports
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -42,92 +41,56 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
+      Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": args.path})
-    from ..reports import audit as auditreport
+    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
+    from ..reports import audit as report
 
     out = terminal.console()
-    page = None
-    if args.html is None:
-        found = _judge(args)
-    else:
-        found, page = _judged_page(args)
-    auditreport.audit(found, args.path, out, quiet=args.quiet)
-    write_reports(args, found, page)
-    return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
+    result, page = with_page(
+        lambda curves: _audit(args, curves), lambda result, curves: _page(args, result, curves), args.html is not None
+    )
+    report.print_audit(result, args.path, out, quiet=args.quiet)
+    write_reports(args, result, page)
+    return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
-def write_reports(args, found, page):
-    """Write what `--html` and `--json` ask for: the text ``page``, and the dict ``found``."""
-    contents = {}
-    if page is not None:
-        contents["--html"] = args.html, page.encode()
-    # Last, so that a file that says ok was written by a command that ends with 0.
-    if args.json is not None:
-        contents["--json"] = args.json, strict_json.to_json(found).encode()
-    write_outputs(contents)
+def _audit(args, curves):
+    """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step, or is None."""
+    from .. import checkpoints, trace
+    from ..checkpoints.opening import looks_like_checkpoint
+    from ..diagnosis import conclude, diagnose
+    from ..trace.views import TraceView
+
+    if looks_like_checkpoint(args.path):
+        return _only(checkpoints.audit_checkpoint(args.path), args.layer)
+    opened = trace.open(args.path)
+    if args.layer is not None:
+        opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
+    with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
+        return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 
 
-def _judge(args, curves=None):
-    """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
-    from ..diagnosis import engine as diagnosis
-
-    try:
-        if checkpoints.looks_like_one(args.path):
-            return _only(checkpoints.audit_checkpoint(args.path), args.layer)
-        opened = trace.open(args.path)
-        if args.layer is not None:
-            opened = Selection(opened, _matching(opened.layers, args.layer))
-        with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
-            return conclude.audit_result(diagnosis.diagnose(opened, progress=advance, curves=curves))
-    except (trace.TraceError, checkpoints.CheckpointError) as error:
-        raise CommandError(str(error)) from error
-
-
-def _only(found, pattern):
-    """The dict of an audit with those layers alone whose names match."""
+def _only(result, pattern):
+    """The audit restricted to the layers whose names match; all if ``pattern`` is None."""
     if pattern is None:
-        return found
-    kept = _matching({layer["name"]: layer for layer in found["layers"]}, pattern)
-    ok = not found["problems"] and all(layer["verdict"] == "ok" for layer in kept.values())
-    return {**found, "layers": list(kept.values()), "ok": ok}
+        return result
+    layers = list(_matching({layer["name"]: layer for layer in result["layers"]}, pattern).values())
+    ok = not result["problems"] and all(layer["verdict"] == OK for layer in layers)
+    return {**result, "layers": layers, "ok": ok}
 
 
 def _matching(layers, pattern):
     """Those of the ``layers`` by name whose names match."""
-    kept = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
-    if not kept:
+    matching = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
+    if not matching:
         raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
-    return kept
+    return matching
 
 
-def _judged_page(args):
-    """The dict that the JSON holds, and the HTML page of it."""
-    from ..errors import NotRecordedError
-    from ..reports import html as htmlreport
-    from ..reports.curves import Curves
+def _page(args, result, curves):
+    """The HTML page of a result."""
+    from ..reports import html
 
-    try:
-        with Curves() as curves:
-            found = _judge(args, curves)
-            layers = [{**layer, "curves": curves.of(layer["name"])} for layer in found["layers"]]
-        return found, htmlreport.render({**found, "path": args.path, "layers": layers})
-    except (NotRecordedError, ImportError) as error:
-        raise CommandError(str(error)) from error
-
-
-class Selection:
-    """A trace of which only some layers are looked at."""
-
-    def __init__(self, opened, layers):
-        self._opened = opened
-        self.layers = types.MappingProxyType(layers)
-
-    def __iter__(self):
-        return iter(self._opened)
-
-    def count_steps(self):
-        return self._opened.count_steps()
+    layers = [{**layer, "curves": curves.of(layer["name"])} for layer in result["layers"]]
+    return html.render({**result, "path": args.path, "layers": layers})

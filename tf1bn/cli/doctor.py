@@ -1,7 +1,6 @@
-"""``tf1bn doctor``: what tf1bn finds around it, for bug reports, and whether it computes what it should.
+"""``tf1bn doctor``: the environment of tf1bn, for bug reports, and whether tf1bn computes known numbers right.
 
-Needs nothing but Python: what is broken is what it is asked about. TensorFlow is looked at in another process, so that
-one that crashes is reported too.
+It works even if TensorFlow crashes on import, which it does in a subprocess, and imports nothing else at the top.
 """
 
 import importlib.util
@@ -15,9 +14,10 @@ from importlib import metadata
 
 from .. import __version__
 from .._util.command import check_outputs, write_outputs
+from .._util.printable import printable
 
-DESCRIPTION = """Print what tf1bn sees of its own build, of TensorFlow, devices, threads and optional packages, for bug
-reports, and compute a little that is known beforehand, with the extension and with a layer in TensorFlow.
+DESCRIPTION = """Print what a bug report needs: the build of tf1bn, TensorFlow, devices, threads and optional packages.
+Checks that the extension and a layer in TensorFlow compute known numbers right.
 
 examples:
   tf1bn doctor
@@ -26,6 +26,7 @@ examples:
 exit codes: 0 all well, also where TensorFlow is not installed; 1 something was computed wrong; 2 something is broken;
 130 interrupted"""
 
+# Optional packages, and what tf1bn needs them for; None for one that only TensorFlow needs.
 PACKAGES = {
     "rich": "reports in the terminal",
     "jinja2": "pages in HTML",
@@ -35,7 +36,7 @@ PACKAGES = {
     "torch": "checkpoints of PyTorch as .pt",
     "fissix": "`tf1bn run` of Python 2 scripts",
     "tf_keras": "tf.layers in `tf1bn run`",
-    "keras": "nothing in tf1bn; TensorFlow brings it",
+    "keras": None,
 }
 SETTINGS = (
     "TF_ENABLE_ONEDNN_OPTS",
@@ -49,7 +50,7 @@ OK = "ok"
 # Channels with the means 2, 0 and -3 and the population variances 1, 4 and 0: exact in any order of summation.
 BATCH = [[1.0, -2.0, -3.0], [3.0, 2.0, -3.0], [1.0, 2.0, -3.0], [3.0, -2.0, -3.0]]
 MEAN, VARIANCE = [2.0, 0.0, -3.0], [1.0, 4.0, 0.0]
-_LAST = 3  # lines of a broken TensorFlow's own words
+_LAST = 3  # lines that a broken TensorFlow wrote to stderr
 
 
 def add_arguments(parser):
@@ -58,18 +59,18 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Print what is found; returns the exit code."""
+    """Print the report; returns the exit code."""
     check_outputs({"--json": args.json})
-    found = examine()
-    print("\n".join(lines(found)))
+    report = examine()
+    print("\n".join(map(printable, lines(report))))
     if args.json is not None:
-        text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_outputs({"--json": (args.json, text.encode())})
-    return 1 if found["wrong"] else 2 if found["broken"] else 0
+    return 1 if report["wrong"] else 2 if report["broken"] else 0
 
 
 def examine():
-    """All of it as a dict that JSON can hold; ``wrong`` and ``broken`` are lists of sentences, empty if all is well."""
+    """The report as a dict for JSON; ``wrong`` and ``broken`` are lists of sentences, empty if all is well."""
     extension, tensorflow = _extension(), _tensorflow()
     versions = {name: _version(name) for name in PACKAGES}
     wrong = [part["check"] for part in (extension, tensorflow) if part.get("check", OK) != OK]
@@ -92,12 +93,12 @@ def examine():
     }
 
 
-def lines(found):
-    """What `examine` found, as lines of text."""
-    extension, tensorflow = found["extension"], found["tensorflow"]
-    yield f"tf1bn {found['tf1bn']} in {found['folder']}"
-    yield f"Python {found['python']} ({found['executable']}), NumPy {found['numpy'] or 'missing'}"
-    yield found["platform"]
+def lines(report):
+    """The report of `examine` as lines of text."""
+    extension, tensorflow = report["extension"], report["tensorflow"]
+    yield f"tf1bn {report['tf1bn']} in {report['folder']}"
+    yield f"Python {report['python']} ({report['executable']}), NumPy {report['numpy'] or 'missing'}"
+    yield report["platform"]
     yield ""
     if extension["problem"]:
         yield f"extension   broken: {extension['problem']}"
@@ -110,24 +111,26 @@ def lines(found):
         yield f"TensorFlow  broken: {tensorflow['problem']}"
         yield from (f"            {line}" for line in tensorflow["last_words"])
     elif tensorflow["version"] is None:
-        yield "TensorFlow  not installed: the referee works without it; the layer, `reproduce` and `run` need it"
+        yield "TensorFlow  not installed: the checker works without it; the layer, `reproduce` and `run` need it"
     else:
         cuda = f"CUDA {tensorflow['cuda']}, cuDNN {tensorflow['cudnn']}" if tensorflow["cuda"] else "no CUDA"
         yield f"TensorFlow  {tensorflow['version']}, built for {cuda}"
         yield f"            a layer's step against the checker: {tensorflow['check']}"
         for device in tensorflow["devices"]:
             yield f"            {device}"
-    for name, why in PACKAGES.items():
-        yield f"{name:<11} {found['packages'][name] or 'missing: needed for ' + why}"
-    for name, value in found["environment"].items():
+    for name, purpose in PACKAGES.items():
+        missing = f"missing: needed for {purpose}" if purpose else "missing; tf1bn itself does not need it"
+        yield f"{name:<11} {report['packages'][name] or missing}"
+    for name, value in report["environment"].items():
         yield f"{name}={value}"
     yield ""
-    yield from found["wrong"] + found["broken"]
-    if found["ok"]:
+    yield from report["wrong"] + report["broken"]
+    if report["ok"]:
         yield "All is well."
 
 
 def _extension():
+    """The kernels and threads of the compiled extension, and whether it computes the moments of `BATCH` right."""
     result = {"problem": None}
     try:
         native = importlib.import_module("tf1bn._native")
@@ -140,14 +143,15 @@ def _extension():
     result["threads"] = parallel.available_cores()
     moments = checker.batch_moments(numpy.array(BATCH, numpy.float32))
     right = moments.mean.tolist() == MEAN and moments.variance.tolist() == VARIANCE
-    seen = f"{moments.mean.tolist()} and {moments.variance.tolist()}"
+    computed = f"{moments.mean.tolist()} and {moments.variance.tolist()}"
     result["check"] = (
-        OK if right else f"The checker's mean and variance of a known batch are {seen}, not {MEAN} and {VARIANCE}."
+        OK if right else f"The checker's mean and variance of a known batch are {computed}, not {MEAN} and {VARIANCE}."
     )
     return result
 
 
 def _tensorflow():
+    """The report on TensorFlow that `main_in_process` prints in a subprocess, or what became of that process."""
     if importlib.util.find_spec("tensorflow") is None:
         return {"version": None, "problem": None}
     code = "from tf1bn.cli import doctor; doctor.main_in_process()"
@@ -164,25 +168,25 @@ def _tensorflow():
     if done.returncode < 0:
         problem = f"The process that imported TensorFlow was ended by {signal.Signals(-done.returncode).name}."
     else:
-        problem = "TensorFlow is installed, and could not be imported and run; its last words are above."
+        problem = "TensorFlow is installed, and could not be imported and run; the last lines that it wrote are above."
     return {"version": _version("tensorflow"), "problem": problem, "last_words": words}
 
 
 def main_in_process():
-    """Look at TensorFlow in this process and print a line of JSON; for `_tensorflow` alone."""
+    """Import TensorFlow, run a layer and print a line of JSON about both; `_tensorflow` calls it in a subprocess."""
     import numpy as np
     import tensorflow
 
     from .. import checker
     from ..layers import contrib_batch_norm
-    from ..reproduce import devices as session
+    from ..reproduce.devices import details
 
     tf = tensorflow.compat.v1
     devices = [device.name.removeprefix("/physical_device:") for device in tensorflow.config.list_physical_devices()]
-    found = session.details()
-    for gpu in found["devices"]:
-        known = f"{gpu['name']}, compute capability {gpu['compute_capability']}, driver {found['driver']}"
-        devices[devices.index(gpu["device"])] += f" {known}"
+    gpus = details()
+    for gpu in gpus["devices"]:
+        description = f"{gpu['name']}, compute capability {gpu['compute_capability']}, driver {gpus['driver']}"
+        devices[devices.index(gpu["device"])] += f" {description}"
     batch = np.random.default_rng(1).normal(3, 2, (8, 2, 2, 3)).astype(np.float32)
     with tf.Graph().as_default():
         x = tf.placeholder(tf.float32, batch.shape)
@@ -215,6 +219,6 @@ def _version(name):
 
 
 def _home(text):
-    """Without the name of the user's folder."""
+    """The text without the name of the user's home folder, which a bug report should not hold."""
     home = os.path.expanduser("~")
     return text.replace(home, "~") if len(home) > 1 else text

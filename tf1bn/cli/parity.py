@@ -4,13 +4,12 @@ import fnmatch
 import os
 import sys
 
-from .. import errors
 from .._util.command import check_outputs
-from .._util.files import CHECKPOINT
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
-from . import audit
+from .files import read_at
+from .outputs import with_page, write_reports
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -55,75 +54,47 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      CommandError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
+      Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"OLD": args.old, "NEW": args.new, "--map": args.map})
-    from ..reports import parity as parityreport
+    inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
+    check_outputs({"--json": args.json, "--html": args.html}, inputs)
+    from ..reports import parity as report
 
-    page = None
-    if args.html is None:
-        found = _found(args)
-    else:
-        found, page = _found_page(args)
-    parityreport.parity(found, terminal.console(), quiet=args.quiet)
-    audit.write_reports(args, found, page)
-    return exit_code(found["ok"], [layer["verdict"] for layer in found["layers"]])
+    result, page = with_page(lambda curves: _compare(args, curves), _page, args.html is not None)
+    report.print_comparison(result, terminal.console(), quiet=args.quiet)
+    write_reports(args, result, page)
+    return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
-def _found_page(args):
-    """The result, and the HTML page of it."""
-    from ..errors import NotRecordedError
-    from ..reports import parity as parityreport
-    from ..reports.curves import Curves
+def _page(result, curves):
+    """The HTML page of a result."""
+    from ..reports import parity_page
 
-    try:
-        with Curves() as curves:
-            found = _found(args, curves)
-            shown = {name: curves.of(name) for layer in found["layers"] if (name := layer.get("new")) is not None}
-        return found, parityreport.page(found, shown)
-    except (NotRecordedError, ImportError) as error:
-        raise CommandError(str(error)) from error
+    names = [layer["new"] for layer in result["layers"] if layer.get("new") is not None]
+    return parity_page.render_comparison(result, {name: curves.of(name) for name in names})
 
 
-def _found(args, curves=None):
-    """The result; ``curves`` keeps what NEW's trace shows of each step."""
-    from .. import trace
-    from ..checkpoints import audit as checkpoints
+def _compare(args, curves):
+    """The result; ``curves`` keeps what NEW's trace shows of each step, or is None."""
     from ..parity import matching
-    from ..parity.checkpoints import compare as checkpointparity
+    from ..parity.checkpoints import compare
 
     if args.new is None:
-        if args.map is not None:
-            raise CommandError("`--map` is for comparing OLD with NEW, and NEW is missing.")
-        if args.only is not None:
-            raise CommandError("`--only` is for comparing OLD with NEW, and NEW is missing.")
+        for option, value in (("--map", args.map), ("--only", args.only)):
+            if value is not None:
+                raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
-    try:
-        mapping = None if args.map is None else matching.read_map(args.map)
-        kinds = [_kinds(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW"))]
-        common = [kind for kind in kinds[0] if kind in kinds[1]]
-        if not common:
-            raise CommandError(
-                f"OLD is a {kinds[0][0]} and NEW is a {kinds[1][0]}; compare two traces or two checkpoints: a "
-                "checkpoint does not say what a layer does."
-            )
-        if common[1:]:
-            raise CommandError(
-                f"OLD and NEW are folders with a trace and a checkpoint in each, {args.old!r} and {args.new!r}; name "
-                "the checkpoint's prefix to compare checkpoints, or move the traces to compare those."
-            )
-        if common[0] == "checkpoint":
-            if args.only is not None:
-                raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
-            return _selected(checkpointparity.compare_checkpoints(args.old, args.new, mapping), args.layer)
-        return _traces(args, mapping, curves)
-    except (trace.TraceError, errors.MappingError, checkpoints.CheckpointError) as error:
-        raise CommandError(str(error)) from error
+    mapping = None if args.map is None else matching.read_map(args.map)
+    if _kind(args) == "trace":
+        return _compare_traces(args, mapping, curves)
+    if args.only is not None:
+        raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
+    return _selected(compare.compare_checkpoints(args.old, args.new, mapping), args.layer)
 
 
-def _traces(args, mapping, curves):
+def _compare_traces(args, mapping, curves):
     from .. import trace
-    from ..parity.traces import compare as parity
+    from ..parity import compare_traces
 
     old, new = trace.open(args.old), trace.open(args.new)
     layers = None
@@ -131,13 +102,32 @@ def _traces(args, mapping, curves):
         if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
             raise CommandError(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
-    # Each side once or twice, and then both together.
+    # Each run once or twice, and then both together.
     with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
-        return parity.compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
+        return compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
+
+
+def _kind(args):
+    """What OLD and NEW both are: "trace" or "checkpoint"."""
+    old, new = (_kinds(path, name) for path, name in ((args.old, "OLD"), (args.new, "NEW")))
+    common = [kind for kind in old if kind in new]
+    if not common:
+        raise CommandError(
+            f"OLD is a {old[0]} and NEW is a {new[0]}; compare two traces or two checkpoints: a checkpoint does not "
+            "say what a layer does."
+        )
+    if common[1:]:
+        raise CommandError(
+            f"OLD and NEW are folders with a trace and a checkpoint in each, {args.old!r} and {args.new!r}; name the "
+            "checkpoint's prefix to compare checkpoints, or move the traces to compare those."
+        )
+    return common[0]
 
 
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
+    from ..checkpoints.opening import FILE_SUFFIXES
+
     if os.path.isdir(path):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
@@ -145,15 +135,15 @@ def _kinds(path, name):
         raise CommandError(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )
-    if any(os.path.exists(path + ending) for ending in CHECKPOINT):
+    if any(os.path.exists(path + ending) for ending in FILE_SUFFIXES):
         return ["checkpoint"]
     raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
 
 def _stored(path):
-    """The result that a file holds, judged again."""
+    """The result that a file holds, with its verdicts recomputed."""
     from .._util.strict_json import parse
-    from ..parity.traces import compare as parity
+    from ..parity.verdict import checked, rejudge
 
     if os.path.isdir(path):
         raise CommandError("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
@@ -165,20 +155,20 @@ def _stored(path):
     if len(data) > BYTES:
         raise CommandError(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
     try:
-        return parity.rejudge(parity.checked(parse(data)))
+        return rejudge(checked(parse(data)))
     except ValueError as error:
         raise CommandError(
             f"OLD is {path!r} and NEW is missing; alone it must be a file that --json wrote, and {error}"
         ) from error
 
 
-def _selected(found, pattern):
-    """The result with those layers alone whose names match."""
-    from ..parity.traces import compare as parity
+def _selected(result, pattern):
+    """The result restricted to OLD's layers whose names match; all if ``pattern`` is None."""
+    from ..parity.verdict import rejudge
 
     if pattern is None:
-        return found
-    kept = [layer for layer in found["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
-    if not kept:
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(found['layers'])} layers.")
-    return parity.rejudge({**found, "layers": kept})
+        return result
+    layers = [layer for layer in result["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
+    if not layers:
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.")
+    return rejudge({**result, "layers": layers})

@@ -1,4 +1,4 @@
-"""``tf1bn run``: an old script, unedited, on today's TensorFlow."""
+"""``tf1bn run``: runs an old script, unedited, on today's TensorFlow."""
 
 import argparse
 
@@ -20,13 +20,16 @@ USAGE = "tf1bn run [-h] [--release R] [--record DIR] [-m] SCRIPT [ARGUMENT ...]"
 def add_arguments(parser):
     """Declare the options of ``tf1bn run`` on an argparse parser."""
     parser.add_argument(
-        "--release", metavar="R", default="1.15", help="the TensorFlow release that the script is to meet: 1.0 to 1.15"
+        "--release",
+        metavar="R",
+        default="1.15",
+        help="the TensorFlow release whose behaviour the script gets: 1.0 to 1.15",
     )
     parser.add_argument(
         "--record",
         metavar="DIR",
-        help="record every session.run that a batch-norm layer takes part in as a trace, for `tf1bn audit`; a second "
-        "session goes to DIR.2, and so on",
+        help="record every session.run that runs a batch-norm layer as a trace, for `tf1bn audit`; a second session "
+        "goes to DIR.2, and so on",
     )
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
@@ -39,6 +42,6 @@ def run(args):
     Raises:
       CommandError: the script could not be started; see `legacy.run_script`.
     """
-    from ..legacy import runner as oldscript
+    from ..legacy import run_script
 
-    return oldscript.run_script(args.script, args.args, release=args.release, record=args.record, module=args.module)
+    return run_script(args.script, args.args, release=args.release, record=args.record, module=args.module)

@@ -4,191 +4,20 @@
 
 for every path that old code takes to them, such as ``contrib.layers.python.layers.layers``, ``contrib.framework`` and
 ``contrib.slim``. Every other name says in one sentence that it is missing, and what to use. Imports no TensorFlow
-until a name is used.
+until a name is used. The functions themselves are in the modules whose names begin with an underscore.
 """
 
 import importlib
 import sys
 import types
+from typing import Any
 
-_ARG_SCOPE = dict.fromkeys(
-    ("arg_scope", "add_arg_scope", "current_arg_scope", "has_arg_scope", "arg_scoped_arguments", "arg_scope_func_key"),
-    "layers.arg_scopes",
-)
-_VARIABLES = dict.fromkeys(
-    [
-        "add_model_variable",
-        "assert_or_get_global_step",
-        "assign_from_checkpoint",
-        "assign_from_checkpoint_fn",
-        "assign_from_values",
-        "assign_from_values_fn",
-        "filter_variables",
-        "get_global_step",
-        "get_local_variables",
-        "get_model_variables",
-        "get_trainable_variables",
-        "get_unique_variable",
-        "get_variable_full_name",
-        "get_variables",
-        "get_variables_by_name",
-        "get_variables_by_suffix",
-        "get_variables_to_restore",
-        "global_variable",
-        "local_variable",
-        "model_variable",
-        "variable",
-    ],
-    "contrib._variables",
-)
-_VARIABLES |= {
-    name: f"tf.train.{name}" for name in ("assert_global_step", "create_global_step", "get_or_create_global_step")
-}
-_INITIALIZERS = dict.fromkeys(
-    ("xavier_initializer", "xavier_initializer_conv2d", "variance_scaling_initializer"), "contrib._initializers"
-)
-_REGULARIZERS = dict.fromkeys(
-    ("l1_regularizer", "l2_regularizer", "l1_l2_regularizer", "sum_regularizer", "apply_regularization"),
-    "contrib._regularizers",
-)
-_UTILS = dict.fromkeys(
-    [
-        "collect_named_outputs",
-        "append_tensor_alias",
-        "get_tensor_aliases",
-        "gather_tensors_aliases",
-        "convert_collection_to_dict",
-        "get_variable_collections",
-        "two_element_tuple",
-        "n_positive_integers",
-        "last_dimension",
-        "channel_dimension",
-        "constant_value",
-        "static_cond",
-        "smart_cond",
-    ],
-    "contrib._utils",
-)
-_LAYERS = {"batch_norm": "layers.contrib_batch_norm"}
-_LAYERS |= dict.fromkeys(
-    [
-        "avg_pool2d",
-        "bias_add",
-        "conv2d",
-        "conv2d_transpose",
-        "convolution2d",
-        "convolution2d_transpose",
-        "dropout",
-        "elu",
-        "flatten",
-        "fully_connected",
-        "linear",
-        "max_pool2d",
-        "one_hot_encoding",
-        "relu",
-        "relu6",
-        "repeat",
-        "separable_conv2d",
-        "separable_convolution2d",
-        "softmax",
-        "stack",
-    ],
-    "contrib._layers",
-)
-_FRAMEWORK = {**_ARG_SCOPE, **_VARIABLES}
-_FRAMEWORK |= {name: f"tf.train.{name}" for name in ("init_from_checkpoint", "list_variables", "load_checkpoint")}
-_FRAMEWORK |= {"load_variable": "tf.train.load_variable", "nest": "tf.nest", "is_tensor": "tf.is_tensor"}
-_ALL_LAYERS = {**_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
+from ._names import TREE, missing
 
-# What each module holds: where a name is found, or, for a name with a colon, the module that it is.
-_TREE = {
-    "": {"layers": ":layers", "framework": ":framework", "slim": ":slim"},
-    "layers": {**_ALL_LAYERS, "python": ":layers.python"},
-    "layers.python": {"layers": ":layers.python.layers"},
-    "layers.python.layers": {
-        **_ALL_LAYERS,
-        **{name: f":layers.python.layers.{name}" for name in ("layers", "utils", "initializers", "regularizers")},
-    },
-    "layers.python.layers.layers": {**_LAYERS, "utils": ":layers.python.layers.utils"},
-    "layers.python.layers.initializers": _INITIALIZERS,
-    "layers.python.layers.regularizers": _REGULARIZERS,
-    "layers.python.layers.utils": _UTILS,
-    "framework": {**_FRAMEWORK, "python": ":framework.python"},
-    "framework.python": {"ops": ":framework.python.ops"},
-    "framework.python.ops": {**_ARG_SCOPE, **_VARIABLES, "variables": ":framework.python.ops.variables"},
-    "framework.python.ops.arg_scope": _ARG_SCOPE,
-    "framework.python.ops.variables": _VARIABLES,
-    "slim": {
-        **_ARG_SCOPE,
-        **_VARIABLES,
-        **_ALL_LAYERS,
-        "layers": ":layers.python.layers.layers",
-        "utils": ":layers.python.layers.utils",
-        "initializers": ":layers.python.layers.initializers",
-        "regularizers": ":layers.python.layers.regularizers",
-    },
-}
-
-# What to use in place of what is not here; without an entry the answer is general.
-_INSTEAD = {
-    "rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
-    "cudnn_rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
-    "seq2seq": "tensorflow_addons.seq2seq, or write the decoding loop with tf.while_loop",
-    "legacy_seq2seq": "tf.nn.rnn_cell with a loop over time",
-    "data": "tf.data",
-    "lookup": "tf.lookup",
-    "losses": "tf.losses, where the labels come before the logits",
-    "metrics": "tf.metrics",
-    "summary": "tf.summary",
-    "image": "tf.image",
-    "distributions": "the package tensorflow_probability",
-    "bayesflow": "the package tensorflow_probability",
-    "opt": "tf.train, or write the update with tf.assign",
-    "learn": "tf.estimator's code as plain graph code; estimators have left TensorFlow",
-    "estimator": "plain graph code; estimators have left TensorFlow",
-    "training": "argparse for HParams, tf.train for the rest",
-    "tensorboard": "the package tensorboard",
-    "eager": "tf.GradientTape in a script of its own",
-    "autograph": "tf.autograph",
-    "graph_editor": "tf.graph_util and tf.import_graph_def",
-    "util": "tf.make_tensor_proto and tf.make_ndarray",
-    "tpu": "tf.tpu",
-    "nets": "a copy of the network's file from the TF-slim model collection beside your script",
-    "learning": "a loop of session.run([train_op, loss]) with tf.train.Saver; for create_train_op, "
-    "optimizer.minimize under tf.control_dependencies of UPDATE_OPS",
-    "evaluation": "a loop of session.run over the evaluation batches",
-    "dataset": "tf.data",
-    "dataset_data_provider": "tf.data",
-    "queues": "tf.train.start_queue_runners",
-    "layer_norm": "tf.nn.moments and tf.nn.batch_normalization over the features",
-    "instance_norm": "tf.nn.moments and tf.nn.batch_normalization over the image's axes",
-    "group_norm": "tf.nn.moments and tf.nn.batch_normalization over each group",
-    "optimize_loss": "an optimizer of tf.train",
-    "summarize_activation": "tf.summary.histogram",
-    "summarize_tensor": "tf.summary.histogram",
-    "conv1d": "tf.nn.conv1d",
-    "conv3d": "tf.nn.conv3d",
-    "convolution": "conv2d for images, tf.nn.convolution otherwise",
-    "max_pool3d": "tf.nn.max_pool3d",
-    "avg_pool3d": "tf.nn.avg_pool3d",
-    "unit_norm": "tf.nn.l2_normalize",
-    "maxout": "tf.reduce_max over groups of channels",
-    "smart_cond": "tf.cond",
-    "sort": "tf.sort",
-    "py_func": "tf.py_func",
-    "VariableDeviceChooser": "tf.train.replica_device_setter",
-}
+__all__ = sorted(TREE[""])
 
 
-def missing(path):
-    """The sentence about ``path``, such as "layers.layer_norm", which is not in `tf.contrib` here."""
-    name = path.rpartition(".")[2]
-    instead = next((_INSTEAD[part] for part in reversed(path.split(".")) if part in _INSTEAD), None)
-    use = f"use {instead}" if instead else "replace it with its successor in today's TensorFlow"
-    return f"tf1bn does not provide `tf.contrib.{path}`, and TensorFlow 2 has no `{name}` of contrib: {use}."
-
-
-def module(path):
+def module(path: str) -> types.ModuleType:
     """The module at ``path`` below `tf.contrib`, such as "layers.python.layers".
 
     Raises:
@@ -207,7 +36,7 @@ class _Module(types.ModuleType):
         super().__init__(
             f"{__name__}.{path}", f"The names of `tf.contrib.{path}` that old code around batch_norm imports."
         )
-        self.__dict__["_where"] = path
+        self.__dict__["_path"] = path
         self.__dict__["_names"] = names
         self.__path__ = []
 
@@ -216,7 +45,7 @@ class _Module(types.ModuleType):
             return sorted(self._names)
         if name.startswith("__"):
             raise AttributeError(name)
-        value = _load(self._where, self._names, name)
+        value = _load(self._path, self._names, name)
         self.__dict__[name] = value
         return value
 
@@ -225,30 +54,31 @@ class _Module(types.ModuleType):
 
 
 def _load(path, names, name):
+    """The value of a name in the module at ``path``; ``names`` is that module's table."""
     try:
-        found = names[name]
+        target = names[name]
     except KeyError:
         raise AttributeError(missing(f"{path}.{name}" if path else name)) from None
-    if found.startswith(":"):
-        return _modules[found[1:]]
-    if found.startswith("tf."):
+    if target.startswith(":"):
+        return _modules[target[1:]]
+    if target.startswith("tf."):
         value = importlib.import_module("tensorflow").compat.v1
-        for part in found.split(".")[1:]:
+        for part in target.split(".")[1:]:
             value = getattr(value, part)
         return value
-    return getattr(importlib.import_module(f"tf1bn.{found}"), name)
+    return getattr(importlib.import_module(f"tf1bn.{target}"), name)
 
 
-_modules = {path: _Module(path, names) for path, names in _TREE.items() if path}
+_modules = {path: _Module(path, names) for path, names in TREE.items() if path}
 # The import system looks here, and so finds `tf1bn.contrib.layers` and the others without a file of each.
 sys.modules.update({f"{__name__}.{path}": module for path, module in _modules.items()})
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    return _load("", _TREE[""], name)
+    return _load("", TREE[""], name)
 
 
-def __dir__():
-    return sorted(_TREE[""])
+def __dir__() -> list[str]:
+    return sorted(TREE[""])

@@ -22,26 +22,26 @@ xavier_initializer_conv2d = xavier_initializer
 
 
 def variance_scaling_initializer(factor=2.0, mode="FAN_IN", uniform=False, seed=None, dtype=_tf.float32):
-    """An initializer with variance factor / n, n being what `mode` says.
+    """An initializer with variance factor / n, where n is fan_in, fan_out or their mean, as `mode` says.
 
-    For a kernel [..., inputs, outputs] fan_in is the number of values that one output sums, fan_out the number of
-    outputs that one input takes part in. Uniform values lie in +-sqrt(3 * factor / n); the others are normal, cut off
-    at two standard deviations of sqrt(1.3 * factor / n), which the cut brings down to about sqrt(factor / n).
+    For a kernel of shape [..., inputs, outputs] fan_in is the number of values that one output sums, fan_out the number
+    of outputs that one input takes part in. Uniform values lie in +-sqrt(3 * factor / n); the others are normal, cut
+    off at two standard deviations of sqrt(1.3 * factor / n), which leaves a deviation of about sqrt(factor / n).
 
     Raises:
       TypeError: `dtype` is no floating point type.
       ValueError: `mode` is not one of "FAN_IN", "FAN_OUT" and "FAN_AVG".
     """
     if not _tf.as_dtype(dtype).is_floating:
-        raise TypeError(f"`dtype` is {dtype!r}; weights are initialized with floating point numbers.")
+        raise TypeError(f"`dtype` is {dtype!r}; it must be a floating point type.")
     if mode not in _MODES:
-        raise ValueError(f"`mode` is {mode!r}; accepted are {', '.join(_MODES)}.")
+        raise ValueError(f"`mode` is {mode!r}; it must be one of {', '.join(_MODES)}.")
 
     def initializer(shape, dtype=dtype, partition_info=None):
         dtype = _tf.as_dtype(dtype)
         if not dtype.is_floating:
-            raise TypeError(f"`dtype` is {dtype!r}; weights are initialized with floating point numbers.")
-        # Of the whole variable where a partitioner has cut it.
+            raise TypeError(f"`dtype` is {dtype!r}; it must be a floating point type.")
+        # The shape of the whole variable where a partitioner has split it.
         fans = list(shape if partition_info is None else partition_info.full_shape)
         positions = math.prod(float(size) for size in fans[:-2])
         fan_out = float(fans[-1]) * positions if fans else 1.0

@@ -4,11 +4,13 @@ import numbers
 
 import tensorflow as _tf
 
+from ..layers.graph_collections import builds_graph
+
 tf = _tf.compat.v1
 
 
 def l1_regularizer(scale, scope=None):
-    """scale times the sum of the magnitudes; with a scale of 0.0 there is no loss.
+    """The regularizer scale * sum(abs(weights)); with a scale of 0.0 there is no loss.
 
     Raises:
       ValueError: `scale` is an integer, or negative.
@@ -17,7 +19,7 @@ def l1_regularizer(scale, scope=None):
 
 
 def l2_regularizer(scale, scope=None):
-    """scale times half the sum of the squares; with a scale of 0.0 there is no loss.
+    """The regularizer scale * sum(weights ** 2) / 2; with a scale of 0.0 there is no loss.
 
     Raises:
       ValueError: `scale` is an integer, or negative.
@@ -26,9 +28,9 @@ def l2_regularizer(scale, scope=None):
 
 
 def l1_l2_regularizer(scale_l1=1.0, scale_l2=1.0, scope=None):
-    """The sum of the two above."""
+    """The sum of `l1_regularizer` and `l2_regularizer`."""
     for name, scale in (("scale_l1", scale_l1), ("scale_l2", scale_l2)):
-        _no_integer(name, scale)
+        _check_no_integer(name, scale)
     scope = scope or "l1_l2_regularizer"
     if scale_l1 == 0.0:
         return l2_regularizer(scale_l2, scope)
@@ -38,7 +40,7 @@ def l1_l2_regularizer(scale_l1=1.0, scale_l2=1.0, scope=None):
 
 
 def sum_regularizer(regularizer_list, scope=None):
-    """The sum of regularizers; None if there is none among them."""
+    """The sum of the regularizers in a list, in which None counts for nothing; None if there is no other."""
     regularizers = [regularizer for regularizer in regularizer_list if regularizer is not None]
     if not regularizers:
         return None
@@ -51,11 +53,12 @@ def sum_regularizer(regularizer_list, scope=None):
     return loss
 
 
+@builds_graph
 def apply_regularization(regularizer, weights_list=None):
-    """The sum of a regularizer over weights, which is also put into REGULARIZATION_LOSSES.
+    """A regularizer's sum over several weights, a tensor that is also put into REGULARIZATION_LOSSES.
 
     Args:
-      weights_list: the weights; those in the collection WEIGHTS if it is None or empty.
+      weights_list: a list of weights; None or empty means those in the collection WEIGHTS.
 
     Raises:
       ValueError: there are no weights, or a loss is no scalar.
@@ -74,7 +77,7 @@ def apply_regularization(regularizer, weights_list=None):
 
 
 def _scaled(scale, scope, kind, measure):
-    _no_integer("scale", scale)
+    _check_no_integer("scale", scale)
     if isinstance(scale, numbers.Real):
         # NaN fails this too.
         if not scale >= 0.0:
@@ -90,6 +93,6 @@ def _scaled(scale, scope, kind, measure):
     return loss
 
 
-def _no_integer(name, scale):
+def _check_no_integer(name, scale):
     if isinstance(scale, numbers.Integral):
-        raise ValueError(f"`{name}` is the integer {scale!r}; give a float.")
+        raise ValueError(f"`{name}` is the integer {scale!r}; it must be a float.")

@@ -1,4 +1,4 @@
-"""``tf.contrib.layers.utils`` of TF 1.15: outputs under names of their own in collections, and small helpers."""
+"""``tf.contrib.layers.utils`` of TF 1.15: aliases of outputs, collections of variables, and small helpers."""
 
 import tensorflow as _tf
 
@@ -8,7 +8,7 @@ tf = _tf.compat.v1
 
 
 def collect_named_outputs(collections, alias, outputs):
-    """Put a tensor with an alias into a collection, or several; returns the tensor."""
+    """Give a tensor an alias and put it into a collection or a list of them, unless there is none; returns it."""
     if collections:
         append_tensor_alias(outputs, alias)
         tf.add_to_collections(collections, outputs)
@@ -16,7 +16,7 @@ def collect_named_outputs(collections, alias, outputs):
 
 
 def get_tensor_aliases(tensor):
-    """The aliases of a tensor; its name if it has none."""
+    """A list of the aliases of a tensor; of its name alone if it has none."""
     return getattr(tensor, "aliases", None) or [tensor.name.removesuffix(":0")]
 
 
@@ -26,34 +26,34 @@ def gather_tensors_aliases(tensors):
 
 
 def convert_collection_to_dict(collection, clear_collection=False):
-    """The tensors of a collection by their aliases, in their order."""
-    found = {alias: tensor for tensor in tf.get_collection(collection) for alias in get_tensor_aliases(tensor)}
+    """A dict from the aliases of a collection's tensors to the tensors, in their order."""
+    by_alias = {alias: tensor for tensor in tf.get_collection(collection) for alias in get_tensor_aliases(tensor)}
     if clear_collection:
         tf.get_default_graph().clear_collection(collection)
-    return found
+    return by_alias
 
 
 def get_variable_collections(variables_collections, name):
-    """The collections for the variable of this short name, out of a list for all or a dict."""
+    """The collections for the variable of this short name; a dict has them by name, a list is for all variables."""
     if isinstance(variables_collections, dict):
         return variables_collections.get(name)
     return variables_collections
 
 
 def two_element_tuple(value):
-    """A pair out of an integer or a pair of integers.
+    """A pair of integers, made of one integer or of two.
 
     Raises:
       ValueError: it is neither.
     """
     pair = (value, value) if isinstance(value, int) else tuple(value) if hasattr(value, "__iter__") else ()
     if len(pair) != 2:
-        raise ValueError(f"{value!r} is neither an integer nor two of them.")
+        raise ValueError(f"`value` is {value!r}; it must be an integer or a sequence of two integers.")
     return tuple(int(size) for size in pair)
 
 
 def n_positive_integers(n, value):
-    """A tuple of ``n`` positive integers out of one, or out of ``n`` of them.
+    """A tuple of ``n`` positive integers, made of one integer or of ``n``.
 
     Raises:
       ValueError: it is neither, or `n` is not positive.
@@ -79,19 +79,19 @@ def last_dimension(shape, min_rank=1):
 
 
 def channel_dimension(shape, data_format, min_rank=1):
-    """The size of dimension 1 for "channels_first", and else of the last; see `last_dimension`."""
+    """The size of dimension 1 for "channels_first", otherwise of the last one; see `last_dimension`."""
     return _dimension(shape, 1 if data_format == "channels_first" else -1, min_rank)
 
 
 def constant_value(value_or_tensor_or_var, dtype=None):
-    """The value of a constant; None for a variable and for a tensor that only a run knows.
+    """The value of a constant; None for a variable, and for a tensor whose value only a run computes.
 
     Raises:
-      ValueError: there is none, or it has another dtype than `dtype`.
+      ValueError: it is None, or a tensor or variable of another dtype than `dtype`.
     """
     value = value_or_tensor_or_var
     if value is None:
-        raise ValueError("`value_or_tensor_or_var` is None; give a value, a tensor or a variable.")
+        raise ValueError("`value_or_tensor_or_var` is None; it must be a value, a tensor or a variable.")
     variable = isinstance(value, _tf.Variable)
     if not variable and not _tf.is_tensor(value):
         return value

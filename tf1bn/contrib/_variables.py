@@ -1,16 +1,17 @@
-"""Variables as ``tf.contrib.framework`` made, found and filled them in TF 1.15."""
+"""The functions of ``tf.contrib.framework`` in TF 1.15 that make, find and assign variables."""
 
 import re
 
 import tensorflow as _tf
 
 from ..layers.arg_scopes import add_arg_scope
-from ..layers.graph_collections import collect
+from ..layers.graph_collections import builds_graph, collect
 
 tf = _tf.compat.v1
 
 
 @add_arg_scope
+@builds_graph
 def variable(
     name,
     shape=None,
@@ -27,7 +28,7 @@ def variable(
     synchronization=tf.VariableSynchronization.AUTO,
     aggregation=tf.VariableAggregation.NONE,
 ):
-    """``tf.get_variable`` on a `device`, a string or a function; in GLOBAL_VARIABLES unless `collections` says else."""
+    """``tf.get_variable`` on a `device`, a string or a function; `collections` defaults to GLOBAL_VARIABLES."""
     collections = [tf.GraphKeys.GLOBAL_VARIABLES] if collections is None else collections
     getter, options = tf.get_variable, {}
     if custom_getter is not None:
@@ -51,28 +52,33 @@ def variable(
 
 
 @add_arg_scope
+@builds_graph
 def model_variable(name, shape=None, dtype=_tf.float32, initializer=None, regularizer=None, trainable=True,
                    collections=None, **options):  # fmt: skip
-    """`variable` that is in MODEL_VARIABLES too."""
+    """A `variable` that is put into MODEL_VARIABLES too."""
     collections = [*(collections or []), tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES]
     return variable(name, shape, dtype, initializer, regularizer, trainable, collections, **options)
 
 
+@builds_graph
 def local_variable(initial_value, validate_shape=True, name=None, use_resource=None):
-    """A variable in LOCAL_VARIABLES alone, which is not trained."""
-    return _plain(tf.GraphKeys.LOCAL_VARIABLES, initial_value, validate_shape, name, use_resource)
+    """A variable that is in LOCAL_VARIABLES alone and is not trained."""
+    return _untrained(tf.GraphKeys.LOCAL_VARIABLES, initial_value, validate_shape, name, use_resource)
 
 
+@builds_graph
 def global_variable(initial_value, validate_shape=True, name=None, use_resource=None):
-    """A variable in GLOBAL_VARIABLES, which is not trained."""
-    return _plain(tf.GraphKeys.GLOBAL_VARIABLES, initial_value, validate_shape, name, use_resource)
+    """A variable that is in GLOBAL_VARIABLES and is not trained."""
+    return _untrained(tf.GraphKeys.GLOBAL_VARIABLES, initial_value, validate_shape, name, use_resource)
 
 
+@builds_graph
 def add_model_variable(var):
     """Put a variable into MODEL_VARIABLES, unless it is there."""
     collect(var, tf.GraphKeys.MODEL_VARIABLES)
 
 
+@builds_graph
 def get_variables(scope=None, suffix=None, collection=tf.GraphKeys.GLOBAL_VARIABLES):
     """The variables of a collection whose name begins with `scope`, a name or a variable scope, and ends in `suffix`.
 
@@ -85,61 +91,69 @@ def get_variables(scope=None, suffix=None, collection=tf.GraphKeys.GLOBAL_VARIAB
     return tf.get_collection(collection, scope)
 
 
+@builds_graph
 def get_model_variables(scope=None, suffix=None):
     """`get_variables` of MODEL_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.MODEL_VARIABLES)
 
 
+@builds_graph
 def get_local_variables(scope=None, suffix=None):
     """`get_variables` of LOCAL_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.LOCAL_VARIABLES)
 
 
+@builds_graph
 def get_trainable_variables(scope=None, suffix=None):
     """`get_variables` of TRAINABLE_VARIABLES."""
     return get_variables(scope, suffix, tf.GraphKeys.TRAINABLE_VARIABLES)
 
 
+@builds_graph
 def get_variables_by_suffix(suffix, scope=None):
     """The variables whose name ends in `suffix`."""
     return get_variables(scope, suffix)
 
 
+@builds_graph
 def get_variables_by_name(given_name, scope=None):
     """The variables whose name without its scopes is `given_name`."""
     return get_variables(scope, f"/{given_name}:|^{given_name}:")
 
 
+@builds_graph
 def get_unique_variable(var_op_name):
     """The variable whose whole name is `var_op_name`.
 
     Raises:
       ValueError: there is none.
     """
-    for found in get_variables(var_op_name):
-        if found.op.name == var_op_name:
-            return found
+    for var in get_variables(var_op_name):
+        if var.op.name == var_op_name:
+            return var
     raise ValueError(f"`var_op_name` is {var_op_name!r}, and no variable has that name.")
 
 
+@builds_graph
 def get_variables_to_restore(include=None, exclude=None):
     """The global variables in the scopes `include` (None: all) that are in none of `exclude`.
 
     Raises:
-      TypeError: one of the two is neither None nor a list or tuple.
+      TypeError: one of the two is neither None nor a list or tuple of scopes.
     """
     for name, scopes in (("include", include), ("exclude", exclude)):
         if scopes is not None and not isinstance(scopes, (list, tuple)):
             raise TypeError(f"`{name}` is {scopes!r}; it must be a list or tuple of scopes, or None.")
-    left_out = {id(found) for scope in exclude or () for found in get_variables(scope)}
-    wanted = get_variables() if include is None else [found for scope in include for found in get_variables(scope)]
-    return [found for found in wanted if id(found) not in left_out]
+    excluded = {id(var) for scope in exclude or () for var in get_variables(scope)}
+    included = get_variables() if include is None else [var for scope in include for var in get_variables(scope)]
+    return [var for var in included if id(var) not in excluded]
 
 
 def filter_variables(var_list, include_patterns=None, exclude_patterns=None, reg_search=True):
-    """The variables whose name some pattern of `include_patterns` (None: any) matches and none of `exclude_patterns`.
+    """The variables of a list whose names match one of `include_patterns` (None: any) and none of `exclude_patterns`.
 
-    reg_search: match anywhere in the name, not only at its beginning.
+    Args:
+      reg_search: whether a pattern may match anywhere in the name, not only at its beginning.
     """
     match = re.search if reg_search else re.match
 
@@ -151,7 +165,7 @@ def filter_variables(var_list, include_patterns=None, exclude_patterns=None, reg
 
 
 def get_variable_full_name(var):
-    """The name of a variable in checkpoints: for a part of a partitioned one that of the whole."""
+    """The name of a variable in checkpoints; a part of a partitioned variable has the name of the whole."""
     return re.sub(r"/part_\d+$", "", var.op.name)
 
 
@@ -175,6 +189,7 @@ def assert_or_get_global_step(graph=None, global_step_tensor=None):
     return global_step_tensor
 
 
+@builds_graph
 def assign_from_values(var_names_to_values):
     """An operation that gives variables their values, and the feeds that it has to be run with.
 
@@ -187,12 +202,14 @@ def assign_from_values(var_names_to_values):
     return _assignments([(get_unique_variable(name), value) for name, value in var_names_to_values.items()])
 
 
+@builds_graph
 def assign_from_values_fn(var_names_to_values):
-    """`assign_from_values` as a function of a session."""
+    """A function that runs `assign_from_values` in a session."""
     assign, feeds = assign_from_values(var_names_to_values)
     return lambda session: session.run(assign, feeds)
 
 
+@builds_graph
 def assign_from_checkpoint(model_path, var_list, ignore_missing_vars=False):
     """An operation that gives variables the values in a checkpoint, and the feeds that it has to be run with.
 
@@ -220,11 +237,13 @@ def assign_from_checkpoint(model_path, var_list, ignore_missing_vars=False):
     return _assignments(pairs)
 
 
+@builds_graph
 def assign_from_checkpoint_fn(model_path, var_list, ignore_missing_vars=False, reshape_variables=False):
     """A function of a session that restores variables from a checkpoint; None if it holds none of them.
 
-    Args: as `assign_from_checkpoint`.
-      reshape_variables: take a variable of another shape with as many elements.
+    Args:
+      model_path, var_list, ignore_missing_vars: as in `assign_from_checkpoint`.
+      reshape_variables: whether a variable may have another shape with as many elements.
 
     Raises:
       ValueError: `var_list` is empty.
@@ -244,7 +263,7 @@ def assign_from_checkpoint_fn(model_path, var_list, ignore_missing_vars=False, r
     return lambda session: saver.restore(session, model_path)
 
 
-def _plain(collection, initial_value, validate_shape, name, use_resource):
+def _untrained(collection, initial_value, validate_shape, name, use_resource):
     return tf.Variable(
         initial_value,
         trainable=False,

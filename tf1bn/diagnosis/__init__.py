@@ -1,6 +1,11 @@
-"""Why moving statistics differ from what they should be: from the evidence of a trace to causes."""
+"""Why the moving statistics of a trace's layers are not what they should be: a verdict per layer, and causes.
+
+for result in diagnose("run.trace"):
+    print(result.name, result.verdict, [(cause.id, cause.explanation) for cause in result.causes])
+"""
 
 from .causes import Cause
-from .engine import Diagnosis, diagnose
+from .conclude import Diagnosis
+from .engine import diagnose
 
 __all__ = ["Cause", "Diagnosis", "diagnose"]

@@ -1,49 +1,14 @@
-"""The causes that can be named, how severe they are, and how they are said. Used by ``diagnosis``."""
+"""What explains a layer's numbers: causes, and the sentences about the causes that deviate in a training update."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
 
-from ..verdicts import ADVISORY, FINDING
+from ..verdicts import CAUSES, FINDING
 
-ADVISORIES = frozenset({"cold-start", "single-value", "float32-decay", "rounding"})
-
-# Where several explain the numbers equally well, the earlier one is named first.
-ORDER = (
-    "frozen",
-    "trainable-false",
-    "training-flag-off",
-    "half-precision",
-    "not-restored",
-    "not-updated",
-    "empty-batch",
-    "single-value",
-    "renorm",
-    "zero-debias",
-    "bessel",
-    "no-bessel",
-    "float32-decay",
-    "momentum-flipped",
-    "no-memory",
-    "one-tower-only",
-    "double-update",
-    "wrong-axis",
-    "padding-counted",
-    "std-for-variance",
-    "keras-bessel",
-    "decay",
-    "cancellation",
-    "validation-leak",
-    "batch-stats-at-inference",
-    "gamma-beta-swapped",
-    "epsilon-floor",
-    "epsilon",
-    "not-finite",
-    "bad-variance",
-    "dead-channel",
-    "unexplained",
-    "cold-start",
-    "rounding",
-)
+# The ids of the causes that a trace can show; where several explain the numbers equally well, the earlier one is best.
+ORDER = tuple(name for name, kind in CAUSES.items() if "trace" in kind.where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +16,10 @@ class Cause:
     """What happened to a layer.
 
     Attributes:
-      id: a name that stays, such as "bessel".
-      severity: "finding", or "advisory": worth knowing, and nothing is wrong.
+      id: a key of `verdicts.CAUSES` that stays the same between versions, such as "bessel".
+      severity: "finding", or "advisory", which is worth knowing although nothing is wrong.
       explanation: one or two sentences.
-      misfit: the largest error in units of the bound if this is what happened; None where nothing is predicted.
+      misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
     """
 
     id: str
@@ -64,71 +29,56 @@ class Cause:
 
 
 def cause(name, explanation, misfit=None, severity=None):
-    """The `Cause`, with the severity that it usually has."""
-    return Cause(name, severity or (ADVISORY if name in ADVISORIES else FINDING), explanation, misfit)
+    """The `Cause` with this id; a severity of None is the one that it usually has."""
+    return Cause(name, severity or CAUSES[name].severity, explanation, misfit)
 
 
-def place(name):
-    """Where a cause stands among those that explain the numbers equally well."""
+def rank(name):
+    """The position of a cause among those that explain the numbers equally well; the smallest is best."""
     return ORDER.index(name)
 
 
-def sentence(name, facts):
-    """How a deviation of the statistics is explained; ``facts`` is the layer's `Facts`."""
-    d, n = facts.decay, facts.count
-    factor = f"N/(N-1) = {n}/{n - 1}" if n > 1 else "N/(N-1)"
-    decay = "the decay" if d is None else f"the decay {d:.6g}"
-    texts = {
-        "bessel": f"The moving variance carries Bessel's correction: it took {factor} of the batch variance, and the "
-        f"layer is declared to take the population variance (estimated factor {facts.factor}).",
-        "no-bessel": f"The moving variance lacks Bessel's correction: it took the population variance, and the layer "
-        f"is declared to take {factor} of it (estimated factor {facts.factor}).",
-        "keras-bessel": "The moving variance took N/(N-1-epsilon) of the batch variance, as the old multi-backend "
-        f"Keras did, with N = {n} (estimated factor {facts.factor}).",
-        "momentum-flipped": f"The decay and its complement are exchanged: each step moved the statistics by "
-        f"{_number(d)} of the way to the batch where 1 - decay = {_number(None if d is None else 1 - d)} was due; "
-        "PyTorch's momentum is 1 - decay.",
-        "no-memory": f"Each step replaced the statistics by the batch's, as decay 0 does, where {decay} is declared.",
-        "decay": f"The statistics moved by {facts.rate} of the way to the batch in each step, so the decay in use is "
-        f"{_number(facts.seen_decay)} and not {_number(d)}.",
-        "double-update": (
-            f"The updates of the {facts.applications} applications in a step raced: they started from one old value, "
-            "or one was lost; TensorFlow gives them no order."
-            if facts.applications > 1
-            else f"The update ran {facts.repeats} times with the same batch in each step, which is what a decay of "
-            f"{_number(None if d is None else d**facts.repeats)} would do."
-        ),
-        "one-tower-only": f"Only one of the {facts.applications} applications in a step updated the statistics, always "
-        "the same one; the batches of the others left no trace in them.",
-        "std-for-variance": "The moving variance averaged the batch's standard deviation and not its variance.",
-        "padding-counted": "The statistics counted every position of the batch, also those whose weight says that they "
-        "are padding.",
-        "wrong-axis": "The statistics are those of another axis of the input than the one that is declared to hold the "
-        f"channels ({facts.axis}).",
-        "zero-debias": "The moving mean is "
-        + (
-            "not zero-debiased, and is declared to be." if facts.debias else "zero-debiased, and is not declared to be."
-        ),
-        "renorm": "The statistics are those of batch renormalisation, which is not declared.",
-        "float32-decay": "1 - decay was formed in "
-        + ("float64" if facts.rate_dtype == "float32" else "float32, as the core layer of TF 1.8 and later does")
-        + f", and not in {facts.rate_dtype} as declared; nothing is wrong with that.",
-        "half-precision": f"The statistics are kept in float16, and the layer is declared to keep {facts.dtype}: every "
-        "value that moved is a float16 number.",
-        "cancellation": f"The batch variance was computed as a difference of large numbers: the mean is up to "
-        f"{facts.kappa:.3g} times the deviation (m^2/v = {facts.kappa**2:.3g}), and the moving variance is off by as "
-        "much as E[x^2] - E[x]^2 loses to rounding.",
-    }
-    return texts[name]
+def is_finding(causes):
+    """Whether any of these causes is a finding."""
+    return any(each.severity == FINDING for each in causes)
 
 
-def _number(value):
-    return "another one" if value is None or not math.isfinite(value) else f"{value:.6g}"
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a part of the diagnosis concludes about a layer.
+
+    Attributes:
+      causes: tuple of `Cause`, best first.
+      undecided: sentences that say why something could not be decided.
+      notes: sentences that go into the explanation of a layer that is ok.
+      accepted: None, or by convention the `fitting.WorstFit` of what explains the layer, where that takes the place of
+        the layer as declared.
+      outputs: None, or the `OutputFit` that takes the place of that of all steps.
+    """
+
+    causes: tuple[Cause, ...] = ()
+    undecided: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    accepted: dict | None = None
+    outputs: object = None
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the sentences about a layer are made of; see `sentence`."""
+    """The numbers in the sentences about a layer; see `sentence`.
+
+    Attributes:
+      decay: the declared decay, if it is one number in all steps; else None.
+      count: the largest number of values per channel in a batch.
+      factor: the `Estimate` of the multiple of the batch variance that the moving variance takes.
+      rate: the `Estimate` of 1 - decay.
+      seen_decay: the decay that the numbers show, or None.
+      applications: the largest number of updates in a step.
+      repeats: how often each update ran.
+      axis: the declared axis of the channels, in words.
+      zero_debias, rate_dtype, dtype: as the layer declares them.
+      mean_over_deviation: the largest batch mean in units of the deviation.
+    """
 
     decay: float | None = None
     count: int = 0
@@ -138,7 +88,79 @@ class Facts:
     applications: int = 1
     repeats: int = 2
     axis: str = ""
-    debias: bool = False
+    zero_debias: bool = False
     rate_dtype: str | None = None
     dtype: str = "float32"
-    kappa: float = math.nan
+    mean_over_deviation: float = math.nan
+
+
+def sentence(name, facts):
+    """The explanation of the cause ``name`` for a layer with these `Facts`; KeyError for a cause that has no update."""
+    return {**_variance_sentences(facts), **_rate_sentences(facts), **_update_sentences(facts)}[name]
+
+
+def _variance_sentences(facts):
+    n = facts.count
+    factor = f"N/(N-1) = {n}/{n - 1}" if n > 1 else "N/(N-1)"
+    ratio = facts.mean_over_deviation
+    return {
+        "bessel": f"The moving variance has Bessel's correction: it averages {factor} times the batch variance, and "
+        f"the layer is declared to average the population variance (estimated factor {facts.factor}).",
+        "no-bessel": "The moving variance lacks Bessel's correction: it averages the population variance, and the "
+        f"layer is declared to average {factor} times that (estimated factor {facts.factor}).",
+        "keras-bessel": "The moving variance averages N/(N-1-epsilon) times the batch variance, as the old "
+        f"multi-backend Keras did, with N = {n} (estimated factor {facts.factor}).",
+        "std-for-variance": "The moving variance averages the batch's standard deviation instead of its variance.",
+        "padding-counted": "The statistics count every position of the batch, also those whose weight says that they "
+        "are padding.",
+        "wrong-axis": "The statistics are taken along another axis of the input than the one that is declared to hold "
+        f"the channels ({facts.axis}).",
+        "renorm": "The statistics are those of batch renormalisation, which the layer does not declare.",
+        "cancellation": "The batch variance was computed as a difference of large numbers: the mean is up to "
+        f"{ratio:.3g} times the standard deviation (m^2/v = {ratio**2:.3g}), and the moving variance is off by as much "
+        "as E[x^2] - E[x]^2 loses to rounding.",
+    }
+
+
+def _rate_sentences(facts):
+    d = facts.decay
+    decay = "the decay" if d is None else f"the decay {d:.6g}"
+    flipped = "the decay times the way to the batch and not by 1 - decay"
+    if d is not None:
+        flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
+    seen = facts.seen_decay
+    seen = f"{seen:.6g}" if seen is not None and math.isfinite(seen) else "unknown"
+    return {
+        "momentum-flipped": f"The decay and 1 - decay are exchanged: each step moves the statistics by {flipped}; "
+        "PyTorch's momentum is 1 - decay.",
+        "no-memory": f"Each step replaces the statistics by the batch's, as decay 0 does; {decay} is declared.",
+        "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
+        f"{seen} and not {'the declared one' if d is None else format(d, '.6g')}.",
+        "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
+        if facts.zero_debias
+        else "The layer zero-debiases its moving mean, and is not declared to.",
+        "float32-decay": "1 - decay is computed in "
+        + ("float64" if facts.rate_dtype == "float32" else "float32, as the core layer of TF 1.8 and later does,")
+        + f" and not in {facts.rate_dtype} as declared; both are correct.",
+        "half-precision": f"The statistics are kept in float16, and the layer is declared to keep {facts.dtype}: every "
+        "value that moved is a float16 number.",
+    }
+
+
+def _update_sentences(facts):
+    if facts.applications > 1:
+        double = (
+            f"The updates of the {facts.applications} applications in a step raced: they started from the same old "
+            "values, or one was lost; TensorFlow gives them no order."
+        )
+    else:
+        power = f"{facts.decay**facts.repeats:.6g}" if facts.decay is not None else f"d^{facts.repeats} instead of d"
+        double = (
+            f"The update ran {facts.repeats} times with the same batch in each step, which has the same effect as a "
+            f"decay of {power}."
+        )
+    return {
+        "double-update": double,
+        "one-tower-only": f"Only one of the {facts.applications} applications in a step updates the statistics, always "
+        "the same one; the batches of the others have no effect on them.",
+    }

@@ -1,39 +1,238 @@
-"""The diagnoses of a trace as the dict that an audit's JSON holds."""
+"""The verdict on one layer, from everything that was found about it, and the dict that an audit's JSON holds."""
+
+from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
 
 from .. import __version__
-from ..verdicts import cause_entry
-from . import divergence
+from ..evidence.error_propagation import AccumulatedError
+from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
+from . import divergence, observations
+from .causes import Cause, Explanation, is_finding
+from .naming import explain_training, name_convention
 
 
-def audit_result(diagnoses):
-    """The dict that the JSON holds, from a list of ``diagnosis.Diagnosis``."""
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """The diagnosis of one layer.
+
+    Attributes:
+      name: the layer's.
+      verdict: "ok", "finding" or "undecidable".
+      causes: tuple of `Cause`, best first; advisories leave the verdict ok.
+      explanation: the verdict in one or more sentences.
+      mean_error, mean_bound, variance_error, variance_bound: the error and the bound in the channel and step where the
+        error is largest against it, for the layer as declared, in the unit of the statistic; None if nothing was
+        compared.
+      steps: how many steps hold the layer.
+      first: whether the run diverges first in this layer: in the earliest step that is wrong, and in that step in the
+        earliest layer.
+      first_step: the number of the first step that was wrong; None if none was, or nothing left its bound.
+      accumulated: by statistic, "mean" and "variance", the error after the last step, what that step added to it and
+        what it inherited; None where it is not known.
+      inherited_error, inherited_bound: how far the outputs are off because the statistics are not those of correct
+        updates in every step, and how far a correctly rounded layer's can be: root mean square over the values of the
+        worst channel, in the unit of the outputs; 0 where only training steps hold outputs, which do not use the
+        moving statistics. None if not known.
+      added_error, added_bound: likewise, what the layer's own arithmetic adds: the recorded outputs against those of
+        real numbers from the recorded inputs and statistics.
+      estimates: interval (low, high) by name: "alpha", the rate 1 - decay, and "k", the multiple of the batch variance
+        that the moving variance takes.
+      survey: the `survey.Survey` that this was concluded from; None if the layer was not compared. Private.
+    """
+
+    name: str
+    verdict: str
+    causes: tuple[Cause, ...]
+    explanation: str
+    mean_error: float | None = None
+    mean_bound: float | None = None
+    variance_error: float | None = None
+    variance_bound: float | None = None
+    steps: int = 0
+    first: bool = False
+    first_step: int | None = None
+    accumulated: dict[str, AccumulatedError | None] = dataclasses.field(
+        default_factory=lambda: {"mean": None, "variance": None}
+    )
+    inherited_error: float | None = None
+    inherited_bound: float | None = None
+    added_error: float | None = None
+    added_bound: float | None = None
+    estimates: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    survey: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+
+def conclude_layer(name, survey, search, some_steps, others_moved):
+    """The `Diagnosis` of one layer.
+
+    Args:
+      name: the layer's.
+      survey: its `Survey`.
+      search, some_steps: its `Search` and `SomeSteps`; None where the layer did not need them.
+      others_moved: whether the statistics of another layer are not (0, 1).
+    """
+    training = _training(survey, search, some_steps, others_moved)
+    survey = survey.explained(training)
+    causes = [*training.causes, *observations.inference(survey)]
+    outputs = observations.outputs(survey, {cause.id for cause in causes})
+    causes += [*outputs.causes, *observations.values(survey, others_moved)]
+    if not is_finding(causes):
+        causes += observations.advise(survey)
+    undecided, notes = [*training.undecided], [*training.notes, *outputs.notes]
+    if survey.progress.trained and not survey.best.steps and survey.declared.decay_known:
+        undecided.append("No training step could be compared.")
+    causes = _sorted(causes)
+    jumps = divergence.jumps(survey)
+    if is_finding(causes):
+        verdict = FINDING
+        wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
+        sentences = [*wrong, *divergence.account(survey), jumps]
+    elif undecided:
+        verdict, sentences = UNDECIDABLE, undecided
+    else:
+        verdict = OK
+        notes += [survey.outputs.not_compared, jumps]
+        sentences = [*_all_is_well(survey), *notes, *(cause.explanation for cause in causes)]
+    return Diagnosis(
+        name,
+        verdict,
+        causes,
+        " ".join(sentence for sentence in sentences if sentence),
+        steps=survey.progress.steps,
+        first_step=divergence.first_step(survey, causes) if verdict == FINDING else None,
+        survey=survey,
+        **_numbers(survey),
+    )
+
+
+def _sorted(causes):
+    """The tuple of the first `Cause` of each id: findings first, and what has a name before what has none."""
+    first = {}
+    for cause in causes:
+        first.setdefault(cause.id, cause)
+    return tuple(sorted(first.values(), key=lambda cause: (cause.severity != FINDING, cause.id == "unexplained")))
+
+
+def _numbers(survey):
+    """The numbers of a `Diagnosis`, as keyword arguments."""
+    (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
+    fit = survey.best_fit
+    numbers = {
+        "mean_error": mean_error,
+        "mean_bound": mean_bound,
+        "variance_error": variance_error,
+        "variance_bound": variance_bound,
+        "accumulated": dict(zip(("mean", "variance"), fit.statistic_errors.accumulated(), strict=True)),
+        "estimates": _estimates(survey.estimates),
+    }
+    for name in ("inherited", "added"):
+        error = getattr(fit.output_errors, name)
+        if error is not None:
+            numbers |= {f"{name}_error": error.error, f"{name}_bound": error.bound}
+    return numbers
+
+
+def _estimates(estimates):
+    """Interval by name, of what is known."""
+    rate = estimates.rate.estimate()
+    both = {"alpha": rate, "k": estimates.factor.estimate(rate.value if math.isfinite(rate.value) else 0.0)}
+    return {
+        name: (estimate.value - estimate.interval, estimate.value + estimate.interval)
+        for name, estimate in both.items()
+        if math.isfinite(estimate.value) and math.isfinite(estimate.interval)
+    }
+
+
+def _all_is_well(survey):
+    worst, tested = survey.best, survey.progress.tested
+    if worst.steps:
+        steps = "the training step" if worst.steps == 1 else f"all {worst.steps} training steps"
+        error = _percent(worst.misfit)
+        yield f"The statistics are what they should be in {steps} (largest error {error} of the bound)."
+    if tested:
+        steps = "the inference step" if tested == 1 else f"any of the {tested} inference steps"
+        yield f"They did not change in {steps}."
+
+
+def _percent(share):
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
+def _training(survey, search, some_steps, others_moved):
+    """The `Explanation` of the training steps."""
+    declared, progress, accepted = survey.declared, survey.progress, survey.accepted.values()
+    if not progress.trained:
+        return Explanation()
+    if survey.missing:
+        text = f"The trace does not hold {survey.missing}, so the training steps could not be checked."
+        return Explanation(undecided=(text,))
+    causes = observations.batches(survey)
+    if declared.always_one and (frozen := observations.frozen(survey)):
+        return Explanation((*causes, frozen))
+    fits = declared.decay_known and any(worst.verdict == OK and worst.steps for worst in accepted)
+    result = Explanation()
+    if progress.unmoved and (not fits or _swallowed(survey)):
+        if survey.best.steps or not declared.decay_known:
+            causes.append(observations.unmoved(survey, others_moved))
+    elif fits:
+        if survey.layer.fused is None:
+            result = name_convention(survey)
+    elif declared.decay_known and any(worst.verdict == UNDECIDABLE for worst in accepted):
+        result = Explanation(undecided=(_too_wide(survey),))
+    elif survey.declared_fit.steps or not declared.decay_known:
+        result = explain_training(survey, search, some_steps)
+    return dataclasses.replace(result, causes=(*causes, *result.causes))
+
+
+def _too_wide(survey):
+    inputs = "the inputs instead of their moments, or " if survey.declared.from_moments else ""
+    return (
+        "The statistics lie between what is expected and the worst case, and "
+        f"{survey.declared_fit.reason}; N = {max(survey.declared.counts)}, so record {inputs}smaller batches."
+    )
+
+
+def _swallowed(survey):
+    """Whether float16 statistics stood still in every step, although there was something to learn."""
+    rate = survey.estimates.rate.estimate()
+    return survey.layer.dtype == "float16" and math.isfinite(rate.value) and not survey.declared.always_zero
+
+
+def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
+    """The dict that the JSON of an audit holds, from the `Diagnosis` of each layer."""
+    diagnoses = list(diagnoses)
     layers = [
         {
-            "name": one.name,
-            "verdict": one.verdict,
-            "causes": [cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in one.causes],
-            "explanation": one.explanation,
-            "mean_error": one.mean_error,
-            "mean_bound": one.mean_bound,
-            "variance_error": one.variance_error,
-            "variance_bound": one.variance_bound,
-            "steps": one.steps,
-            "first": one.first,
-            "first_step": one.first_step,
-            "inherited_error": one.inherited_error,
-            "inherited_bound": one.inherited_bound,
-            "added_error": one.added_error,
-            "added_bound": one.added_bound,
+            "name": diagnosis.name,
+            "verdict": diagnosis.verdict,
+            "causes": [
+                cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in diagnosis.causes
+            ],
+            "explanation": diagnosis.explanation,
+            "mean_error": diagnosis.mean_error,
+            "mean_bound": diagnosis.mean_bound,
+            "variance_error": diagnosis.variance_error,
+            "variance_bound": diagnosis.variance_bound,
+            "steps": diagnosis.steps,
+            "first": diagnosis.first,
+            "first_step": diagnosis.first_step,
+            "inherited_error": diagnosis.inherited_error,
+            "inherited_bound": diagnosis.inherited_bound,
+            "added_error": diagnosis.added_error,
+            "added_bound": diagnosis.added_bound,
             "accumulated": {
-                name: None if each is None else dataclasses.asdict(each) for name, each in one.accumulated.items()
+                name: None if error is None else dataclasses.asdict(error)
+                for name, error in diagnosis.accumulated.items()
             },
-            "estimates": {name: list(interval) for name, interval in one.estimates.items()},
+            "estimates": {name: list(interval) for name, interval in diagnosis.estimates.items()},
         }
-        for one in diagnoses
+        for diagnosis in diagnoses
     ]
-    ok = bool(layers) and all(layer["verdict"] == "ok" for layer in layers)
-    said = divergence.note(diagnoses)
-    notes = [] if said is None else [said]
+    ok = bool(layers) and all(layer["verdict"] == OK for layer in layers)
+    note = divergence.note(diagnoses)
+    notes = [] if note is None else [note]
     return {"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes}

@@ -1,94 +1,95 @@
-"""Where a run diverges first, and what of each layer's error it inherited, in words. Used by ``diagnosis``.
+"""Where a run diverges first, and which part of each layer's error it inherited, in words.
 
-Every step is judged from the statistics that were observed before it, and every layer by the inputs that it got. So a
-step or a layer that only carries on with what another one did wrong is right, and the first one that is not is where
-to look.
+Every step is compared from the statistics that were observed before it, and every layer by the inputs that it got. So
+a step or a layer that only carries on an earlier error is ok, and the first one that is not is where to look.
 """
 
 import dataclasses
 import math
 
-from .. import verdicts
-from .._util.text import few
+from .._util.text import listed
 from ..verdicts import FINDING, OK
 
-# Findings that are seen in the values, and in what they were seen first.
+# Findings that are seen in the values from the first training step on, and those that are seen in the outputs.
 _STANDING = {"frozen", "trainable-false", "training-flag-off", "half-precision", "not-restored", "not-updated"}
 _OUTPUTS = {"epsilon", "epsilon-floor", "gamma-beta-swapped", "batch-stats-at-inference", "training-flag-off"}
 
 
-def first_step(survey, found):
+def first_step(survey, causes):
     """The number of the first step in which something was wrong with a layer; None if nothing ever left its bound.
 
     Args:
-      survey: the layer's `survey.Survey`; found: its list of `causes.Cause`.
+      survey: the layer's `survey.Survey`.
+      causes: its `Cause`s.
     """
-    ids = {one.id for one in found if one.severity == verdicts.FINDING}
-    events, steps = survey.events, []
+    ids = {cause.id for cause in causes if cause.severity == FINDING}
     if not ids:
         return None
-    if survey.best.verdict == FINDING and survey.best.wrong:
-        steps.append(survey.best.wrong[0])
+    first, seen, best = survey.progress.first, survey.anomalies, survey.best
+    steps = []
+    if best.verdict == FINDING and best.findings:
+        steps.append(best.findings[0])
     elif ids & _STANDING:
-        steps.append(events.get("trained", events["seen"]))
-    if ids & {"validation-leak", "batch-stats-at-inference", "unexplained"} and "moved" in events:
-        steps.append(events["moved"])
+        steps.append(first.get("trained", first["seen"]))
+    if ids & {"validation-leak", "batch-stats-at-inference", "unexplained"} and "moved" in first:
+        steps.append(first["moved"])
     if ids & (_OUTPUTS | {"unexplained"}):
-        steps += survey.outputs.wrong.values()
+        steps += survey.outputs.first_wrong.values()
     if "empty-batch" in ids:
-        steps.append(events["empty"])
+        steps.append(seen.first_empty)
     if "single-value" in ids:
-        steps.append(events["single"])
+        steps.append(seen.first_single)
     if "dead-channel" in ids:
-        steps.append(events["seen"])
+        steps.append(first["seen"])
     if "not-finite" in ids:
-        steps.append((survey.not_finite or survey.untouched)[0])
+        steps.append(seen.not_finite.step if seen.not_finite else seen.not_updated_with_input[0])
     if "bad-variance" in ids:
-        steps.append(survey.bad_variance[0])
+        steps.append(seen.bad_variance[0])
     return min(steps, default=None)
 
 
 def mark_first(results):
     """The list of `Diagnosis` with the one marked that diverges first; of one step's, the first in the list."""
-    wrong = [i for i, one in enumerate(results) if one.verdict == FINDING and one.first_step is not None]
+    wrong = [i for i, result in enumerate(results) if result.verdict == FINDING and result.first_step is not None]
     if not wrong:
         return results
     first = min(wrong, key=lambda i: results[i].first_step)
-    return [dataclasses.replace(one, first=i == first) for i, one in enumerate(results)]
+    return [dataclasses.replace(result, first=i == first) for i, result in enumerate(results)]
 
 
 def account(survey):
-    """What a layer's errors come to and what of them was inherited, in sentences; for a layer with a finding."""
-    sentences = []
-    chain, errors = survey.chains[survey.convention], survey.output_errors[survey.convention]
+    """List of sentences on a layer's errors and what of them was inherited; for a layer with a finding."""
+    fit = survey.best_fit
+    return [*_statistics(fit.statistic_errors), *_outputs(fit.output_errors)]
+
+
+def _statistics(errors):
     parts = []
-    for name, one in zip(("mean", "variance"), chain.accumulated(), strict=True):
-        if one is None or abs(one.error) <= one.bound:
+    for name, error in zip(("mean", "variance"), errors.accumulated(), strict=True):
+        if error is None or abs(error.error) <= error.bound:
             continue
-        if not parts:
-            parts.append(f"After step {one.step} the moving {name} is ")
-        else:
-            parts.append(f"; the moving {name} ")
+        start = f"; the moving {name}" if parts else f"After step {error.step} the moving {name} is"
         parts.append(
-            f"{abs(one.error):.3g} too {'high' if one.error > 0 else 'low'} in channel {one.channel} "
-            f"({_allowed(one.bound)}): {one.added:+.3g} added by that step, {one.inherited:+.3g} inherited"
+            f"{start} {abs(error.error):.3g} too {'high' if error.error > 0 else 'low'} in channel {error.channel} "
+            f"({_allowed(error.bound)}): {error.added:+.3g} added by that step, {error.inherited:+.3g} inherited"
         )
-        if one.largest_step not in (None, one.step) and one.largest > abs(one.error) / 2:
-            parts.append(f", most of it from step {one.largest_step}")
-    if parts:
-        sentences.append("".join(parts) + ".")
+        if error.largest_step not in (None, error.step) and error.largest > abs(error.error) / 2:
+            parts.append(f", most of it from step {error.largest_step}")
+    return ["".join(parts) + "."] if parts else []
+
+
+def _outputs(errors):
     inherited, added = errors.inherited, errors.added
     if inherited is not None and inherited.error > inherited.bound:
-        sentences.append(
+        yield (
             f"Outputs inherit {inherited.error:.3g} from the statistics (root mean square in step {inherited.step}, "
             f"channel {inherited.channel}; {_allowed(inherited.bound)})."
         )
     if added is not None and added.error > added.bound:
-        sentences.append(
+        yield (
             f"The layer's own arithmetic adds {added.error:.3g} to its outputs (root mean square in step {added.step}, "
             f"channel {added.channel}; {_allowed(added.bound)})."
         )
-    return sentences
 
 
 def _allowed(bound):
@@ -96,26 +97,25 @@ def _allowed(bound):
 
 
 def jumps(survey):
-    """What is to be said about statistics that changed between two steps; None if they did not."""
-    found = survey.chains[survey.convention].jumps
-    if not found:
+    """A sentence about statistics that changed between two recorded steps; None if they did not."""
+    steps = survey.best_fit.statistic_errors.jumps
+    if not steps:
         return None
-    steps = "step" if len(found) == 1 else "steps"
-    return f"The statistics changed outside of the recorded steps before {steps} {few(found)}."
+    word = "step" if len(steps) == 1 else "steps"
+    return f"The statistics changed outside of the recorded steps before {word} {listed(steps, 6)}."
 
 
 def note(results):
-    """A sentence on how the layers stand to the one that diverges first; None if none does."""
-    first = next((one for one in results if one.first), None)
+    """A sentence on the `Diagnosis` that diverges first and on the layers after it; None if none diverges."""
+    first = next((result for result in results if result.first), None)
     if first is None:
         return None
     text = (
-        f"{first.name} diverges first, in step {first.first_step}. Each layer is judged by the inputs and the "
-        "statistics that it was given"
+        f"{first.name} diverges first, in step {first.first_step}. Each layer is checked with the inputs and "
+        "statistics that it got"
     )
-    right = [one.name for one in results[results.index(first) + 1 :] if one.verdict == OK]
+    right = [result.name for result in results[results.index(first) + 1 :] if result.verdict == OK]
     if not right:
         return text + "."
-    names = ", ".join(right[:3]) + (f" and {len(right) - 3} more" if len(right) > 3 else "")
-    verb = "is" if len(right) == 1 else "are"
-    return f"{text}: {names} {verb} right for the inputs received, which may carry what an earlier layer did wrong."
+    names = f"{listed(right, 3)} {'is' if len(right) == 1 else 'are'}"
+    return f"{text}: {names} right for the inputs received, which may carry what an earlier layer did wrong."

@@ -1,156 +1,219 @@
-"""Causes that show outside the training updates: in inference, in outputs, in the values. Used by ``diagnosis``.
+"""Causes that are seen without trying any hypothesis: in the batches, in inference, in the outputs, in the values.
 
-Every function adds what it finds about a `survey.Survey` to the list ``found``.
+Each function takes a `survey.Survey` and returns what it sees as a list of `Cause` or one `Cause` or None.
 """
 
 import math
 
 import numpy as np
 
-from .. import verdicts
-from .._util.text import few, ranges
-from ..evidence.output_fit import BATCH, FLOOR, MOVING
-from ..verdicts import FINDING, OK
-from .causes import cause
+from .._util.text import counted, listed, ranges
+from ..evidence.output_fit import BATCH, FUSED_FLOOR, MOVING
+from ..verdicts import ADVISORY, FINDING, OK
+from .causes import Explanation, cause
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
 
 
-def inference(survey, found):
-    """What the steps without training show about the statistics."""
-    if not survey.moved_in_tests:
-        return
-    steps = survey.moved_in_tests
-    moved = f"The statistics moved in {len(steps)} of {survey.tested} steps that were no training"
-    if len(steps) < survey.tested:
+def batches(survey):
+    """Causes in the sizes of the training batches."""
+    seen, causes = survey.anomalies, []
+    if seen.empty:
+        text = f"In {counted(seen.empty, 'step')} the batch was empty, which makes both statistics NaN."
+        causes.append(cause("empty-batch", text))
+    if seen.single:
+        text = f"In {counted(seen.single, 'step')} there was one value per channel, whose variance is 0"
+        if seen.single_nan:
+            text += "; the moving variance became NaN, as on a GPU, where N/(N-1) is infinite at N = 1."
+            causes.append(cause("single-value", text, severity=FINDING))
+        else:
+            causes.append(cause("single-value", text + ": the moving variance only shrinks."))
+    return causes
+
+
+def frozen(survey):
+    """The cause of a layer whose decay is 1 in all training steps; None if its statistics move all the same."""
+    unmoved = survey.progress.unmoved
+    if not (unmoved or survey.declared_fit.verdict == OK):
+        return None
+    text = "The decay is 1 in training, so the statistics keep their start values for ever; use a smaller one."
+    return cause("frozen", text, 0.0 if unmoved else survey.declared_fit.misfit)
+
+
+def unmoved(survey, others_moved):
+    """Why the statistics have the same bits before and after every training step."""
+    progress, layer = survey.progress, survey.layer
+    steps = f"all {progress.trained} training steps" if progress.trained > 1 else "the training step"
+    stood = f"The statistics have the same bits before and after {steps}"
+    if not layer.trainable:
+        text = f"{stood}: the layer is declared not trainable, and TF 2 then freezes the statistics."
+        return cause("trainable-false", text, 0.0)
+    moving, batch = survey.outputs.sources[True, MOVING], survey.outputs.sources[True, BATCH]
+    if moving.seen and moving.consistent and not batch.consistent:
+        text = f"{stood}, and the outputs are normalised by the moving statistics: the layer ran with training=False."
+        return cause("training-flag-off", text, moving.misfit)
+    if layer.dtype == "float16" and any(worst.verdict == OK for worst in survey.accepted.values()):
+        text = f"{stood}: they are float16, and the updates are too small to change a float16 number."
+        return cause("half-precision", text, survey.best.misfit)
+    if progress.initial and progress.affine_trained and others_moved:
+        return cause("not-restored", f"{stood} and are still (0, 1), while beta or gamma are trained.", 0.0)
+    never = ", and have never been updated: they are still (0, 1)" if progress.initial else ""
+    return cause("not-updated", f"{stood}{never}. The update operations (UPDATE_OPS) did not run.", 0.0)
+
+
+def inference(survey):
+    """Causes in statistics that moved in steps without training."""
+    steps, leak_fit = survey.anomalies.moved_in_tests, survey.anomalies.leak
+    if not steps:
+        return []
+    moved = f"The statistics changed in {len(steps)} of {counted(survey.progress.tested, 'inference step')}"
+    if len(steps) < survey.progress.tested:
         moved += f" ({ranges(steps, range(steps[-1] + 1))})"
-    if survey.leak.verdict == FINDING:
-        found.append(cause("unexplained", f"{moved}, and not as an update with their batches would move them."))
-        return
-    if survey.leak.verdict != OK and math.isinf(survey.leak.misfit):
-        text = f"{moved}, and the bounds are too wide to tell whether by the update that belongs to the batch."
-        found.append(cause("unexplained", text))
-        return
-    moving, batch = (survey.outputs.sources[False, source] for source in (MOVING, BATCH))
+    if leak_fit.verdict == FINDING:
+        return [cause("unexplained", f"{moved}, and not as an update with the batch of the step would change them.")]
+    if leak_fit.verdict != OK and math.isinf(leak_fit.misfit):
+        text = f"{moved}, and the bounds are too wide to tell whether by an update with the batch of the step."
+        return [cause("unexplained", text)]
     leak = cause(
         "validation-leak",
-        f"{moved}, each time by the update that belongs to its batch: evaluation data went into them.",
-        survey.leak.misfit,
+        f"{moved}, each time by an update with the batch of the step: evaluation data went into them.",
+        leak_fit.misfit,
     )
     flag = cause(
         "batch-stats-at-inference",
         f"{moved}, as they do when the layer runs with is_training=True and normalises by the batch.",
-        survey.leak.misfit,
+        leak_fit.misfit,
     )
+    moving, batch = (survey.outputs.sources[False, source] for source in (MOVING, BATCH))
     if moving.seen and moving.consistent and not batch.consistent:
-        found.append(leak)
-    elif batch.seen and batch.consistent and not moving.consistent:
-        found.append(flag)
-    else:
-        found.extend([leak, flag])
+        return [leak]
+    if batch.seen and batch.consistent and not moving.consistent:
+        return [flag]
+    return [leak, flag]
 
 
-def outputs(survey, found, notes):
-    """What the outputs show."""
-    epsilon = survey.layer.epsilon
-    already = {one.id for one in found}
+def outputs(survey, already):
+    """The `Explanation` of the outputs.
+
+    Args:
+      survey: the layer's `Survey`.
+      already: the ids of the causes that have been found.
+    """
+    causes, notes = [], []
     for training in (False, True):
-        due, other = (BATCH, MOVING) if training else (MOVING, BATCH)
-        right, wrong = survey.outputs.sources[training, due], survey.outputs.sources[training, other]
+        right = survey.outputs.sources[training, BATCH if training else MOVING]
+        epsilon = survey.layer.epsilon
         if not right.seen or (epsilon is not None and right.allows(epsilon)):
             continue
-        swapped = survey.outputs.swapped[training]
-        where = "training" if training else "inference"
-        if epsilon is not None and swapped.allows(epsilon):
-            text = f"In {where} the outputs are scaled by beta and shifted by gamma: the two are exchanged."
-            found.append(cause("gamma-beta-swapped", text, swapped.misfit))
-        elif wrong.consistent and (epsilon is None or wrong.allows(epsilon) or not right.consistent):
-            if training and not already & {"training-flag-off", "trainable-false"}:
-                text = "In training the outputs are normalised by the moving statistics and not by the batch's."
-                found.append(cause("training-flag-off", text, wrong.misfit))
-            elif not training:
-                text = (
-                    "In inference the outputs are normalised by the batch's own statistics: is_training was left True."
-                )
-                found.append(cause("batch-stats-at-inference", text, wrong.misfit))
-        elif right.consistent:
-            if epsilon is None:
-                notes.append(f"Epsilon is between {max(0, right.low):.4g} and {right.high:.4g}.")
-                continue
-            seen = f"between {right.low:.6g} and {right.high:.6g}"
-            if epsilon < FLOOR and right.allows(FLOOR):
-                text = (
-                    f"The outputs show an epsilon {seen}: the fused kernel takes no less than {FLOOR}, and {epsilon:g} "
-                )
-                found.append(cause("epsilon-floor", text + "is declared.", right.misfit))
-            else:
-                text = f"The outputs in {where} show an epsilon {seen}, in every channel, and {epsilon:g} is declared."
-                found.append(cause("epsilon", text, right.misfit))
-        elif not already & {"training-flag-off", "unexplained"} and not (training and "padding-counted" in already):
+        if epsilon is None and right.consistent and not _other_source(survey, training):
+            notes.append(f"Epsilon is between {max(0, right.low):.4g} and {right.high:.4g}.")
+            continue
+        each = _outputs(survey, training, already)
+        if each is not None:
+            causes.append(each)
+    return Explanation(tuple(causes), notes=tuple(notes))
+
+
+def _other_source(survey, training):
+    """The `SourceFit` of the statistics that the layer should not use, if they explain the outputs better; or None."""
+    keys = (BATCH, MOVING) if training else (MOVING, BATCH)
+    right, wrong = (survey.outputs.sources[training, source] for source in keys)
+    epsilon = survey.layer.epsilon
+    better = wrong.consistent and (epsilon is None or wrong.allows(epsilon) or not right.consistent)
+    return wrong if better else None
+
+
+def _outputs(survey, training, already):
+    """The `Cause` of outputs that are not as declared, or None; see `outputs`."""
+    keys = (BATCH, MOVING) if training else (MOVING, BATCH)
+    right, wrong = (survey.outputs.sources[training, source] for source in keys)
+    epsilon, swapped = survey.layer.epsilon, survey.outputs.swapped[training]
+    where = "training" if training else "inference"
+    if epsilon is not None and swapped.allows(epsilon):
+        text = f"In {where} the outputs are scaled by beta and shifted by gamma: the two are exchanged."
+        return cause("gamma-beta-swapped", text, swapped.misfit)
+    if _other_source(survey, training):
+        if not training:
+            text = "In inference the outputs are normalised by the batch's own statistics: is_training was left True."
+            return cause("batch-stats-at-inference", text, wrong.misfit)
+        if already & {"training-flag-off", "trainable-false"}:
+            return None
+        text = "In training the outputs are normalised by the moving statistics and not by the batch's."
+        return cause("training-flag-off", text, wrong.misfit)
+    if right.consistent:
+        seen = f"between {right.low:.6g} and {right.high:.6g}"
+        if epsilon < FUSED_FLOOR and right.allows(FUSED_FLOOR):
             text = (
-                f"The outputs in {where} are not the input normalised by the batch's or by the moving statistics "
-                f"({right.misfit:.3g} and {wrong.misfit:.3g} bounds off)."
+                f"The outputs show an epsilon {seen}: the fused kernel takes no less than {FUSED_FLOOR}, and "
+                f"{epsilon:g} is declared."
             )
-            found.append(cause("unexplained", text))
+            return cause("epsilon-floor", text, right.misfit)
+        text = f"The outputs in {where} show an epsilon {seen}, in every channel, and {epsilon:g} is declared."
+        return cause("epsilon", text, right.misfit)
+    if already & {"training-flag-off", "unexplained"} or (training and "padding-counted" in already):
+        return None
+    text = (
+        f"The outputs in {where} are neither the input normalised by the batch's statistics nor by the moving ones "
+        f"(errors {right.misfit:.3g} and {wrong.misfit:.3g} times the bound)."
+    )
+    return cause("unexplained", text)
 
 
-def look(survey, others_moved, found):
-    """What is seen in the values themselves."""
-    if survey.not_finite is not None:
-        number, when, where, channels, source = survey.not_finite
-        text = f"The {where} is NaN or infinite {when} step {number}, in channel {few(channels)}{source}."
-        found.append(cause("not-finite", text))
-    elif survey.untouched is not None:
-        number, channels = survey.untouched
+def values(survey, others_moved):
+    """Causes that are seen in the values themselves."""
+    seen, progress, causes = survey.anomalies, survey.progress, []
+    if (first := seen.not_finite) is not None:
+        source = "; the input holds NaN or infinity there" if first.from_input else ""
+        text = f"The {first.statistic} is NaN or infinite {first.when} step {first.step}, in channel "
+        causes.append(cause("not-finite", f"{text}{listed(first.channels, 6)}{source}."))
+    elif seen.not_updated_with_input is not None:
+        number, channels = seen.not_updated_with_input
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {few(channels)} and the statistics do not, "
-            "before or after: they were not updated with this input."
+            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do "
+            "not, before or after: they were not updated with this input."
         )
-        found.append(cause("not-finite", text))
-    if survey.bad_variance is not None:
-        number, channel = survey.bad_variance
-        found.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
-    if survey.dead is not None and survey.dead.any():
-        text = f"The moving variance is 0 throughout in channel {few(np.flatnonzero(survey.dead))}: nothing that "
-        text += "varies reaches it."
-        found.append(cause("dead-channel", text))
-    if not survey.trained and survey.initial and survey.changed:
+        causes.append(cause("not-finite", text))
+    if seen.bad_variance is not None:
+        number, channel = seen.bad_variance
+        causes.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
+    if seen.dead is not None and seen.dead.any():
+        channels = listed(np.flatnonzero(seen.dead), 6)
+        text = f"The moving variance is 0 in every step in channel {channels}: no input that varies has reached it."
+        causes.append(cause("dead-channel", text))
+    if not progress.trained and progress.initial and progress.affine_trained:
         text = "The statistics are still (0, 1) while beta or gamma are trained"
         if others_moved:
-            found.append(cause("not-restored", f"{text}, and other layers have theirs: they were not restored."))
+            text += ", and other layers have moved statistics: they were not restored."
+            causes.append(cause("not-restored", text))
         else:
-            found.append(cause("not-updated", f"{text}: they were never updated."))
+            causes.append(cause("not-updated", f"{text}: they were never updated."))
+    return causes
 
 
-def advise(survey, found):
-    """What is worth knowing about an update that is right, as far as it goes."""
-    if any(one.severity == verdicts.FINDING for one in found) or not survey.declared.judged:
-        return
-    worst = survey.best
-    if worst.verdict != OK:
-        return
-    if survey.applications > 1:
+def advise(survey):
+    """What is worth knowing about training steps that are as declared."""
+    worst, declared, causes = survey.best, survey.declared, []
+    if worst.verdict != OK or not survey.declared_fit.steps:
+        return []
+    if declared.applications > 1:
         text = (
-            f"It was applied {survey.applications} times in a step and updated its statistics each time, one after "
-            "the other; TensorFlow gives such updates no order, and can lose one."
+            f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
+            "after the other; TensorFlow gives such updates no order, and can lose one."
         )
-        found.append(cause("double-update", text, worst.misfit, verdicts.FINDING))
-    if survey.decay_0:
-        found.append(
-            cause(
-                "no-memory",
-                "The decay is 0: the statistics are those of the last batch.",
-                worst.misfit,
-                verdicts.ADVISORY,
-            )
-        )
+        causes.append(cause("double-update", text, worst.misfit))
+    if declared.always_zero:
+        text = "The decay is 0: the statistics are those of the last batch."
+        causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
     if worst.replayed:
-        text = "The error is what an honest layer's sums lose to rounding on these batches; nothing is wrong."
-        found.append(cause("rounding", text, worst.misfit))
-    if survey.fresh and survey.kept > DOMINATED:
-        text = f"The start values (0, 1) still make {survey.kept:.0%} of the statistics after {survey.updates} updates"
-        decays = sorted(survey.decays)
-        if len(decays) == 1 and 0 < decays[0] < 1:
-            text += f"; it takes {math.ceil(math.log(WARM) / math.log(decays[0])):,} until that is 1 %"
-        found.append(cause("cold-start", text + "."))
+        text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
+        causes.append(cause("rounding", text, worst.misfit))
+    if survey.progress.fresh and declared.start_weight > DOMINATED:
+        text = (
+            f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
+            f"{counted(survey.progress.updates, 'update')}"
+        )
+        if declared.decay is not None and 0 < declared.decay < 1:
+            text += f"; after {math.ceil(math.log(WARM) / math.log(declared.decay)):,} updates it is 1 %"
+        causes.append(cause("cold-start", text + "."))
+    return causes

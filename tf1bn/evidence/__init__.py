@@ -1,1 +1,1 @@
-"""What one step of one batch-norm layer shows, in numbers and without a verdict."""
+"""What a recorded step shows about a batch-norm layer, in numbers; the verdicts are made in `tf1bn.diagnosis`."""

@@ -1,51 +1,61 @@
-"""What a step averages: the statistics that its updates act on, and the moments that go into them."""
+"""What a step averages: the statistics that its updates change, and the moments that they take."""
 
 import numpy as np
 
 from .. import checker
-from .step_view import cut
+from .step_view import select_channels
 
 
 def debias_state(view, before, decay, updates_before, mask=slice(None)):
-    """What `checker.MovingStats` takes to go on with zero debias, of the channels in ``mask``; None if not known."""
+    """The arguments with which `checker.MovingStats` continues a zero-debiased mean; None if its state is not known.
+
+    Args:
+      view: the step's `View`.
+      before: the statistics before the step, float64 [2, channels].
+      decay: the decay of the step, or None.
+      updates_before: how many updates the layer had before the step, or None; needed where the state is not recorded.
+      mask: bool [channels], the channels that ``before`` has.
+    """
     state = view.record.state
     if "biased" in state and "local_step" in state:
-        more = {"biased": state["biased"].astype(np.float64)[mask], "local_step": int(state["local_step"][0])}
+        arguments = {"biased": state["biased"].astype(np.float64)[mask], "local_step": int(state["local_step"][0])}
     elif updates_before is None or (updates_before and decay is None):
         return None
     else:
-        # What the mean was made of, seen through its own rounding.
+        # The biased mean is recovered from the debiased one, so it carries the rounding of that.
         kept = 1 - decay**updates_before if updates_before else 0.0
         with np.errstate(invalid="ignore"):
-            more = {"biased": before[0] * kept, "local_step": updates_before}
-    return {**more, "zero_debias": True}
+            arguments = {"biased": before[0] * kept, "local_step": updates_before}
+    return {**arguments, "zero_debias": True}
 
 
 def averages_deviation(view):
-    """Whether moving_stddev is the average and the moving variance made from it, as in TF 1.15's renorm."""
+    """Whether moving_stddev is averaged and the moving variance computed from it, as by TF 1.15's renorm."""
     return view.layer.renorm and {"moving_stddev", "moving_stddev_after"} <= view.record.state.keys()
 
 
 def averaged(view):
-    """The averages before and after a step as declared, float64 [2, channels] each: those that updates act on."""
+    """The averages before and after a step, float64 [2, channels] each: those that the layer's updates change."""
     if not averages_deviation(view):
         return view.before, view.after
     state = view.record.state
-    was, now = (state[name].astype(np.float64) for name in ("moving_stddev", "moving_stddev_after"))
-    return np.stack([view.before[0], was]), np.stack([view.after[0], now])
+    before, after = (state[name].astype(np.float64) for name in ("moving_stddev", "moving_stddev_after"))
+    return np.stack([view.before[0], before]), np.stack([view.after[0], after])
 
 
 def averaged_moments(view):
-    """The `Moments` that go into them, of each application that trained, all channels; None if not known."""
+    """The `Moments` that go into the averages, one per update and of all channels; None if they are not known."""
     if not view.layer.renorm:
         return [view.all_moments[i] for i in view.updates]
     return renormalised(view) if view.finite.all() else None
 
 
 def lacks_state(view, fresh):
-    """What the trace would have to hold for a training step of this layer to be judged, in words; None if it is there.
+    """What the trace would have to hold so that a training step of this layer can be checked, in words; else None.
 
-    ``fresh``: whether the layer was in its start state when the trace began.
+    Args:
+      view: the step's `View`.
+      fresh: whether the layer's statistics were still (0, 1) when the trace began.
     """
     if view.layer.renorm and not view.wrong_shape and renormalised(view) is None:
         return "the averages of batch renormalisation (renorm_mean, renorm_stddev or moving_stddev) and epsilon"
@@ -55,7 +65,7 @@ def lacks_state(view, fresh):
 
 
 def renormalised(view):
-    """What batch renormalisation averages; None without its state.
+    """The `Moments` that batch renormalisation averages, on the finite channels; None without its state.
 
     TF 1.15 averages sqrt(v + epsilon) in moving_stddev. TF 1.2 to 1.4 average what renorm_mean and renorm_stddev
     hold after the step, divided by their weights.
@@ -64,10 +74,13 @@ def renormalised(view):
     if epsilon is None or not view.updates or view.all_moments is None:
         return None
     if {"moving_stddev", "moving_stddev_after"} <= state.keys():
-        return [checker.Moments(one.count, one.mean, np.sqrt(one.variance + epsilon)) for one in view.moments]
+        return [
+            checker.Moments(moments.count, moments.mean, np.sqrt(moments.variance + epsilon))
+            for moments in view.moments
+        ]
     names = [f"renorm_{which}_after" for which in ("mean", "mean_weight", "stddev", "stddev_weight")]
     if len(view.updates) != 1 or any(name not in state for name in names):
         return None
     mean, mean_weight, stddev, stddev_weight = (state[name].astype(np.float64) for name in names)
     variance = np.maximum((stddev / stddev_weight) ** 2 - epsilon, 0)
-    return [cut(checker.Moments(view.counts[0], mean / mean_weight, variance), view.finite)]
+    return [select_channels(checker.Moments(view.counts[0], mean / mean_weight, variance), view.finite)]

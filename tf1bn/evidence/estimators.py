@@ -1,7 +1,7 @@
-"""The step that moving statistics really took and the variance they really averaged, with intervals.
+"""The rate at which moving statistics really moved and the variance that they really averaged, with intervals.
 
-Used by ``diagnosis``. Every estimate weighs channels and steps by 1/bound^2; its interval takes bounds for independent
-errors, and is never narrower than the spread that the residuals show.
+Every estimate weighs channels and steps by 1/bound^2. Its interval takes the bounds for independent errors, and is
+never narrower than the spread of the residuals.
 """
 
 import dataclasses
@@ -9,10 +9,12 @@ import math
 
 import numpy as np
 
+from ..checker.roundoff import UNIT_ROUNDOFF, sum_dtype
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A value, and how far off it can be; both NaN if there is none."""
+    """A value and how far it can be off, as floats; both NaN if nothing was measured."""
 
     value: float
     interval: float
@@ -26,14 +28,14 @@ class Estimate:
 
 
 class Slope:
-    """The weighted slope of y on x through the origin, over any number of `add`."""
+    """The weighted slope of y over x through the origin, from any number of calls of `add`."""
 
     def __init__(self):
         self._xx = self._xy = self._yy = 0.0
         self._count = 0
 
     def add(self, x, y, bound):
-        """Take [channels] of x and y, and of how far off y can be; what is not finite is left out."""
+        """Take x, y and how far y can be off, [channels] each; channels that are not finite are left out."""
         usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
         if usable.any():
             if not usable.all():
@@ -46,7 +48,7 @@ class Slope:
             self._count += int(usable.sum())
 
     def estimate(self):
-        """The `Estimate`."""
+        """The `Estimate` of the slope."""
         if not 0 < self._xx < math.inf or not math.isfinite(self._xy):
             return Estimate(math.nan, math.nan)
         value = self._xy / self._xx
@@ -55,13 +57,13 @@ class Slope:
 
 
 class VarianceFactor:
-    """k in b1 = b0 + rate (k v - b0): how many batch variances the moving variance really took, over any `add`."""
+    """k in b1 = b0 + rate (k v - b0): the multiple of the batch variance v that the moving variance b really takes."""
 
     def __init__(self):
         self._moved = self._kept = self._squares = 0.0
 
     def add(self, before, after, variance, bound):
-        """Take [channels] of b0, b1 and v, and of how far off b1 can be."""
+        """Take b0, b1, v and how far b1 can be off, [channels] each; channels that are not finite are left out."""
         usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
         with np.errstate(over="ignore", invalid="ignore"):
             b0, b1, v, weight = before[usable], after[usable], variance[usable], bound[usable] ** -2.0
@@ -70,7 +72,7 @@ class VarianceFactor:
             self._squares += float((weight * v * v).sum())
 
     def estimate(self, rate):
-        """The `Estimate` of k, given the rate."""
+        """The `Estimate` of k for this rate, 1 - decay."""
         if not (0 < self._squares < math.inf and rate):
             return Estimate(math.nan, math.nan)
         interval = abs(rate) * math.sqrt(self._squares)
@@ -80,16 +82,96 @@ class VarianceFactor:
 
 
 def likely_decays(rate):
-    """Decays that an `Estimate` of the rate allows: the one with the fewest digits, and the middle one."""
+    """Decays that an `Estimate` of the rate allows: the one with the fewest digits, then the middle of the interval."""
     if not (math.isfinite(rate.value) and math.isfinite(rate.interval)):
         return []
     middle = 1 - rate.value
-    found = []
+    decays = []
     for digits in range(1, 9):
         rounded = round(middle, digits)
         if abs(rounded - middle) <= max(2 * rate.interval, 1e-7) and 0 <= rounded <= 1:
-            found.append(rounded)
+            decays.append(rounded)
             break
-    if 0 <= middle <= 1 and middle not in found:
-        found.append(middle)
-    return found
+    if 0 <= middle <= 1 and middle not in decays:
+        decays.append(middle)
+    return decays
+
+
+class Estimates:
+    """Estimates over the training steps of a layer.
+
+    Attributes:
+      rate: the `Slope` of the change of the statistics over the distance to the batch's: 1 - decay.
+      factor: the `VarianceFactor`.
+      bessel_share: where the layer does not declare its convention, the `Slope` of the observed variance between the
+        predictions without (0) and with (1) Bessel's correction.
+      resolution: the `checker` comparison's resolution in the last step, where both conventions were compared.
+      mean_over_deviation: the largest absolute batch mean in units of the batch's standard deviation.
+    """
+
+    def __init__(self):
+        self.rate, self.factor = Slope(), VarianceFactor()
+        self.bessel_share, self.resolution = Slope(), None
+        self.mean_over_deviation = 0.0
+
+    def add(self, number, view):
+        """Take a training step in which some channels are finite; one of batch renormalisation shows nothing here."""
+        if view.layer.renorm:
+            return
+        self.rate.add(*rate_terms(view))
+        self.factor.add(*factor_terms(view))
+        mean, variance = _mean_of_batches(view)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            ratio = np.where(variance > 0, np.abs(mean) / np.sqrt(variance), 0.0)
+        self.mean_over_deviation = max(self.mean_over_deviation, float(ratio.max()))
+
+    def add_conventions(self, view, population, bessel, resolution):
+        """Take the `checker.MovingStats` that predict one step without and with Bessel's correction.
+
+        The channels and steps together can tell the conventions apart where a single one cannot.
+        """
+        after = view.after[1, view.finite]
+        self.bessel_share.add(
+            bessel.variance - population.variance, after - population.variance, population.variance_bound
+        )
+        self.resolution = resolution
+
+    def shown_convention(self):
+        """Whether all steps together show Bessel's correction: True, False, or None if they cannot tell."""
+        share = self.bessel_share.estimate()
+        if not (math.isfinite(share.value) and share.interval < 0.2):
+            return None
+        for bessel in (False, True):
+            if abs(share.value - bessel) <= max(2 * share.interval, 0.1):
+                return bessel
+        return None
+
+
+def _mean_of_batches(view):
+    """Mean and variance of the batches of a training step on the finite channels, averaged over the batches."""
+    if len(view.moments) == 1:
+        return view.moments[0].mean, view.moments[0].variance
+    return tuple(np.mean([getattr(moments, name) for moments in view.moments], axis=0) for name in ("mean", "variance"))
+
+
+def _roundoffs(view):
+    """The unit roundoff of the statistics, and what the sums over a batch can lose relatively."""
+    dtype = view.layer.dtype
+    return UNIT_ROUNDOFF[dtype], math.sqrt(max(view.counts)) * UNIT_ROUNDOFF[sum_dtype(dtype)]
+
+
+def rate_terms(view):
+    """What `Slope.add` takes of a training step: distance to the batch's mean, change of the mean, and its bound."""
+    (unit, sums), (m, v) = _roundoffs(view), _mean_of_batches(view)
+    (a0, _), (a1, _) = view.around
+    with np.errstate(over="ignore", invalid="ignore"):
+        return m - a0, a1 - a0, 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
+
+
+def factor_terms(view):
+    """What `VarianceFactor.add` takes of a training step: moving variance before and after, batch variance, bound."""
+    (unit, sums), (m, v) = _roundoffs(view), _mean_of_batches(view)
+    (_, b0), (_, b1) = view.around
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost = sums * (v + np.abs(m) * np.sqrt(v)) * 0.1
+        return b0, b1, v, 4 * unit * (np.abs(b0) + np.abs(b1)) + lost + 1e-300

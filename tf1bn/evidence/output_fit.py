@@ -1,4 +1,4 @@
-"""Which statistics, and which epsilon, a layer's outputs were made with. Used by ``diagnosis``.
+"""Which statistics, and which epsilon, a layer's outputs were computed with.
 
 An output is y = gamma (x - M) / sqrt(V + epsilon) + beta, with the batch's own (M, V) or the moving ones. Per channel y
 is regressed on x, which averages the roundings of single elements, and the slope and the value at the batch's mean are
@@ -12,22 +12,26 @@ import numpy as np
 
 from .. import checker
 from ..checker.regression import fit_line
-from .step_view import cut
+from ..checker.roundoff import SMALLEST, unit_roundoff
+from .step_view import select_channels
 
-FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
+FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
-SMALLEST = 1e-8  # below any epsilon in use
+LEAST_EPSILON = 1e-8  # below any epsilon in use
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Line:
-    """The outputs of one application as a line on its input, on the channels in ``mask``.
+class OutputLine:
+    """The outputs of one application as a line over its input.
 
     Attributes:
-      training: whether it trained; mask: bool [channels].
-      fitted: slope, centre and distance, as `line` gives them; moments: the input's `Moments`; gamma, beta; unit: the
-        roundoff of the dtype.
-      due: the mean and variance that the layer had to use as they were observed, and bounds of both.
+      training: whether the application trained.
+      mask: bool, of all channels; the other arrays have only the channels in it.
+      fitted: slope, value at the batch's mean and root mean square distance from the line, [channels] each.
+      moments: the `Moments` of the input.
+      gamma, beta: float64 [channels].
+      unit: the unit roundoff of the outputs.
+      statistics: the observed mean and variance that the layer had to use, and the bounds of both, [channels] each.
     """
 
     training: bool
@@ -37,48 +41,49 @@ class Line:
     gamma: np.ndarray
     beta: np.ndarray
     unit: float
-    due: tuple
+    statistics: tuple
 
 
-class Source:
-    """How well one source of (M, V) explains the outputs so far, and which epsilon it takes.
+class SourceFit:
+    """How well one source of (M, V) explains the outputs so far, and with which epsilon.
 
     Attributes:
-      low, high: the epsilons that every channel of every step allows.
-      misfit: of the values at the batch's mean and of the scatter, in units of the bound.
-      seen: whether anything was judged.
+      low, high: the interval of epsilon that every channel of every step allows.
+      misfit: the largest error of the values at the batch's mean and of the scatter, in units of the bound.
+      seen: whether any outputs were compared.
     """
 
     def __init__(self):
         self.low, self.high, self.misfit, self.seen = -math.inf, math.inf, 0.0, False
 
     def add(self, misfit, low, high):
-        """Take what `explained` says of one application."""
+        """Take the result of `compare_sources` for one application."""
         self.misfit, self.low, self.high = max(self.misfit, misfit), max(self.low, low), min(self.high, high)
         self.seen = True
 
     @property
     def consistent(self):
-        """Whether some epsilon explains everything."""
+        """Whether some epsilon explains all outputs."""
         return self.misfit <= 1 and self.low <= self.high and self.high >= 0
 
     def allows(self, epsilon):
+        """Whether this epsilon explains all outputs."""
         return self.misfit <= 1 and self.low <= epsilon <= self.high
 
 
-def explained(fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
-    """How well each of several sources explains the line of one application.
+def compare_sources(fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
+    """Compare the line of one application with what each of several sources of (M, V) predicts.
 
     Args:
-      fitted: slope, centre and distance of the outputs, as `line` gives them; moments: the `Moments` of the inputs.
-      mean, variance: [sources, channels], with bounds of both.
-      gamma, beta: [sources, channels]; unit: the roundoff of the dtype.
+      fitted: slope, value at the mean and distance of the outputs, as `checker.regression.line` returns them.
+      moments: the `Moments` of the inputs.
+      mean, variance, mean_bound, variance_bound, gamma, beta: [sources, channels].
+      unit: the unit roundoff of the outputs.
 
     Returns:
-      misfit, smallest and largest epsilon, a list of floats for each, one for every source.
+      misfit, smallest and largest epsilon: three lists of floats, one for each source.
     """
     slope, centre, rest = fitted
-    tiny = np.finfo(np.float64).tiny
     deviation = np.sqrt(moments.variance)
     varies = deviation > 0
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -98,9 +103,9 @@ def explained(fitted, moments, mean, variance, mean_bound, variance_bound, gamma
         # Relatively; when rounding can change a quarter of the slope or more, it says nothing.
         lost = np.where(far, lost_across, lost_along)
         shows = np.isfinite(steep) & (lost < 0.25)
-        steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + SMALLEST)
+        steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + LEAST_EPSILON)
         scale = np.where(shows, np.abs(steep), steepest)
-        noise = 6 * unit * scale * size + ends + tiny
+        noise = 6 * unit * scale * size + ends + SMALLEST["float64"]
         # The regression and the distance must agree; where nothing shows, the value at the mean is near beta.
         lever = np.where(varies, noise / deviation, 0.0) * away
         off = np.abs(shift - np.where(varies, slope, 0) * distance)
@@ -119,56 +124,55 @@ def explained(fitted, moments, mean, variance, mean_bound, variance_bound, gamma
     return misfit.tolist(), low.tolist(), high.tolist()
 
 
-class Outputs:
-    """What is known about the outputs of a layer after any number of `add`.
+class OutputFit:
+    """What the outputs of a layer show, over any number of steps.
 
     Attributes:
-      sources: `Source` by (training, BATCH or MOVING).
-      swapped: `Source` by training, with gamma and beta exchanged, of the statistics that are due.
-      unjudged: why some outputs could not be judged, a sentence; or None.
-      lines: the `Line` of each application of the last step that could be judged.
-      wrong: the first step in which the outputs do not allow the declared epsilon with what is due, by training.
+      sources: `SourceFit` by (training, BATCH or MOVING).
+      swapped: `SourceFit` by training, with gamma and beta exchanged and the statistics that the layer has to use.
+      not_compared: why some outputs could not be compared, a sentence; or None.
+      lines: the `OutputLine` of each application of the last step that could be compared.
+      first_wrong: by training, the first step in which the outputs do not allow the declared epsilon with the
+        statistics that the layer has to use.
     """
 
     def __init__(self):
-        self.sources = {(training, source): Source() for training in (True, False) for source in (BATCH, MOVING)}
-        self.swapped = {True: Source(), False: Source()}
-        self.unjudged = None
-        self.lines, self.wrong = [], {}
+        self.sources = {(training, source): SourceFit() for training in (True, False) for source in (BATCH, MOVING)}
+        self.swapped = {True: SourceFit(), False: SourceFit()}
+        self.not_compared = None
+        self.lines, self.first_wrong = [], {}
 
-    def add(self, view, number=None):
-        """Take the outputs of a `stepview.View`, the step of that number, if it has any."""
+    def add(self, number, view):
+        """Take the outputs of a step, as `step_view.View`."""
         self.lines = []
         record, layer = view.record, view.layer
         if record.outputs is None:
             return
         if layer.renorm and any(record.training):
-            self.unjudged = (
-                "The outputs of training steps are not judged: batch renormalisation corrects them by r and d."
+            self.not_compared = (
+                "The outputs of training steps were not checked: batch renormalisation corrects them by r and d."
             )
         if record.inputs is None or view.all_moments is None:
-            self.unjudged = "The outputs are recorded without their inputs, so they could not be judged."
+            self.not_compared = "The outputs are recorded without their inputs, so they could not be checked."
+            return
+        if (record.gamma is None and layer.scale is not False) or (record.beta is None and layer.center is not False):
+            self.not_compared = "The outputs could not be checked: the trace does not say what gamma and beta are."
             return
         ones = np.ones(view.before.shape[1])
         gamma = ones if record.gamma is None else record.gamma.astype(np.float64)
         beta = 0 * ones if record.beta is None else record.beta.astype(np.float64)
-        if (record.gamma is None and layer.scale is not False) or (record.beta is None and layer.center is not False):
-            self.unjudged = "The outputs could not be judged: the trace does not say what gamma and beta are."
-            return
         for i, training in enumerate(record.training):
-            if layer.renorm and training:
+            if (layer.renorm and training) or not view.all_moments[i].count:
                 continue
-            moments = view.all_moments[i]
-            if not moments.count:
-                continue
-            self._add(view, i, training, moments, gamma, beta)
+            self._add(view, i, training, gamma, beta)
             right = self.sources[training, BATCH if training else MOVING]
             if right.seen and layer.epsilon is not None and not right.allows(layer.epsilon):
-                self.wrong.setdefault(training, number)
+                self.first_wrong.setdefault(training, number)
 
-    def _add(self, view, i, training, moments, gamma, beta):
+    def _add(self, view, i, training, gamma, beta):
+        """Take the outputs of application ``i``."""
         x, y = view.record.inputs[i], view.record.outputs[i]
-        weighted = moments
+        moments = weighted = view.all_moments[i]
         if view.record.weights is not None and view.record.weights[i] is not None:
             # Weights make the batch's statistics; the line goes through all elements alike.
             moments = view.moments_of(i, weights=False)
@@ -177,21 +181,27 @@ class Outputs:
         if not mask.any():
             return
         with np.errstate(invalid="ignore", over="ignore"):
-            fitted = [part[mask] for part in fit_line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))]
+            fitted = fit_line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))
+        fitted = tuple(values[mask] for values in fitted)
         gamma, beta = gamma[mask], beta[mask]
-        unit = max(float(np.finfo(np.result_type(y.dtype)).eps) / 2, float(np.finfo(np.float32).eps) / 2)
-        unit = max(unit, float(np.finfo(x.dtype).eps) / 2) if x.dtype == np.float16 else unit
-        moments = cut(moments, mask)
+        unit = unit_roundoff(x.dtype, y.dtype, "float32")
+        moments = select_channels(moments, mask)
+        batch = _batch_statistics(select_channels(weighted, mask))
         zero = np.zeros(moments.mean.size)
-        own = checker.MovingStats(zero, zero, decay=0.0)
-        own.update(cut(weighted, mask))
-        batch = own.mean, own.variance, own.mean_bound, own.variance_bound
         moving = *view.before[:, mask], zero, zero
-        due = batch if training else moving
+        right = batch if training else moving
         sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
-        statistics = np.stack([batch, moving, due], axis=1)
+        statistics = np.stack([batch, moving, right], axis=1)
         scales, offsets = np.stack([gamma, gamma, beta]), np.stack([beta, beta, gamma])
-        results = explained(fitted, moments, *statistics, scales, offsets, unit)
+        results = compare_sources(fitted, moments, *statistics, scales, offsets, unit)
         for source, *result in zip(sources, *results, strict=True):
             source.add(*result)
-        self.lines.append(Line(training, mask, tuple(fitted), moments, gamma, beta, unit, due))
+        self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right))
+
+
+def _batch_statistics(moments):
+    """The mean and variance that a layer computes of a batch, and the bounds of both, [channels] each."""
+    zeros = np.zeros(moments.mean.size)
+    stats = checker.MovingStats(zeros, zeros, decay=0.0)
+    stats.update(moments)
+    return stats.mean, stats.variance, stats.mean_bound, stats.variance_bound

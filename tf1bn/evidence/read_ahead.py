@@ -1,38 +1,42 @@
-"""What a trace holds of its layers, step by step; other threads read the inputs ahead. Used by ``diagnosis``."""
+"""Reading the layers of a trace step by step, while other threads compute the moments of the steps that follow."""
 
 from ..checker.prefetch import PrefetchedMoments
-from ..checker.regression import ArrayPair
 from ..errors import TraceError
 from .step_view import View
 
-TOGETHER = 1 << 26  # bytes of inputs and outputs from which layers are no longer read together
-MOST = 32  # layers that are
+# Layers are measured together, in groups of so many bytes of inputs and outputs, and of no more layers than this.
+GROUP_BYTES = 1 << 26
+GROUP_LAYERS = 32
 
 
 def read(trace, names, outputs=False):
-    """Yields step, name and `View` of each layer of ``names``, as the steps hold them; after a step it and None twice.
-
-    While the caller looks at some, the moments of those that follow are made, where it takes them to judge a layer.
+    """Yield what every step holds of some layers.
 
     Args:
       trace: as for `diagnosis.diagnose`.
-      outputs: whether those are judged, too; then what `regression.fit_line` sums first is summed in the same pass.
+      names: the names of the layers.
+      outputs: whether the outputs are compared, too; then what `checker.regression.fit_line` sums first is summed in
+        the same pass over memory as the moments.
+
+    Yields:
+      (step, name, view): the `trace.Step`, the name of a layer in it and the layer's `View`; after the layers of a
+      step, (step, None, None).
 
     Raises:
-      TraceError: where the trace is damaged, after all before it.
+      TraceError: the trace is damaged; raised after everything before the damage.
     """
     groups = _Groups(trace, names, outputs)
-    now = behind = None
+    current = following = None
     try:
         for group in groups:
-            now, behind = behind, group
-            if now is not None:
-                yield from now.measured()
-        now = None
-        if behind is not None:
-            yield from behind.measured()
+            current, following = following, group
+            if current is not None:
+                yield from current.measured()
+        current = None
+        if following is not None:
+            yield from following.measured()
     finally:
-        for group in (now, behind):
+        for group in (current, following):
             if group is not None:
                 group.abandon()
     if groups.damage is not None:
@@ -40,7 +44,11 @@ def read(trace, names, outputs=False):
 
 
 class _Groups:
-    """Iterates over `_Group`, each of which is being measured already; ends at the ``damage``, if there is any."""
+    """Iterates over `_Group`; each is being measured already when it is given out.
+
+    Attributes:
+      damage: the `TraceError` at which the iteration ended, or None.
+    """
 
     def __init__(self, trace, names, outputs):
         self._trace, self._names, self._outputs = trace, names, outputs
@@ -51,7 +59,7 @@ class _Groups:
         try:
             for entry in self._entries():
                 entries.append(entry)
-                if len(entries) >= MOST or sum(size for *_, size in entries) >= TOGETHER:
+                if len(entries) >= GROUP_LAYERS or sum(size for *_, size in entries) >= GROUP_BYTES:
                     yield _Group(entries)
                     entries = []
         except TraceError as error:
@@ -60,30 +68,18 @@ class _Groups:
             yield _Group(entries)
 
     def _entries(self):
-        """Step, name, view, batches to be measured, and their bytes."""
+        """Yield step, name, view, the batches to be measured, and their size in bytes."""
         for step in self._trace:
             for name, record in step.layers.items():
                 if name in self._names:
                     view = View(record)
-                    yield step, name, view, *self._wanted(view)
+                    yield step, name, view, *view.batches_to_measure(self._outputs)
             yield step, None, None, [], 0
-
-    def _wanted(self, view):
-        record = view.record
-        paired = self._outputs and not view.layer.renorm and record.outputs is not None
-        if not view.measurable or not (view.updates or paired):
-            return [], 0
-        batches, size = [], 0
-        for i, array in enumerate(record.inputs):
-            if paired and array.size:
-                view.pairs[i] = ArrayPair(array, record.outputs[i], view.layer.channel_axis)
-                size += record.outputs[i].nbytes
-            batches.append((*view.batch_of(i), view.pairs.get(i)))
-            size += array.nbytes
-        return batches, size
 
 
 class _Group:
+    """Some consecutive entries, whose moments are computed by other threads from now on."""
+
     def __init__(self, entries):
         self._entries = entries
         self._prefetched = PrefetchedMoments([batch for _, _, _, batches, _ in entries for batch in batches])
@@ -92,7 +88,7 @@ class _Group:
         moments = iter(self._prefetched.moments())
         for step, name, view, batches, _ in self._entries:
             if batches:
-                view.all_moments = [next(moments) for _ in batches]
+                view.take_moments([next(moments) for _ in batches])
             yield step, name, view
 
     def abandon(self):

@@ -1,135 +1,184 @@
-"""One layer in one step, as numbers that a prediction can be compared with. Used by ``diagnosis``."""
+"""One layer in one step, as numbers that a prediction can be compared with."""
 
 import functools
+import typing
 
 import numpy as np
 
 from .. import checker
+from ..checker.regression import ArrayPair
 
 COMPARABLE = ("float16", "float32", "float64")
 
 
 class View:
-    """A `trace.Record` with its moments, on the channels where everything is finite.
+    """A `trace.Record` with the moments of its inputs, and the channels in which everything is finite.
+
+    Args:
+      record: the `trace.Record`.
+      updates: the indices of the applications that updated the statistics; None: those that trained.
+      all_moments: the `Moments` of every application, where they have been computed already.
 
     Attributes:
-      layer: its `trace.Layer`.
-      decay: that of the step, or None.
-      updates: the indices of the applications that trained.
-      before, after: the moving mean and variance as float64 [2, channels], all channels.
-      unmoved: whether both statistics are the same bits before and after.
-      finite: bool [channels], where the statistics before and after and all moments are finite.
-      pairs: `regression.ArrayPair` of input and output by application, where they have been read already.
-      wrong_shape: whether an input has another number of channels on the layer's axis than the statistics.
+      record: the `trace.Record`; layer: its `trace.Layer`.
+      decay: the decay of this step, or None if it is not known.
+      training: tuple of bool, for each application whether it trained.
+      updates: the indices of the applications that updated the statistics.
+      before, after: the moving mean and variance as float64 [2, channels], of all channels.
+      unmoved: whether both statistics have the same bits before and after the step.
+      pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed
+        in the same pass over memory as the moments.
+      wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 
-    def __init__(self, record):
-        self._record = record
+    def __init__(self, record, updates=None, all_moments=None):
+        self.record = record
         self.layer = record.layer
         self.decay = record.decay
         self.training = record.training
-        self.updates = [i for i, training in enumerate(record.training) if training]
-        around = [
+        self.updates = [i for i, training in enumerate(record.training) if training] if updates is None else updates
+        statistics = [
             np.stack([getattr(record, f"moving_mean_{when}"), getattr(record, f"moving_variance_{when}")])
             for when in ("before", "after")
         ]
-        self.unmoved = around[0].tobytes() == around[1].tobytes()
-        self.before, self.after = (values.astype(np.float64) for values in around)
+        self.unmoved = statistics[0].tobytes() == statistics[1].tobytes()
+        self.before, self.after = (values.astype(np.float64) for values in statistics)
         self.pairs = {}
         self._weights = record.weights or (None,) * record.applications
+        self._all_moments = all_moments
         self.wrong_shape = record.inputs is not None and any(
             _length(array, self.layer.channel_axis) != self.before.shape[1] for array in record.inputs
         )
 
-    @property
-    def record(self):
-        return self._record
+    def with_all_updates(self):
+        """A `View` of the same step as it would be if every application had updated the statistics."""
+        return View(self.record, list(range(len(self.training))), self.all_moments)
 
-    @functools.cached_property
+    @property
+    def measured(self):
+        """Whether `all_moments` has been computed already."""
+        return self._all_moments is not None
+
+    @property
     def all_moments(self):
-        """The `Moments` of every application, weighted where there are weights; None if `wrong_shape`."""
-        if self._record.moments is not None:
-            return list(self._record.moments)
-        if self.wrong_shape:
-            return None
-        return [self.moments_of(i) for i in range(len(self._record.inputs))]
+        """List of the `Moments` of each application, weighted where there are weights; None if `wrong_shape`."""
+        if self._all_moments is None:
+            if self.record.moments is not None:
+                self._all_moments = list(self.record.moments)
+            elif not self.wrong_shape:
+                self._all_moments = [self.moments_of(i) for i in range(len(self.record.inputs))]
+        return self._all_moments
+
+    def batches_to_measure(self, with_outputs):
+        """The batches whose moments other threads can compute ahead, as `take_moments` will want them.
+
+        Args:
+          with_outputs: whether the outputs are compared, too; then their sums are computed in the same pass.
+
+        Returns:
+          batches: list of (array, data_format, `ArrayPair` or None), one for each application; empty if the moments are
+            recorded, weighted or not needed.
+          size: the number of bytes that are read for them.
+        """
+        paired = with_outputs and not self.layer.renorm and self.record.outputs is not None
+        if not self._measurable or not (self.updates or paired):
+            return [], 0
+        batches, size = [], 0
+        for i, array in enumerate(self.record.inputs):
+            if paired and array.size:
+                self.pairs[i] = ArrayPair(array, self.record.outputs[i], self.layer.channel_axis)
+                size += self.record.outputs[i].nbytes
+            batches.append((*self.batch_of(i), self.pairs.get(i)))
+            size += array.nbytes
+        return batches, size
+
+    def take_moments(self, moments):
+        """Use these `Moments`, one for each of `batches_to_measure`, and compute none."""
+        self._all_moments = list(moments)
 
     @functools.cached_property
     def moments(self):
-        """The `Moments` of the applications that trained, on the finite channels."""
-        return [self._cut(self.all_moments[i]) for i in self.updates]
+        """The `Moments` of the applications in `updates`, on the finite channels."""
+        return [select_channels(self.all_moments[i], self.finite) for i in self.updates]
 
     @functools.cached_property
     def finite(self):
+        """Bool [channels]: the statistics before and after and the moments of all updates are finite."""
         mask = np.isfinite(self.before).all(axis=0) & np.isfinite(self.after).all(axis=0)
-        # What did not train is not measured for this.
+        # The moments of other applications are not needed, so they are not computed for this.
         for i in self.updates if self.updates and self.all_moments else ():
             mask &= np.isfinite(self.all_moments[i].mean) & np.isfinite(self.all_moments[i].variance)
         return mask
 
     @property
     def counts(self):
-        """The number of elements per channel of the applications that trained."""
+        """The number of elements per channel of each application in `updates`."""
         return [self.all_moments[i].count for i in self.updates] if self.updates and self.all_moments else []
 
     @property
     def weighted(self):
+        """Whether any update has weights."""
         return any(self._weights[i] is not None for i in self.updates)
 
     @property
-    def measurable(self):
-        """Whether there are inputs, with the channels where they belong and without weights."""
-        return self._record.inputs is not None and not self.wrong_shape and all(one is None for one in self._weights)
+    def _measurable(self):
+        unweighted = all(weights is None for weights in self._weights)
+        return self.record.inputs is not None and not self.wrong_shape and unweighted
 
     def moments_of(self, i, axis=None, weights=True):
-        """The moments of an input over all axes but ``axis`` (None: the layer's), with or without its weights."""
+        """The `Moments` of an input over all axes but ``axis`` (None: the layer's), with or without its weights."""
         array, data_format = self.batch_of(i, axis)
         return checker.batch_moments(array, data_format=data_format, weights=self._weights[i] if weights else None)
 
     def batch_of(self, i, axis=None):
         """An input and its data format, as `checker.batch_moments` takes them for the channels on ``axis``."""
-        array = self._record.inputs[i]
+        array = self.record.inputs[i]
         axis = self.layer.channel_axis if axis is None else axis
         if axis == 1 and array.ndim > 2:
             return array, "NCHW"
         return np.moveaxis(array, axis, -1), "NHWC"
 
     def other_axes(self):
-        """The other axes of the inputs that are as long as the statistics."""
-        if self._record.inputs is None:
+        """The axes of the inputs that are as long as the statistics, without the axis that the layer declares."""
+        if self.record.inputs is None:
             return []
-        shapes = [array.shape for array in self._record.inputs]
-        usual = self.layer.channel_axis % len(shapes[0]) if -len(shapes[0]) <= self.layer.channel_axis else None
+        shapes = [array.shape for array in self.record.inputs]
+        declared, rank = self.layer.channel_axis, len(shapes[0])
+        usual = declared % rank if -rank <= declared < rank else None
         return [
             axis
-            for axis in range(len(shapes[0]))
+            for axis in range(rank)
             if axis != usual and all(axis < len(shape) and shape[axis] == self.before.shape[1] for shape in shapes)
         ]
 
     def batches(self):
-        """The inputs that trained, channels last, with their weights, for a replay; None if they are not there."""
-        if self._record.inputs is None or self.wrong_shape:
+        """The inputs of the updates, channels last, with their weights, for a replay; None if they are not recorded."""
+        if self.record.inputs is None or self.wrong_shape:
             return None
         every = self.finite.all()
         result = []
         for i in self.updates:
-            array = np.moveaxis(self._record.inputs[i], self.layer.channel_axis, -1)
+            array = np.moveaxis(self.record.inputs[i], self.layer.channel_axis, -1)
             result.append((array if every else array[..., self.finite], self._weights[i]))
         return result
 
     @functools.cached_property
     def around(self):
-        """`before` and `after` on the finite channels, [2, channels] each."""
+        """`before` and `after` on the finite channels, float64 [2, finite channels] each."""
         if self.finite.all():
             return self.before, self.after
         return self.before[:, self.finite], self.after[:, self.finite]
 
-    def _cut(self, moments):
-        return cut(moments, self.finite)
+
+class StepConsumer(typing.Protocol):
+    """Whatever collects something about one layer over the steps of a trace."""
+
+    def add(self, number: int, view: View) -> None:
+        """Take the step with this number."""
 
 
-def cut(moments, mask):
-    """The `Moments` of the channels in ``mask``."""
+def select_channels(moments, mask):
+    """The `Moments` of the channels in ``mask``, bool [channels]."""
     if mask.all():
         return moments
     return checker.Moments(moments.count, moments.mean[mask], moments.variance[mask], moments.weight)

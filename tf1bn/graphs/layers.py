@@ -1,93 +1,100 @@
-"""What the layer tells the recorder when it is built: kept with the graph, unseen by those who list collections."""
+"""The batch-norm layers of a TensorFlow graph: those that tf1bn built, and those found by their operations."""
 
 import math
 
 import tensorflow as _tf
 
 from ..layers import training_flag
-from ..layers.graph_collections import APPLICATIONS
-from . import scan as graphscan
+from ..layers.graph_collections import BUILT_LAYERS, parts
+from .model import Application, layers_of
+from .scan import Scan
 
 tf = _tf.compat.v1
 
 
 def layers_in(graph):
-    """The batch-norm layers of a graph, a list of `graphscan.Layer`: those of tf1bn, and those found by their form."""
+    """The batch-norm layers of a graph, a list of `model.GraphLayer`."""
     with graph.as_default():
         trainable = {variable.op.name for variable in tf.trainable_variables()}
-    scan = graphscan.Scan(graph, tf.make_ndarray, trainable)
-    own = [_application(scan, applied) for applied in graph.get_collection(APPLICATIONS)]
-    return graphscan.layers_of(scan.applications(own))
+    scan = Scan(graph, tf.make_ndarray, trainable)
+    own = [_application(scan, built) for built in graph.get_collection(BUILT_LAYERS)]
+    return layers_of(scan.applications(own))
 
 
-def _application(scan, applied):
-    mean, variance = applied.statistics
-    statistic = mean.op
-    problem = applied.problem or scan.problem_of(applied.inputs, applied.outputs)
-    touched = [applied.outputs.op, *applied.updates]
-    if applied.outputs.graph is not scan.graph:
-        # What is inside a function is run by who calls the function.
+def _application(scan, built):
+    """The `Application` of a `BuiltLayer`, whose arguments say what a scan would have to find out."""
+    call, variables = built.call, built.variables
+    statistic = variables.statistics[0].op
+    problem = call.unrecordable or scan.problem_of(call.inputs, built.outputs)
+    touched = [built.outputs.op, *built.updates]
+    if built.outputs.graph is not scan.graph:
+        # The callers of a function run what is inside it.
         touched = scan.callers_of(statistic)
     flag = None
-    trains = training_flag.known(applied.is_training)
+    trains = training_flag.static_value(call.is_training)
     if trains is None:
         # In a function it may be a tensor of the function, which cannot be fetched.
-        flag, trains = (None if problem else _tensors(scan.graph, applied.is_training)[0]), True
-    decay, rate = applied.decay, None
+        flag, trains = (None if problem else _tensors(scan.graph, call.is_training)[0]), True
+    decay, rate = call.decay, None
     if _tf.is_tensor(decay) or isinstance(decay, _tf.Variable):
         decay, rate = None, None if problem else _tensors(scan.graph, decay)[0]
     elif not 0 <= decay <= 1:
         problem = problem or f"its decay is {decay}, which is not between 0 and 1"
         decay = None
-    names = ("moving_mean", "moving_variance", "gamma", "beta")
-    held = dict(zip(names, (mean, variance, applied.gamma, applied.beta), strict=True))
-    state = dict(zip(("moving_stddev", "renorm_mean", "renorm_stddev"), applied.renorm or (), strict=False))
-    state |= dict(zip(("biased", "local_step"), applied.debias or (), strict=False))
-    return graphscan.Application(
+    reads = dict(zip(("moving_mean", "moving_variance"), variables.statistics, strict=True))
+    reads |= {"gamma": variables.gamma, "beta": variables.beta}
+    state = dict(zip(("moving_stddev", "renorm_mean", "renorm_stddev"), variables.renorm or (), strict=False))
+    state |= dict(zip(("biased", "local_step"), variables.debias or (), strict=False))
+    return Application(
         statistic=statistic,
-        inputs=applied.inputs,
-        outputs=applied.outputs,
-        reads={name: _tensors(scan.graph, variable) for name, variable in held.items() if variable is not None},
+        inputs=call.inputs,
+        outputs=built.outputs,
+        reads={name: _tensors(scan.graph, variable) for name, variable in reads.items() if variable is not None},
         state={name: _tensors(scan.graph, variable) for name, variable in state.items()},
         flag=flag,
         trains=trains,
         rate=rate,
         rate_is_decay=True,
-        weights=applied.weights,
+        weights=call.batch_weights,
         touched=touched,
         problem=problem,
-        settings={
-            "decay": None if decay is None else float(decay),
-            "epsilon": _number(applied.epsilon),
-            "data_format": applied.data_format,
-            "dtype": mean.dtype.base_dtype.name,
-            "fused": applied.fused,
-            "zero_debias": applied.debias is not None,
-            "trainable": bool(applied.trainable),
-            "release": applied.release.name,
-            "center": applied.beta is not None,
-            "scale": applied.gamma is not None,
-            "axis": applied.axis,
-            "renorm": applied.renorm is not None,
-            "rate_dtype": _rate_dtype(applied) if decay is not None else None,
-        },
+        settings=_settings(call, variables, decay),
     )
 
 
-def _rate_dtype(applied):
+def _settings(call, variables, decay):
+    """The settings of a layer by their names in a trace; ``decay`` is None where a run alone knows it."""
+    return {
+        "decay": None if decay is None else float(decay),
+        "epsilon": _number(call.epsilon),
+        "data_format": call.data_format,
+        "dtype": variables.statistics[0].dtype.base_dtype.name,
+        "fused": call.path.fused,
+        "zero_debias": variables.debias is not None,
+        "trainable": bool(call.trainable),
+        "release": call.release.name,
+        "center": variables.beta is not None,
+        "scale": variables.gamma is not None,
+        "axis": call.recorded_axis,
+        "renorm": variables.renorm is not None,
+        "rate_dtype": _rate_dtype(call, variables) if decay is not None else None,
+    }
+
+
+def _rate_dtype(call, variables):
     # For float64 statistics 1 - decay is formed in Python and then rounded to float32, as in TF 1.x: neither of both.
-    if applied.statistics[0].dtype.base_dtype == _tf.float64:
+    if variables.statistics[0].dtype.base_dtype == _tf.float64:
         return None
-    dynamic = training_flag.known(applied.is_training) is None
-    return "float32" if applied.release.rounds_rate(applied.core, applied.fused, dynamic) else "float64"
+    dynamic = training_flag.static_value(call.is_training) is None
+    return "float32" if call.release.rounds_rate(call.path.core, call.path.fused, dynamic) else "float64"
 
 
 def _number(value):
+    """A number as a float; None for a tensor that only a run knows, and for what is not finite."""
     value = _tf.get_static_value(value) if _tf.is_tensor(value) else value
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _tensors(graph, variable):
-    """What is fetched for a variable or tensor; several tensors for the parts that a partitioner made."""
-    one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
-    return [graph.as_graph_element(part) for part in ([variable] if one else list(variable))]
+    """A list with the tensor of a variable or tensor; of several for the parts that a partitioner made."""
+    return [graph.as_graph_element(part) for part in parts(variable)]

@@ -12,14 +12,24 @@ import collections
 
 import numpy as np
 
-from .view import ADDS, PASSES, SELECTS, GraphView
+from .view import ADDS, PASSES, SELECTS, GraphView, uncast
 
 # ---- what record_tf1.py holds ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
+"""An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
+`rate` is the tensor with 1 - decay."""
+
+BatchNormPattern = collections.namedtuple("BatchNormPattern", "fused op x y gamma beta means epsilon data_format mean")
+"""The operations of one batch normalisation.
+
+fused: whether it is one of TensorFlow's fused operations. op: the last operation. x, y: the input and the output.
+gamma, beta: tensors, or None. means: for the mean and for the variance a list as `GraphView.roots` makes it. epsilon: a
+float. data_format: that of a fused operation, bytes. mean: the tensor of the mean in a composed one.
+"""
 
 
-class Sites(GraphView):
+class PatternFinder(GraphView):
     """A graph in which batch normalisation and updates of moving averages are looked for."""
 
     def update(self, op):
@@ -33,13 +43,14 @@ class Sites(GraphView):
         terms = None
         if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":
             # variable -= (variable - new) * rate
-            for difference, rate in (tuple(value.inputs), tuple(value.inputs)[::-1]):
+            factors = tuple(uncast(tensor) for tensor in value.inputs)
+            for difference, rate in (factors, factors[::-1]):
                 if difference.op.type == "Sub" and self.variable(difference.op.inputs[0]) is variable:
                     terms = (difference.op.inputs[1], rate)
         elif variable is not None and op.type in ("Assign", "AssignVariableOp") and value.type in ADDS:
             # variable = variable * decay + new * rate
-            muls = [tensor.op for tensor in value.inputs if tensor.op.type == "Mul"]
-            old = [any(self.variable(item) is variable for item in mul.inputs) for mul in muls]
+            muls = [term.op for term in map(uncast, value.inputs) if term.op.type == "Mul"]
+            old = [any(self.variable(factor) is variable for factor in mul.inputs) for mul in muls]
             if sorted(old) == [False, True]:
                 new = sorted(muls[old.index(False)].inputs, key=lambda tensor: tensor.get_shape().ndims or 0)
                 terms = (new[1], new[0])
@@ -48,81 +59,74 @@ class Sites(GraphView):
         new, rate = terms
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
-    def fused_site(self, op):
-        training = op.get_attr("is_training")
-        means = [(op.outputs[i], ()) for i in (1, 2)] if training else None
-        return {
-            "kind": "fused",
-            "op": op,
-            "x": op.inputs[0],
-            "y": op.outputs[0],
-            "gamma": op.inputs[1],
-            "beta": op.inputs[2],
-            "means": [means[:1], means[1:]] if training else [self.roots(op.inputs[i]) for i in (3, 4)],
-            "epsilon": shortest(np.float32(op.get_attr("epsilon"))),
-            "data_format": op.get_attr("data_format"),
-        }
+    def fused_pattern(self, op):
+        """The `BatchNormPattern` of one of TensorFlow's fused operations."""
+        if op.get_attr("is_training"):
+            means = [[(op.outputs[i], ())] for i in (1, 2)]
+        else:
+            means = [self.roots(op.inputs[i]) for i in (3, 4)]
+        epsilon, data_format = shortest(np.float32(op.get_attr("epsilon"))), op.get_attr("data_format")
+        x, gamma, beta = op.inputs[0], op.inputs[1], op.inputs[2]
+        return BatchNormPattern(True, op, x, op.outputs[0], gamma, beta, means, epsilon, data_format, None)
 
-    def composed_site(self, op):
-        """From 1 / sqrt(variance + epsilon) to x * inv + (beta - mean * inv), as tf.nn.batch_normalization does it."""
+    def composed_pattern(self, op):
+        """The `BatchNormPattern` that begins with the operation 1 / sqrt(variance + epsilon), or None.
+
+        It goes on to x * inverse + (beta - mean * inverse), as tf.nn.batch_normalization computes it.
+        """
         add = op.inputs[0].op
         if add.type not in ADDS:
             return None
-        known = [self.static(tensor) for tensor in add.inputs]
-        if sum(value is not None and value.size == 1 for value in known) != 1:
+        values = [self.static(tensor) for tensor in add.inputs]
+        numbers = [i for i, value in enumerate(values) if value is not None and value.size == 1]
+        if len(numbers) != 1:
             return None
-        at = 0 if known[0] is not None and known[0].size == 1 else 1
-        variance, epsilon = add.inputs[1 - at], known[at]
+        epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]
         scales = [(op.outputs[0], None)]
-        scales += [(mul.outputs[0], other(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
+        scales += [(mul.outputs[0], other_input(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
         for inverse, gamma in scales:
-            products = {mul.name: other(mul, tensor) for mul, tensor in self._users(inverse, ("Mul",))}
+            products = {mul.name: uncast(other_input(mul, tensor)) for mul, tensor in self._users(inverse, ("Mul",))}
             for name, x in products.items():
                 product = self.graph.get_operation_by_name(name).outputs[0]
                 for last, tensor in self._users(product, ADDS):
-                    mean, beta = self._offset(other(last, tensor), products)
+                    mean, beta = self._offset(other_input(last, tensor), products)
                     if mean is not None:
-                        return {
-                            "kind": "composed",
-                            "op": last,
-                            "x": x,
-                            "y": last.outputs[0],
-                            "gamma": gamma,
-                            "beta": beta,
-                            "means": [self.roots(mean), self.roots(variance)],
-                            "epsilon": shortest(epsilon.reshape(-1)[0]),
-                            "mean": mean,
-                        }
+                        means = [self.roots(mean), self.roots(variance)]
+                        y = last.outputs[0]
+                        return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
         return None
 
     def _offset(self, offset, products):
-        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse."""
+        """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.
+
+        products: dict from the names of the products with the inverse to the other factor.
+        """
         beta, op = None, offset.op
         while op.type in ("Cast", "Identity"):
             op = op.inputs[0].op
         if op.type == "Sub":
-            beta, op = op.inputs[0], op.inputs[1].op
+            beta, op = op.inputs[0], uncast(op.inputs[1]).op
         mean = products.get(op.name)
         if mean is not None and beta is None:
             mean = mean.op.inputs[0] if mean.op.type == "Neg" else None
         return mean, beta
 
     def _users(self, tensor, types):
-        """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and what it takes."""
-        found = []
+        """Pairs of an operation of these types that takes ``tensor``, perhaps cast, and the input that it takes."""
+        users = []
         for op in tensor.consumers():
             if op.type in types:
-                found.append((op, tensor))
+                users.append((op, tensor))
             elif op.type in ("Cast", "Identity"):
-                found.extend(self._users(op.outputs[0], types))
-        return found
+                users.extend(self._users(op.outputs[0], types))
+        return users
 
 
-def other(op, tensor):
-    """The other of an operation's two inputs."""
+def other_input(op, tensor):
+    """That of an operation's two inputs which is not ``tensor``."""
     return op.inputs[1 if op.inputs[0].name == tensor.name else 0]
 
 
 def shortest(number):
-    """The number that somebody wrote: the shortest decimal that rounds to ``number`` in its dtype."""
+    """The shortest decimal that rounds to ``number`` in its dtype, as a float: the number that a program contained."""
     return float(str(number))

@@ -1,5 +1,5 @@
 # Runs on Python 2.7 too, see below:
-# ruff: noqa: B905, RUF005, UP004, UP008, UP010
+# ruff: noqa: B905, RUF005, UP008, UP010
 """Batch-norm layers in a graph, found by what its operations are and not by who made them.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
@@ -10,75 +10,17 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-from .patterns import Sites, shortest
+from .model import Application, unknown_settings
+from .patterns import PatternFinder, shortest
 from .view import CALLS, FIXED, FUSED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # ---- what record_tf1.py holds ----
 
-
-class Application(object):
-    """One place in a graph where a layer is applied.
-
-    statistic: the operation of the moving mean's variable, which tells layers apart. inputs, outputs: tensors. reads:
-    dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values are
-    put together; state: the same for other variables. flag: None, or the tensor that says whether it trains, which it
-    does if its value is `trains`; without a flag, it does if `trains`. rate: None, or the tensor with 1 - decay, or
-    with the decay if `rate_is_decay`, where that is not known before a run. weights: tensor of one weight per sample,
-    or None. touched: the operations that a run cannot do without applying the layer. settings: those of the layer.
-    problem: why it cannot be recorded, or None.
-    """
-
-    def __init__(self, **attributes):
-        self.flag = self.rate = self.weights = self.problem = None
-        self.rate_is_decay = False
-        self.state = {}
-        self.__dict__.update(attributes)
+UNSEEN_FLAG = "the tensor that decides whether it trains cannot be found"
 
 
-class Layer(object):
-    """A layer: a name, its settings, its applications in the order of the graph, and why it cannot be recorded."""
-
-    def __init__(self, name, applications):
-        self.name = name
-        self.applications = applications
-        self.problem = next((a.problem for a in applications if a.problem), None)
-        # What only tests may have been built with another decay, and does not matter to the statistics.
-        training = [a for a in applications if a.trains or a.flag is not None] or applications
-        self.reads, self.state, self.settings = {}, {}, dict(training[0].settings)
-        for application in applications:
-            self.reads.update(application.reads)
-            self.state.update(application.state)
-        for key, givers in (
-            ("decay", training),
-            ("fused", training),
-            ("rate_dtype", training),
-            ("epsilon", applications),
-        ):
-            values = [a.settings[key] for a in givers]
-            self.settings[key] = values[0] if all(value == values[0] for value in values) else None
-        axes = [(a.settings["data_format"], a.settings.get("axis")) for a in applications]
-        if len(set(axes)) > 1:
-            self.problem = self.problem or "its applications do not agree about the axis of the channels"
-        for key in ("center", "scale"):
-            self.settings[key] = next((a.settings[key] for a in applications if a.settings[key] is not None), None)
-
-
-def layers_of(applications):
-    """The applications as a list of `Layer`, by their statistics."""
-    by_statistic = collections.OrderedDict()
-    for application in applications:
-        by_statistic.setdefault(application.statistic.name, []).append(application)
-    layers, names = [], set()
-    for statistic, group in by_statistic.items():
-        name = statistic[: -len("/moving_mean")] if statistic.endswith("/moving_mean") else statistic
-        name = statistic if name in names else name
-        names.add(name)
-        layers.append(Layer(name, group))
-    return layers
-
-
-class Scan(Sites):
-    """A graph, scanned.
+class Scan(PatternFinder):
+    """The batch-norm layers of a graph.
 
     Args:
       graph: the graph.
@@ -99,94 +41,75 @@ class Scan(Sites):
                     self._updates_by_root[root].append(update)
 
     def applications(self, own=()):
-        """List of `Application`, ``own`` first, which are those that are known, and then what else is found."""
+        """A list of `Application`: first ``own``, those that are known already, and then all others in the graph."""
         claimed = set()
         for application in own:
             if application.outputs.graph is self.graph:
                 claimed |= self._behind(application.outputs)
-        found, pairs = [], collections.OrderedDict()
+        groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            site = None
+            pattern = None
             if op.type in FUSED:
-                site = self.fused_site(op)
+                pattern = self.fused_pattern(op)
             elif op.type == "Rsqrt":
-                site = self.composed_site(op)
-            if site is None or site["y"].op.name in claimed:
+                pattern = self.composed_pattern(op)
+            if pattern is None or pattern.y.op.name in claimed:
                 continue
-            merge = self._merge_after(site["y"]) if site["kind"] == "fused" and self.depth(op) else None
+            merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None
             if merge is None:
-                found.append([self._application([site], site["x"], site["y"], None)])
+                groups.append([self._application([pattern], pattern.x, pattern.y, None)])
             elif merge.name not in claimed:
                 if merge.name not in pairs:
                     pairs[merge.name] = (merge, [])
-                    found.append(merge.name)
-                pairs[merge.name][1].append(site)
-        found = [item if isinstance(item, list) else self._paired(*pairs[item]) for item in found]
-        found = list(own) + [application for group in found for application in group if application is not None]
-        # A known layer may well call a function, to choose between training and testing.
-        return found + self._called({application.statistic.name for application in own})
+                    groups.append(merge.name)
+                pairs[merge.name][1].append(pattern)
+        groups = [group if isinstance(group, list) else self._paired(*pairs[group]) for group in groups]
+        found = list(own) + [application for group in groups for application in group if application is not None]
+        # A layer of ``own`` may well call a function, to choose between training and testing.
+        return found + self._in_functions({application.statistic.name for application in own})
 
     def _merge_after(self, y):
         return next((op for op in y.consumers() if op.type in MERGES and not closes_loop(op)), None)
 
-    def _paired(self, merge, sites):
-        """A cond between two fused operations, of which one trains, is one application."""
-        inputs = [site["x"].op.inputs[0] if site["x"].op.type in SWITCHES else None for site in sites]
-        ways = [i for site in sites for i, item in enumerate(merge.inputs) if item.name == site["y"].name]
-        statistics = [self._statistic("moving_mean", site["means"][0], ())[0] for site in sites]
-        statistics = {op.name for op in statistics if op is not None}
-        alike = len({getattr(item, "name", None) for item in inputs}) == 1 and len(statistics) < 2
-        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
-            return [self._application([site], site["x"], site["y"], None) for site in sites]
-        return [self._application(sites, inputs[0], merge.outputs[0], (merge, dict(zip(ways, sites))))]
+    def _paired(self, merge, patterns):
+        """The applications of patterns whose outputs end in one Merge of a cond.
 
-    def _application(self, sites, x, y, paired):
-        """The `Application` made of one site, or of the two in a cond; None if no moving statistics belong to it."""
-        means, variances = ([root for site in sites for root in site["means"][i]] for i in (0, 1))
-        gamma, beta = (self._parameter(sites, name) for name in ("gamma", "beta"))
-        mean, updates = self._statistic("moving_mean", means, (gamma, beta))
-        variance, more = self._statistic("moving_variance", variances, (mean, gamma, beta))
+        Two fused operations, of which one trains, are one application.
+        """
+        inputs = [pattern.x.op.inputs[0] if pattern.x.op.type in SWITCHES else None for pattern in patterns]
+        ways = [i for pattern in patterns for i, branch in enumerate(merge.inputs) if branch.name == pattern.y.name]
+        statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
+        statistics = {op.name for op in statistics if op is not None}
+        alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
+        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
+            return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
+        return [self._application(patterns, inputs[0], merge.outputs[0], (merge, dict(zip(ways, patterns))))]
+
+    def _application(self, patterns, x, y, paired):
+        """The `Application` made of one pattern, or of the two in a cond; None without moving statistics.
+
+        paired: None, or the cond's Merge and a dict from its inputs' numbers to the patterns.
+        """
+        means, variances = ([root for pattern in patterns for root in pattern.means[i]] for i in (0, 1))
+        gamma, beta = self._parameter([p.gamma for p in patterns]), self._parameter([p.beta for p in patterns])
+        mean, mean_updates = self._statistic("moving_mean", means, (gamma, beta))
+        variance, variance_updates = self._statistic("moving_variance", variances, (mean, gamma, beta))
         if mean is None or variance is None:
             return None
-        site = sites[0]
-        prefix = mean.name.rpartition("/")[0]
+        pattern, prefix = patterns[0], mean.name.rpartition("/")[0]
+        gamma = self.variables.get(prefix + "/gamma") if gamma is None else gamma
+        beta = self.variables.get(prefix + "/beta") if beta is None else beta
         state = self._state(mean, prefix)
-        if gamma is None:
-            gamma = self.variables.get(prefix + "/gamma")
-        if beta is None:
-            beta = self.variables.get(prefix + "/beta")
-        problem = self.problem_of(x, y)
         # Statistics that were made constants are neither the batch's nor moving.
-        known = FIXED + VARIABLES
-        batch = [(root, branches) for root, branches in means if root.op.type not in known]
-        flag, trains = None, bool(batch)
-        if paired is not None:
-            merge, ways = paired
-            training = [way for way, one in ways.items() if one["op"].get_attr("is_training")]
-            trains = len(training) == 2
-            if len(training) == 1:
-                flag, trains = self._branch(merge, training[0])
-                problem = problem or (None if flag is not None else "what decides whether it trains cannot be seen")
-        elif batch and len(batch) < len(means):
-            branches = batch[0][1]
-            if len(batch) == 1 and len(branches) == 1:
-                flag, trains = self._branch(*branches[0])
-            if flag is None:
-                problem = problem or "what decides whether it trains cannot be seen"
-        if site["kind"] == "composed":
-            axis, why = self._axis(site, batch)
-            problem = problem or why or self._no_vector(mean)
-            rank = x.get_shape().ndims
-            data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
-            axis = None if axis in (1, (rank or 0) - 1) else axis
-        else:
-            data_format, axis = "NCHW" if site["data_format"].startswith(b"NC") else "NHWC", None
-        decay, rate, rate_dtype = self._decay(mean, updates)
-        reads = {"moving_mean": mean, "moving_variance": variance, "gamma": gamma, "beta": beta}
-        reads = {name: self.read_of(op) for name, op in reads.items() if op is not None}
+        batch = [(root, branches) for root, branches in means if root.op.type not in FIXED + VARIABLES]
+        flag, trains, flag_problem = self._flag(means, batch, paired)
+        data_format, axis, layout_problem = self._layout(pattern, x, mean, batch)
+        decay, rate, rate_dtype = self._decay(mean, mean_updates)
+        reads = [("moving_mean", mean), ("moving_variance", variance), ("gamma", gamma), ("beta", beta)]
+        reads = {name: self.read_of(op) for name, op in reads if op is not None}
+        problem = self.problem_of(x, y) or flag_problem or layout_problem
         if any(read is None for read in reads.values()):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
-        parameters = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
         return Application(
             statistic=mean,
             inputs=x,
@@ -196,50 +119,91 @@ class Scan(Sites):
             flag=flag,
             trains=trains,
             rate=rate,
-            touched=[y.op] + [update.op for update in updates + more],
+            touched=[y.op] + [update.op for update in mean_updates + variance_updates],
             problem=problem,
             settings={
                 "decay": decay,
-                "epsilon": site["epsilon"],
+                "epsilon": pattern.epsilon,
                 "data_format": data_format,
                 "dtype": mean.get_attr("dtype").base_dtype.name,
-                "fused": site["kind"] == "fused",
+                "fused": pattern.fused,
                 "zero_debias": "biased" in state,
-                "trainable": not parameters or any(name in self._trainable for name in parameters),
+                "trainable": self._is_trainable(gamma, beta),
                 "release": None,
-                "center": self._has(site, "beta", beta),
-                "scale": self._has(site, "gamma", gamma),
+                "center": self._has(pattern.beta, beta),
+                "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
                 "rate_dtype": rate_dtype,
             },
         )
 
-    def _has(self, site, name, variable):
-        """Whether a site has a gamma or beta; None if that cannot be seen."""
+    def _flag(self, means, batch, paired):
+        """``flag, trains, problem`` of an `Application`.
+
+        means, batch: the roots of its mean, and those among them that are the batch's. paired: see `_application`.
+        """
+        flag, trains = None, bool(batch)
+        if paired is not None:
+            merge, ways = paired
+            training = [way for way, pattern in ways.items() if pattern.op.get_attr("is_training")]
+            if len(training) != 1:
+                return None, len(training) == 2, None
+            flag, trains = self._branch(merge, training[0])
+        elif batch and len(batch) < len(means):
+            branches = batch[0][1]
+            if len(batch) == 1 and len(branches) == 1:
+                flag, trains = self._branch(*branches[0])
+        else:
+            return flag, trains, None
+        return flag, trains, None if flag is not None else UNSEEN_FLAG
+
+    def _layout(self, pattern, x, mean, batch):
+        """``data_format, axis, problem`` of an `Application`; axis is None where data_format says it."""
+        if pattern.fused:
+            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None
+        axis, problem = self._axis(pattern, batch)
+        if problem is None and mean.type in VARIABLES and len(mean.get_attr("shape").dim) > 1:
+            problem = "its statistics are no vectors, as with several axes or virtual batches"
+        rank = x.get_shape().ndims
+        data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
+        return data_format, None if axis in (1, (rank or 0) - 1) else axis, problem
+
+    def _is_trainable(self, gamma, beta):
+        names = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
+        return not names or any(name in self._trainable for name in names)
+
+    def _has(self, tensor, variable):
+        """Whether a layer has a gamma or beta, a tensor of its pattern or None; None if that cannot be seen."""
         if variable is not None:
             return True
-        return False if site[name] is None or self.static(site[name]) is not None else None
+        return False if tensor is None or self.static(tensor) is not None else None
 
-    def _parameter(self, sites, name):
-        found = [self.variable(site[name]) for site in sites if site[name] is not None]
-        return found[0] if found else None
+    def _parameter(self, tensors):
+        """The variable's operation behind the first of these tensors that is not None, or None."""
+        variables = [self.variable(tensor) for tensor in tensors if tensor is not None]
+        return variables[0] if variables else None
 
     def _statistic(self, name, roots, relatives):
-        """The variable of a moving average, and the updates of it, from what is or becomes of it."""
+        """The operation of a moving average's variable, or None, and the list of its updates.
+
+        Args:
+          name: "moving_mean" or "moving_variance".
+          roots: what the mean or variance of a layer is made of: the variable, or values that the variable follows.
+          relatives: operations of other variables of the layer, or None, beside which it may lie.
+        """
         direct = [root.op for root, _ in roots if root.op.name in self.variables]
         updates = []
         for root, _ in roots:
             updates += self._updates_by_root[root.name]
         averages = [self._average(update.variable) for update in updates]
         named = [op for op in direct + averages if op.name.rpartition("/")[2] == name]
-        others = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
+        unnamed = [op for op in direct + averages if "renorm_" not in op.name and "stddev" not in op.name]
         for op in direct + averages + [op for op in relatives if op is not None]:
             sibling = self.variables.get(op.name.rpartition("/")[0] + "/" + name)
             if sibling is not None:
                 named.append(sibling)
-        chosen = (direct + named + others + [None])[0]
-        return chosen, updates
+        return (direct + named + unnamed + [None])[0], updates
 
     def _average(self, variable):
         """The moving average that a variable of zero debias belongs to; otherwise the variable itself."""
@@ -251,6 +215,7 @@ class Scan(Sites):
         return variable
 
     def _state(self, mean, prefix):
+        """The layer's further variables: a dict from their names in a trace to operations."""
         state = {}
         for name in ("moving_stddev", "renorm_mean", "renorm_stddev", "renorm_mean_weight", "renorm_stddev_weight"):
             if prefix + "/" + name in self.variables:
@@ -262,7 +227,10 @@ class Scan(Sites):
         return state
 
     def _branch(self, choice, way):
-        """The tensor that decides about a choice, and the value with which it goes this way; or None, None."""
+        """The tensor that decides about a choice, and the value with which it takes this way; or None, None.
+
+        choice, way: a choice as `GraphView.roots` makes it.
+        """
         if choice.type in SELECTS:
             return self._plain(choice.inputs[0]), way == 1
         stack, seen = [choice.inputs[way]], set()
@@ -282,35 +250,30 @@ class Scan(Sites):
             tensor = tensor.op.inputs[0]
         return tensor
 
-    def _no_vector(self, variable):
-        if variable.type in VARIABLES and len(variable.get_attr("shape").dim) > 1:
-            return "its statistics are no vectors, as with several axes or virtual batches"
-        return None
-
-    def _axis(self, site, batch):
-        """The axis of the channels of a composed site, and what is wrong with it."""
-        x = site["x"]
+    def _axis(self, pattern, batch):
+        """The axis of the channels of a composed pattern, or None and the reason why it is not known."""
+        x = pattern.x
         rank = x.get_shape().ndims
         if not rank:
             return None, "the rank of its input is not known"
         for root, _ in batch:
             if root.op.type in CALLS:
                 return None, IN_FUNCTION
-            ours = {item.name for item, _ in self.roots(x)}
+            own = {origin.name for origin, _ in self.roots(x)}
             axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
-            if axes is None or {item.name for item, _ in self.roots(root.op.inputs[0])} != ours:
+            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
                 return None, "its batch statistics are not the plain moments of its input, as with weights"
             left = sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)})
             if len(left) != 1:
                 return None, "its batch statistics are not those of one axis of channels"
             return left[0], None
-        shape = site["mean"].get_shape()
+        shape = pattern.mean.get_shape()
         if shape.ndims == 1:
             return rank - 1, None
         sizes = shape.as_list() if shape.ndims == rank else []
         wide = [i for i, size in enumerate(sizes) if size != 1]
         if len(wide) > 1 or not sizes:
-            return None, "the axis of its channels cannot be seen"
+            return None, "the axis of its channels cannot be found"
         return (wide[0] if wide else 1), None
 
     def _decay(self, mean, updates):
@@ -333,7 +296,7 @@ class Scan(Sites):
         return None, (None if self.depth(rate.op) else rate), None
 
     def _constant(self, tensor, still):
-        """The one number that a tensor is made of, but for ``still``, which stands for not training; or None."""
+        """The one number that a tensor is made of, apart from ``still``, its value while testing; or None."""
         values = [self.static(root) for root, _ in self.roots(tensor)]
         if any(value is None or value.size != 1 for value in values):
             return None
@@ -341,11 +304,14 @@ class Scan(Sites):
         values = [value for value in values if value != still] or values[:1]
         return values[0] if len(values) == 1 else None
 
-    def _called(self, known):
-        """Applications of which nothing can be seen but that a function is called with the layer's variables."""
+    def _in_functions(self, own):
+        """Applications inside a function: its call with a moving mean is all that the graph shows of them.
+
+        own: names of the moving means of the layers that are known already.
+        """
         hidden = []
         for name, op in self.variables.items():
-            callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in known else []
+            callers = self.callers_of(op) if name.endswith("/moving_mean") and name not in own else []
             if callers:
                 hidden.append(
                     Application(
@@ -360,10 +326,3 @@ class Scan(Sites):
                     )
                 )
         return hidden
-
-
-def unknown_settings():
-    """The settings of a layer of which nothing is known."""
-    settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
-    settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
-    return settings

@@ -1,6 +1,6 @@
 # Runs on Python 2.7 too, see below:
 # ruff: noqa: RUF005, UP004, UP010
-"""Graphs as something to ask: what a value is made of, what a run needs, what is inside a cond or loop.
+"""Questions to a graph: what a value is made of, what a run needs, what is inside a cond or loop.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
 stands word for word in docker/tf1/record_tf1.py too, which runs on Python 2.7; a test compares.
@@ -19,19 +19,23 @@ VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
-# What hands a value on, perhaps in another shape or dtype, perhaps into a loop.
+# Operations that pass a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
 PASSES += ("Enter", "RefEnter")
 ADDS = ("Add", "AddV2")
 FIXED = ("Const",)
 CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
-AVERAGES = ("moving_mean", "moving_variance")
 IN_CONTROL_FLOW = "it is inside a tf.cond or tf.while_loop"
 IN_FUNCTION = "it is in a function, as tf.cond and tf.while_loop make them"
 
 
 def reached(targets, fed):
-    """Names of the operations that a run must do for ``targets``, operations and tensors; ``fed``: names of tensors."""
+    """A set of the names of all operations that a run must do.
+
+    Args:
+      targets: the operations and tensors that are fetched.
+      fed: names of the tensors that are fed, whose operations are not needed.
+    """
     stack = [getattr(target, "op", target) for target in targets if target.name not in fed]
     seen = {op.name for op in stack}
     while stack:
@@ -46,11 +50,15 @@ def reached(targets, fed):
 
 
 class GraphView(object):
-    """A graph, and its variables' operations by name.
+    """A graph, and what can be asked about it.
 
     Args:
       graph: the graph.
       make_ndarray: TensorFlow's function from a TensorProto to an array.
+
+    Attributes:
+      graph: the graph.
+      variables: dict from names to the operations of its variables.
     """
 
     def __init__(self, graph, make_ndarray):
@@ -61,7 +69,7 @@ class GraphView(object):
         self.variables = collections.OrderedDict((op.name, op) for op in self._operations if op.type in VARIABLES)
 
     def depth(self, op):
-        """How many conds and loops of TF 1.x an operation is in."""
+        """The number of conds and loops of TF 1.x around an operation."""
         stack = [op]
         while stack:
             top = stack[-1]
@@ -84,7 +92,7 @@ class GraphView(object):
         return self._depths[op.name]
 
     def problem_of(self, inputs, outputs):
-        """Why the input and output of a layer cannot be fetched, or None."""
+        """Why the input or output of a layer, tensors, cannot be fetched, part of a sentence; or None."""
         if any(t.graph is not self.graph for t in (inputs, outputs)):
             return IN_FUNCTION
         if self.depth(inputs.op) or self.depth(outputs.op):
@@ -92,7 +100,7 @@ class GraphView(object):
         return None
 
     def read_of(self, variable):
-        """A tensor with the value of a variable's operation, or None."""
+        """A tensor with the value of a variable, given its operation; None if conds and loops alone read it."""
         if variable.type != "VarHandleOp":
             return variable.outputs[0]
         reads = [op for op in variable.outputs[0].consumers() if op.type == "ReadVariableOp"]
@@ -100,7 +108,7 @@ class GraphView(object):
         return plain[0].outputs[0] if plain else None
 
     def _behind(self, tensor):
-        """Names of the operations that hand a value on to ``tensor``, and of those that made it."""
+        """Names of the operations that pass a value on to ``tensor``, and of those that made the value."""
         names, stack = set(), [tensor.op]
         while stack:
             op = stack.pop()
@@ -113,13 +121,13 @@ class GraphView(object):
         return names
 
     def callers_of(self, variable):
-        """Operations that call a function with the variable."""
+        """The operations that call a function with the variable of this operation."""
         tensors = list(variable.outputs)
         tensors += [out for op in variable.outputs[0].consumers() if op.type in PASSES for out in op.outputs]
         return [op for tensor in tensors for op in tensor.consumers() if op.type in CALLS]
 
     def static(self, tensor):
-        """The value of a tensor that is the same in every run, an array; or None."""
+        """The value of a tensor as an array if it is the same in every run, else None."""
         op = tensor.op
         if op.type == "Const":
             return np.asarray(self._make_ndarray(op.get_attr("value")))
@@ -133,11 +141,11 @@ class GraphView(object):
         return inputs + list(op.control_inputs)
 
     def roots(self, tensor):
-        """Pairs of a tensor that ``tensor`` is made of, and the choices that it came by.
+        """The tensors whose value ``tensor`` may have: a list of pairs with the choices that lead to each.
 
-        A choice is a pair of an operation and the way: an input of a Merge, or 1 or 0 for the two of a Select.
+        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0.
         """
-        found, stack = [], [(tensor, ())]
+        origins, stack = [], [(tensor, ())]
         while stack:
             tensor, branches = stack.pop()
             op = tensor.op
@@ -148,14 +156,22 @@ class GraphView(object):
             elif op.type in SELECTS:
                 stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
             else:
-                found.append((tensor, branches))
-        return found
+                origins.append((tensor, branches))
+        return origins
 
     def variable(self, tensor):
-        """The variable's operation that a tensor is the value of, or None."""
+        """The operation of the variable whose value a tensor is, or None."""
         roots = {root.op.name for root, _ in self.roots(tensor)}
         return self.variables.get(roots.pop()) if len(roots) == 1 else None
 
 
+def uncast(tensor):
+    """``tensor``, or what was cast to it from the same dtype, as everything is where NumPy's behaviour is enabled."""
+    while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
 def closes_loop(op):
+    """Whether an operation is the Merge at the beginning of a loop, which the end of the loop leads back to."""
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)

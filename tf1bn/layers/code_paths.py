@@ -1,23 +1,31 @@
-"""Which code of a TF 1.x release a call of ``batch_norm`` takes; the rule is that of the release in force."""
+"""Which code of a TF 1.x release a call takes; the rule is that of the release in force, see `releases`."""
 
 import dataclasses
 
 import tensorflow as _tf
 
-from .normalization import NCHW
+from .. import releases
+from .arguments import NCHW
 
 tf = _tf.compat.v1
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """One of four code paths; ``core`` is the tf.layers layer behind contrib."""
+    """One of four code paths under the rules of a release.
+
+    Attributes:
+      core: whether the tf.layers layer behind contrib runs, and not contrib's own code.
+      fused: whether TensorFlow's fused kernels are used, and not the form composed of small operations.
+      release: the `releases.Release`.
+    """
 
     core: bool
     fused: bool
-    release: object
+    release: releases.Release
 
     def variable_dtype(self, inputs_dtype):
+        """The dtype of the layer's variables."""
         if self.core and self.release.core_float32:
             return _tf.float32
         half = inputs_dtype in (_tf.float16, _tf.bfloat16)
@@ -26,12 +34,14 @@ class Path:
         return inputs_dtype
 
 
-def choose(release, inputs, updates_collections, batch_weights, fused, zero_debias, renorm, adjustment, regularizers):
-    """The path of a call.
+def path_of_batch_norm(
+    release, inputs, updates_collections, batch_weights, fused, zero_debias, renorm, adjustment, regularizers
+):
+    """The `Path` of a call of ``batch_norm``.
 
     Raises:
-      ValueError: ``fused=True`` with what the fused form of TF 1.0 to 1.3 does not take; later ones fall back to the
-        composed form without a word.
+      ValueError: ``fused=True`` with what the fused form of TF 1.0 to 1.3 does not take; later releases silently use
+        the composed form.
     """
     rank = inputs.shape.rank
     # By identity, as TF 1.x does: an equal list such as ["update_ops"] takes the other path.
@@ -50,16 +60,34 @@ def choose(release, inputs, updates_collections, batch_weights, fused, zero_debi
     return Path(core=core, fused=fused, release=release)
 
 
+def path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment):
+    """The `Path` of a call of ``batch_normalization``, which is that of 1.15 in every `tf1bn.release`.
+
+    Raises:
+      ValueError: `fused` is neither None nor a boolean, and the fused form cannot be used.
+    """
+    possible = (
+        inputs.shape.rank == 4
+        and axes in ([1], [3])
+        and not renorm
+        and virtual_batch_size is None
+        and adjustment is None
+    )
+    if fused not in (None, True, False) and fused and not possible:
+        raise ValueError(f"`fused` is {fused!r}; it must be None, True or False.")
+    return Path(core=True, fused=possible and (fused is None or bool(fused)), release=releases.LATEST)
+
+
 def _check_fused(release, rank, batch_weights, renorm, regularizers):
     unfit = [
         name
-        for name, given in (
+        for name, present in (
             ("`batch_weights`", batch_weights is not None),
             ("`param_regularizers`", regularizers is not None),
             ("`renorm`", renorm),
             (f"inputs of rank {rank}", rank not in (2, 4)),
         )
-        if given
+        if present
     ]
     if unfit:
         raise ValueError(
@@ -74,7 +102,7 @@ def check_dtypes(path, inputs_dtype):
 
     Raises:
       ValueError: the composed core layer computed in float32 alone (1.0 to 1.3), or mixed half inputs with float32
-        variables (1.5 to 1.13).
+        variables (1.5 to 1.9).
       TypeError: the fused layer of 1.0 to 1.4 computed in float32 alone.
     """
     release = path.release
@@ -95,7 +123,7 @@ def check_dtypes(path, inputs_dtype):
 
 
 def check_parameters(path, data_format, center):
-    """Raises ValueError for what contrib's own composed code did not survive before 1.4."""
+    """Raises ValueError for the arguments with which contrib's own composed code failed before 1.4."""
     if not path.core and not path.fused and not path.release.falls_back and data_format == NCHW and not center:
         raise ValueError(
             f"`center` is False with `data_format` 'NCHW', on which contrib's own composed code of TensorFlow "

@@ -1,8 +1,8 @@
 """``batch_norm`` of ``tf.contrib.layers`` in TF 1.15, built on the public ``tf.compat.v1`` API alone.
 
-TF 1.15 sends a call down one of four code paths. They differ in more than speed, so tf1bn
-keeps all four and chooses by the same rule (weights, zero debias, renorm and adjustment shift it, see ``paths``,
-which holds the rules of the earlier releases too: a call inside ``tf1bn.release(...)`` follows that release):
+TF 1.15 sends a call down one of four code paths. They differ in more than speed, so tf1bn keeps all four and chooses
+by the same rule. Weights, zero debias, renorm and adjustment shift it: see `code_paths`, which holds the rules of the
+earlier releases too, because a call inside ``tf1bn.release(...)`` follows that release.
 
     ========  ==========  =====================================================================================
     path      moments     chosen when
@@ -28,18 +28,18 @@ import contextlib
 
 import tensorflow as _tf
 
-from . import code_paths, graph_collections, normalization, release_scope, training_flag
+from . import arguments, code_paths, release_scope
 from .arg_scopes import add_arg_scope
-from .graph_collections import append_tensor_alias
-from .moving_averages import Updates
-from .normalization import NCHW, NHWC
-from .variables import Variables
+from .arguments import NCHW, NHWC
+from .graph_collections import append_tensor_alias, builds_graph
+from .normalization import build_layer
 
 tf = _tf.compat.v1
 
 
 @add_arg_scope
 @release_scope.as_released
+@builds_graph
 def batch_norm(
     inputs,
     decay=0.999,
@@ -88,7 +88,7 @@ def batch_norm(
         statistics where ``updates_collections`` is the default and the rank is 4 or `fused` is False, because
         TF 1.15 does that.
       fused: use TensorFlow's fused kernels; None means True. Where they cannot be used (rank other than 2 and 4)
-        the composed form is used without a word, as in TF 1.15.
+        the composed form is used silently, as in TF 1.15.
       data_format: "NHWC" (channels last, whatever the rank) or "NCHW" (channels in axis 1).
       param_initializers: dict from "beta", "gamma", "moving_mean", "moving_variance" to initializers.
       param_regularizers: dict from "beta", "gamma" to functions that return a loss. Without effect on the composed
@@ -105,19 +105,17 @@ def batch_norm(
       A tensor of the shape and dtype of ``inputs``.
 
     Raises:
+      GraphError: no graph is built, as when TensorFlow 2 executes eagerly; or the moving statistics cannot be
+        updated where the layer is built, as in a function of control flow v2 with reference variables.
       ValueError: unknown `data_format`, rank or channel count; `is_training` is None where contrib's own code runs;
         weights whose number is not that of the samples; unknown keys in `renorm_clipping`; `renorm` together with
         what excludes it.
       TypeError: float64 inputs on a fused path.
     """
-    if data_format not in (NHWC, NCHW):
-        raise ValueError(
-            f"`data_format` is {data_format!r}; accepted are 'NHWC' (channels last) and 'NCHW' (channels in axis 1)."
-        )
+    arguments.check_data_format(data_format)
     inputs = _tf.convert_to_tensor(inputs)
-    release = release_scope.current()
-    path = code_paths.choose(
-        release,
+    path = code_paths.path_of_batch_norm(
+        release_scope.current(),
         inputs,
         updates_collections,
         batch_weights,
@@ -127,164 +125,63 @@ def batch_norm(
         adjustment,
         param_regularizers,
     )
-    is_training = _checked_is_training(is_training, path)
-    clipping = _checked_renorm(renorm, renorm_clipping, path)
+    is_training = arguments.checked_is_training(is_training, path)
+    renorm_clipping = arguments.checked_renorm(renorm, renorm_clipping, path)
     code_paths.check_dtypes(path, inputs.dtype)
     code_paths.check_parameters(path, data_format, center)
+    with _scopes(scope, reuse, inputs, path) as variable_scope:
+        call = arguments.LayerCall(
+            path=path,
+            inputs=inputs,
+            batch=inputs,
+            parameter_shape=[arguments.channel_count(inputs, data_format)],
+            channel_axes=[1 if data_format == NCHW else inputs.shape.rank - 1],
+            data_format=data_format,
+            decay=decay,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            is_training=is_training,
+            trainable=trainable if path.release.trainable_none else bool(trainable),
+            updates_collections=updates_collections,
+            initializers=param_initializers,
+            regularizers=param_regularizers,
+            argument_name="param_{1}s[{0!r}]".format,
+            variables_collections=variables_collections,
+            model_variables=True,
+            batch_weights=arguments.weights_per_sample(batch_weights, inputs),
+            zero_debias=zero_debias_moving_mean,
+            renorm=renorm,
+            renorm_clipping=renorm_clipping,
+            renorm_decay=renorm_decay,
+            # contrib's own composed code takes an adjustment and never looks at it.
+            adjustment=adjustment if path.core else None,
+        )
+        outputs = build_layer(call)
+        if activation_fn is not None:
+            outputs = activation_fn(outputs)
+        _collect_outputs(outputs, outputs_collections, variable_scope, path.release)
+        return outputs
 
+
+@contextlib.contextmanager
+def _scopes(scope, reuse, inputs, path):
+    """The variable scope of the call, with the name scope and the reuse that the code path has."""
     with contextlib.ExitStack() as scopes:
         variable_scope = scopes.enter_context(tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse))
         if path.core:
             # Given a VariableScope object, the core layer names its operations after the place where it was opened.
             scopes.enter_context(tf.name_scope(variable_scope.original_name_scope))
-        if release.reuses_silently and not path.fused:
+        if path.release.reuses_silently and not path.fused:
             scopes.enter_context(
                 tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE, auxiliary_name_scope=False)
             )
-        channels = _channels(inputs, data_format)
-        options = {}
-        if batch_weights is not None:
-            options["batch_weights"] = _per_sample(batch_weights, inputs)
-
-        variables = Variables(
-            path,
-            path.variable_dtype(inputs.dtype),
-            [channels],
-            collections=variables_collections,
-            trainable=trainable if release.trainable_none else bool(trainable),
-            initializers=param_initializers,
-            regularizers=param_regularizers,
-            release=release,
-        )
-        gamma, beta = variables.parameters(center, scale)
-        statistics, renorm_variables = variables.statistics(renorm)
-        if renorm:
-            options["renorm"] = normalization.Renorm(renorm_variables, statistics[1], clipping, renorm_decay, epsilon)
-        updated = training_flag.known(is_training) is not False
-        updates = Updates(
-            path,
-            statistics,
-            decay,
-            updates_collections,
-            is_training,
-            # The core layer of TF 1.6 on freezes the statistics with trainable=False; contrib's own code never does.
-            active=bool(trainable) or not (path.core and release.frozen_core_stops),
-            debias=variables.debias(statistics[0]) if zero_debias_moving_mean and updated else None,
-            renormalised_variance=options["renorm"].update_variance if renorm else None,
-            release=release,
-        )
-        arguments = {"is_training": is_training, "epsilon": epsilon}
-        if path.fused:
-            outputs = normalization.fused(
-                inputs, gamma, beta, statistics, updates, data_format=data_format, **arguments, release=release
-            )
-        else:
-            if path.core:
-                # contrib's own composed code takes an adjustment and never looks at it.
-                options["adjustment"] = adjustment
-            arguments["axes"] = [1 if data_format == NCHW else inputs.shape.rank - 1]
-            outputs = normalization.composed(
-                inputs, gamma, beta, statistics, updates, **arguments, select_first=path.core, **options
-            )
-        outputs.set_shape(inputs.shape)
-        if path.core:
-            names = ("moving_mean", "moving_variance", "beta", "gamma")
-            collected = (*statistics, beta, beta if gamma is not None and release.collects_beta_as_gamma else gamma)
-            variables.collect_again(dict(zip(names, collected, strict=True)))
-        graph_collections.remember(
-            graph_collections.Applied(
-                inputs=inputs,
-                outputs=outputs,
-                gamma=gamma,
-                beta=beta,
-                statistics=statistics,
-                renorm=renorm_variables,
-                debias=updates.debias,
-                is_training=is_training,
-                decay=decay,
-                epsilon=epsilon,
-                data_format=data_format,
-                fused=path.fused,
-                core=path.core,
-                trainable=trainable,
-                weights=options.get("batch_weights"),
-                updates=updates.made,
-                release=release,
-            )
-        )
-        if activation_fn is not None:
-            outputs = activation_fn(outputs)
-        if outputs_collections or release.always_aliased:
-            alias = variable_scope.name
-            if release.alias_of_name_scope:
-                alias = variable_scope.original_name_scope
-            append_tensor_alias(outputs, alias)
-            if outputs_collections:
-                tf.add_to_collections(outputs_collections, outputs)
-        return outputs
+        yield variable_scope
 
 
-def _checked_is_training(is_training, path):
-    if is_training is None:
-        if path.core and path.release.core_is_keras:
-            return training_flag.learning_phase()
-        raise (TypeError if path.core else ValueError)(
-            "`is_training` is None; pass True, False, or a boolean tensor, placeholder or variable that says whether "
-            "the batch's own statistics are used."
-        )
-    accepted = isinstance(is_training, bool) or (path.release.core_takes_numbers and is_training in (True, False))
-    if path.core and not (_tf.is_tensor(is_training) or accepted):
-        raise TypeError(
-            f"`is_training` is {is_training!r}; accepted are True, False, or a boolean tensor, placeholder or variable."
-        )
-    return is_training
-
-
-def _checked_renorm(renorm, clipping, path):
-    if not renorm:
-        return {}
-    if not path.core:
-        raise ValueError(
-            "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
-            "than the default; batch renormalisation works with none of them, leave them out."
-        )
-    if not path.release.renorm_of_1_15:
-        raise NotImplementedError(
-            f"`renorm` is set for TensorFlow {path.release.name}, whose batch renormalisation (that of 1.2 to 1.14, "
-            "with the variables renorm_mean_weight and renorm_stddev_weight) tf1bn does not have; use "
-            "`tf1bn.release('1.15')` for this layer, which has the scheme of 1.15 and other variables."
-        )
-    return normalization.checked_clipping(clipping)
-
-
-def _per_sample(batch_weights, inputs):
-    """The weights [N] in a shape that broadcasts over the inputs."""
-    weights = _tf.convert_to_tensor(batch_weights)
-    if not weights.shape.is_compatible_with(inputs.shape[:1]):
-        raise ValueError(
-            f"`batch_weights` has shape {weights.shape} and the batch {inputs.shape[:1]}; give one weight per sample."
-        )
-    return _tf.reshape(weights, [-1] + [1] * (inputs.shape.rank - 1))
-
-
-def _channels(inputs, data_format):
-    shape = inputs.shape
-    if shape.rank is None:
-        raise ValueError(
-            f"`inputs` ({inputs.name}) has an unknown rank; batch_norm needs the rank and the number of channels when "
-            "the graph is built. Give them with `inputs.set_shape(...)`."
-        )
-    axis = 1 if data_format == NCHW else -1
-    needed = 2 if data_format == NCHW else 1
-    if shape.rank < needed:
-        raise ValueError(
-            f"`inputs` ({inputs.name}) has shape {shape}; batch_norm needs rank {needed} or more with "
-            f"data_format={data_format!r}."
-        )
-    channels = shape[axis]
-    if channels is None:
-        raise ValueError(
-            f"`inputs` ({inputs.name}) has shape {shape} with an unknown number of channels for "
-            f"data_format={data_format!r}; give it with `inputs.set_shape(...)`."
-        )
-    return channels
+def _collect_outputs(outputs, collections, variable_scope, release):
+    if collections or release.always_aliased:
+        name_scope = variable_scope.original_name_scope
+        append_tensor_alias(outputs, name_scope if release.alias_of_name_scope else variable_scope.name)
+    if collections:
+        tf.add_to_collections(collections, outputs)

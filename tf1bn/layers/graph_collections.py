@@ -1,13 +1,42 @@
-"""What a layer leaves with its graph: variables and losses in collections, aliases, and a note for recorders."""
+"""The graph of a layer: that there is one, and what a layer leaves with it.
+
+That is variables and losses in collections, aliases, and a note for recorders.
+"""
 
 import dataclasses
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import tensorflow as _tf
 
-from .. import releases
+from ..errors import GraphError
 
 tf = _tf.compat.v1
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def builds_graph(function: _Function) -> _Function:
+    """Let ``function`` raise `GraphError` where no graph is built, before it does anything else.
+
+    TensorFlow 2 builds none when it executes eagerly, and nor do ``tf.function`` and ``tf.compat.v1.wrap_function``
+    there: variables would belong to nobody, and a second call with ``reuse=True`` would make others. Functions inside
+    a ``tf.Graph``, such as the bodies of ``tf.cond``, ``tf.while_loop``, ``tf.map_fn`` and ``tf.data``, are part of it.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if tf.executing_eagerly_outside_functions():
+            where = "eagerly" if _tf.executing_eagerly() else "in a function of TensorFlow 2, outside of any graph"
+            raise GraphError(
+                f"`{function.__name__}` is called {where}; call it while a graph is built, inside `with "
+                "tf.Graph().as_default():` or after `tf.compat.v1.disable_eager_execution()` at the top of the "
+                "program, and run that graph in a `tf.compat.v1.Session`."
+            )
+        return function(*args, **kwargs)
+
+    return cast(_Function, wrapper)
 
 
 def append_tensor_alias(tensor, alias):
@@ -17,9 +46,9 @@ def append_tensor_alias(tensor, alias):
 
 
 def parts(variable):
-    """The variables that a partitioner made of one; otherwise the one."""
-    one = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
-    return [variable] if one else list(variable)
+    """A list of the variables that a partitioner made of one; of any other variable or tensor, the thing itself."""
+    whole = isinstance(variable, _tf.Variable) or _tf.is_tensor(variable)
+    return [variable] if whole else list(variable)
 
 
 def collect(variable, collection):
@@ -34,7 +63,7 @@ def collect_losses(variable, regularizer, name, before):
 
     Args:
       name: the losses' name scope is ``name/Regularizer``.
-      before: ids of the variables that were there before: a variable that is taken up again has its loss already.
+      before: ids of the variables that were there before: a variable that is used again has its loss already.
     """
     for part in parts(variable) if regularizer is not None else ():
         if id(part) not in before:
@@ -45,41 +74,29 @@ def collect_losses(variable, regularizer, name, before):
 
 
 # A key that is no string is neither listed nor exported with a MetaGraph.
-APPLICATIONS = ("tf1bn", "applications")
+BUILT_LAYERS = ("tf1bn", "built_layers")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Applied:
-    """One call of a layer: its tensors, variables and arguments as they were, None for what it has not.
+class BuiltLayer:
+    """One call of a layer and what it built, for those who record the graph.
 
-    outputs: before any activation. fused: the path's. core: whether the core layer's code ran. updates: operations.
-    axis: that of the channels where `data_format` does not say it. problem: why no trace can hold it.
+    Attributes:
+      call: the `arguments.LayerCall`.
+      outputs: the tensor before any activation.
+      variables: the `variables.LayerVariables`.
+      updates: a tuple of the operations that update the moving statistics and were put into collections.
     """
 
-    inputs: Any
+    call: Any
     outputs: Any
-    gamma: Any
-    beta: Any
-    statistics: tuple
-    renorm: tuple | None
-    debias: tuple | None
-    is_training: Any
-    decay: Any
-    epsilon: Any
-    data_format: str
-    fused: bool
-    core: bool
-    trainable: bool
-    weights: Any
+    variables: Any
     updates: tuple
-    axis: int | None = None
-    problem: str | None = None
-    release: Any = releases.LATEST
 
 
-def remember(applied):
-    """Keep an `Applied` with the graph that is being built; with the outermost one, where functions are built."""
+def remember(built):
+    """Keep a `BuiltLayer` with the graph that is being built; while a function is built, with the outermost graph."""
     graph = tf.get_default_graph()
     while hasattr(graph, "outer_graph"):
         graph = graph.outer_graph
-    graph.add_to_collection(APPLICATIONS, applied)
+    graph.add_to_collection(BUILT_LAYERS, built)

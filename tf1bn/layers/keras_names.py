@@ -1,28 +1,100 @@
-"""Constraints on beta and gamma by the names that TF 1.15's core layer takes."""
+"""Initializers, regularizers and constraints by the names that Keras gives them, which TF 1.x's core layer takes.
+
+Each may be None, a function, or such a name; or a dict {"class_name": NAME, "config": {...}}.
+"""
 
 import tensorflow as _tf
+
+tf = _tf.compat.v1
 
 # What Keras adds to a norm before it divides by it.
 _TINY = 1e-7
 
+_INITIALIZERS = {
+    "zeros": tf.zeros_initializer,
+    "ones": tf.ones_initializer,
+    "constant": tf.constant_initializer,
+    "uniform": tf.random_uniform_initializer,
+    "randomuniform": tf.random_uniform_initializer,
+    "normal": tf.random_normal_initializer,
+    "randomnormal": tf.random_normal_initializer,
+    "truncatednormal": tf.truncated_normal_initializer,
+}
 
-def get(constraint, argument):
-    """The function that a constraint means: None, a function, a name, or a dict of class_name and config.
+# Functions from a config to the weights of sum|w| and sum(w * w).
+_REGULARIZERS = {
+    "l1": lambda l=0.01: (l, 0.0),  # noqa: E741
+    "l2": lambda l=0.01: (0.0, l),  # noqa: E741
+    "l1_l2": lambda l1=0.01, l2=0.01: (l1, l2),
+    "L1L2": lambda l1=0.0, l2=0.0: (l1, l2),
+}
+
+
+def initializer(value, argument):
+    """The initializer that a name or dict means; ``argument`` is its name in messages.
 
     Raises:
-      ValueError: it is none of these.
+      ValueError: there is no such initializer.
     """
-    if constraint is None or callable(constraint):
-        return constraint
-    if isinstance(constraint, str | dict):
-        wanted = constraint if isinstance(constraint, dict) else {"class_name": constraint}
-        made = _NAMED.get(str(wanted.get("class_name")).replace("_", "").lower())
-        if made is not None:
-            return made(**wanted.get("config", {}))
+    make, config = _found(_INITIALIZERS, value)
+    if make is None:
+        raise ValueError(
+            f"`{argument}` is {value!r}; it must be an initializer, or one of the names {', '.join(_INITIALIZERS)}."
+        )
+    return make(**config)
+
+
+def regularizer(value, argument):
+    """The function from a variable to its loss that a value means, or None; ``argument`` is its name in messages.
+
+    Raises:
+      ValueError: it is none of what this module takes.
+    """
+    if value is None or callable(value):
+        return value
+    wanted = value if isinstance(value, dict) else {"class_name": value}
+    config = wanted.get("config", {})
+    weights = _REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)
+    if weights is None:
+        raise ValueError(
+            f"`{argument}` is {value!r}; it must be a function from a variable to its loss, or one of the names "
+            f"{', '.join(_REGULARIZERS)}."
+        )
+    absolute, square = weights
+
+    def loss(variable):
+        total = 0.0
+        if absolute:
+            total += absolute * tf.reduce_sum(_tf.abs(variable))
+        if square:
+            total += square * tf.reduce_sum(_tf.square(variable))
+        return total
+
+    return loss
+
+
+def constraint(value, argument):
+    """The function from a variable to its new value that a value means, or None; ``argument``: its name in messages.
+
+    Raises:
+      ValueError: it is none of what this module takes.
+    """
+    if value is None or callable(value):
+        return value
+    if isinstance(value, str | dict):
+        make, config = _found(_CONSTRAINTS, value)
+        if make is not None:
+            return make(**config)
     raise ValueError(
-        f"`{argument}` is {constraint!r}; accepted are a function from a variable to its new value, and the names "
-        f"{', '.join(_NAMED)}."
+        f"`{argument}` is {value!r}; it must be a function from a variable to its new value, or one of the names "
+        f"{', '.join(_CONSTRAINTS)}."
     )
+
+
+def _found(table, value):
+    """The entry of a table for a name or dict, or None, and the config of the dict."""
+    wanted = value if isinstance(value, dict) else {"class_name": value}
+    return table.get(str(wanted.get("class_name")).replace("_", "").lower()), wanted.get("config", {})
 
 
 def _norm(variable, axis):
@@ -54,4 +126,4 @@ def _min_max_norm(min_value=0.0, max_value=1.0, rate=1.0, axis=0):
     return constrain
 
 
-_NAMED = {"nonneg": _non_negative, "unitnorm": _unit_norm, "maxnorm": _max_norm, "minmaxnorm": _min_max_norm}
+_CONSTRAINTS = {"nonneg": _non_negative, "unitnorm": _unit_norm, "maxnorm": _max_norm, "minmaxnorm": _min_max_norm}

@@ -1,49 +1,90 @@
 """The arithmetic of batch normalisation in TF 1.15: TensorFlow's fused kernel, and the form composed of small ones."""
 
+import dataclasses
+
 import tensorflow as _tf
 
-from .. import releases
+from ..errors import GraphError
 from . import training_flag
-from .moving_averages import assign_moving_average
+from .arguments import NHWC
+from .graph_collections import BuiltLayer, remember
+from .moving_averages import Updates, assign_moving_average, over_replicas, replicated
+from .variables import collect_again, layer_variables
 
 tf = _tf.compat.v1
 
-NHWC, NCHW = "NHWC", "NCHW"
+
+def build_layer(call):
+    """Build the variables, the output and the updates of a `LayerCall` in the current variable scope.
+
+    Returns:
+      The normalised tensor, of the shape and dtype of ``call.inputs``.
+
+    Raises:
+      GraphError: the moving statistics cannot be updated where the layer is built.
+    """
+    if replicated():
+        call = _in_replica(call)
+    variables = layer_variables(call)
+    renorm = Renorm(call, variables) if call.renorm else None
+    updates = Updates(call, variables, renorm.update_variance if renorm else None)
+    outputs = _fused(call, variables, updates) if call.path.fused else _composed(call, variables, updates, renorm)
+    outputs.set_shape(call.batch.shape)
+    if call.virtual_axis is not None:
+        outputs = _tf.reshape(outputs, [-1, *call.inputs.shape.as_list()[1:]])
+    if call.path.core:
+        collect_again(call, variables)
+    remember(BuiltLayer(call, outputs, variables, updates.operations))
+    return outputs
 
 
-def fused(inputs, gamma, beta, statistics, updates, *, is_training, epsilon, data_format, release=releases.LATEST):
+def _in_replica(call):
+    """The call as one of several replicas makes it, whose batches move the statistics together."""
+    if call.renorm:
+        raise GraphError(
+            "The layer is built for several replicas of a distribution strategy with `renorm` True, and batch "
+            "renormalisation has no statistics that replicas share; leave `renorm` out, or use one replica."
+        )
+    problem = "the batches of several replicas move its statistics together, and a trace holds one batch"
+    return dataclasses.replace(call, unrecordable=call.unrecordable or problem)
+
+
+# ---- the fused form ----
+
+
+def _fused(call, variables, updates):
     """Normalise with ``tf.nn.fused_batch_norm``; its batch variance carries N/(N-1). Rank 2 or 4."""
-    channels = statistics[0].shape
-    x = inputs
-    if inputs.shape.rank == 2:
-        x = _tf.reshape(inputs, [-1, 1, 1, *channels] if data_format == NHWC else [-1, *channels, 1, 1])
+    x, statistics, is_training = call.batch, variables.statistics, call.is_training
+    channels = statistics[0].shape.as_list()
+    if x.shape.rank == 2:
+        x = _tf.reshape(x, [-1, 1, 1, *channels] if call.data_format == NHWC else [-1, *channels, 1, 1])
     dtype = statistics[0].dtype.base_dtype
-    arguments = {
-        "scale": _tf.ones(channels, dtype) if gamma is None else gamma,
-        "offset": _tf.zeros(channels, dtype) if beta is None else beta,
-        "epsilon": _fused_epsilon(epsilon, release),
-        "data_format": data_format,
-        "name": _fused_name(inputs, release),
+    options = {
+        "scale": _tf.ones(channels, dtype) if variables.gamma is None else variables.gamma,
+        "offset": _tf.zeros(channels, dtype) if variables.beta is None else variables.beta,
+        "epsilon": _fused_epsilon(call.epsilon, call.release),
+        "data_format": call.data_format,
+        "name": _fused_name(call),
     }
 
     def with_batch():
-        return tuple(tf.nn.fused_batch_norm(x, **arguments))
+        return tuple(tf.nn.fused_batch_norm(x, **options))
 
     def with_moving():
         mean, variance = (_tf.convert_to_tensor(statistic) for statistic in statistics)
-        y, *_ = tf.nn.fused_batch_norm(x, mean=mean, variance=variance, is_training=False, **arguments)
+        y, *_ = tf.nn.fused_batch_norm(x, mean=mean, variance=variance, is_training=False, **options)
         return y, mean, variance
 
     outputs, *moments = training_flag.cond(is_training, with_batch, with_moving)
-    if training_flag.known(is_training) is not False or updates.while_testing:
+    if training_flag.static_value(is_training) is not False or updates.while_testing:
         if updates.in_place:
-            normalised = outputs
+            normalised, shared = outputs, over_replicas(moments)
             outputs = training_flag.cond(
-                is_training, lambda: updates.run_before(moments, normalised), lambda: _tf.identity(normalised)
+                is_training, lambda: updates.run_before(shared, normalised), lambda: _tf.identity(normalised)
             )
         else:
             updates.collect(moments)
-    return _tf.reshape(outputs, _tf.shape(inputs)) if inputs.shape.rank == 2 else outputs
+    return _tf.reshape(outputs, _tf.shape(call.batch)) if call.batch.shape.rank == 2 else outputs
 
 
 def _fused_epsilon(epsilon, release):
@@ -54,88 +95,78 @@ def _fused_epsilon(epsilon, release):
     return epsilon if not floor or epsilon > floor else floor
 
 
-def _fused_name(inputs, release):
-    half = inputs.dtype in (_tf.float16, _tf.bfloat16)
-    return "FusedBatchNormV2" if half and not release.renorm_of_1_15 else release.fused_operation
+def _fused_name(call):
+    half = call.batch.dtype in (_tf.float16, _tf.bfloat16)
+    return "FusedBatchNormV2" if half and not call.release.renorm_of_1_15 else call.release.fused_operation
 
 
-def composed(
-    inputs,
-    gamma,
-    beta,
-    statistics,
-    updates,
-    *,
-    is_training,
-    epsilon,
-    axes,
-    select_first,
-    batch_weights=None,
-    adjustment=None,
-    renorm=None,
-    virtual_axis=None,
-):
+# ---- the composed form ----
+
+
+def _composed(call, variables, updates, renorm):
     """Normalise with ``tf.nn.moments`` and ``tf.nn.batch_normalization``; the population variance. Any rank.
 
-    ``axes``: those that are not reduced, not negative. With one of them the parameters and statistics are vectors;
-    with several, or with a ``virtual_axis`` (the axis that numbers virtual batches, each normalised on its own), they
-    have the rank of the inputs. ``select_first``: the core layer chooses between the batch's and the moving statistics
-    before it makes the updates, contrib's own code after it; operations are numbered accordingly. ``renorm``: a
-    ``Renorm`` or None.
+    The core layer chooses between the batch's and the moving statistics before it makes the updates, contrib's own
+    code after it; operations are numbered accordingly.
     """
-    rank = inputs.shape.rank
-    reduced = [i for i in range(rank) if i not in axes and i != virtual_axis]
-    vectors = len(axes) == 1 and virtual_axis is None
-    shape = [-1 if i in axes else 1 for i in range(rank)]
+    statistics, is_training = variables.statistics, call.is_training
+    scale, offset = _broadcast(call, variables.gamma), _broadcast(call, variables.beta)
+    value = training_flag.static_value(is_training)
+    if value is False and not updates.while_testing:
+        return _normalised(call, statistics, scale, offset)
+    if call.adjustment:
+        scale, offset = _adjusted(call, scale, offset)
+    moments = _moments(call, statistics[0].dtype.base_dtype)
+    if updates.in_place:
+        shared = over_replicas(moments)
+        chosen = training_flag.cond(is_training, lambda: updates.run_before(shared, moments), lambda: statistics)
+    elif call.path.core and updates.use_batch_moments and value is None:
+        # The core layer of TF 1.0 and 1.1 chooses between two outputs, not between two pairs of moments.
+        updates.collect(moments)
+        return training_flag.cond(
+            is_training,
+            lambda: _normalised(call, moments, scale, offset),
+            lambda: _normalised(call, statistics, scale, offset),
+        )
+    elif call.path.core:
+        chosen = new_values = training_flag.select_each(is_training, moments, statistics)
+        if call.virtual_axis is not None:
+            new_values = [_tf.reduce_mean(values, call.virtual_axis, keepdims=True) for values in chosen]
+        if renorm is not None:
+            r, d, new_values = renorm.correct(*new_values)
+            scale, offset = _then(_broadcast(call, r), _broadcast(call, d), scale, offset)
+        updates.collect(moments if updates.use_batch_moments else new_values)
+    else:
+        updates.collect(moments)
+        chosen = training_flag.cond(is_training, lambda: moments, lambda: statistics)
+    return _normalised(call, chosen, scale, offset)
 
-    def spread(value):
-        """A per-channel vector in a shape that broadcasts over the inputs; anything else is left as it is."""
-        if value is None or not vectors or axes[0] == rank - 1 or value.shape.rank == rank:
-            return value
-        return _tf.reshape(value, shape)
 
-    mean, variance = statistics
-    scale, offset = spread(gamma), spread(beta)
-    # The core layer of TF 1.0 and 1.1 chooses between two outputs, not between two pairs of moments.
-    decides_late = select_first and updates.of_the_batch and training_flag.known(is_training) is None
-    if training_flag.known(is_training) is not False or updates.while_testing:
-        if adjustment:
-            adjusted_scale, adjusted_offset = adjustment(_tf.shape(inputs))
-            scale, offset = _then(
-                training_flag.cond(is_training, lambda: adjusted_scale, lambda: _tf.ones_like(adjusted_scale)),
-                training_flag.cond(is_training, lambda: adjusted_offset, lambda: _tf.zeros_like(adjusted_offset)),
-                scale,
-                offset,
-            )
-        dtype = statistics[0].dtype.base_dtype
-        moments = _moments(_tf.cast(inputs, dtype), reduced, batch_weights, keepdims=not vectors)
-        if updates.in_place:
-            mean, variance = training_flag.cond(
-                is_training, lambda: updates.run_before(moments, moments), lambda: statistics
-            )
-        elif decides_late:
-            updates.collect(moments)
-        elif select_first:
-            mean, variance = chosen = training_flag.each(is_training, moments, statistics)
-            if virtual_axis is not None:
-                chosen = [_tf.reduce_mean(value, virtual_axis, keepdims=True) for value in chosen]
-            if renorm is not None:
-                r, d, chosen = renorm.correct(*chosen, is_training)
-                scale, offset = _then(spread(r), spread(d), scale, offset)
-            updates.collect(moments if updates.of_the_batch else chosen)
-        else:
-            updates.collect(moments)
-            mean, variance = training_flag.cond(is_training, lambda: moments, lambda: statistics)
+def _broadcast(call, value):
+    """A vector [C] in a shape that broadcasts over the batch; anything else is returned as it is."""
+    rank, axes = call.batch.shape.rank, call.channel_axes
+    if value is None or not call.vectors or axes[0] == rank - 1 or value.shape.rank == rank:
+        return value
+    return _tf.reshape(value, [-1 if i in axes else 1 for i in range(rank)])
 
+
+def _normalised(call, moments, scale, offset):
     def fit(value):
-        return None if value is None else spread(_tf.cast(value, inputs.dtype))
+        return None if value is None else _broadcast(call, _tf.cast(value, call.batch.dtype))
 
-    def normalised(mean, variance):
-        return _tf.nn.batch_normalization(inputs, fit(mean), fit(variance), fit(offset), fit(scale), epsilon)
+    mean, variance = moments
+    return _tf.nn.batch_normalization(call.batch, fit(mean), fit(variance), fit(offset), fit(scale), call.epsilon)
 
-    if decides_late:
-        return training_flag.cond(is_training, lambda: normalised(*moments), lambda: normalised(*statistics))
-    return normalised(mean, variance)
+
+def _adjusted(call, scale, offset):
+    """A scale and offset for the layer's own after those of `adjustment`, which count in training alone."""
+    own_scale, own_offset = call.adjustment(_tf.shape(call.batch))
+    return _then(
+        training_flag.cond(call.is_training, lambda: own_scale, lambda: _tf.ones_like(own_scale)),
+        training_flag.cond(call.is_training, lambda: own_offset, lambda: _tf.zeros_like(own_offset)),
+        scale,
+        offset,
+    )
 
 
 def _then(scale, offset, then_scale, then_offset):
@@ -145,19 +176,12 @@ def _then(scale, offset, then_scale, then_offset):
     return scale, offset if then_offset is None else offset + then_offset
 
 
-def checked_clipping(clipping):
-    """The dict of `renorm_clipping`, empty for None; ValueError for keys that do not exist."""
-    clipping = clipping or {}
-    unknown = set(clipping) - set(Renorm.KEYS)
-    if unknown:
-        raise ValueError(f"`renorm_clipping` has the keys {sorted(unknown)}; accepted are {', '.join(Renorm.KEYS)}.")
-    return clipping
-
-
-def _moments(x, axes, weights, keepdims=False):
-    """Mean and population variance over ``axes``; with ``weights`` [N], those of the weighted batch."""
+def _moments(call, dtype):
+    """Mean and population variance of the batch in ``dtype``; with `batch_weights`, those of the weighted batch."""
+    x, weights = _tf.cast(call.batch, dtype), call.batch_weights
+    axes = [i for i in range(x.shape.rank) if i not in call.channel_axes and i != call.virtual_axis]
     if weights is None:
-        return tuple(_tf.nn.moments(x, axes, keepdims=keepdims))
+        return tuple(_tf.nn.moments(x, axes, keepdims=not call.vectors))
     # TF 1.x multiplies by the reciprocal of the sum of weights, so that weights of zero give NaN and are noticed;
     # today's tf.nn.weighted_moments gives 0.
     half = x.dtype == _tf.float16
@@ -172,41 +196,35 @@ def _moments(x, axes, weights, keepdims=False):
 
 
 class Renorm:
-    """Batch renormalisation (Ioffe 2017, arXiv:1702.03275) as TF 1.15 does it.
+    """Batch renormalisation (Ioffe 2017, arXiv:1702.03275) of one call, as TF 1.15 does it.
 
     Training outputs become (x_hat * r + d) * gamma + beta with r = stddev / renorm_stddev and
     d = (mean - renorm_mean) / renorm_stddev, both clipped and without gradient, where stddev = sqrt(v + epsilon).
-    renorm_mean and renorm_stddev are moving averages with ``decay``; so is moving_stddev with the layer's own decay,
-    and moving_variance is set to max(moving_stddev^2 - epsilon, 0).
+    renorm_mean and renorm_stddev are moving averages with `renorm_decay`; so is moving_stddev with the layer's own
+    decay, and moving_variance is set to max(moving_stddev^2 - epsilon, 0).
     """
 
-    KEYS = ("rmax", "rmin", "dmax")
+    def __init__(self, call, variables):
+        self._moving_stddev, self._mean, self._stddev = variables.renorm
+        self._moving_variance = variables.statistics[1]
+        self._clipping = call.renorm_clipping
+        self._rate = 1.0 - call.renorm_decay
+        self._epsilon = call.epsilon
+        self._is_training = call.is_training
 
-    def __init__(self, variables, moving_variance, clipping, decay, epsilon):
-        self._moving_stddev, self._mean, self._stddev = variables
-        self._moving_variance = moving_variance
-        self._clipping = clipping
-        self._rate = 1.0 - decay
-        self._epsilon = epsilon
-
-    def correct(self, mean, variance, is_training):
-        """``r, d`` [C], and mean and variance that cannot be had without updating the renorm variables."""
+    def correct(self, mean, variance):
+        """``r, d`` [C], and a mean and variance that no run can compute without updating the renorm variables."""
         stddev = _tf.sqrt(variance + self._epsilon)
         floor = _tf.maximum(_tf.convert_to_tensor(self._stddev), _tf.sqrt(_tf.convert_to_tensor(self._epsilon)))
         r, d = stddev / floor, (mean - self._mean) / floor
         # The corrections are those before the update.
         with tf.control_dependencies([r, d]):
             values = _tf.identity(mean), _tf.identity(stddev)
-        if self._clipping.get("rmin") is not None:
-            r = _tf.maximum(r, self._clipping["rmin"])
-        if self._clipping.get("rmax") is not None:
-            r = _tf.minimum(r, self._clipping["rmax"])
-        if self._clipping.get("dmax") is not None:
-            d = _tf.minimum(_tf.maximum(d, -self._clipping["dmax"]), self._clipping["dmax"])
-        r, d = training_flag.each(is_training, (r, d), (_tf.ones_like(r), _tf.zeros_like(d)))
+        r, d = self._clipped(r, d)
+        r, d = training_flag.select_each(self._is_training, (r, d), (_tf.ones_like(r), _tf.zeros_like(d)))
         updates = [
             training_flag.cond(
-                is_training,
+                self._is_training,
                 lambda variable=variable, value=value: assign_moving_average(variable, value, self._rate),
                 lambda variable=variable: _tf.identity(variable),
             )
@@ -216,8 +234,17 @@ class Renorm:
             after = _tf.identity(mean), _tf.identity(variance)
         return _tf.stop_gradient(r, name="renorm_r"), _tf.stop_gradient(d, name="renorm_d"), after
 
+    def _clipped(self, r, d):
+        if self._clipping.get("rmin") is not None:
+            r = _tf.maximum(r, self._clipping["rmin"])
+        if self._clipping.get("rmax") is not None:
+            r = _tf.minimum(r, self._clipping["rmax"])
+        if self._clipping.get("dmax") is not None:
+            d = _tf.minimum(_tf.maximum(d, -self._clipping["dmax"]), self._clipping["dmax"])
+        return r, d
+
     def update_variance(self, variance, rate):
-        """Move moving_stddev towards the batch's deviation, and set moving_variance from it."""
+        """The operation that moves moving_stddev towards the batch's deviation and sets moving_variance from it."""
         stddev = assign_moving_average(self._moving_stddev, _tf.sqrt(variance + self._epsilon), rate)
         stddev = _tf.convert_to_tensor(stddev)
         value = _tf.nn.relu(stddev * stddev - self._epsilon)

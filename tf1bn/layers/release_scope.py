@@ -1,26 +1,33 @@
 """The TensorFlow release in force while a graph is built: ``with tf1bn.release("1.3"):``. Needs no TensorFlow."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from ..releases import LATEST, TABLE, get
+from ..releases import LATEST, TABLE, Release, get
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _InForce(threading.local):
+    """For each thread its own stack of pairs: a `release` that was entered, and its row of the table."""
+
     def __init__(self):
         self.stack = []
 
 
 _in_force = _InForce()
-
-
+# The release of the process; the last one counts.
 _everywhere = [LATEST]
 
 
 def current():
-    """The release whose ``batch_norm`` is built here: the innermost ``release(...)`` of this thread, else 1.15.
+    """The `releases.Release` in force: that of the innermost ``release(...)`` of this thread, else 1.15.
 
     In a script of ``tf1bn run --release R`` it is R instead of 1.15.
     """
@@ -29,7 +36,7 @@ def current():
 
 @contextlib.contextmanager
 def everywhere(name):
-    """Put a release in force in all threads of the process, where they have none of their own."""
+    """Put the release ``name`` in force in all threads of the process that have none of their own."""
     _everywhere.append(get(name))
     try:
         yield
@@ -40,30 +47,31 @@ def everywhere(name):
 class release:
     """Inside ``with tf1bn.release("1.3"):``, ``batch_norm`` has the defaults, arguments and numbers of that release.
 
-    Also a decorator. It can be nested and used again, holds for the thread that entered it (as a default graph does),
-    and counts while the graph is built, not while it runs. Outside of it the release is 1.15.
+    It is also a decorator. It can be nested and used again, applies to the thread that entered it (as a default graph
+    does), and matters while the graph is built, not while it runs. Outside of it the release is 1.15.
 
     Args:
       name: "1.0" to "1.15".
 
     Raises:
       ValueError: there is no such release.
-      TypeError: as a decorator, on what is no plain function: the body of a generator or coroutine runs elsewhere.
+      TypeError: it decorates something other than a plain function: the body of a generator or coroutine does not run
+        in the call.
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self._row = get(name)
 
-    def __enter__(self):
+    def __enter__(self) -> Release:
         _in_force.stack.append((self, self._row))
         return self._row
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         stack = _in_force.stack
-        # The last of its own: blocks that end in another order than they began take away no other's release.
+        # Its own last entry: blocks may end in another order than they began, and must not remove another's release.
         del stack[max(i for i, (owner, _) in enumerate(stack) if owner is self)]
 
-    def __call__(self, function):
+    def __call__(self, function: _Function) -> _Function:
         if (
             not callable(function)
             or inspect.isclass(function)
@@ -72,28 +80,28 @@ class release:
             or inspect.isasyncgenfunction(function)
         ):
             raise TypeError(
-                f"`tf1bn.release` decorates {function!r}; accepted is a plain function. In a generator, a coroutine or "
-                "a class write `with tf1bn.release(...):` inside."
+                f"`tf1bn.release` decorates {function!r}; it must decorate a plain function. In a generator, a "
+                "coroutine or a class write `with tf1bn.release(...):` inside."
             )
 
         @functools.wraps(function)
-        def inside(*args, **kwargs):
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             with self:
                 return function(*args, **kwargs)
 
-        return inside
+        return cast(_Function, wrapper)
 
 
 def as_released(function):
-    """Let ``function``, with the arguments of 1.15, take those of the release in force, and its default of ``fused``.
+    """Decorate a function that has the arguments of 1.15: it takes those of the release in force.
 
-    Raises (when called):
-      TypeError: an argument that the release has not.
+    The default of its argument `fused` is that of the release too. When called, it raises TypeError for an argument
+    that the release does not have.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def called(*args, **kwargs):
+    def wrapper(*args, **kwargs):
         row = current()
         if row.since != LATEST.since:
             absent = [name for name in kwargs if name in row.missing]
@@ -110,7 +118,7 @@ def as_released(function):
                 kwargs.setdefault("fused", False)
         return function(*args, **kwargs)
 
-    return called
+    return wrapper
 
 
 def _came_with(argument):

@@ -1,12 +1,12 @@
-"""``is_training`` as TF 1.15 took it: known while the graph is built, or decided when it runs."""
+"""``is_training`` as TF 1.15 took it: a value that the graph's builder knows, or a tensor that decides in each run."""
 
 import tensorflow as _tf
 
 tf = _tf.compat.v1
 
 
-def known(is_training):
-    """True or False if known while the graph is built, else None. A constant tensor counts as known."""
+def static_value(is_training):
+    """True or False if the value is fixed while the graph is built, else None; a constant tensor has a fixed value."""
     if isinstance(is_training, _tf.Variable):
         return None
     if _tf.is_tensor(is_training):
@@ -17,14 +17,14 @@ def known(is_training):
 
 def cond(is_training, if_training, if_not):
     """The result of one of two functions; a ``tf.cond`` only where the graph has to decide."""
-    value = known(is_training)
+    value = static_value(is_training)
     if value is None:
         return tf.cond(is_training, if_training, if_not)
     return if_training() if value else if_not()
 
 
-def each(is_training, if_training, if_not):
-    """Of two sequences of tensors, one by one, those of the case at hand."""
+def select_each(is_training, if_training, if_not):
+    """A tuple with the items of one of two sequences of tensors, with a `cond` of its own for each item."""
     return tuple(
         cond(is_training, lambda yes=yes: yes, lambda no=no: _tf.convert_to_tensor(no))
         for yes, no in zip(if_training, if_not, strict=True)
@@ -32,7 +32,7 @@ def each(is_training, if_training, if_not):
 
 
 def learning_phase():
-    """What ``is_training=None`` means to the core layer: a switch that the whole graph shares, off unless it is fed."""
+    """The tensor that ``is_training=None`` means in the core layer: one per graph, False unless it is fed."""
     graph = tf.get_default_graph()
     try:
         return graph.get_tensor_by_name("keras_learning_phase:0")

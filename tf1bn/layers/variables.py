@@ -1,94 +1,99 @@
 """The variables of a batch-norm layer: names, order, dtypes, collections and initial values of TF 1.15."""
 
 import contextlib
+import dataclasses
 import inspect
+from typing import Any
 
 import tensorflow as _tf
 
-from .. import releases
+from . import keras_names, training_flag
 from .graph_collections import collect, collect_losses
 
 tf = _tf.compat.v1
 
-_STANDARD_COLLECTIONS = (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES)
-
-# The core layer takes initializers by name, or as a dict of class_name and config; contrib's own code does not.
-_NAMED_INITIALIZERS = {
-    "zeros": tf.zeros_initializer,
-    "ones": tf.ones_initializer,
-    "constant": tf.constant_initializer,
-    "uniform": tf.random_uniform_initializer,
-    "randomuniform": tf.random_uniform_initializer,
-    "normal": tf.random_normal_initializer,
-    "randomnormal": tf.random_normal_initializer,
-    "truncatednormal": tf.truncated_normal_initializer,
-}
+_MODEL_COLLECTIONS = (tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES)
 
 
-# What the weights of sum|w| and sum(w * w) are without a config.
-_NAMED_REGULARIZERS = {
-    "l1": lambda l=0.01: (l, 0.0),  # noqa: E741
-    "l2": lambda l=0.01: (0.0, l),  # noqa: E741
-    "l1_l2": lambda l1=0.01, l2=0.01: (l1, l2),
-    "L1L2": lambda l1=0.0, l2=0.0: (l1, l2),
-}
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerVariables:
+    """The variables of one call of a layer, created or reused.
 
-
-class Variables:
-    """Creates or reuses the variables of one call in the current variable scope.
-
-    With ``path.core`` the call goes through the core layer of TF 1.15, which differs from contrib's own code in when
-    it fills collections and in what it takes as initializers and regularizers. ``standard_collections`` receive every
-    variable besides its own ``collections``; None leaves both to ``get_variable``.
-    ``release``: whose rules hold.
+    Attributes:
+      gamma, beta: variables, or None without `scale`, `center`.
+      statistics: (moving_mean, moving_variance).
+      renorm: (moving_stddev, renorm_mean, renorm_stddev), or None without batch renormalisation.
+      debias: (biased, local_step) behind a zero-debiased moving mean, or None.
     """
 
-    def __init__(
-        self,
-        path,
-        dtype,
-        shape,
-        *,
-        collections,
-        trainable,
-        initializers,
-        regularizers,
-        constraints=None,
-        standard_collections=_STANDARD_COLLECTIONS,
-        spelt="`param_{1}s[{0!r}]`".format,
-        release=releases.LATEST,
-    ):
-        self._path = path
-        self._dtype = dtype
-        self._shape = list(shape)
-        self._standard = standard_collections
-        self._constraints = constraints or {}
-        # How messages call the argument for a variable's "initializer" or "regularizer".
-        self._spelt = spelt
-        self._collections = collections
-        self._trainable = trainable
-        self._initializers = initializers or {}
-        # Contrib's own code accepts the argument and drops it: the composed in all releases, the fused in 1.4.
-        honoured = path.core or (path.fused and release.own_fused_regularizers)
-        self._regularizers = (regularizers or {}) if honoured else {}
-        self._release = release
+    gamma: Any
+    beta: Any
+    statistics: tuple
+    renorm: tuple | None
+    debias: tuple | None
 
-    def parameters(self, center, scale):
+
+def layer_variables(call):
+    """The `LayerVariables` of a `LayerCall`, in the current variable scope and in the order of TF 1.x."""
+    make = _Maker(call)
+    gamma, beta = make.parameters()
+    statistics, renorm = make.statistics()
+    updated = training_flag.static_value(call.is_training) is not False
+    debias = make.debias(statistics[0]) if call.zero_debias and updated else None
+    return LayerVariables(gamma, beta, statistics, renorm, debias)
+
+
+def collect_again(call, variables):
+    """Put the variables of the core layer into the collections that the call asks for, as it does at every call.
+
+    Contrib's own code names the collections when it creates a variable, and never again.
+    """
+    gamma, beta = variables.gamma, variables.beta
+    if gamma is not None and call.release.collects_beta_as_gamma:
+        gamma = beta
+    by_name = dict(zip(("moving_mean", "moving_variance"), variables.statistics, strict=True), beta=beta, gamma=gamma)
+    for name, variable in by_name.items():
+        for collection in _collections_of(call, name) if variable is not None else ():
+            collect(variable, collection)
+
+
+def _collections_of(call, name):
+    """The list of collections that the call asks for, for the variable of this short name."""
+    collections = call.variables_collections
+    return list((collections.get(name) if isinstance(collections, dict) else collections) or [])
+
+
+class _Maker:
+    """Creates or reuses the variables of one call.
+
+    The core layer differs from contrib's own code in when it fills collections, and in what it takes as initializers
+    and regularizers.
+    """
+
+    def __init__(self, call):
+        self._call = call
+        self._path, self._release = call.path, call.release
+        self._dtype = call.path.variable_dtype(call.inputs.dtype)
+        # Contrib's own code accepts the argument and drops it: the composed in all releases, the fused in 1.4.
+        honoured = call.path.core or (call.path.fused and call.release.own_fused_regularizers)
+        self._regularizers = (call.regularizers or {}) if honoured else {}
+
+    def parameters(self):
         """``(gamma, beta)``, None for what is not wanted; the core layer of 1.4 on creates gamma first."""
-        wanted = {"gamma": scale, "beta": center}
+        wanted = {"gamma": self._call.scale, "beta": self._call.center}
         made = dict.fromkeys(wanted)
         makes_all = self._path.fused and self._release.fused_makes_all
         for name in made if self._path.core and self._release.gamma_first else reversed(made):
             if wanted[name] or makes_all:
-                made[name] = self._parameter(name, self._trainable and wanted[name])
+                made[name] = self._parameter(name, self._call.trainable and wanted[name])
         return made["gamma"], made["beta"]
 
-    def statistics(self, renorm):
-        """``(moving_mean, moving_variance)``, and renorm's three further variables or None."""
+    def statistics(self):
+        """``(moving_mean, moving_variance)``, and the three further variables of batch renormalisation or None."""
         with self._unpartitioned():
             mean, deviation = self._initializer("moving_mean"), self._initializer("moving_variance")
             statistics = self._get("moving_mean", mean), self._get("moving_variance", deviation)
-            if not renorm:
+            if not self._call.renorm:
                 return statistics, None
 
             def root(shape, dtype=None, **_):
@@ -120,7 +125,8 @@ class Variables:
     def debias(self, moving_mean):
         """The variables behind a zero-debiased moving mean: the biased average and the number of updates."""
         # A scope named like the variable, inside the variable's own scope: X/X/moving_mean/biased in checkpoints.
-        with tf.variable_scope(moving_mean.op.name):
+        # (Not that of the operation, which is another for each replica of a distribution strategy.)
+        with tf.variable_scope(moving_mean.name.removesuffix(":0")):
             return tuple(
                 tf.get_variable(
                     _unused(name),
@@ -128,97 +134,60 @@ class Variables:
                     moving_mean.dtype.base_dtype,
                     tf.zeros_initializer(),
                     trainable=False,
-                    collections=None if self._path.fused else _STANDARD_COLLECTIONS,
+                    collections=None if self._path.fused else _MODEL_COLLECTIONS,
                 )
                 for name, shape in (("biased", moving_mean.shape), ("local_step", []))
             )
-
-    def collect_again(self, variables):
-        """What the core layer does at every call; contrib's own code names collections where it creates a variable."""
-        for name, variable in variables.items():
-            for collection in self._of(name) if variable is not None else ():
-                collect(variable, collection)
 
     def _parameter(self, name, trainable):
         regularizer = self._regularizers.get(name)
         if not self._path.core:
             return self._get(name, self._initializer(name), trainable, regularizer)
-        regularizer = _named_regularizer(regularizer, self._spelt(name, "regularizer"), self._release)
+        regularizer = self._regularizer(name, regularizer)
         before = {id(variable) for variable in tf.global_variables()}
         variable = self._get(name, self._initializer(name), trainable)
         # Beside a regularizer of the enclosing scope, not instead of it.
         collect_losses(variable, regularizer, name, before)
         return variable
 
+    def _regularizer(self, name, regularizer):
+        argument = self._call.argument_name(name, "regularizer")
+        if self._release.core_is_keras or regularizer is None or callable(regularizer):
+            return keras_names.regularizer(regularizer, argument)
+        raise TypeError(
+            f"`{argument}` is {regularizer!r}; it must be a function from a variable to its loss in TensorFlow "
+            f"{self._release.name}."
+        )
+
     def _initializer(self, name):
         default = tf.zeros_initializer() if name in ("beta", "moving_mean") else tf.ones_initializer()
-        initializer = self._initializers.get(name, default)
+        initializer = (self._call.initializers or {}).get(name, default)
+        argument = self._call.argument_name(name, "initializer")
         if self._path.core and self._release.core_is_keras and isinstance(initializer, str | dict):
-            wanted = initializer if isinstance(initializer, dict) else {"class_name": initializer}
-            made = _NAMED_INITIALIZERS.get(str(wanted.get("class_name")).replace("_", "").lower())
-            if made is None:
-                raise ValueError(
-                    f"{self._spelt(name, 'initializer')} is {initializer!r}; accepted names are "
-                    f"{', '.join(_NAMED_INITIALIZERS)}, and any initializer object."
-                )
-            return made(**wanted.get("config", {}))
+            return keras_names.initializer(initializer, argument)
         if self._path.core and not (initializer is None or callable(initializer)):
             raise ValueError(
-                f"{self._spelt(name, 'initializer')} is {initializer!r}; accepted are initializers, functions from a "
-                "shape to a tensor, and names."
+                f"`{argument}` is {initializer!r}; it must be an initializer, a function from a shape to a tensor, or "
+                "a name."
             )
         return initializer() if inspect.isclass(initializer) else initializer
 
-    def _of(self, name):
-        collections = self._collections
-        return list((collections.get(name) if isinstance(collections, dict) else collections) or [])
-
     def _get(self, name, initializer, trainable=False, regularizer=None):
-        collections = [] if self._path.core else self._of(name)
+        own = [] if self._path.core else _collections_of(self._call, name)
         return tf.get_variable(
             name,
-            self._shape,
+            self._call.parameter_shape,
             self._dtype,
             initializer,
             regularizer,
             trainable=trainable,
-            collections=None if self._standard is None else [*collections, *self._standard],
-            constraint=self._constraints.get(name),
+            collections=[*own, *_MODEL_COLLECTIONS] if self._call.model_variables else None,
+            constraint=(self._call.constraints or {}).get(name),
         )
-
-
-def _named_regularizer(regularizer, argument, release):
-    """A function from a variable to its loss; the core layer takes Keras' names for its default ones, from 1.9 on."""
-    if regularizer is None or callable(regularizer):
-        return regularizer
-    if not release.core_is_keras:
-        raise TypeError(
-            f"{argument} is {regularizer!r}; accepted in TensorFlow {release.name} is a function from a variable to "
-            "its loss."
-        )
-    wanted = regularizer if isinstance(regularizer, dict) else {"class_name": regularizer}
-    config = wanted.get("config", {})
-    weights = _NAMED_REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)
-    if weights is None:
-        raise ValueError(
-            f"{argument} is {regularizer!r}; accepted are a function from a variable to its loss, and the names "
-            f"{', '.join(_NAMED_REGULARIZERS)}."
-        )
-    absolute, square = weights
-
-    def loss(variable):
-        total = 0.0
-        if absolute:
-            total += absolute * tf.reduce_sum(_tf.abs(variable))
-        if square:
-            total += square * tf.reduce_sum(_tf.square(variable))
-        return total
-
-    return loss
 
 
 def _unused(name):
-    """``name``, numbered if the scope has such a variable and is not reusing its variables."""
+    """``name``, or the name with a number if the scope has such a variable and does not reuse its variables."""
     scope = tf.get_variable_scope()
     if scope.reuse:
         return name

@@ -1,4 +1,4 @@
-"""What an old script may change in this process, put back afterwards. Used by ``oldscript``."""
+"""The state of this process that an old script may change, and that is put back afterwards."""
 
 import contextlib
 import logging
@@ -6,16 +6,13 @@ import os
 import sys
 import warnings
 
-import tf1bn
-
-from ..errors import CommandError
 from ..layers import release_scope
 
 
 @contextlib.contextmanager
-def kept_process():
-    """This process, and what of it is put back when a script has run in it."""
-    kept = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
+def restored_process():
+    """Puts back what a script may change in this process, when the block is left."""
+    before = os.environ.copy(), sys.argv, list(sys.path), list(sys.meta_path), dict(sys.modules), os.getcwd()
     hooks = {name: getattr(sys, name) for name in ("excepthook", "displayhook", "stdin", "stdout", "stderr")}
     root = logging.getLogger()
     handlers = list(root.handlers)
@@ -25,7 +22,7 @@ def kept_process():
             warnings.filterwarnings("ignore", r"`tf\.(layers|nn\.rnn_cell)\.", UserWarning)
             yield
     finally:
-        environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = kept
+        environment, sys.argv, sys.path[:], sys.meta_path[:], modules, folder = before
         for name, hook in hooks.items():
             if name.startswith("std") and getattr(sys, name) is not hook:
                 _streams.append(getattr(sys, name))
@@ -44,25 +41,20 @@ def kept_process():
             logger.setLevel(level)
 
 
-# Streams that scripts put in the place of Python's: what they wrap would be closed with them.
+# Streams with which scripts replaced those of Python; without a reference here they would close what they wrap.
 _streams = []
 
 
 @contextlib.contextmanager
 def in_force(name):
-    """A release of TensorFlow 1.x, by its name, in this thread and in those that the script starts."""
-    if name == "1.15" and not hasattr(tf1bn, "release"):
-        yield
-        return
-    if not hasattr(tf1bn, "release"):
-        raise CommandError(f"`--release` is {name!r}, and this tf1bn has the numbers of 1.15 alone; update it.")
-    with tf1bn.release(name), release_scope.everywhere(name):
+    """Puts the release ``name`` of TensorFlow 1.x in force, in this thread and in those that the script starts."""
+    with release_scope.release(name), release_scope.everywhere(name):
         yield
 
 
 @contextlib.contextmanager
 def tensorflow_1():
-    """TensorFlow as its version 1 behaved, with a default graph and flags that are the script's."""
+    """Makes TensorFlow behave as its version 1, with a default graph and flags that are the script's."""
     import tensorflow
     from absl import flags
 
@@ -98,7 +90,7 @@ def tensorflow_1():
 
 
 def _close_sessions(tf, before):
-    """An InteractiveSession that nobody closes stays the default session."""
+    """Close the default sessions that are left: an InteractiveSession that nobody closes stays the default session."""
     while (session := tf.get_default_session()) is not None and session is not before:
         session.close()
         if tf.get_default_session() is session:
@@ -107,7 +99,7 @@ def _close_sessions(tf, before):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without TensorFlow's remark that its old behaviour is old."""
+    """Suppresses TensorFlow's warning that its old behaviour is deprecated."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -12,28 +12,31 @@ import sysconfig
 import threading
 import traceback
 import types
+from collections.abc import Sequence
 
-from .. import releases
+from .. import contrib, releases
+from .._util.text import counted
 from ..errors import CommandError
-from . import python2_source
-from .process_state import in_force, kept_process, tensorflow_1
+from . import python2_translation
+from .process_state import in_force, restored_process, tensorflow_1
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-# Their frames are cut from the traceback of a script.
-_OWN_FILES = {
-    os.path.join(os.path.dirname(os.path.dirname(__file__)), *name.split("/"))
-    for name in (
-        "legacy/runner.py",
-        "legacy/python2_source.py",
-        "legacy/tensorflow_module.py",
-        "recorders/all_sessions.py",
-        "recorders/session.py",
-        "contrib/__init__.py",
-    )
-}
+# What runs and records a script, and finds the names of `tf.contrib`: such frames are left out of its tracebacks.
+_HIDDEN = (
+    *(os.path.join(os.path.dirname(os.path.dirname(__file__)), room, "") for room in ("legacy", "recorders")),
+    contrib.__file__,
+    "<frozen importlib",
+)
 
 
-def run_script(script, args=(), *, release="1.15", record=None, module=False):
+def run_script(
+    script: str | os.PathLike[str],
+    args: Sequence[str] = (),
+    *,
+    release: str = "1.15",
+    record: str | None = None,
+    module: bool = False,
+) -> int:
     """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
 
     The default graph and sessions are the script's. What it changes in this process is put back: the environment,
@@ -42,7 +45,7 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
 
     Args:
       script: path of the script, or with `module` the name of a module that ``python -m`` would run.
-      args: its arguments, strings.
+      args: the arguments of the script.
       release: "1.0" to "1.15"; see `tf1bn.release`.
       record: None, or the folder for a trace of the session; of several sessions that run layers, the second goes to
         ``record.2``, and so on.
@@ -52,15 +55,15 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
       whose traceback is on stderr, and 130 after Ctrl-C; 2 if the script ended well but the recording did not.
 
     Raises:
-      CommandError: there is no such script, it is Python 2 and fissix is missing, TensorFlow is missing, `release` is
-        none or this tf1bn has no releases, or there is something at `record`.
+      CommandError: there is no such script, it is Python 2 and fissix is missing, TensorFlow is missing, there is no
+        such `release`, or something exists at `record`.
     """
     try:
         releases.get(release)
     except ValueError as error:
         raise CommandError(str(error)) from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(kept_process())
+        stack.enter_context(restored_process())
         if module:
             sys.path.insert(0, os.getcwd())
         else:
@@ -91,7 +94,7 @@ def run_script(script, args=(), *, release="1.15", record=None, module=False):
 
 
 class _AtExit:
-    """While it is entered, it takes what the script gives to `atexit`; ``run`` does that at the script's end."""
+    """While entered, keeps the functions that the script registers with `atexit`; ``run`` calls them at its end."""
 
     def __init__(self, own_builtins):
         self._builtins, self._waiting = own_builtins, []
@@ -117,6 +120,7 @@ class _AtExit:
         atexit.register, atexit.unregister = self._replaced
 
     def run(self):
+        """Call the functions, the last one first."""
         while self._waiting:
             func, args, kwargs = self._waiting.pop()
             try:
@@ -126,10 +130,11 @@ class _AtExit:
                 _print_exception(error)
 
 
-def _execute(prepared, at_exit):
-    """Run the code in the main module that ``prepared()`` gives, its threads to their end, and ``at_exit()``.
+def _execute(prepare, at_exit):
+    """Run a script, wait for its threads, and call ``at_exit()``; returns the status with which Python would end.
 
-    Exceptions, of its syntax too, become a status as Python makes it.
+    Args:
+      prepare: a function that returns the code of the script and its main module.
     """
     interrupted, threads, status = [], set(threading.enumerate()), 0
 
@@ -141,7 +146,7 @@ def _execute(prepared, at_exit):
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
             stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, interrupt))
         try:
-            code, main = prepared()
+            code, main = prepare()
             exec(code, main.__dict__)
         except CommandError:
             raise
@@ -161,6 +166,7 @@ def _execute(prepared, at_exit):
 
 
 def _status(code):
+    """The exit status for the argument of ``sys.exit``; a message is printed as Python does."""
     if code is None:
         return 0
     if isinstance(code, int):
@@ -170,16 +176,16 @@ def _status(code):
 
 
 def _print_exception(error):
-    """The traceback as Python prints it: without what runs the script."""
+    """Print the traceback as Python does, without the frames of what runs the script."""
     seen, waiting = set(), [error]
     while waiting:
-        one = waiting.pop()
-        if not isinstance(one, BaseException) or id(one) in seen:
+        linked = waiting.pop()
+        if not isinstance(linked, BaseException) or id(linked) in seen:
             continue
-        seen.add(id(one))
-        one.__traceback__ = _of_script(one.__traceback__)
-        group = getattr(one, "exceptions", None)
-        waiting += (one.__cause__, one.__context__, *(group if isinstance(group, tuple | list) else ()))
+        seen.add(id(linked))
+        linked.__traceback__ = _of_script(linked.__traceback__)
+        group = getattr(linked, "exceptions", None)
+        waiting += (linked.__cause__, linked.__context__, *(group if isinstance(group, tuple | list) else ()))
     if sys.excepthook is not sys.__excepthook__:
         sys.excepthook(type(error), error, error.__traceback__)
         return
@@ -188,26 +194,25 @@ def _print_exception(error):
 
 
 def _of_script(trace):
-    """A traceback without the frames of this package and of the import system."""
-    kept = []
+    """A traceback without the frames of what runs the script and of the import system."""
+    shown = []
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file not in _OWN_FILES and not file.startswith("<frozen importlib"):
-            kept.append(trace)
+        if not trace.tb_frame.f_code.co_filename.startswith(_HIDDEN):
+            shown.append(trace)
         trace = trace.tb_next
-    for one in reversed(kept):
-        trace = types.TracebackType(trace, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    for entry in reversed(shown):
+        trace = types.TracebackType(trace, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return trace
 
 
 def _report(recording, path, status):
-    """Say on stderr what was recorded; the status, or 2 in the place of 0 if that failed."""
+    """Print to stderr what was recorded; returns the status, or 2 instead of 0 if the recording failed."""
     for folder, steps, layers in recording.traces:
-        counted = f"{steps} step{'s' * (steps != 1)} of {layers} layer{'s' * (layers != 1)}"
-        print(f"tf1bn run: {counted} recorded in {folder}.", file=sys.stderr)
+        recorded = f"{counted(steps, 'step')} of {counted(layers, 'layer')}"
+        print(f"tf1bn run: {recorded} recorded in {folder}.", file=sys.stderr)
     if recording.partial:
-        counted = f"{recording.partial} step{'s' * (recording.partial != 1)}"
-        print(f"tf1bn run: {counted} in `partial_run` cannot be recorded, and no trace has them.", file=sys.stderr)
+        lost = counted(recording.partial, "step")
+        print(f"tf1bn run: {lost} in `partial_run` cannot be recorded, and no trace has them.", file=sys.stderr)
         status = status or 2
     if recording.problem is not None:
         print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
@@ -219,7 +224,7 @@ def _report(recording, path, status):
     return status
 
 
-# ---- what is checked before ----
+# ---- before the script runs ----
 
 
 def _read(script):
@@ -238,11 +243,12 @@ def _read(script):
 
 
 def _check_free(record):
-    numbered = [found for found in glob.glob(f"{glob.escape(record)}.*") if found[len(record) + 1 :].isdigit()]
-    found = ([record] if os.path.lexists(record) else []) + sorted(numbered)
-    if found:
+    """Raises CommandError unless the folders of the traces can be made."""
+    numbered = [path for path in glob.glob(f"{glob.escape(record)}.*") if path[len(record) + 1 :].isdigit()]
+    existing = ([record] if os.path.lexists(record) else []) + sorted(numbered)
+    if existing:
         raise CommandError(
-            f"`--record` is {record!r}, and there is {found[0]} already; remove it or name another folder."
+            f"`--record` is {record!r}, and there is {existing[0]} already; remove it or name another folder."
         )
     above = os.path.dirname(os.path.realpath(record))
     if not os.path.isdir(above) or not os.access(above, os.W_OK):
@@ -264,13 +270,13 @@ def _main_of_script(script, data, old):
     path = os.path.abspath(script)
     main = _new_main(path, old)
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
-    old.python2 = python2_source.is_python2(data, path, sys.path[0])
-    return python2_source.compiled(data, path, python2=old.python2), main
+    old.python2 = python2_translation.is_python2(data, path, sys.path[0])
+    return python2_translation.compiled(data, path, python2=old.python2), main
 
 
 def _main_of_module(name, old):
     if not all(name.split(".")):
-        raise CommandError(f"`script` is {name!r}, which is no module's name; give one such as package.module.")
+        raise CommandError(f"`script` is {name!r}; it must be the name of a module, such as package.module.")
     above = name.rpartition(".")[0]
     try:
         if above:
@@ -280,18 +286,20 @@ def _main_of_module(name, old):
             __import__(name)
             spec = importlib.util.find_spec(f"{name}.__main__")
     except ImportError as error:
-        # What a package above imports and does not find is another matter.
+        # An import inside a package above may fail too; that error is the script's.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise CommandError(f"`script` is {name!r}, and there is no such module: {error}.") from error
+        raise CommandError(f"`script` is {name!r}, and there is no module of that name: {error}.") from error
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-        raise CommandError(f"`script` is {name!r}, and there is no such module with a source; its path has no -m.")
+        raise CommandError(
+            f"`script` is {name!r}, and there is no module of that name with a source; leave out -m for a path."
+        )
     data = spec.loader.get_data(spec.origin)
-    old.python2 = python2_source.is_python2(data, spec.origin, sys.path[0])
+    old.python2 = python2_translation.is_python2(data, spec.origin, sys.path[0])
     main = _new_main(spec.origin, old)
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
     sys.argv[0] = spec.origin
-    return python2_source.compiled(data, spec.origin, bool(spec.parent), old.python2), main
+    return python2_translation.compiled(data, spec.origin, bool(spec.parent), old.python2), main
 
 
 def _new_main(path, old):
@@ -302,7 +310,10 @@ def _new_main(path, old):
 
 
 def _own_folders(first):
-    """A function from a folder to whether modules there are the script's: below its folder, and what it adds."""
+    """A function that says whether modules in a folder are the script's own.
+
+    They are below its own folder ``first``, and below the folders that it adds to ``sys.path``.
+    """
     foreign = {os.path.realpath(entry) for entry in sys.path[1:] if entry not in _python_path()}
     standard = [os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")]
     standard.append(_PACKAGE)
@@ -312,7 +323,7 @@ def _own_folders(first):
         folder = os.path.realpath(folder)
         if any(folder == other or folder.startswith(other + os.sep) for other in standard):
             return False
-        # A virtual environment inside the project.
+        # A virtual environment may lie inside the project.
         if {"site-packages", "dist-packages"} & (set(folder.split(os.sep)) - set(first.split(os.sep))):
             return False
         own_entries = {os.path.realpath(entry) for entry in sys.path} - foreign | {first}
@@ -322,6 +333,6 @@ def _own_folders(first):
 
 
 def _python_path():
-    """The entries of PYTHONPATH where a project keeps its modules; those with installed packages are not."""
+    """The entries of PYTHONPATH that hold a project's modules and no installed packages."""
     entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return [entry for entry in entries if not glob.glob(os.path.join(glob.escape(entry), "*.dist-info"))]

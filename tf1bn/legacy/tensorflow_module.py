@@ -14,7 +14,7 @@ import sys
 import types
 
 from .. import contrib
-from . import python2_source
+from . import python2_translation
 
 _GONE = {
     "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
@@ -24,7 +24,7 @@ _GONE = {
 
 
 def legacy_layers():
-    """Whether `tf.layers` can work: TensorFlow was imported with the Keras that it came with."""
+    """Whether `tf.layers` works: TensorFlow was imported with the Keras of TensorFlow 2.15 and before, tf_keras."""
     return os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and has_legacy_keras()
 
 
@@ -34,15 +34,16 @@ def has_legacy_keras():
 
 
 class OldTensorFlow:
-    """The module ``tensorflow`` of TensorFlow 1.x, and the import of it.
+    """The module ``tensorflow`` of TensorFlow 1.x, and the import system through which a script meets it.
 
     Args:
-      release: what ``tf.__version__`` says.
+      release: the release that ``tf.__version__`` names, such as "1.15".
       own_folder: a function from a folder to whether modules found there are the script's own.
 
     Attributes:
+      module: the module ``tensorflow``.
       builtins: the dict of builtins that the script and its modules run with.
-      python2: whether the script is Python 2; see `oldsource.is_python2`.
+      python2: whether the script is Python 2; see `python2_translation.is_python2`.
     """
 
     def __init__(self, release, own_folder):
@@ -64,15 +65,15 @@ class OldTensorFlow:
         self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
         self.module.compat.v1 = self.module
         self.module.compat.v2 = tensorflow.compat.v2
-        # What the script puts in here, all its modules see.
+        # All modules of the script see what it puts in here.
         self._builtins = types.ModuleType("builtins", builtins.__doc__)
         # A dict, because that is what the interpreter looks names up in.
         self.builtins = vars(self._builtins)
-        self.builtins.update({**vars(builtins), **python2_source.BUILTINS, "__import__": self.import_})
+        self.builtins.update({**vars(builtins), **python2_translation.BUILTINS, "__import__": self.import_})
         self.python2 = False
 
     def import_(self, name, globals=None, locals=None, fromlist=(), level=0):
-        """``__import__``, of the old TensorFlow where it is asked for."""
+        """``__import__`` that answers ``import tensorflow`` with the module of TensorFlow 1.x."""
         top, _, rest = name.partition(".")
         if name == "builtins" and not level:
             return self._builtins
@@ -99,7 +100,7 @@ class OldTensorFlow:
         return found if fromlist else self.module
 
     def _walk(self, rest):
-        """The module at this path below ``tensorflow``; None if it is to be looked for in the real one."""
+        """The module at this path below ``tensorflow``; None if only the real TensorFlow may have it."""
         parts = rest.split(".") if rest else []
         while parts[:2] == ["compat", "v1"]:
             parts = parts[2:]
@@ -118,7 +119,7 @@ class OldTensorFlow:
         return None if parts[1:] else getattr(self.module, parts[0])
 
     def _internal(self, found):
-        """A module below ``tensorflow.python`` with what has moved elsewhere since, under its public name."""
+        """A module below ``tensorflow.python`` that also finds what has left it since, by the public names."""
         if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
             return found
 
@@ -134,6 +135,7 @@ class OldTensorFlow:
         return internal
 
     def _find(self, name):
+        """An attribute of ``tensorflow``."""
         if name in _GONE:
             raise AttributeError(_no_module(f"tensorflow.{name}"))
         if name == "python":
@@ -147,20 +149,20 @@ class OldTensorFlow:
             ) from None
 
     def _conv2d_transpose(self, *args, **kwargs):
-        """`tf.nn.conv2d_transpose`, whose static shape is the shape that it was given, as it was in 1.x."""
+        """`tf.nn.conv2d_transpose`, whose result has the static shape `output_shape`, as in 1.x."""
         outputs = self._v1.nn.conv2d_transpose(*args, **kwargs)
-        given = kwargs.get("output_shape", args[2] if len(args) > 2 else None)
+        shape = kwargs.get("output_shape", args[2] if len(args) > 2 else None)
         with contextlib.suppress(TypeError, ValueError):
-            outputs.set_shape(given if isinstance(given, self._v1.TensorShape) else self._static_value(given))
+            outputs.set_shape(shape if isinstance(shape, self._v1.TensorShape) else self._static_value(shape))
         return outputs
 
     def _find_layer(self, name):
+        """An attribute of ``tensorflow.layers``."""
         if name == "batch_normalization":
-            import tf1bn
+            # Here, because the runner uses this module before TensorFlow is imported.
+            from ..layers import core_batch_norm
 
-            if not hasattr(tf1bn, name):
-                raise AttributeError("This tf1bn has no `batch_normalization`, so `tf.layers` has none; update tf1bn.")
-            return tf1bn.batch_normalization
+            return core_batch_norm.batch_normalization
         if legacy_layers():
             return getattr(self._v1.layers, name)
         if has_legacy_keras():
@@ -175,17 +177,17 @@ class OldTensorFlow:
 
     # ---- the script's own modules: a finder in sys.meta_path ----
 
-    def forget(self, known):
-        """Take the script's own modules out of `sys.modules`, but none that were ``known`` before."""
+    def forget(self, before):
+        """Remove the script's own modules from `sys.modules`, except those whose names are in ``before``."""
         for name, module in list(sys.modules.items()):
             loader = getattr(module, "__loader__", None)
             folders = list(getattr(module, "__path__", ())) if getattr(module, "__file__", None) is None else []
-            # A folder without an __init__.py is a package that no loader of ours has loaded.
-            if name not in known and (isinstance(loader, _Loader) or any(map(self._own_folder, folders))):
+            # A folder without an __init__.py is a package without a loader.
+            if name not in before and (isinstance(loader, _Loader) or any(map(self._own_folder, folders))):
                 del sys.modules[name]
 
     def find_spec(self, name, path=None, target=None):
-        """The spec of a module of the script's own; None for any other."""
+        """The spec of one of the script's own modules; None for any other."""
         if name.partition(".")[0] in ("tensorflow", "tf1bn"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
@@ -206,7 +208,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname):
         data = self.get_data(self.path)
-        return python2_source.compiled(data, self.path, in_package="." in fullname, python2=self._old.python2)
+        return python2_translation.compiled(data, self.path, in_package="." in fullname, python2=self._old.python2)
 
     def exec_module(self, module):
         module.__builtins__ = self._old.builtins
@@ -214,6 +216,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Module(types.ModuleType):
+    """A module whose attributes come from a function of their names, ``find``."""
+
     def __init__(self, name, find):
         super().__init__(name)
         self.__dict__["_find"] = find
@@ -225,7 +229,7 @@ class _Module(types.ModuleType):
 
 
 def _require(module, path, name):
-    """Say what is missing in the place of Python, whose "cannot import name" leaves the reason out."""
+    """Raises ImportError with the reason if a module lacks a name; Python's "cannot import name" leaves it out."""
     try:
         getattr(module, name)
     except AttributeError as error:

@@ -2,6 +2,7 @@
 
 from ..errors import MappingError
 from .checkpoints.compare import compare_checkpoints
-from .traces.compare import compare_traces, rejudge
+from .traces.compare import compare_traces
+from .verdict import rejudge
 
 __all__ = ["MappingError", "compare_checkpoints", "compare_traces", "rejudge"]

@@ -1,157 +1,171 @@
-"""What can have been done to numbers that differ between two checkpoints, as causes. Used by ``checkpointdiff``.
+"""Transformations that explain how the numbers of two checkpoints differ, as causes.
 
-Each function takes a layer of OLD, the layer of NEW, and the roles whose numbers differ; it returns the causes that it
-sees, and the roles that they do not explain.
+Each function takes the `LayerValues` of OLD and of NEW, and the roles whose numbers differ. It returns the causes that
+it sees, and the roles that they do not explain.
 """
+
+from __future__ import annotations
 
 import numpy as np
 
 from ..verdicts import cause_entry
-from .layer_values import BITS, STARTS, STATISTICS, TITLES, equal, named, off, rounded
+from .layer_values import BITS, START, STATISTIC_ROLES, TITLES, absolute_difference, equal, holds, rounded, titles
 
 _EPSILONS = (1e-3, 1e-5, 1e-4, 1e-6, 1e-8, 1e-12, 1.001e-5)
 # Roundings in a square root, a quotient or a product, and in what was read back, with room for a poor library.
 _ROUNDINGS = 4
 
 
-def twin_of(old, new, roles, twin, mutual):
-    if twin is None or not set(STATISTICS) & set(roles):
+def _without(roles, explained):
+    return [role for role in roles if role not in explained]
+
+
+def other_layer(old, new, roles, twin, mutual):
+    """NEW holds the statistics of another layer of OLD.
+
+    Args:
+      old, new, roles: as for all functions here.
+      twin: the `LayerValues` of that layer, or None if there is none.
+      mutual: whether the layer of NEW that should be that one holds the statistics of ``old``.
+    """
+    if twin is None or not set(STATISTIC_ROLES) & set(roles):
         return [], roles
-    told = [r for r in roles if r in twin.variables and equal(twin.flat(r), new.flat(r), new.stored(r))]
-    text = f"NEW's `{new.name}` holds the {named(told)} of OLD's `{twin.name}` and not of `{old.name}`"
+    explained = [role for role in roles if role in twin.variables and holds(twin, role, new, role)]
+    text = f"NEW's `{new.name}` holds the {titles(explained)} of OLD's `{twin.name}` and not of `{old.name}`"
     text += "; the two layers are exchanged." if mutual else "."
-    return [cause_entry("renamed", text)], [role for role in roles if role not in told]
+    return [cause_entry("renamed", text)], _without(roles, explained)
 
 
 def _start(old, new, roles):
-    def began(side, role):
-        return role in STARTS and (side.flat(role) == STARTS[role]).all()
-
-    told, found = [role for role in roles if began(new, role)], []
-    if told:
-        each = ", ".join(f"{TITLES[role]} {STARTS[role]}" for role in told)
-        found.append(
-            cause_entry("not-restored", f"NEW is at its start values in all channels ({each}), and OLD is not.")
-        )
-    if set(STATISTICS) <= set(roles) and all(began(old, role) for role in STATISTICS):
-        found.append(cause_entry("not-updated", "OLD's statistics never moved from 0 and 1, and NEW's did."))
-        told += STATISTICS
-    return found, [role for role in roles if role not in told]
+    """One of the two never left the values that a new layer starts with."""
+    explained, causes = [role for role in roles if new.at_start(role)], []
+    if explained:
+        values = ", ".join(f"{TITLES[role]} {START[role]}" for role in explained)
+        text = f"NEW is at its start values in all channels ({values}), and OLD is not."
+        causes.append(cause_entry("not-restored", text))
+    if set(STATISTIC_ROLES) <= set(roles) and all(old.at_start(role) for role in STATISTIC_ROLES):
+        causes.append(cause_entry("not-updated", "OLD's statistics never moved from 0 and 1, and NEW's did."))
+        explained += STATISTIC_ROLES
+    return causes, _without(roles, explained)
 
 
 def _exchanged(old, new, roles):
-    """Variables that hold what another variable of the layer should."""
-    held = {role: old.flat(role) for role in TITLES if role in old.variables}
-    held = {
-        role: array for role, array in held.items() if np.isfinite(array).all() and array.size and np.ptp(array) > 0
-    }
-    told = {}
+    """Variables of NEW that hold the values of another variable of the same layer of OLD."""
+    telling = [role for role in TITLES if role in old.variables and _varies(old.flat(role))]
+    sources = {}
     for role in roles:
-        for other, array in held.items():
-            if other != role and equal(array, new.flat(role), new.stored(role)):
-                told[role] = other
-    found, left = [], [role for role in roles if role not in told]
-    if told.get("gamma") == "beta" and told.get("beta") == "gamma":
-        found.append(cause_entry("gamma-beta-swapped", "NEW's gamma is OLD's beta, and NEW's beta is OLD's gamma."))
-        told = {role: other for role, other in told.items() if role in STATISTICS}
-    if told:
-        each = ", ".join(f"{TITLES[role]} holds OLD's {TITLES[other]}" for role, other in told.items())
-        found.append(cause_entry("renamed", f"Variables of the layer are mixed up in NEW: {each}."))
-    return found, left
+        for other in telling:
+            if other != role and holds(old, other, new, role):
+                sources[role] = other
+    causes, unexplained = [], _without(roles, sources)
+    if sources.get("gamma") == "beta" and sources.get("beta") == "gamma":
+        causes.append(cause_entry("gamma-beta-swapped", "NEW's gamma is OLD's beta, and NEW's beta is OLD's gamma."))
+        sources = {role: other for role, other in sources.items() if role in STATISTIC_ROLES}
+    if sources:
+        words = ", ".join(f"{TITLES[role]} holds OLD's {TITLES[other]}" for role, other in sources.items())
+        causes.append(cause_entry("renamed", f"Variables of the layer are mixed up in NEW: {words}."))
+    return causes, unexplained
+
+
+def _varies(array):
+    """Whether an array is finite and not the same number in all channels."""
+    return array.size > 0 and bool(np.isfinite(array).all()) and np.ptp(array) > 0
 
 
 def _averages(old, new, roles):
-    told = [
+    """NEW took exponential moving averages of the variables."""
+    explained = [
         role
         for role in roles
         if role in old.averages and equal(old.averages[role].ravel(), new.flat(role), new.stored(role))
     ]
-    if not told:
+    if not explained:
         return [], roles
-    text = f"NEW took OLD's exponential moving averages for the {named(told)}, and not the variables themselves."
-    return [cause_entry("shadow-average", text)], [role for role in roles if role not in told]
+    text = f"NEW took OLD's exponential moving averages for the {titles(explained)}, and not the variables themselves."
+    return [cause_entry("shadow-average", text)], _without(roles, explained)
 
 
-def _halves(old, new, roles):
-    found = []
+def _half_precision(old, new, roles):
+    """NEW holds numbers of half precision in a wider dtype."""
+    causes = []
     for half in ("float16", "bfloat16"):
-        told = [
+        explained = [
             role
             for role in roles
             if BITS[new.stored(role)] > BITS[half] and (rounded(old.flat(role), half) == new.flat(role)).all()
         ]
-        if told:
-            verb = "are" if told[1:] else "is"
-            text = f"NEW's {named(told)} {verb} OLD's rounded to {half}, though stored as {new.stored(told[0])}."
-            found.append(cause_entry("half-precision", text))
-            roles = [role for role in roles if role not in told]
-    return found, roles
+        if explained:
+            verb = "are" if explained[1:] else "is"
+            text = f"NEW's {titles(explained)} {verb} OLD's rounded to {half}, though stored as "
+            causes.append(cause_entry("half-precision", f"{text}{new.stored(explained[0])}."))
+            roles = _without(roles, explained)
+    return causes, roles
 
 
 def _variance(old, new, roles):
+    """NEW's variance is a deviation, or has an epsilon or Bessel's correction put in or taken out."""
     if "variance" not in roles:
         return [], roles
-    one, other = old.flat("variance"), new.flat("variance")
-    if not ((one > 0) & (other > 0)).any() or (one < 0).any() or (other < 0).any():
+    before, after = old.flat("variance"), new.flat("variance")
+    if not ((before > 0) & (after > 0)).any() or (before < 0).any() or (after < 0).any():
         return [], roles
     unit = 2.0 ** -min(BITS[new.stored("variance")], BITS[old.stored("variance")])
+    declared = [layer.declared["epsilon"] for layer in (old, new) if "epsilon" in layer.declared]
+    cause = _deviation(before, after, dict.fromkeys([*declared, *_EPSILONS]), unit) or _factor(before, after, unit)
+    return ([cause], _without(roles, ["variance"])) if cause else ([], roles)
 
-    def fits(expected, got=other):
+
+def _deviation(before, after, epsilons, unit):
+    """The cause if one vector is a square root of the other, or has an epsilon added; else None."""
+
+    def fits(expected, observed=after):
         with np.errstate(invalid="ignore", over="ignore"):
-            return bool((np.abs(got - expected) <= _ROUNDINGS * 2 * unit * np.abs(expected)).all())
+            return bool((np.abs(observed - expected) <= _ROUNDINGS * 2 * unit * np.abs(expected)).all())
 
-    epsilons = dict.fromkeys((*(s.declared["epsilon"] for s in (old, new) if "epsilon" in s.declared), *_EPSILONS))
-    found = None
-    if fits(np.sqrt(one)):
-        found = cause_entry(
-            "std-for-variance", "NEW's moving variance is the square root of OLD's: a standard deviation."
-        )
-    elif fits(np.sqrt(other), one):
-        found = cause_entry(
-            "std-for-variance", "NEW's moving variance is the square of OLD's, as if that were a deviation."
-        )
-    for epsilon in epsilons if found is None else ():
+    if fits(np.sqrt(before)):
+        text = "NEW's moving variance is the square root of OLD's: a standard deviation."
+        return cause_entry("std-for-variance", text)
+    if fits(np.sqrt(after), before):
+        text = "NEW's moving variance is the square of OLD's, as if that were a deviation."
+        return cause_entry("std-for-variance", text)
+    for epsilon in epsilons:
         with np.errstate(divide="ignore"):
-            inverse = 1 / np.sqrt(one + epsilon)
-        if fits(np.sqrt(one + epsilon)):
+            inverse = 1 / np.sqrt(before + epsilon)
+        if fits(np.sqrt(before + epsilon)):
             text = f"NEW's moving variance is the square root of OLD's plus {epsilon:g}: a standard deviation."
-            found = cause_entry("std-for-variance", text)
-        elif fits(inverse):
+            return cause_entry("std-for-variance", text)
+        if fits(inverse):
             text = f"NEW's moving variance is 1/sqrt(OLD's + {epsilon:g}): what normalising multiplies by."
-            found = cause_entry("std-for-variance", text)
-        elif _added(one, other, epsilon, unit):
-            found = cause_entry(
-                "epsilon", f"NEW's moving variance is OLD's plus {epsilon:g}: epsilon is in it, and added again."
-            )
-        if found:
-            break
-    found = found or _factor(one, other, unit)
-    return ([found], [role for role in roles if role != "variance"]) if found else ([], roles)
+            return cause_entry("std-for-variance", text)
+        if _added(before, after, epsilon, unit):
+            text = f"NEW's moving variance is OLD's plus {epsilon:g}: epsilon is in it, and added again."
+            return cause_entry("epsilon", text)
+    return None
 
 
-def _added(one, other, epsilon, unit):
-    """Whether NEW is OLD plus epsilon, and that shows."""
-    slack = _ROUNDINGS * 2 * unit * np.abs(other)
-    return bool((np.abs(other - one - epsilon) <= slack).all() and (np.abs(other - one) > slack).any())
+def _added(before, after, epsilon, unit):
+    """Whether ``after`` is ``before`` plus epsilon, and the epsilon is large enough to show."""
+    slack = _ROUNDINGS * 2 * unit * np.abs(after)
+    return bool((np.abs(after - before - epsilon) <= slack).all() and (np.abs(after - before) > slack).any())
 
 
-def _factor(one, other, unit):
-    """Bessel's correction put in or taken out by the same factor in all channels."""
-    alive = one > 0
-    if ((other > 0) != alive).any():
+def _factor(before, after, unit):
+    """The cause if Bessel's correction was put in or taken out by the same factor in all channels; else None."""
+    positive = before > 0
+    if ((after > 0) != positive).any():
         return None
-    ratios = other[alive] / one[alive]
+    ratios = after[positive] / before[positive]
     factor = float(np.median(ratios))
     slack = _ROUNDINGS * 2 * unit
     if (np.abs(ratios - factor) > slack * factor).any() or abs(factor - 1) <= slack:
         return None
     larger = max(factor, 1 / factor)
     count = round(larger / (larger - 1))
-    # Beyond this neighbouring N are not told apart, so that any factor would be some N/(N-1).
-    sharp = count**2 * slack * 4 < 1
-    if count < 2 or abs(larger - count / (count - 1)) > slack * larger or (not sharp and ratios.size < 4):
+    # For larger N the factors of neighbouring N cannot be told apart, so that any factor would be some N/(N-1).
+    exact = count**2 * slack * 4 < 1
+    if count < 2 or abs(larger - count / (count - 1)) > slack * larger or (not exact and ratios.size < 4):
         return None
-    about = "" if sharp else "about "
+    about = "" if exact else "about "
     if factor > 1:
         text = f"NEW's moving variance is OLD's times N/(N-1) with N = {about}{count}: Bessel's correction was put in."
         return cause_entry("bessel", text)
@@ -160,47 +174,50 @@ def _factor(one, other, unit):
 
 
 def _reordered(old, new, roles):
-    told = [
+    """NEW has the same values in another order of the channels."""
+    explained = [
         role
         for role in roles
         if old.flat(role).size > 1
         and (np.sort(rounded(old.flat(role), new.stored(role))) == np.sort(new.flat(role))).all()
     ]
-    if not told:
+    if not explained:
         return [], roles
-    backwards = all((rounded(old.flat(r), new.stored(r))[::-1] == new.flat(r)).all() for r in told)
-    text = f"NEW's {named(told)} {'have' if told[1:] else 'has'} OLD's values in another order of the channels"
+    backwards = all((rounded(old.flat(r), new.stored(r))[::-1] == new.flat(r)).all() for r in explained)
+    verb = "have" if explained[1:] else "has"
+    text = f"NEW's {titles(explained)} {verb} OLD's values in another order of the channels"
     text += ": backwards." if backwards else "."
-    return [cause_entry("wrong-axis", text)], [role for role in roles if role not in told]
+    return [cause_entry("wrong-axis", text)], _without(roles, explained)
 
 
 def _unexplained(old, new, roles):
+    """Everything that is left."""
     if not roles:
         return [], []
     texts = []
     for role in roles:
-        one, other, dtype = rounded(old.flat(role), new.stored(role)), new.flat(role), new.stored(role)
-        away = off(one, other)
-        worst, count = int(np.argmax(away)), int(np.count_nonzero(away))
+        before, after, dtype = rounded(old.flat(role), new.stored(role)), new.flat(role), new.stored(role)
+        difference = absolute_difference(before, after)
+        worst, count = int(np.argmax(difference)), int(np.count_nonzero(difference))
         texts.append(
-            f"The {TITLES[role]} differs in {count} of {other.size} channels; the most in channel {worst}: "
-            f"{one[worst]:.9g} -> {other[worst]:.9g}, {away[worst]:.3g} off{_near(one, other, dtype)}."
+            f"The {TITLES[role]} differs in {count} of {after.size} channels; the most in channel {worst}: "
+            f"{before[worst]:.9g} -> {after[worst]:.9g}, {difference[worst]:.3g} off{_in_ulps(before, after, dtype)}."
         )
     return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]))], []
 
 
-def _near(one, other, dtype):
-    """How many units in the last place the difference is, if it is only a few."""
+def _in_ulps(before, after, dtype):
+    """How many units in the last place the difference is, as the end of a sentence; empty if it is more than a few."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ulps = np.abs(other - one) / (2.0 ** (1 - BITS[dtype]) * np.maximum(np.abs(one), np.abs(other)))
+        ulps = np.abs(after - before) / (2.0 ** (1 - BITS[dtype]) * np.maximum(np.abs(before), np.abs(after)))
     most = np.nanmax(ulps)
     if not most <= 16:
         return ""
     count = max(round(float(most)), 1)
-    return f" (about {count} ulp at most: computed anew, or written as decimal text, for a conversion keeps the bits)"
+    return f" (about {count} ulp at most: computed anew or written as decimal text, because a copy would keep the bits)"
 
 
 # In this order, each with what the former left.
-EXPLAIN = (_start, _exchanged, _averages, _halves, _variance, _reordered, _unexplained)
+EXPLAIN = (_start, _exchanged, _averages, _half_precision, _variance, _reordered, _unexplained)
 # Those that say what a conversion did, whatever it is that holds the numbers.
-CONVERSIONS = (_exchanged, _halves, _variance, _reordered)
+CONVERSIONS = (_exchanged, _half_precision, _variance, _reordered)

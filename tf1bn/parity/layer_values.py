@@ -1,30 +1,34 @@
-"""A batch-norm layer of one of two checkpoints, and when its numbers are another's. Used by ``checkpointdiff``.
+"""The values of one batch-norm layer in one checkpoint, and comparison of two of them.
 
 Equal means: NEW holds the numbers of OLD, or what they are when rounded to the dtype that NEW stores. Nothing else is
 near enough: a conversion computes nothing. NaN and Inf equal nothing. The sign of a zero does not matter.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
+from ..checker.roundoff import SIGNIFICAND_BITS
+
 TITLES = {"gamma": "gamma", "beta": "beta", "affine": "gamma or beta", "mean": "moving mean"}
 TITLES |= {"variance": "moving variance"}
-STATISTICS = ("mean", "variance")
-STARTS = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
-# Bits of the significand.
-BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
+STATISTIC_ROLES = ("mean", "variance")
+# What a new layer holds in all channels.
+START = {"gamma": 1, "beta": 0, "mean": 0, "variance": 1}
+BITS = {**SIGNIFICAND_BITS, "bfloat16": 8}
 
 
-@dataclasses.dataclass
-class Side:
+@dataclasses.dataclass(frozen=True)
+class LayerValues:
     """A layer of one checkpoint.
 
     Attributes:
       name: the layer's.
       variables: the names of its variables by role; further state by the last part of its name.
-      values: their arrays in float64, of any shape.
-      dtypes: as the file stores them.
+      values: their arrays in float64, of any shape, by role.
+      dtypes: the names of the dtypes in which the file stores them, by role; float32 where there is none.
       averages: the arrays of exponential moving averages by role.
       declared: what its configuration says, or {}.
       unclear: sentences on what could be read in two ways.
@@ -39,10 +43,26 @@ class Side:
     unclear: tuple = ()
 
     def flat(self, role):
+        """The values of a role as a vector."""
         return self.values[role].ravel()
 
     def stored(self, role):
+        """The name of the dtype in which the file stores a role."""
         return self.dtypes.get(role, "float32")
+
+    def at_start(self, role):
+        """Whether a role holds in all channels what a new layer holds."""
+        return role in START and bool((self.flat(role) == START[role]).all())
+
+    def with_affine_as(self, role):
+        """The same with the parameter that is "affine", gamma or beta, in the place of ``role``."""
+        return dataclasses.replace(
+            self,
+            **{
+                field: {key: value for key, value in by_role.items() if key != "affine"} | {role: by_role["affine"]}
+                for field, by_role in (("variables", self.variables), ("values", self.values), ("dtypes", self.dtypes))
+            },
+        )
 
 
 def rounded(values, dtype):
@@ -59,65 +79,77 @@ def rounded(values, dtype):
 
 
 def equal(old, new, dtype):
-    """Whether NEW's numbers are OLD's in NEW's dtype."""
+    """Whether NEW's numbers are OLD's in NEW's dtype; both are float64 vectors."""
     return old.size == new.size and bool((np.isfinite(new) & (rounded(old, dtype) == new)).all())
 
 
-def differences(old, new):
-    """One dict for each variable that both have: where it differs most and how far."""
-    found = []
+def holds(old, old_role, new, new_role):
+    """Whether NEW holds in one role the numbers that OLD has in another one; both are `LayerValues`."""
+    return equal(old.flat(old_role), new.flat(new_role), new.stored(new_role))
+
+
+def variable_differences(old, new):
+    """One dict for each variable that both `LayerValues` have: where it differs most and how far."""
+    entries = []
     for role in new.variables:
         if role not in old.variables:
             continue
-        one, other, dtype = old.flat(role), new.flat(role), new.stored(role)
+        old_values, new_values, dtype = old.flat(role), new.flat(role), new.stored(role)
         entry = {"what": TITLES.get(role, role), "old": old.variables[role], "new": new.variables[role]}
-        entry |= {"dtypes": [old.stored(role), dtype], "equal": equal(one, other, dtype)}
-        entry |= {"channels": other.size, "differing": None, "largest": None, "channel": None, "values": None}
-        if one.size == other.size and one.size:
-            away = off(rounded(one, dtype), other)
-            worst = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
+        entry |= {"dtypes": [old.stored(role), dtype], "equal": equal(old_values, new_values, dtype)}
+        entry |= {"channels": new_values.size, "differing": None, "largest": None, "channel": None, "values": None}
+        if old_values.size == new_values.size and old_values.size:
+            difference = absolute_difference(rounded(old_values, dtype), new_values)
+            worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
             entry |= {
-                "differing": int(np.count_nonzero(~(away == 0))),
-                "largest": _number(away[worst]),
+                "differing": int(np.count_nonzero(~(difference == 0))),
+                "largest": _number(difference[worst]),
                 "channel": worst,
             }
-            entry["values"] = [_number(one[worst]), _number(other[worst])]
-        found.append(entry)
-    return found
+            entry["values"] = [_number(old_values[worst]), _number(new_values[worst])]
+        entries.append(entry)
+    return entries
 
 
-def off(one, other):
+def absolute_difference(old, new):
+    """|new - old|; NaN for two infinities, because nothing that is not finite is equal."""
     with np.errstate(invalid="ignore", over="ignore"):
-        # The difference of two infinities is NaN: nothing that is not finite is equal.
-        return np.abs(other - one)
+        return np.abs(new - old)
 
 
 def _number(value):
     return float(value) if np.isfinite(value) else None
 
 
-def settle(old, new):
-    """Call a parameter that may be gamma or beta what the other side calls it; sentences where that does not help."""
-    for side, other in ((old, new), (new, old)):
-        if "affine" not in side.variables or "affine" in other.variables:
+def align_affine_names(old, new):
+    """Call a parameter that may be gamma or beta what the other checkpoint calls it.
+
+    Returns:
+      old, new: the `LayerValues` with the parameter in its place.
+      warnings: sentences, where the other checkpoint does not show what it is.
+    """
+    layers = {"old": old, "new": new}
+    for this, other in (("old", "new"), ("new", "old")):
+        layer, reference = layers[this], layers[other]
+        if "affine" not in layer.variables or "affine" in reference.variables:
             continue
-        there = [role for role in ("gamma", "beta") if role in other.variables]
-        fits = [role for role in there if np.array_equal(other.flat(role), side.flat("affine"))]
+        there = [role for role in ("gamma", "beta") if role in reference.variables]
+        fits = [role for role in there if np.array_equal(reference.flat(role), layer.flat("affine"))]
         if not there:
-            fits = [role for role in ("gamma", "beta") if (side.flat("affine") == STARTS[role]).all()]
+            fits = [role for role in ("gamma", "beta") if (layer.flat("affine") == START[role]).all()]
         role = fits[0] if fits else there[0] if len(there) == 1 else None
-        if role is None:
-            if not there:
-                continue
-            return [
-                f"`{side.variables['affine']}` is gamma or beta, and equals neither of the other checkpoint, so it "
+        if role is not None:
+            layers[this] = layer.with_affine_as(role)
+        elif there:
+            warning = (
+                f"`{layer.variables['affine']}` is gamma or beta, and equals neither of the other checkpoint, so it "
                 "cannot be compared."
-            ]
-        for held in (side.variables, side.values, side.dtypes):
-            held[role] = held.pop("affine")
-    return []
+            )
+            return layers["old"], layers["new"], [warning]
+    return layers["old"], layers["new"], []
 
 
-def named(roles):
-    titles = [TITLES[role] for role in roles]
-    return " and ".join([", ".join(titles[:-1]), titles[-1]] if titles[1:] else titles)
+def titles(roles):
+    """The titles of some roles as a list in words."""
+    words = [TITLES[role] for role in roles]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

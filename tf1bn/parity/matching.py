@@ -1,21 +1,27 @@
-"""Which batch-norm layer of one run is which of another: by name, by a map, or by a guess. Used by ``parity``."""
+"""Which batch-norm layer of OLD is which of NEW: by a map, by name, or by a guess."""
 
+from __future__ import annotations
+
+import bisect
 import dataclasses
+import itertools
 import math
-import re
 
 import numpy as np
 
-from .._util.strict_json import parse, shown
-from .._util.text import some
+from .._util.strict_json import parse
+from .._util.text import listed
+from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
+from .sequence import common_subsequence
 
-CLOSE = 1e-3  # moments, in units of the deviation, that belong to the same data up to what rounding made of it
+CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
+MOST_TRIALS = 2**24  # patterns of a map times layers
 
 
 @dataclasses.dataclass(frozen=True)
-class Face:
+class LayerSignature:
     """What a layer is recognised by.
 
     Attributes:
@@ -28,37 +34,40 @@ class Face:
     channels: int | None
     moments: object = None
 
-    def resembles(self, other):
-        """Whether both were given the same data first, up to rounding; None if that cannot be seen."""
-        one, two = self.moments, other.moments
-        if one is None or two is None:
+    def same_data(self, other):
+        """Whether both layers were given the same data first, up to rounding; None if that cannot be seen."""
+        if self.moments is None or other.moments is None:
             return None
-        return apart(one, two) <= CLOSE
+        return moments_distance(self.moments, other.moments) <= CLOSE
 
 
-def apart(one, two):
-    """How far two `Moments` are apart at most, in deviations; inf if not of as many values and channels, or NaN."""
-    if one.count != two.count or one.mean.shape != two.mean.shape:
+def moments_distance(old, new):
+    """The largest distance of two `Moments` over channels, in standard deviations.
+
+    Inf if they are of different numbers of values or channels, or hold NaN.
+    """
+    if old.count != new.count or old.mean.shape != new.mean.shape:
         return math.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        unit = np.sqrt(np.maximum(one.variance, two.variance)) + 1e-12 * (np.abs(one.mean) + 1)
-        away = np.maximum(np.abs(one.mean - two.mean), np.abs(np.sqrt(one.variance) - np.sqrt(two.variance))) / unit
-    return float(np.max(np.where(np.isnan(away), np.inf, away), initial=0.0))
+        unit = np.sqrt(np.maximum(old.variance, new.variance)) + 1e-12 * (np.abs(old.mean) + 1)
+        by_mean, by_deviation = np.abs(old.mean - new.mean), np.abs(np.sqrt(old.variance) - np.sqrt(new.variance))
+        distance = np.maximum(by_mean, by_deviation) / unit
+    return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
 
 
-def faces(opened):
-    """The `Face` of every layer of a trace, in the order in which the layers are first applied."""
-    found = {}
-    for step in opened:
+def layer_signatures(trace):
+    """The `LayerSignature` of every layer of a trace, in the order in which the layers are first applied."""
+    signatures = {}
+    for step in trace:
         for name, record in step.layers.items():
-            if name not in found:
-                found[name] = Face(name, record.moving_mean_before.size, _moments(record))
-        if found.keys() >= {name for name, layer in opened.layers.items() if layer.unrecordable is None}:
+            if name not in signatures:
+                signatures[name] = LayerSignature(name, record.moving_mean_before.size, _first_moments(record))
+        if signatures.keys() >= {name for name, layer in trace.layers.items() if layer.unrecordable is None}:
             break
-    return [*found.values(), *(Face(name, None) for name in opened.layers if name not in found)]
+    return [*signatures.values(), *(LayerSignature(name, None) for name in trace.layers if name not in signatures)]
 
 
-def _moments(record):
+def _first_moments(record):
     view = View(record)
     if view.wrong_shape or view.all_moments is None:
         return None
@@ -67,12 +76,12 @@ def _moments(record):
 
 
 @dataclasses.dataclass(frozen=True)
-class Match:
+class LayerPair:
     """Two layers that are compared.
 
     Attributes:
       old, new: their names.
-      how: "name", "map" or "guess".
+      how: how they were matched: "name", "map" or "guess".
       confirmed: for a guess, whether both are given the same data; None if that cannot be seen.
     """
 
@@ -84,19 +93,25 @@ class Match:
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """The pairs in the order of the old layers, and what is left; ``ignored``: old layers that the map leaves out."""
+    """All layers of two runs.
 
-    pairs: tuple[Match, ...]
+    Attributes:
+      pairs: the layers that are compared, in the order of OLD's.
+      only_old, only_new: the names of the layers without a counterpart.
+      ignored: the names of OLD's layers that the map leaves out.
+    """
+
+    pairs: tuple[LayerPair, ...]
     only_old: tuple[str, ...]
     only_new: tuple[str, ...]
     ignored: tuple[str, ...] = ()
 
 
-def match(old, new, mapping=None):
+def match_layers(old, new, mapping=None):
     """Match layers by a map, then by name, then by a guess.
 
     Args:
-      old, new: lists of `Face`, each in order of application.
+      old, new: lists of `LayerSignature`, each in order of application.
       mapping: None, or a dict from old names to new ones, or to None for an old layer without a counterpart. Both may
         be patterns with as many "*" each: "block*/bn*" to "stage*.norm*" keeps what the stars stand for.
 
@@ -106,20 +121,20 @@ def match(old, new, mapping=None):
     Raises:
       MappingError: the map is none, a name or pattern in it fits no layer, or two old layers would be one new layer.
     """
-    by_old, by_new = {face.name: face for face in old}, {face.name: face for face in new}
+    by_old, by_new = {layer.name: layer for layer in old}, {layer.name: layer for layer in new}
     mapped = _mapped(mapping or {}, by_old, by_new)
-    pairs = {one: Match(one, other, "map") for one, other in mapped.items() if other is not None}
-    ignored = tuple(one for one, other in mapped.items() if other is None)
+    pairs = {name: LayerPair(name, target, "map") for name, target in mapped.items() if target is not None}
+    ignored = tuple(name for name, target in mapped.items() if target is None)
     taken = {pair.new for pair in pairs.values()}
     for name in by_old:
         if name not in mapped and name in by_new and name not in taken:
-            pairs[name] = Match(name, name, "name")
+            pairs[name] = LayerPair(name, name, "name")
             taken.add(name)
-    rest = [face for face in old if face.name not in pairs and face.name not in ignored]
-    free = [face for face in new if face.name not in taken]
-    for one, other in _guess(rest, free):
-        pairs[one.name] = Match(one.name, other.name, "guess", one.resembles(other))
-        taken.add(other.name)
+    open_old = [layer for layer in old if layer.name not in pairs and layer.name not in ignored]
+    open_new = [layer for layer in new if layer.name not in taken]
+    for old_layer, new_layer in _guess(open_old, open_new):
+        pairs[old_layer.name] = LayerPair(old_layer.name, new_layer.name, "guess", old_layer.same_data(new_layer))
+        taken.add(new_layer.name)
     return Matching(
         tuple(pairs[name] for name in by_old if name in pairs),
         tuple(name for name in by_old if name not in pairs and name not in ignored),
@@ -129,39 +144,60 @@ def match(old, new, mapping=None):
 
 
 def _guess(old, new):
-    """Pairs of faces: first by data where that is unambiguous, then by channels in order."""
-    alike = {one.name: [other for other in new if one.resembles(other)] for one in old}
-    back = {other.name: [one for one in old if one.resembles(other)] for other in new}
-    pairs = [
-        (one, alike[one.name][0]) for one in old if len(alike[one.name]) == 1 == len(back[alike[one.name][0].name])
-    ]
-    done = {one.name for one, _ in pairs}, {other.name for _, other in pairs}
-    old = [face for face in old if face.name not in done[0] and face.channels is not None]
-    new = [face for face in new if face.name not in done[1] and face.channels is not None]
-    return pairs + _in_order(old, new)
+    """Pairs of signatures: first by data where that is unambiguous, then by channels in order."""
+    pairs = _by_data(old, new)
+    done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
+    old = [layer for layer in old if layer.name not in done_old and layer.channels is not None]
+    new = [layer for layer in new if layer.name not in done_new and layer.channels is not None]
+    by_order = common_subsequence([layer.channels for layer in old], [layer.channels for layer in new])
+    return pairs + [(old[i], new[j]) for i, j in by_order]
 
 
-def _in_order(old, new):
-    """The longest common subsequence by the number of channels."""
-    length = np.zeros((len(old) + 1, len(new) + 1), int)
-    for i in reversed(range(len(old))):
-        for j in reversed(range(len(new))):
-            same = old[i].channels == new[j].channels
-            length[i, j] = length[i + 1, j + 1] + 1 if same else max(length[i + 1, j], length[i, j + 1])
-    pairs, i, j = [], 0, 0
-    while i < len(old) and j < len(new):
-        if old[i].channels == new[j].channels:
-            pairs.append((old[i], new[j]))
-            i, j = i + 1, j + 1
-        elif length[i + 1, j] >= length[i, j + 1]:
-            i += 1
-        else:
-            j += 1
+def _by_data(old, new):
+    """The pairs of signatures that are given the same data, where neither is like another one."""
+    old, new = ([layer for layer in layers if layer.moments is not None] for layers in (old, new))
+    sorted_old, sorted_new = _SortedByMean(old), _SortedByMean(new)
+    pairs = []
+    for layer in old:
+        like = sorted_new.first_two(layer, layer.same_data)
+        if len(like) == 1 and len(sorted_old.first_two(like[0], like[0].same_data)) == 1:
+            pairs.append((layer, like[0]))
     return pairs
 
 
+class _SortedByMean:
+    """Signatures by their numbers of values and channels, sorted by the mean of the first channel."""
+
+    def __init__(self, layers):
+        self._groups = {}
+        for layer in sorted(layers, key=_first_mean):
+            keys, members = self._groups.setdefault(_size(layer), ([], []))
+            keys.append(_first_mean(layer))
+            members.append(layer)
+
+    def first_two(self, layer, alike):
+        """Those that are ``alike`` a signature, two of them if there are more; few others are looked at."""
+        keys, members = self._groups.get(_size(layer), ([], []))
+        # Twice as far as the first channel of the same data can be, in this layer's own units.
+        mean, variance = _first_mean(layer), layer.moments.variance
+        deviation = math.sqrt(max(variance.flat[0], 0)) if variance.size else 0.0
+        reach = 2 * CLOSE * (deviation + 1e-12 * (abs(mean) + 1))
+        between = itertools.islice(
+            members, bisect.bisect_left(keys, mean - reach), bisect.bisect_right(keys, mean + reach)
+        )
+        return list(itertools.islice(filter(alike, between), 2))
+
+
+def _size(layer):
+    return layer.moments.count, layer.moments.mean.shape
+
+
+def _first_mean(layer):
+    return float(layer.moments.mean.flat[0]) if layer.moments.mean.size else 0.0
+
+
 def read_map(path):
-    """The map in a JSON file.
+    """The map in a JSON file, as `match_layers` takes it.
 
     Raises:
       MappingError: it cannot be read or holds no map.
@@ -182,38 +218,78 @@ def _check(mapping):
         raise MappingError(
             f"The map is {shown(mapping)}; it must be an object from names or patterns of OLD to those of NEW."
         )
-    for one, other in mapping.items():
-        if not isinstance(one, str) or not (other is None or isinstance(other, str)):
-            raise MappingError(f"The map has {shown(one)}: {shown(other)}; both must be names, or the latter null.")
+    for name, target in mapping.items():
+        if not isinstance(name, str) or not (target is None or isinstance(target, str)):
+            raise MappingError(f"The map has {shown(name)}: {shown(target)}; both must be names, or the latter null.")
 
 
 def _mapped(mapping, old, new):
     """The new name, or None, for every old name that the map names."""
     _check(mapping)
-    found, users = {}, {}
+    targets, users = {}, {}
+    patterns = [item for item in mapping.items() if "*" in item[0]]
+    if len(patterns) * len(old) > MOST_TRIALS:
+        raise MappingError(
+            f"The map has {len(patterns)} patterns for {len(old)} layers of OLD, which takes too long; give names, or "
+            "fewer patterns."
+        )
     # Exact names go before patterns, whatever their place.
-    for one, other in sorted(mapping.items(), key=lambda item: "*" in item[0]):
-        pattern = re.compile("(.*)".join(map(re.escape, one.split("*"))))
-        hits = {name: hit for name in old if name not in found and (hit := pattern.fullmatch(name))}
-        if not hits:
-            if "*" in one and any(pattern.fullmatch(name) for name in old):
-                continue
-            raise MappingError(f"The map names {one!r}, which is no layer of OLD; OLD has {some(old)}.")
-        if other is not None and "*" in other and other.count("*") != one.count("*"):
-            raise MappingError(f'The map has {one!r}: {other!r}; both must have as many "*".')
-        for name, hit in hits.items():
-            target = other
-            if target is not None:
-                parts = target.split("*")
-                target = "".join(
-                    part + (hit.group(i + 1) if i < len(parts) - 1 else "") for i, part in enumerate(parts)
-                )
-                if target not in new:
-                    raise MappingError(
-                        f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {some(new)}."
-                    )
-                if target in users:
-                    raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
-                users[target] = name
-            found[name] = target
-    return found
+    for name, target in mapping.items():
+        if "*" not in name:
+            if name not in old:
+                raise _no_layer(name, old)
+            _add_target(name, _filled(name, target, ()), new, targets, users)
+    for pattern, target in patterns:
+        parts = pattern.split("*")
+        matched = [(name, stars) for name in old if (stars := _stars(parts, name)) is not None]
+        if not matched:
+            raise _no_layer(pattern, old)
+        for name, stars in matched:
+            if name not in targets:
+                _add_target(name, _filled(pattern, target, stars), new, targets, users)
+    return targets
+
+
+def _no_layer(name_or_pattern, old):
+    names = listed(map(repr, old), 5)
+    return MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
+
+
+def _add_target(name, target, new, targets, users):
+    """Add an old name and its new one to ``targets``; ``users`` has the old name of each new one."""
+    if target is not None:
+        if target not in new:
+            names = listed(map(repr, new), 5)
+            raise MappingError(f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {names}.")
+        if target in users:
+            raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
+        users[target] = name
+    targets[name] = target
+
+
+def _stars(parts, name):
+    """What each star of a pattern stands for in a name, the earlier ones as much as they can; None if it does not fit.
+
+    ``parts`` is what the pattern has between its stars.
+    """
+    first, *between, last = parts
+    if len(first) + len(last) > len(name) or not (name.startswith(first) and name.endswith(last)):
+        return None
+    end, stars = len(name) - len(last), []
+    for part in reversed(between):
+        start = name.rfind(part, len(first), end)
+        if start < 0:
+            return None
+        stars.append(name[start + len(part) : end])
+        end = start
+    return [name[len(first) : end], *reversed(stars)]
+
+
+def _filled(pattern, target, stars):
+    """A name or pattern of NEW with what the stars of the old pattern stand for in the place of its own."""
+    if target is None or "*" not in target:
+        return target
+    first, *others = target.split("*")
+    if len(others) != pattern.count("*"):
+        raise MappingError(f'The map has {pattern!r}: {target!r}; both must have as many "*".')
+    return first + "".join(star + part for star, part in zip(stars, others, strict=True))

@@ -1,4 +1,4 @@
-"""Records every session of a script that knows nothing about it: one trace for each session that runs a layer."""
+"""Records all sessions of a script without changing the script: one trace for each session that runs a layer."""
 
 import contextlib
 import os
@@ -16,15 +16,16 @@ tf = _tf.compat.v1
 class Recording:
     """While it is entered, the runs of all sessions of this process are recorded.
 
-    ``tf.Session.run`` and ``tf.InteractiveSession.run`` are replaced for the time; what TensorFlow's own classes run,
-    as MonitoredSession and Supervisor, ends there too, hooks included. What ``make_callable`` makes for a layer runs
-    like that as well. Steps of ``partial_run`` and of forked processes cannot be recorded, and are counted or said.
+    ``tf.Session.run`` and ``tf.InteractiveSession.run`` are replaced for the time. TensorFlow's own classes, such as
+    MonitoredSession and Supervisor, call them too, hooks included, and so do the functions of ``make_callable`` for a
+    layer. Steps of ``partial_run`` are counted in `partial`, and forked processes reported in `problem`: they cannot be
+    recorded.
 
     Args:
       path: the folder of the first session that runs a layer; the second one's is ``path.2``, and so on.
 
     Attributes:
-      traces: a list of (path, steps, number of layers) of the traces, complete when the block is left.
+      traces: a list of (path, number of steps, number of layers) of the traces, complete when the block is left.
       partial: the number of partial runs with a layer, which are in no trace.
       problem: None, or a sentence about what ended the recording.
     """
@@ -76,14 +77,14 @@ class Recording:
         recording = self
 
         def make_callable(self, fetches, feed_list=None, accept_options=False):
-            made = original(self, fetches, feed_list, accept_options)
+            callable_ = original(self, fetches, feed_list, accept_options)
             if not recording._recorded(self, (fetches, feed_list)):
-                return made
+                return callable_
             fed = list(feed_list or ())
 
             def run(*values, **options):
                 if recording.problem is not None or len(values) != len(fed) or (options and not accept_options):
-                    return made(*values, **options)
+                    return callable_(*values, **options)
                 return self.run(fetches, dict(zip(fed, values, strict=True)), **options)
 
             return run
@@ -101,23 +102,23 @@ class Recording:
         return partial_run_setup
 
     def _recorded(self, session, arguments):
-        """The `_Recorded` of a session; None if no layer takes part in a run with these fetches and feeds."""
+        """The `_RecordedSession` of a session; None if no layer takes part in a run with these fetches and feeds."""
         if os.getpid() != self._process:
             # A fork: the trace is its parent's, and so may be the lock.
-            if self.problem is None and _Recorded(session, self._originals).takes_part(arguments):
+            if self.problem is None and _RecordedSession(session, self._originals).takes_part(arguments):
                 self.problem = f"process {os.getpid()}, which the script forked, runs a layer and is not recorded"
                 print(f"tf1bn run: {self.problem}.", file=sys.stderr, flush=True)
             return None
         with self._lock:
             if session not in self._sessions:
-                self._sessions[session] = _Recorded(session, self._originals)
+                self._sessions[session] = _RecordedSession(session, self._originals)
             recorded = self._sessions[session]
             return recorded if recorded.takes_part(arguments) else None
 
     def _run(self, session, original, arguments):
         recorded = self._recorded(session, arguments)
         if recorded is None:
-            # Other threads may run what fills the queues meanwhile; those runs are none of a layer.
+            # No lock is held: other threads may run what fills the queues meanwhile, and those runs touch no layer.
             return original(session, *arguments)
         with recorded.lock:
             try:
@@ -138,8 +139,8 @@ class Recording:
         return self._path if not self._recorders else f"{self._path}.{len(self._recorders) + 1}"
 
 
-class _Recorded:
-    """A session as its recorder sees it: with the run that was there before."""
+class _RecordedSession:
+    """A session with the methods that it had before they were replaced, for its recorder."""
 
     def __init__(self, session, originals):
         kind = tf.Session if isinstance(session, tf.Session) else tf.InteractiveSession
@@ -154,10 +155,11 @@ class _Recorded:
         self.recorder = self.results = self.error = None
 
     def takes_part(self, arguments):
+        """Whether a layer takes part in a run with these fetches and feeds."""
         try:
             return bool(self._plans.of(*arguments[:2]).layers)
         except (TypeError, ValueError):
-            # The session says better what is wrong with the fetches.
+            # The session itself has the better message about what is wrong with the fetches.
             return False
 
     def run(self, *arguments, **options):

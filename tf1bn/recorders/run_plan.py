@@ -1,6 +1,6 @@
 # Runs on Python 2.7 too, see below:
 # ruff: noqa: B904, B905, UP004, UP010, UP031
-"""What recording one run of a graph takes, and what of it goes into a trace.
+"""What is fetched and read to record one run of a graph, and how that becomes a step of a trace.
 
 Imports no TensorFlow. All below the imports stands word for word in docker/tf1/record_tf1.py too, which runs on
 Python 2.7; a test compares.
@@ -17,29 +17,29 @@ from ..graphs.view import reached
 # ---- what record_tf1.py holds ----
 
 Part = collections.namedtuple("Part", "layer applications outputs")
-"""A layer's applications in one run, and whether their outputs are recorded."""
+"""A layer, the list of its applications in one run, and whether their outputs are recorded."""
 
 
 class Plan(object):
-    """What is to be done for runs with the same fetches and feeds.
+    """What is fetched and read to record the runs with the same fetches and feeds.
 
     Args:
-      layers: those of the graph.
+      layers: the graph's layers, a list of `GraphLayer`.
       targets: the operations and tensors that are fetched.
       fed: names of the tensors that are fed.
-      outputs: whether outputs are wanted.
+      outputs: whether outputs are recorded.
 
     Attributes:
-      layers: those that the run depends on.
+      layers: the layers that the run depends on.
       parts: a `Part` for each of them that can be recorded.
       extra: dict from names to tensors that are fetched in the run itself.
-      before, after: lists of tensors that are read in runs of their own.
+      before, after: lists of tensors that are read just before and just after, in runs of their own.
     """
 
     def __init__(self, layers, targets, fed, outputs):
         names = reached(targets, fed)
 
-        def there(tensor):
+        def computed(tensor):
             return tensor.op.name in names or tensor.name in fed
 
         self.layers, self.parts, self.extra = [], [], {}
@@ -47,33 +47,33 @@ class Plan(object):
         for layer in layers:
             applied = [a for a in layer.applications if any(op.name in names for op in a.touched)]
             if not layer.problem:
-                applied = [a for a in applied if there(a.inputs)]
+                applied = [a for a in applied if computed(a.inputs)]
             if not applied:
                 continue
             self.layers.append(layer)
             if layer.problem:
                 continue
-            made = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
+            with_outputs = outputs and all(a.outputs.op.name in names and a.outputs.name not in fed for a in applied)
             wanted = [a.inputs for a in applied]
-            wanted += [a.outputs for a in applied if made]
+            wanted += [a.outputs for a in applied if with_outputs]
             wanted += [tensor for a in applied for tensor in (a.flag, a.weights) if tensor is not None]
-            wanted += [a.rate for a in applied if a.rate is not None and there(a.rate)]
+            wanted += [a.rate for a in applied if a.rate is not None and computed(a.rate)]
             self.extra.update((tensor.name, tensor) for tensor in wanted)
-            for held in (layer.reads, layer.state):
-                for name, tensors in held.items():
+            for variables in (layer.reads, layer.state):
+                for name, tensors in variables.items():
                     before.update((tensor.name, tensor) for tensor in tensors)
                     if name not in ("gamma", "beta"):
                         after.update((tensor.name, tensor) for tensor in tensors)
-            self.parts.append(Part(layer, applied, made))
+            self.parts.append(Part(layer, applied, with_outputs))
         self.before, self.after = list(before.values()), list(after.values())
 
     def step(self, before, extra, after, moments, training):
-        """``layers, training`` of a step in a trace.
+        """The dict of layers and the training flag of a step in a trace.
 
         Args:
           before, extra, after: dicts from the names of tensors to arrays.
           moments: None, or a function from a batch with the channels last to its moments, which replace the inputs.
-          training: whether the run trained; None for what the applications did.
+          training: whether the run trained; None takes it from the applications.
         """
         entries, flags = collections.OrderedDict(), {}
         for part in self.parts:
@@ -86,9 +86,11 @@ class Plan(object):
 
 
 def elements(graph, structure, argument, components):
-    """The operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
+    """A list of the operations and tensors in what a session's run takes as fetches, or as keys of its feeds.
 
-    components: a function from anything else to the list of tensors that it consists of.
+    Args:
+      argument: the name of the argument in the message of the TypeError for what is not in the graph.
+      components: a function from anything else to the list of tensors that it consists of.
     """
     found, stack = [], [structure]
     while stack:
@@ -149,13 +151,13 @@ def _joined(tensors, values):
 
 
 def _batch(array):
-    """An array as it goes into a trace: of rank 2 or more. TensorFlow takes a vector for one sample."""
+    """The array with rank 2 or more, as a trace holds it: TensorFlow normalises a vector as one sample."""
     array = np.asarray(array)
     return array[np.newaxis] if array.ndim == 1 else array
 
 
 def _decay(application, extra):
-    """The decay in this run, or None."""
+    """The decay of an application in this run, or None if it is unknown or not from 0 to 1."""
     if application.rate is None:
         return application.settings["decay"]
     if application.rate.name not in extra:

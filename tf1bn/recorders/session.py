@@ -1,6 +1,10 @@
-"""Records what the batch-norm layers of a graph take, give and hold, run by run, into a trace."""
+"""Records the inputs, outputs and variables of the batch-norm layers of a graph, run by run, as a trace."""
 
+from __future__ import annotations
+
+import os
 import warnings
+from typing import Any
 
 import numpy as np
 import tensorflow as _tf
@@ -33,26 +37,30 @@ class Recorder:
       path: the folder of the trace, which is made.
       keep: "inputs" writes inputs and outputs; "moments" writes count, mean and variance of the inputs instead, which
         is small and fast. Inputs with sample weights are always written.
-      overwrite: replace a trace that is there.
+      overwrite: whether to replace a trace that is there.
 
     Attributes:
-      path: that of the trace.
+      path: the folder of the trace.
       steps: the number of steps recorded so far.
+      layers: the number of layers listed in the trace so far.
 
     A layer inside a ``tf.cond`` or ``tf.while_loop``, whose tensors cannot be fetched, is listed in the trace with the
     reason, and not recorded; so is one whose form cannot be understood.
 
     Raises:
       TypeError: `sess` is no session.
-      ValueError: `keep` is not one of the two.
+      ValueError: `keep` is neither "inputs" nor "moments".
       FileExistsError: there is something at `path`; see `trace.Writer`.
     """
 
-    def __init__(self, sess, path, keep="inputs", overwrite=False):
+    path: str
+    steps: int
+
+    def __init__(self, sess: Any, path: str | os.PathLike[str], keep: str = "inputs", overwrite: bool = False) -> None:
         if not callable(getattr(sess, "run", None)) or not isinstance(getattr(sess, "graph", None), tf.Graph):
             raise TypeError(f"`sess` is {sess!r}; it must be a session, with `run` and `graph`.")
         if keep not in KEEP:
-            raise ValueError(f'`keep` is {keep!r}; accepted are "inputs" and "moments".')
+            raise ValueError(f'`keep` is {keep!r}; it must be "inputs" or "moments".')
         self._writer = trace.Writer(path, overwrite=overwrite, producer=f"tf1bn.Recorder, TensorFlow {_tf.__version__}")
         self._session = sess
         self._keep = keep
@@ -62,7 +70,15 @@ class Recorder:
         self.path = self._writer.path
         self.steps = 0
 
-    def run(self, fetches, feed_dict=None, options=None, run_metadata=None, *, training=None):
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Any = None,
+        options: Any = None,
+        run_metadata: Any = None,
+        *,
+        training: bool | None = None,
+    ) -> Any:
         """``sess.run`` with the same arguments and result; the run is recorded if a layer takes part in it.
 
         Args:
@@ -89,22 +105,22 @@ class Recorder:
         return results[0]
 
     @property
-    def layers(self):
+    def layers(self) -> int:
         """The number of layers that are listed in the trace so far."""
         return len(self._declared)
 
-    def close(self):
-        """Finish the trace; more than once does no harm."""
+    def close(self) -> None:
+        """Finish the trace; closing it again does nothing."""
         self._writer.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _declare(self, plan):
-        """Name the layers in the trace the first time that a run depends on them; what they were then is kept."""
+        """List layers in the trace when a run depends on them for the first time, with their settings of that time."""
         new = {}
         for layer in plan.layers:
             if layer.name not in self._declared:
@@ -130,6 +146,7 @@ class Plans:
     """The plans for the runs of one graph, made anew when the graph has grown.
 
     Args:
+      graph: the graph.
       outputs: whether outputs are recorded.
     """
 
@@ -139,7 +156,7 @@ class Plans:
         self._layers, self._plans = [], {}
 
     def of(self, fetches, feed_dict):
-        """The `runplan.Plan` of a run.
+        """The `run_plan.Plan` of a run.
 
         Raises:
           TypeError: `fetches` or `feed_dict` holds something that is not in the graph.
@@ -156,6 +173,7 @@ class Plans:
 
 
 def _reader(session, tensors):
+    """A function that reads the values of these tensors in a run of its own."""
     if hasattr(session, "run_step_fn"):
         # A run of a monitored session would count as a step of its hooks.
         return lambda: session.run_step_fn(lambda step_context: step_context.session.run(tensors))
@@ -167,5 +185,6 @@ def _moments(batch):
 
 
 def _components(item):
+    """The tensors that a composite, such as a SparseTensor, consists of; an empty list for anything else."""
     parts = _tf.nest.flatten(item, expand_composites=True)
     return [] if len(parts) == 1 and parts[0] is item else parts

@@ -1,72 +1,37 @@
-"""The result of an audit as terminal text. Decides nothing."""
+"""The result of an audit as text on a terminal."""
 
-from ..verdicts import VERDICTS
+from .._util.printable import printable, printable_values
+from ..verdicts import OK, VERDICTS
+from .layer_table import count_verdicts, print_layers
 
-NARROW = 96  # columns of the terminal, below which a table does not fit
-STYLES = {"finding": "bold red", "undecidable": "bold yellow", "ok": "green"}
 
+def print_audit(result, path, out, *, quiet=False):
+    """Print the result of an audit, the worst layers first.
 
-def audit(found, path, out, *, quiet=False):
-    """Print the dict of `result` to the rich console ``out``, the worst layers first."""
+    Args:
+      result: the dict of the audit's JSON.
+      path: that of the trace or checkpoint.
+      out: a rich console.
+      quiet: whether to list only the layers that are not ok.
+    """
     from rich.text import Text
 
-    layers = sorted(found["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
+    result, path = printable_values(result), printable(path)
+    layers = sorted(result["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
     rows = [
-        (layer, layer["name"], _since(layer), layer["explanation"])
+        (layer, layer["name"], _first_step(layer), layer["explanation"])
         for layer in layers
-        if not quiet or layer["verdict"] != "ok"
+        if not quiet or layer["verdict"] != OK
     ]
-    print_table(rows, out, causes_width=14)
-    for sentence in (*found.get("problems", ()), *found.get("notes", ())):
+    print_layers(rows, out, causes_width=14)
+    for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         out.print(Text(sentence))
-    out.print(
-        Text(f"{path}: {counted(layers)}" if layers else f"{path}: no layers, so nothing was judged."), soft_wrap=True
-    )
+    summary = count_verdicts(layers) if layers else "no layers, so nothing was judged."
+    out.print(Text(f"{path}: {summary}"), soft_wrap=True)
 
 
-def print_table(rows, out, *, causes_width):
-    """Print layers: (the dict of one, its name, what to say below its verdict, its explanation) each."""
-    from rich import box
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        return
-    if out.width < NARROW:
-        # Four columns would leave a word or two to each line of the explanation.
-        for layer, name, below, explanation in rows:
-            head = Text(name + ": ", style="bold")
-            head.append(layer["verdict"], style=STYLES[layer["verdict"]])
-            head.append("".join(f", {part}" for part in (" ".join(below.split()), *_ids(layer)) if part))
-            out.print(head)
-            out.print(Padding(Text(explanation), (0, 0, 1, 4), expand=False))
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("layer", overflow="fold", ratio=2)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("causes", overflow="fold", min_width=causes_width, ratio=2)
-    table.add_column("explanation", overflow="fold", ratio=6)
-    for layer, name, below, explanation in rows:
-        verdict = Text(layer["verdict"], style=STYLES[layer["verdict"]])
-        if below:
-            verdict.append("\n" + below, style="bold")
-        table.add_row(Text(name), verdict, Text("\n".join(_ids(layer))), Text(explanation))
-    out.print(table)
-
-
-def _ids(layer):
-    return [cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]]
-
-
-def counted(layers):
-    """How many layers there are, and of each verdict."""
-    parts = ", ".join(f"{sum(layer['verdict'] == one for layer in layers)} {one}" for one in VERDICTS)
-    return f"{len(layers)} layer{'s' if len(layers) > 1 else ''}: {parts}."
-
-
-def _since(layer):
-    """Since which step the layer is wrong, and whether that is where the run diverges first."""
+def _first_step(layer):
+    """The first step in which the layer is wrong, and whether it is the layer that diverges first."""
     if layer.get("first_step") is None:
         return ""
-    return f"in step {layer['first_step']}" + (",\nfirst of all" if layer["first"] else "")
+    return f"first in step {layer['first_step']}" + (",\ndiverges first" if layer["first"] else "")

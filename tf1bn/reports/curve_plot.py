@@ -1,7 +1,7 @@
 """One statistic of one channel over the steps, observed against expected, as SVG to be put into an HTML page.
 
-The picture holds no colours of its own but the page's CSS variables, so that it follows light, dark and print:
---ink, --faint, --observed, --expected, --bad.
+The picture has no colours of its own: it uses the page's CSS variables --ink, --faint, --observed, --expected and
+--bad, and so follows the page in light, dark and print.
 """
 
 import io
@@ -10,10 +10,10 @@ import re
 
 import numpy as np
 
-from .._util.text import in_times, in_words
-from ..errors import PlotUnavailableError
+from .curve_data import DRAWABLE, drawable
+from .packages import import_for
 
-# What is drawn in these is drawn in the page's variables.
+# The colours that matplotlib draws with, each replaced by the variable afterwards.
 COLOURS = {
     "#010101": "var(--ink)",
     "#020202": "var(--faint)",
@@ -23,192 +23,119 @@ COLOURS = {
 }
 INK, FAINT, OBSERVED, EXPECTED, BAD = COLOURS
 
-POINTS = 600  # more steps than this are thinned out, extremes kept
-DRAWABLE = 1e100  # matplotlib overflows when it lays out axes far beyond
-VISIBLE = 0.02  # a bound that is less than this share of the values' range is a band that nobody sees
+VISIBLE = 0.02  # a bound of less than this share of the values' range is a band too narrow to be seen
 MARKED = 40  # up to this many points each has a marker
-
-
-class Curve:
-    """The numbers of one curve, checked.
-
-    Raises:
-      PlotUnavailableError: a series is missing, of another length, or has nothing that could be drawn.
-    """
-
-    def __init__(self, given):
-        if not isinstance(given, dict):
-            raise PlotUnavailableError("No steps were kept.")
-        observed, expected = (_floats(given.get(key), key) for key in ("observed", "expected"))
-        self.count = len(observed)
-        if not self.count:
-            raise PlotUnavailableError("No steps were kept.")
-        bound, step = given.get("bound"), given.get("step")
-        self.bound = np.full(self.count, np.nan) if bound is None else _floats(bound, "bound")
-        self.step = np.arange(float(self.count)) if step is None else _floats(step, "step")
-        self.observed, self.expected = observed, expected
-        if {len(values) for values in (observed, expected, self.bound, self.step)} != {self.count}:
-            raise PlotUnavailableError("The curve is damaged: its series have different lengths.")
-        if not (np.isfinite(self.step) & (np.abs(self.step) < DRAWABLE)).all():
-            raise PlotUnavailableError("The curve is damaged: a step has no number.")
-        if not (_drawable(observed).any() or _drawable(expected).any()):
-            raise PlotUnavailableError(
-                f"There is nothing to draw: no value of the {_steps(self.count)} is a finite number."
-            )
-        with np.errstate(all="ignore"):
-            self.error = np.abs(observed - expected)
-            self.share = np.where(self.error == 0, 0, self.error / self.bound)
-
-    @property
-    def strays(self):
-        """Which steps hold an observed value that cannot be drawn."""
-        return ~_drawable(self.observed)
-
-    def summary(self):
-        """What the picture shows, in words: for those who do not see it, and below it."""
-        said = [
-            f"{_steps(self.count)}; at the end {in_words(self.observed[-1])} is observed and "
-            f"{in_words(self.expected[-1])} "
-            "expected"
-        ]
-        known = self.share[np.isfinite(self.share)]
-        if np.isposinf(self.share).any():
-            said.append("there is an error where none is allowed")
-        elif len(known):
-            said.append(f"the error is at most {in_times(known.max())} the bound")
-        if self.strays.any():
-            said.append(f"{_steps(int(self.strays.sum()))} without a finite observed value")
-        return "; ".join(said) + "."
-
-    def chosen(self):
-        """Indices of the points to draw: all, or of each stretch the ends and the extremes."""
-        if self.count <= POINTS:
-            return np.arange(self.count)
-        kept = {0, self.count - 1}
-        for part in np.array_split(np.arange(self.count), POINTS // 5):
-            kept.add(int(part[0]))
-            for values in (self.observed, -self.observed, np.nan_to_num(self.share, nan=-1)):
-                kept.add(int(part[np.argmax(np.where(np.isnan(values[part]), -np.inf, values[part]))]))
-            kept.update(part[self.strays[part]][:1].tolist())
-        return np.array(sorted(kept))
+SETTINGS = {
+    # The same numbers give the same bytes.
+    "svg.hashsalt": "tf1bn",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": False,
+}
 
 
 def draw(curve, prefix):
-    """``curve`` as an SVG element without width or height; all ids in it start with ``prefix``.
+    """A `curve_data.Curve` as an SVG element without width or height, a string.
+
+    All ids in it start with ``prefix``.
 
     Raises:
       ImportError: matplotlib is missing; the message says how to install it.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "The plots of the HTML report need the package `matplotlib`; install it with `pip install matplotlib`, or "
-            "`tf1bn[report]`."
-        ) from error
-
+    matplotlib = import_for("A plot of the HTML report", "matplotlib")
+    figure_class = import_for("A plot of the HTML report", "matplotlib.figure").Figure
     buffer = io.StringIO()
     with matplotlib.rc_context():
-        # A reader's own matplotlibrc changes nothing here, and the same numbers give the same bytes.
+        # The user's own matplotlibrc changes nothing here.
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "svg.hashsalt": "tf1bn",
-                "svg.fonttype": "none",
-                "font.size": 9,
-                "text.color": INK,
-                "axes.labelcolor": INK,
-                "axes.edgecolor": FAINT,
-                "xtick.color": FAINT,
-                "ytick.color": FAINT,
-                "xtick.labelcolor": INK,
-                "ytick.labelcolor": INK,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "axes.formatter.use_mathtext": False,
-                "axes.unicode_minus": False,
-            }
-        )
-        figure = _figure(Figure, curve)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        matplotlib.rcParams.update(SETTINGS)
+        figure = _figure(figure_class, curve)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     return _inline(buffer.getvalue(), prefix)
 
 
 def _figure(figure_class, curve):
-    chosen = curve.chosen()
+    """A figure with the values above and, where the bound is too narrow to be seen there, the shares of it below."""
+    points = curve.points()
     step, observed, expected, bound = (
-        values[chosen] for values in (curve.step, curve.observed, curve.expected, curve.bound)
+        values[points] for values in (curve.step, curve.observed, curve.expected, curve.bound)
     )
-    observed, expected = (np.where(_drawable(values), values, np.nan) for values in (observed, expected))
-    bound = np.where(_drawable(bound), bound, np.nan)
+    observed, expected = (np.where(drawable(values), values, np.nan) for values in (observed, expected))
+    bound = np.where(drawable(bound), bound, np.nan)
     both = np.concatenate([observed, expected])
     low, high = np.nanmin(both), np.nanmax(both)
-    zoomed = bool(np.isfinite(bound).any() and np.nanmax(bound) < VISIBLE * (high - low))
-    figure = figure_class(figsize=(4.7, 4.1 if zoomed else 2.9), layout="constrained")
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2)) if zoomed else (figure.subplots(), None)
+    two_panels = bool(np.isfinite(bound).any() and np.nanmax(bound) < VISIBLE * (high - low))
+    figure = figure_class(figsize=(4.7, 4.1 if two_panels else 2.9), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2)) if two_panels else (figure.subplots(), None)
 
-    few = len(chosen) <= MARKED
-    band = np.isfinite(bound) & np.isfinite(expected)
-    if band.any() and not zoomed:
-        axes.fill_between(
-            step,
-            np.where(band, expected - bound, np.nan),
-            np.where(band, expected + bound, np.nan),
-            color=EXPECTED,
-            alpha=0.25,
-            linewidth=0,
-            label="bound",
-        )
-        if band.sum() == 1:
-            axes.errorbar(step[band], expected[band], bound[band], color=EXPECTED, alpha=0.4, linewidth=4)
-    axes.plot(step, expected, color=EXPECTED, linewidth=3.2, alpha=0.75, label="expected", **_marker(few, "s", 5))
-    axes.plot(step, observed, color=OBSERVED, linewidth=1.4, label="observed", **_marker(few, "o", 3))
-    strays = curve.strays[chosen]
-    if strays.any():
-        _edge(axes, step[strays], 0.03, "x", "not finite")
+    marked = len(points) <= MARKED
+    if not two_panels:
+        _draw_band(axes, step, expected, bound)
+    axes.plot(step, expected, color=EXPECTED, linewidth=3.2, alpha=0.75, label="expected", **_marker(marked, "s", 5))
+    axes.plot(step, observed, color=OBSERVED, linewidth=1.4, label="observed", **_marker(marked, "o", 3))
+    not_drawable = curve.not_drawable[points]
+    if not_drawable.any():
+        _draw_at_edge(axes, step[not_drawable], 0.03, "x", "not finite")
     if not high - low > 1e-12 * max(abs(low), abs(high)) and np.isnan(bound).all():
-        # Equal values: matplotlib would show digits that float64 does not hold.
+        # For equal values matplotlib would label the axis with digits that float64 does not have.
         reach = max(abs(low), abs(high)) * 0.05 or 1
         axes.set_ylim(low - reach, high + reach)
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
-    if zoomed:
-        _shares(below, step, curve.share[chosen], few)
-    bottom = below or axes
-    bottom.set_xlabel("step")
-    bottom.xaxis.get_major_locator().set_params(integer=True, nbins=6)
-    if curve.count == 1:
-        bottom.set_xticks(step, [f"{step[0]:.0f}"])
-        bottom.set_xlim(step[0] - 1, step[0] + 1)
+    if two_panels:
+        _draw_shares(below, step, curve.share[points], marked)
+    _label_steps(below or axes, step)
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside upper left", ncols=4, frameon=False, columnspacing=1.2
     )
     return figure
 
 
-def _shares(axes, step, share, few):
-    """The error in units of the bound, for bounds too small to be seen beside the values."""
-    known = np.isfinite(share) & (share < DRAWABLE)
-    most = share[known].max(initial=1)
-    if most > 20:
-        # Linear up to the bound, so that 0 has a place; the ticks are few enough to be told apart.
+def _draw_band(axes, step, expected, bound):
+    """The allowed values as a band around the expected ones."""
+    band = np.isfinite(bound) & np.isfinite(expected)
+    if not band.any():
+        return
+    low, high = (np.where(band, values, np.nan) for values in (expected - bound, expected + bound))
+    axes.fill_between(step, low, high, color=EXPECTED, alpha=0.25, linewidth=0, label="allowed")
+    if band.sum() == 1:
+        # A band at a single step has no width.
+        axes.errorbar(step[band], expected[band], bound[band], color=EXPECTED, alpha=0.4, linewidth=4)
+
+
+def _draw_shares(axes, step, share, marked):
+    """The error divided by the bound."""
+    finite = np.isfinite(share) & (share < DRAWABLE)
+    largest = share[finite].max(initial=1)
+    if largest > 20:
+        # Linear up to the bound, so that 0 is on the axis; with few enough ticks to be readable.
         axes.set_yscale("symlog", linthresh=1, linscale=0.7)
-        decades = math.ceil(math.log10(most))
+        decades = math.ceil(math.log10(largest))
         every = -(-decades // 3)
         ticks = [0, *(10.0**i for i in range(0, decades + 1, every))]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_yticks([], minor=True)
     axes.axhspan(0, 1, color=EXPECTED, alpha=0.25, linewidth=0)
-    axes.plot(step, np.where(known, share, np.nan), color=OBSERVED, linewidth=1.4, **_marker(few, "o", 3))
+    axes.plot(step, np.where(finite, share, np.nan), color=OBSERVED, linewidth=1.4, **_marker(marked, "o", 3))
     if np.isposinf(share).any():
-        _edge(axes, step[np.isposinf(share)], 0.97, "^", None)
-    axes.set_ylim(0, most**1.1 if most > 20 else most * 1.15)
-    axes.set_ylabel("error / bound")
+        _draw_at_edge(axes, step[np.isposinf(share)], 0.97, "^", None)
+    axes.set_ylim(0, largest**1.1 if largest > 20 else largest * 1.15)
+    axes.set_ylabel("error / allowed")
     axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
 
 
-def _edge(axes, step, height, marker, label):
+def _draw_at_edge(axes, step, height, marker, label):
+    """Markers at ``height`` (0 is the lower edge, 1 the upper one) for values that are not on the axis."""
     axes.plot(
         step,
         np.full(len(step), height),
@@ -221,46 +148,31 @@ def _edge(axes, step, height, marker, label):
     )
 
 
-def _marker(few, shape, size):
-    return {"marker": shape, "markersize": size, "markeredgewidth": 0} if few else {}
+def _label_steps(axes, step):
+    axes.set_xlabel("step")
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    if len(step) == 1:
+        axes.set_xticks(step, [f"{step[0]:.0f}"])
+        axes.set_xlim(step[0] - 1, step[0] + 1)
+
+
+def _marker(marked, shape, size):
+    return {"marker": shape, "markersize": size, "markeredgewidth": 0} if marked else {}
 
 
 def _inline(svg, prefix):
-    """matplotlib's file as an element that may stand in an HTML page beside others like it."""
+    """matplotlib's SVG file as an element that can stand in an HTML page several times, with other ids each time."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg aria-hidden="true" \1>', svg, count=1)
     used = set(re.findall(r"(?:#|url\(#)([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = re.sub(r' id="', f' id="{prefix}', svg)
     svg = re.sub(r'xlink:href="#', f'href="#{prefix}', svg)
     svg = svg.replace("url(#", f"url(#{prefix}")
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    # matplotlib writes six decimals; a hundredth of a point is seen by nobody.
+    # matplotlib writes six decimals; less than a hundredth of a point cannot be seen.
     svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
-
-
-def _floats(values, name):
-    if not isinstance(values, (list, tuple, np.ndarray)):
-        raise PlotUnavailableError(f"The curve is damaged: it has no series {name!r}.")
-    return np.array([_float(value) for value in values])
-
-
-def _float(value):
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-    except OverflowError:
-        return math.inf
-
-
-def _drawable(values):
-    return np.isfinite(values) & (np.abs(values) < DRAWABLE)
-
-
-def _steps(count):
-    return f"{count} step{'' if count == 1 else 's'}"

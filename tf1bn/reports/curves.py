@@ -1,4 +1,4 @@
-"""Observed and expected statistics over the steps, for the plots of a report."""
+"""Keeps observed and expected statistics of all steps for the plots of a report."""
 
 import math
 import tempfile
@@ -8,21 +8,22 @@ import numpy as np
 from ..errors import NotRecordedError
 
 STATISTICS = ("moving_mean", "moving_variance")
-HELD = 1 << 24  # bytes in memory; what is beyond goes to a temporary file
+MEMORY_BYTES = 1 << 24  # of more than this, the rest is kept in a temporary file
 
 
 class Curves:
-    """What a diagnosis computed for each training step, kept for the plots: the trace is not read again for them.
+    """Keeps what a diagnosis computes for each training step, so that plots need no second reading of the trace.
 
-    48 bytes for each channel of a step that could be compared, up to 16 MB of them in memory and the rest in a
-    temporary file: 12/N of the size of float32 inputs with N values per channel. A context manager, which closes it.
+    It takes 48 bytes for each channel of a step that could be compared, which is 12/N of the size of float32 inputs
+    with N values per channel; 16 MB of them are kept in memory and the rest in a temporary file. Use it as a context
+    manager, which closes the file.
 
     Raises:
       NotRecordedError: the temporary file cannot be written; the message says why, and what to do.
     """
 
     def __init__(self):
-        self._file = tempfile.SpooledTemporaryFile(max_size=HELD)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115
         self._end = 0
         self._steps = {}
         self._worst = {}
@@ -34,18 +35,18 @@ class Curves:
         self._file.close()
 
     def add(self, name, number, view, stats):
-        """Take a training step of a layer.
+        """Keep a training step of a layer.
 
         Args:
-          name: the layer's.
-          number: the step's.
-          view: its `stepview.View`.
-          stats: the `checker.MovingStats` of the finite channels, for the layer as declared; None if there are none.
+          name: the name of the layer.
+          number: the number of the step.
+          view: what the step shows, an `evidence.step_view.View`.
+          stats: the expected statistics of the finite channels for the layer as declared, a `checker.MovingStats`;
+            None if no channel is finite, and then nothing is kept.
         """
         if stats is None:
             return
-        seen = view.around[1]
-        values = np.stack([seen, [stats.mean, stats.variance], [stats.mean_bound, stats.variance_bound]])
+        values = np.stack([view.around[1], [stats.mean, stats.variance], [stats.mean_bound, stats.variance_bound]])
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.where(values[0] == values[1], 0.0, np.abs(values[0] - values[1]) / values[2])
         channels = np.flatnonzero(view.finite)
@@ -53,28 +54,28 @@ class Curves:
             at = int(np.argmax(np.where(np.isnan(shares[i]), math.inf, shares[i])))
             if shares[i, at] > self._worst.get((name, i), (-1.0, None))[0]:
                 self._worst[name, i] = float(shares[i, at]), int(channels[at])
-        # Mostly all channels are finite, and which ones need not be kept.
-        kept = None if channels.size == view.finite.size else channels
-        self._steps.setdefault(name, []).append((number, self._end, kept, channels.size))
+        # None stands for all channels, which is by far the most common case.
+        which = None if channels.size == view.finite.size else channels
+        self._steps.setdefault(name, []).append((number, self._end, which, channels.size))
         try:
             self._file.seek(self._end)
             self._end += self._file.write(values.tobytes())
         except OSError as error:
             raise NotRecordedError(
-                f"What `--html` plots finds no room in {tempfile.gettempdir()!r} ({error.strerror}); "
+                f"There is no room in {tempfile.gettempdir()!r} for what `--html` plots ({error.strerror}); "
                 "set TMPDIR to a folder with more room."
             ) from error
 
     def of(self, name):
-        """What the training steps left and should have left, in the worst channel of each statistic.
+        """The observed and expected values of a layer's training steps, in the worst channel of each statistic.
 
-        The expected value after a step is that of the observed ones before it, for the layer as declared.
+        The expected value after a step follows from the observed values before it, for the layer as declared.
 
         Returns:
           {"moving_mean": {"channel": int, "step": [...], "observed": [...], "expected": [...], "bound": [...]},
           "moving_variance": the same}; empty for a layer without a step that could be compared.
         """
-        found = {}
+        series = {}
         for number, start, channels, size in self._steps.get(name, ()):
             for i, statistic in enumerate(STATISTICS):
                 channel = self._worst.get((name, i), (0.0, None))[1]
@@ -83,11 +84,11 @@ class Curves:
                 at = channel if channels is None else int(np.searchsorted(channels, channel))
                 if at >= size or (channels is not None and channels[at] != channel):
                     continue
-                curve = found.setdefault(
+                curve = series.setdefault(
                     statistic, {"channel": channel, "step": [], "observed": [], "expected": [], "bound": []}
                 )
                 curve["step"].append(number)
                 for row, key in enumerate(("observed", "expected", "bound")):
                     self._file.seek(start + ((2 * row + i) * size + at) * 8)
                     curve[key].append(float(np.frombuffer(self._file.read(8))[0]))
-        return found
+        return series

@@ -1,31 +1,40 @@
-"""The terminal: a console of rich, tables that are never cut, and a progress bar. rich is imported where it is used."""
+"""The terminal: a rich console, tables whose numbers are never cut, and a progress bar."""
 
 import contextlib
 
+from .._util.printable import printable_lines
+from .packages import import_for
+
 
 def console(**options):
-    """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR."""
-    try:
-        from rich.console import Console
-    except ImportError as error:
-        raise ImportError(
-            "The terminal report needs the package `rich`; install it with `pip install rich`, or `tf1bn[report]`."
-        ) from error
+    """A rich console on stdout: plain text when piped, colour only on a terminal without NO_COLOR.
 
-    class Pipe(Console):
+    Args:
+      options: those of `rich.console.Console`.
+
+    Raises:
+      ImportError: rich is missing; the message says how to install it.
+    """
+
+    class Console(import_for("The terminal report", "rich.console").Console):
         def on_broken_pipe(self):
             # rich would exit with 1, which means a finding here.
             raise BrokenPipeError
 
-    made = Pipe(highlight=False, **options)
-    if not made.is_terminal:
+        def render(self, renderable, options=None):
+            # Whatever is printed, a name in it steers no terminal.
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
+
+    out = Console(highlight=False, **options)
+    if not out.is_terminal:
         # A pipe has no width of its own.
-        made.width = max(made.width, 80)
-    return made
+        out.width = max(out.width, 80)
+    return out
 
 
 def print_table(table, out):
-    """Print at full width: a terminal that is too narrow wraps lines, rich would cut numbers and drop columns."""
+    """Print a table in its full width: on a narrow terminal lines wrap, where rich would cut numbers and columns."""
     from rich.measure import Measurement
 
     if any(not column.no_wrap for column in table.columns):
@@ -40,6 +49,11 @@ def print_table(table, out):
 
 
 def column_table(*columns):
+    """An empty rich table.
+
+    Args:
+      columns: names of columns of numbers, or pairs of a name and "left" (text) or "sentences", which alone is wrapped.
+    """
     from rich import box
     from rich.table import Table
 
@@ -52,25 +66,32 @@ def column_table(*columns):
     )
     for column in columns:
         name, justify = column if isinstance(column, tuple) else (column, "right")
-        # Numbers are never cut or wrapped; only a column of sentences is.
         sentences = justify == "sentences"
         table.add_column(name, justify="left" if sentences else justify, no_wrap=not sentences)
     return table
 
 
-def indented(text, out):
+def print_indented(text, out):
+    """Print a paragraph that is indented by three columns."""
     from rich.padding import Padding
 
     out.print(Padding(text, (0, 0, 0, 3)))
 
 
-def mark(good):
+def yes_or_no(good):
+    """A verdict in a table: a green "yes" or a red "NO"."""
     return "[green]yes[/]" if good else "[bold red]NO[/]"
 
 
 @contextlib.contextmanager
 def progress(what, steps, stream):
-    """A function to call after each of so many steps, which shows a bar on ``stream`` if that is a terminal."""
+    """Context with a progress bar on ``stream``, which gives the callback for each finished step.
+
+    Args:
+      what: the text beside the bar.
+      steps: how many there will be.
+      stream: a text file; if it is not a terminal there is no bar, and None instead of the callback.
+    """
     if not stream.isatty():
         yield None
         return

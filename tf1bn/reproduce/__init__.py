@@ -1,4 +1,7 @@
-"""``python -m tf1bn.reproduce``: the 2017 article's experiment on ``decay``, on its own numbers, checked."""
+"""The 2017 article's experiment on ``decay``, repeated on its own numbers and checked: ``python -m tf1bn.reproduce``.
+
+`main` is that command; `tf1bn.reproduce.article` holds what the article printed.
+"""
 
 from .command import main
 

@@ -19,9 +19,12 @@ INITIAL_MEAN, INITIAL_VARIANCE = 0.0, 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What the article printed for one value of decay; outputs are flattened row by row (16 numbers).
+    """What the article printed for one value of decay.
 
-    ``moving_mean`` and ``moving_variance`` are the values printed after training; testing left them unchanged.
+    Attributes:
+      decay: the argument of the layer.
+      training_output, test_output: 16 numbers each, the outputs flattened row by row.
+      moving_mean, moving_variance: the values after training; testing left them unchanged.
     """
 
     decay: float
@@ -31,7 +34,7 @@ class Experiment:
     moving_variance: float
 
     def batch(self):
-        """The input that the author fed, recovered: float32 [1, 4, 4, 1].
+        """The input that the author fed, recovered from what was printed: float32 [1, 4, 4, 1].
 
         Testing normalises with the printed statistics, so x = y * sqrt(moving_variance + epsilon) + moving_mean.
         The printed digits carry float32 precision, hence so does x.

@@ -1,259 +1,123 @@
-"""The referee of the article's experiment: what the numbers should be, and whether each conclusion holds.
+"""The article's four conclusions: whether each holds for the runs of this process, and the numbers that show it.
 
-Takes what ``experiment`` measured as plain arrays and recomputes it with ``checker``; imports no TensorFlow.
+The runs come as plain arrays from ``experiment``; this module imports no TensorFlow.
 """
-
-import dataclasses
 
 import numpy as np
 
 from .. import checker
-from ..checker.outputs import EVERY_BATCH, batch_statistics, expected_output, same_bits, within
+from ..checker.outputs import batch_statistics, expected_output, same_bits, within
 from . import article
 
-UNIT_ROUNDOFF = 2.0**-24  # of float32, the dtype of every run here
-OUTPUTS = ("training_output", "test_output")
-# A bound wider than this share of the quantity's own scale decides nothing that a user would care about.
-DECIDES = 0.1
 
+def check_conclusions(decay_0, decay_1, checks, sweep=None):
+    """Check the article's conclusions on the runs with decay 0 and 1.
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One run against the referee: expected statistics after training [C], their bounds, verdicts and reasons.
+    Args:
+      decay_0, decay_1: the runs, `experiment.Run`.
+      checks: their two `listing_check.Check`.
+      sweep: an `experiment.Sweep`; with it, conclusion 3 also needs training outputs on one batch to be the same bits
+        for every decay.
 
-    ``problems`` are findings. ``undecided`` says what the bounds are too wide to judge: that is no agreement either.
+    Returns:
+      a list of four dicts with "id", "text", "holds" (bool) and "evidence" (a text with numbers).
     """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    mean_bound: np.ndarray
-    variance_bound: np.ndarray
-    training_output: tuple  # expected, bound
-    test_output: tuple
-    trained: bool
-    unmoved_by_test: bool
-    outputs: bool
-    problems: tuple
-    undecided: tuple
-
-    @property
-    def agrees(self):
-        return self.trained and self.unmoved_by_test and self.outputs and not self.undecided
-
-
-def check_run(run):
-    """Recompute what ``run`` (an ``experiment.Run``) should have given."""
-    spec, train, test = run.spec, run.train, run.test
-    stats = checker.MovingStats(
-        train.before["moving_mean"],
-        train.before["moving_variance"],
-        decay=spec.decay,
-        bessel=spec.fused,
-        replay_bytes=EVERY_BATCH,
+    results = (
+        _training_alone_moves_statistics(decay_0, checks),
+        _testing_uses_trained_statistics(decay_0, decay_1, checks),
+        _decay_only_sets_the_rate(decay_0, decay_1, checks, sweep),
+        _decay_1_never_moves_statistics(decay_1, checks[1]),
     )
-    stats.update(spec.batch)
-    own = batch_statistics(spec.batch)
-    training_output = expected_output(
-        spec.batch, own.mean, own.variance, own.mean_bound, own.variance_bound, epsilon=article.EPSILON
-    )
-    test_output = expected_output(
-        spec.batch, test.before["moving_mean"], test.before["moving_variance"], epsilon=article.EPSILON
-    )
-    compared = stats.compare(train.after["moving_mean"], train.after["moving_variance"])
-    problems = [
-        f"{name} after training: {result}"
-        for name, result in zip(train.after, compared, strict=True)
-        if result.verdict == "finding"
+    return [
+        {"id": number, "text": article.CONCLUSIONS[number], "holds": bool(holds), "evidence": evidence}
+        for number, (holds, evidence) in enumerate(results, 1)
     ]
-    unmoved = same_bits(test.before, test.after)
-    if not unmoved:
-        problems.append("testing changed the moving statistics, or they are not finite")
-    outputs = True
-    for phase, (expected, bound) in ((train, training_output), (test, test_output)):
-        if not within(phase.output, expected, bound):
-            outputs = False
-            problems.append(f"the {phase.name} output is not what the statistics in use give")
-    undecided = _undecided(compared, stats, training_output, test_output)
-    return Check(
-        stats.mean,
-        stats.variance,
-        stats.mean_bound,
-        stats.variance_bound,
-        training_output,
-        test_output,
-        trained=compared.ok,
-        unmoved_by_test=unmoved,
-        outputs=outputs,
-        problems=tuple(problems),
-        undecided=undecided,
-    )
 
 
-def _undecided(compared, stats, training_output, test_output):
-    """What cannot be decided, or is only decided by bounds that are too wide, as sentences."""
-    undecided = [
-        f"{name} after training: {result}"
-        for name, result in zip(("moving_mean", "moving_variance"), compared, strict=True)
-        if result.verdict == "undecidable"
-    ]
-    scale = np.abs(stats.variance) + article.EPSILON
-    shares = {
-        "moving_mean": stats.mean_bound / (np.abs(stats.mean) + np.sqrt(scale)),
-        "moving_variance": stats.variance_bound / scale,
-        "training output": training_output[1] / np.maximum(1, np.abs(training_output[0])),
-        "test output": test_output[1] / np.maximum(1, np.abs(test_output[0])),
-    }
-    with np.errstate(invalid="ignore"):
-        undecided += [
-            f"the bound of the {name} is {float(np.max(share)):.0%} of its size, too wide to decide; "
-            "give a smaller batch"
-            for name, share in shares.items()
-            if np.any(share > DECIDES)
-        ]
-    return tuple(undecided)
-
-
-@dataclasses.dataclass(frozen=True)
-class ArticleComparison:
-    """Printed numbers minus computed ones, and how much float32 allows: dicts by what was printed."""
-
-    differences: dict
-    allowed: dict
-
-    @property
-    def agrees(self):
-        return self._agree(self.differences)
-
-    @property
-    def outputs_agree(self):
-        return self._agree(OUTPUTS)
-
-    def _agree(self, names):
-        return all(within(self.differences[name], 0.0, self.allowed[name]) for name in names)
-
-    @property
-    def max_output_difference(self):
-        return max(float(np.max(np.abs(self.differences[name]))) for name in OUTPUTS)
-
-
-def compare_with_article(run, check, printed):
-    """Every number that the article printed for ``printed`` (an ``article.Experiment``) against ``run``.
-
-    Allowed: the author's layer and this one may each be off by the bound of an honest float32 layer, and the
-    recovered input inherits the rounding of the printed output it was recovered from.
-    """
-    shape = run.spec.batch.shape
-    x = run.spec.batch.astype(np.float64)
-    sigma = np.sqrt(printed.moving_variance + article.EPSILON)
-    _, inversion = expected_output(x, printed.moving_mean, printed.moving_variance, epsilon=article.EPSILON)
-    dx = sigma * inversion + UNIT_ROUNDOFF * np.abs(x)
-    own_sigma = np.sqrt(batch_statistics(run.spec.batch).variance + article.EPSILON)
-    y = check.training_output[0]
-    shift = (dx + dx.mean() + np.abs(y) * (np.abs(y) * dx).mean()) / own_sigma
-    observed = {
-        "training_output": run.train.output,
-        "test_output": run.test.output,
-        "moving_mean": run.test.after["moving_mean"],
-        "moving_variance": run.test.after["moving_variance"],
-    }
-    rate = 1 - printed.decay
-    differences = {
-        name: value.astype(np.float64) - np.reshape(getattr(printed, name), shape if "output" in name else (1,))
-        for name, value in observed.items()
-    }
-    allowed = {
-        "training_output": 2 * check.training_output[1] + shift,
-        "test_output": 2 * check.test_output[1] + dx / sigma,
-        "moving_mean": 2 * check.mean_bound + rate * dx.mean(),
-        "moving_variance": 2 * check.variance_bound + rate * 2 * (np.abs(y) * own_sigma * dx).mean(),
-    }
-    if printed.decay == 0:
-        # Testing then uses the statistics of this very batch: it may differ as training does.
-        allowed["test_output"] = allowed["training_output"]
-    return ArticleComparison(differences, allowed)
-
-
-def conclusions(decay_0, decay_1, checks, sweep=None):
-    """The article's four conclusions, judged on the runs with decay 0 and 1: a list of dicts id, text, holds, evidence.
-
-    ``sweep``, where there is one, adds to conclusion 3 that training outputs on one batch are the same bits for
-    every decay.
-    """
-    runs = (decay_0, decay_1)
-    check_0, check_1 = checks
+def _training_alone_moves_statistics(decay_0, checks):
     moved = _moved(decay_0.train)
-    unmoved = check_0.unmoved_by_test and check_1.unmoved_by_test
-    mean_0, variance_0 = (_value(decay_0.train.after[name]) for name in ("moving_mean", "moving_variance"))
+    unmoved = all(check.unmoved_by_test for check in checks)
+    mean, variance = (
+        [_value(values[name]) for values in (decay_0.train.before, decay_0.train.after)]
+        for name in ("moving_mean", "moving_variance")
+    )
+    return (
+        moved and unmoved,
+        f"With decay 0 training {'took' if moved else 'should have moved and took'} moving_mean from {mean[0]} to "
+        f"{mean[1]} and moving_variance from {variance[0]} to {variance[1]}; both tests "
+        f"{'left all of them as they were, bit for bit' if unmoved else 'CHANGED them'}.",
+    )
 
+
+def _testing_uses_trained_statistics(decay_0, decay_1, checks):
+    runs = (decay_0, decay_1)
     handed_over = all(same_bits(run.train.after, run.test.before) for run in runs)
     used = all(within(run.test.output, *check.test_output) for run, check in zip(runs, checks, strict=True))
-    stale, stale_bound = expected_output(
+    initial, bound = expected_output(
         decay_0.spec.batch,
         decay_0.train.before["moving_mean"],
         decay_0.train.before["moving_variance"],
         epsilon=article.EPSILON,
     )
-    told_apart = bool(np.all(np.abs(decay_0.test.output - stale) > stale_bound + check_0.test_output[1]))
+    distance = np.abs(decay_0.test.output - initial)
+    distinct = bool(np.all(distance > bound + checks[0].test_output[1]))
+    off = [_largest_error(run.test.output, check.test_output) for run, check in zip(runs, checks, strict=True)]
+    return (
+        handed_over and used and distinct,
+        f"Test outputs {'are' if used else 'should be'} (x - moving_mean) / sqrt(moving_variance + 0.001) with the "
+        f"values training left{'' if handed_over else ', which CHANGED before testing'}, farthest by {off[0]:.1e} "
+        f"and {off[1]:.1e}; with the initial values they would be up to {float(np.max(distance)):.3g} away.",
+    )
 
-    normalised = [within(run.train.output, *check.training_output) for run, check in zip(runs, checks, strict=True)]
-    step_taken = check_0.trained and check_1.trained and moved
-    third = all(normalised) and step_taken
-    third_evidence = (
-        f"Both training outputs {'are' if all(normalised) else 'should be'} the batch's own normalisation (farthest by "
-        f"{_farthest(decay_0.train.output, check_0.training_output):.1e} and "
-        f"{_farthest(decay_1.train.output, check_1.training_output):.1e}); training moved the mean by {_step(decay_0)} "
+
+def _decay_only_sets_the_rate(decay_0, decay_1, checks, sweep):
+    runs = (decay_0, decay_1)
+    normalised = all(within(run.train.output, *check.training_output) for run, check in zip(runs, checks, strict=True))
+    step_taken = all(check.trained for check in checks) and _moved(decay_0.train)
+    off = [_largest_error(run.train.output, check.training_output) for run, check in zip(runs, checks, strict=True)]
+    holds = normalised and step_taken
+    evidence = (
+        f"Both training outputs {'are' if normalised else 'should be'} the batch's own normalisation (farthest by "
+        f"{off[0]:.1e} and {off[1]:.1e}); training moved the mean by {_step(decay_0)} "
         f"of its distance to the batch's with decay 0 and by {_step(decay_1)} with decay 1, "
-        f"{'which is 1 - decay' if step_taken else 'where 1 - decay was due'}."
+        f"{'which is 1 - decay' if step_taken else 'where 1 - decay was expected'}."
     )
     if sweep is not None:
         bits = {output.tobytes() for output in sweep.training_outputs.reshape(-1, *sweep.batch.shape)}
-        alike = len(bits) == 1 and bool(np.isfinite(sweep.training_outputs).all())
-        third = third and alike
-        third_evidence += (
+        same = len(bits) == 1 and bool(np.isfinite(sweep.training_outputs).all())
+        holds = holds and same
+        evidence += (
             f" On one batch, with {len(sweep.decays)} decays and in first and last step, training outputs are "
-            f"{'the same bits' if alike else 'NOT the same'}."
+            f"{'the same bits' if same else 'NOT the same'}."
         )
+    return holds, evidence
 
-    still = same_bits(decay_1.train.before, decay_1.train.after) and same_bits(decay_1.test.before, decay_1.test.after)
-    plain, plain_bound = expected_output(
+
+def _decay_1_never_moves_statistics(decay_1, check):
+    train, test = decay_1.train, decay_1.test
+    normalised = within(train.output, *check.training_output)
+    unmoved = same_bits(train.before, train.after) and same_bits(test.before, test.after)
+    expected = expected_output(
         decay_1.spec.batch, article.INITIAL_MEAN, article.INITIAL_VARIANCE, epsilon=article.EPSILON
     )
-    raw = within(decay_1.test.output, plain, plain_bound)
-    was_mean, was_variance = (_value(decay_0.train.before[name]) for name in ("moving_mean", "moving_variance"))
-    off = [_farthest(run.test.output, check.test_output) for run, check in zip(runs, checks, strict=True)]
-    judged = {
-        1: (
-            moved and unmoved,
-            f"With decay 0 training {'took' if moved else 'should have moved and took'} moving_mean from {was_mean} to "
-            f"{mean_0} and moving_variance from {was_variance} to {variance_0}; both tests "
-            f"{'left all of them as they were, bit for bit' if unmoved else 'CHANGED them'}.",
-        ),
-        2: (
-            handed_over and used and told_apart,
-            f"Test outputs {'are' if used else 'should be'} (x - moving_mean) / sqrt(moving_variance + 0.001) with the "
-            f"values training left{'' if handed_over else ', which CHANGED before testing'}, farthest by {off[0]:.1e} "
-            f"and {off[1]:.1e}; with the initial values they would be up to "
-            f"{float(np.max(np.abs(decay_0.test.output - stale))):.3g} away.",
-        ),
-        3: (third, third_evidence),
-        4: (
-            normalised[1] and still and raw,
-            f"With decay 1 the training output has mean {_tiny(decay_1.train.output.mean())} and variance "
-            f"{float(decay_1.train.output.var()):.4g}; the statistics "
-            f"{'stayed at 0 and 1' if still else 'MOVED'}; the test output is "
-            f"{'x / sqrt(1.001)' if raw else 'NOT x / sqrt(1.001)'}, between {float(decay_1.test.output.min()):.4g} "
-            f"and {float(decay_1.test.output.max()):.4g}.",
-        ),
-    }
-    return [
-        {"id": number, "text": article.CONCLUSIONS[number], "holds": bool(holds), "evidence": evidence}
-        for number, (holds, evidence) in judged.items()
-    ]
+    not_normalised = within(test.output, *expected)
+    return (
+        normalised and unmoved and not_normalised,
+        f"With decay 1 the training output has mean {_small(train.output.mean())} and variance "
+        f"{float(train.output.var()):.4g}; the statistics {'stayed at 0 and 1' if unmoved else 'MOVED'}; the test "
+        f"output is {'x / sqrt(1.001)' if not_normalised else 'NOT x / sqrt(1.001)'}, between "
+        f"{float(test.output.min()):.4g} and {float(test.output.max()):.4g}.",
+    )
 
 
 def release_summary(name, decay_0, decay_1, checks):
-    """What the listing gives with the defaults of one release: conclusions, and test against training output."""
-    judged = conclusions(decay_0, decay_1, checks)
+    """What the listing gives with the defaults of one release, as a row of the JSON.
+
+    Args:
+      name: the release, such as "1.15".
+      decay_0, decay_1, checks: as in `check_conclusions`.
+    """
+    conclusions = check_conclusions(decay_0, decay_1, checks)
     train, test = decay_0.train.output.astype(np.float64), decay_0.test.output.astype(np.float64)
     ratio = float((test * train).sum() / (train * train).sum())
     moments = checker.batch_moments(decay_0.spec.batch)
@@ -261,29 +125,51 @@ def release_summary(name, decay_0, decay_1, checks):
     expected = float(np.mean(np.sqrt((moments.variance + article.EPSILON) / (stored + article.EPSILON))))
     _, bound = checks[0].training_output
     same = within(test, train, bound + checks[0].test_output[1])
-    return {
+    row = {
         "release": name,
         "fused": decay_0.ran_fused,
         "moving_mean": decay_0.train.after["moving_mean"].tolist(),
         "moving_variance": decay_0.train.after["moving_variance"].tolist(),
         "count": moments.count,
-        "conclusions": [{key: row[key] for key in ("id", "holds", "evidence")} for row in judged],
+        "conclusions": [{key: conclusion[key] for key in ("id", "holds", "evidence")} for conclusion in conclusions],
         "test_equals_training_output": same,
         "test_over_training": ratio,
         "expected_ratio": expected,
         "checker_agrees": all(check.agrees for check in checks),
         "problems": [problem for check in checks for problem in check.problems],
     }
+    return {**row, "reason": _reason(row)}
+
+
+def _reason(row):
+    """Why a release gives what was measured: decided by the measurement, not by the name of the release."""
+    count, ratio = row["count"], row["test_over_training"]
+    failed = [str(conclusion["id"]) for conclusion in row["conclusions"] if not conclusion["holds"]]
+    outcome = f"Conclusions {', '.join(failed)} fail" if failed else "All four conclusions survive"
+    layer = f"the default layer is {'fused' if row['fused'] else 'composed'}"
+    if row["test_equals_training_output"]:
+        return (
+            f"{layer} and stores the population variance, so with decay 0 testing repeats the training output, as the "
+            f"article printed. {outcome}."
+        )
+    if row["fused"] and row["checker_agrees"]:
+        return (
+            f"{layer} and stores N/(N-1) = {count}/{count - 1} of the batch variance (Bessel's correction), so with "
+            f"decay 0 testing gives sqrt({count - 1}/{count}) = {ratio:.6f} of the training output, {1 - ratio:.1%} "
+            f'less. {outcome}; that testing prints "the very same digits" does not.'
+        )
+    return f"{layer}; with decay 0 testing gave {ratio:.6f} of the training output, which is not explained. {outcome}."
 
 
 def _moved(phase):
+    """Whether both statistics are finite and differ from what they were in every channel."""
     return all(
         bool(np.all(np.isfinite(phase.after[name]) & (phase.after[name] != phase.before[name])))
         for name in phase.before
     )
 
 
-def _farthest(observed, expected_and_bound):
+def _largest_error(observed, expected_and_bound):
     return float(np.max(np.abs(observed - expected_and_bound[0])))
 
 
@@ -298,5 +184,5 @@ def _value(statistic):
     return f"{float(statistic[0]):.9g}" if statistic.size == 1 else np.array2string(statistic, precision=6)
 
 
-def _tiny(value):
+def _small(value):
     return f"{float(value):.0e}" if abs(value) < 1e-4 else f"{float(value):.4g}"

@@ -1,4 +1,4 @@
-"""A ``tf.compat.v1.Session`` on the asked-for device, and where its operations really ran."""
+"""Sessions on a given device, and the devices on which their operations really ran."""
 
 import contextlib
 import importlib.metadata
@@ -13,12 +13,12 @@ from ..errors import DeviceUnavailableError
 
 tf = _tf.compat.v1
 
-# Constants and no-ops are placed for convenience, not where the work is done.
+# TensorFlow may put constants, no-ops and transfers on any device; they say nothing about where a layer ran.
 _NOT_WORK = {"Const", "NoOp", "_Arg", "_Retval", "_HostSend", "_HostRecv", "_Send", "_Recv"}
 
 
 class Placement(NamedTuple):
-    """An operation of a graph that ran: its name, its type, and the device, such as "CPU:0"."""
+    """An operation of a graph that ran: its name, its type, and its device, such as "CPU:0"."""
 
     name: str
     operation: str
@@ -38,9 +38,9 @@ def require(device):
       DeviceUnavailableError: a GPU was asked for and TensorFlow lists none.
     """
     if device not in ("auto", "cpu", "gpu", "both"):
-        raise ValueError(f"`device` is {device!r}; accepted are 'auto', 'cpu', 'gpu' and 'both'.")
+        raise ValueError(f"`device` is {device!r}; it must be 'auto', 'cpu', 'gpu' or 'both'.")
     if device in ("gpu", "both") and not has_gpu():
-        found = ", ".join(d.name.removeprefix("/physical_device:") for d in _tf.config.list_physical_devices())
+        names = ", ".join(d.name.removeprefix("/physical_device:") for d in _tf.config.list_physical_devices())
         build = _tf.sysconfig.get_build_info()
         if build.get("is_cuda_build"):
             built = f"built for CUDA {build.get('cuda_version', '?')} and cuDNN {build.get('cudnn_version', '?')}"
@@ -48,12 +48,12 @@ def require(device):
             built = "a build without CUDA"
         raise DeviceUnavailableError(
             f"device {device!r} was asked for: looked for a GPU that TensorFlow {_tf.__version__} ({built}) can use, "
-            f"and it found only {found or 'no device at all'}. Use --device cpu, or install the NVIDIA driver and "
+            f"and it found only {names or 'no device at all'}. Use --device cpu, or install the NVIDIA driver and "
             "tensorflow[and-cuda] and look at TensorFlow's own log with --verbose."
         )
 
 
-def place(device):
+def device_scope(device):
     """Context in which a graph is built for ``device``; "auto" leaves the choice to TensorFlow."""
     return contextlib.nullcontext() if device == "auto" else _tf.device(f"/{device.upper()}:0")
 
@@ -67,11 +67,15 @@ def open_session(device):
     return tf.Session(config=config)
 
 
-def placed_run(session, fetches, feed_dict, *scopes):
-    """``session.run``, and a `Placement` for each operation below one of the name ``scopes``, sorted by name.
+def run_with_placements(session, fetches, feed_dict, *scopes):
+    """What ``session.run`` returns, and where the operations below the name ``scopes`` ran.
 
-    They are read from the partition graphs that this very run executed, not from what was asked for. Operations that
-    TensorFlow's optimizers put in the place of others are those of the run, too.
+    The devices are read from the partition graphs that this run executed, not from what was asked for. Operations
+    that TensorFlow's optimizers put in were executed as well, and are among them.
+
+    Returns:
+      values: the fetched values.
+      placements: a list of `Placement`, sorted by name.
     """
     metadata = tf.RunMetadata()
     options = tf.RunOptions(output_partition_graphs=True)
@@ -85,29 +89,29 @@ def placed_run(session, fetches, feed_dict, *scopes):
     return values, sorted(placements)
 
 
-def traced_run(session, fetches, feed_dict, scope):
-    """As `placed_run`, and of the placements the devices alone, such as {"CPU:0"}."""
-    values, placements = placed_run(session, fetches, feed_dict, scope)
+def run_with_devices(session, fetches, feed_dict, scope):
+    """As `run_with_placements`, but with the set of the devices, such as {"CPU:0"}, instead of the placements."""
+    values, placements = run_with_placements(session, fetches, feed_dict, scope)
     return values, {placement.device for placement in placements}
 
 
 def details():
-    """What the numbers depend on besides TensorFlow's release: the GPUs and their libraries, as far as they are known.
+    """What the numbers depend on besides TensorFlow's release: the GPUs and their libraries.
 
     Returns:
-      dict: "devices", a list of dicts with "device" ("GPU:0"), "name" and "compute_capability" ("9.0"), of the GPUs
-      alone; "cuda_version" and "cudnn_version" that TensorFlow was built for; "packages", the installed libraries of
-      NVIDIA that are found, with their versions; "driver", that of NVIDIA. What is not known is None.
+      dict with "devices", a list with a dict of "device" ("GPU:0"), "name" and "compute_capability" ("9.0") for each
+      GPU; "cuda_version" and "cudnn_version" that TensorFlow was built for; "packages", the versions of NVIDIA's
+      installed libraries by their names; "driver", the version of NVIDIA's. What is not known is None.
     """
     build = _tf.sysconfig.get_build_info()
     devices = []
     for gpu in _tf.config.list_physical_devices("GPU"):
-        found = _tf.config.experimental.get_device_details(gpu)
-        capability = found.get("compute_capability")
+        gpu_details = _tf.config.experimental.get_device_details(gpu)
+        capability = gpu_details.get("compute_capability")
         devices.append(
             {
                 "device": gpu.name.removeprefix("/physical_device:"),
-                "name": found.get("device_name"),
+                "name": gpu_details.get("device_name"),
                 "compute_capability": None if capability is None else ".".join(str(part) for part in capability),
             }
         )
@@ -121,22 +125,22 @@ def details():
 
 
 def _packages():
-    """Versions of the CUDA runtime and of cuDNN that ``tensorflow[and-cuda]`` installs: the build names no patch."""
-    found = {}
+    """Versions of the CUDA runtime and cuDNN that ``tensorflow[and-cuda]`` installs; the build info lacks the patch."""
+    versions = {}
     for name in ("nvidia-cudnn", "nvidia-cuda-runtime"):
         for generation in ("", "-cu11", "-cu12", "-cu13"):
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                found[name + generation] = importlib.metadata.version(name + generation)
-    return found
+                versions[name + generation] = importlib.metadata.version(name + generation)
+    return versions
 
 
 def _driver(path="/proc/driver/nvidia/version"):
-    """The version of NVIDIA's driver: the kernel module says it, or else nvidia-smi; None if neither does."""
+    """The version of NVIDIA's driver, from the kernel module or else from nvidia-smi; None if neither knows it."""
     with contextlib.suppress(OSError):
         with open(path, encoding="utf-8", errors="replace") as file:
-            found = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s", file.read())
-        if found:
-            return found[1]
+            match = re.search(r"Kernel Module.*?\s(\d+\.\d[\d.]*)\s", file.read())
+        if match:
+            return match[1]
     program = shutil.which("nvidia-smi")
     if program is not None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -1,14 +1,15 @@
-"""Runs the article's listing, and the sweep over decays, in TensorFlow. Measures; judges nothing."""
+"""Runs the article's listing, and the sweep over decays, in TensorFlow. It measures and decides nothing."""
 
 import dataclasses
 import itertools
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as _tf
 
 from ..layers import release_scope
 from ..layers.contrib_batch_norm import batch_norm
-from . import devices as _session
+from . import devices
 
 tf = _tf.compat.v1
 
@@ -17,7 +18,14 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """One run of the listing: its arguments and its input batch (float32, channels last)."""
+    """What is run: the arguments of the listing's layer and its input.
+
+    Attributes:
+      decay, fused: arguments of the layer.
+      release: the TensorFlow release whose rules hold, such as "1.15".
+      input: where the batch is from, "article" or "random".
+      batch: float32, channels last.
+    """
 
     decay: float
     fused: bool
@@ -25,10 +33,22 @@ class Spec:
     input: str
     batch: np.ndarray
 
+    @property
+    def layer(self):
+        """The code path that ``fused`` asks for, "fused" or "composed"."""
+        return "fused" if self.fused else "composed"
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One session run, "train" or "test": its output, and statistics (float32 [C]) and prints around it."""
+    """One session run of the listing, and the variables before and after it.
+
+    Attributes:
+      name: "train" or "test".
+      output: float32, the shape of the batch.
+      before, after: dicts from STATISTICS to float32 [C].
+      printed_before, printed_after: for each variable its repr and its value as text, as the article printed them.
+    """
 
     name: str
     output: np.ndarray
@@ -40,7 +60,14 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A listing that was run; ``ran_fused`` and ``placements`` are read from the graph that ran."""
+    """A run of the listing.
+
+    Attributes:
+      spec: what was run.
+      train, test: its two session runs.
+      ran_fused: whether the graph has the fused kernel.
+      placements: a `devices.Placement` for each operation of the layer that was executed.
+    """
 
     spec: Spec
     train: Phase
@@ -54,17 +81,23 @@ class Run:
 
     @property
     def devices(self):
-        """Where the operations of the layer ran, such as {"CPU:0"}."""
+        """The devices on which the operations of the layer ran, such as {"CPU:0"}."""
         return frozenset(placement.device for placement in self.placements)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Training runs on one repeated batch, one per decay.
+    """One layer per decay, all trained on the same repeated batch.
 
-    ``mean`` and ``variance``: float32 [decays, steps + 1, C], index 0 before the first step. ``test_steps``: the
-    steps at which the test output was taken; ``test_outputs``: float32 [decays, len(test_steps), *batch].
-    ``training_outputs``: float32 [decays, 2, *batch], of the first and the last step. ``devices``: where testing ran.
+    Attributes:
+      batch: float32, channels last.
+      decays: one for each layer.
+      fused: an argument of the layers.
+      mean, variance: float32 [decays, steps + 1, C], the moving statistics; index 0 is before the first step.
+      test_steps: after how many steps each layer was tested.
+      test_outputs: float32 [decays, len(test_steps), *batch].
+      training_outputs: float32 [decays, 2, *batch], of the first and the last step.
+      devices: the devices on which the first layer's test ran.
     """
 
     batch: np.ndarray
@@ -79,8 +112,14 @@ class Sweep:
 
 
 def run_listing(spec, device="auto", layer=batch_norm):
-    """Build the article's graph for ``spec`` as its release would, train once, test once, and read all around both."""
-    with tf.Graph().as_default() as graph, _session.place(device), release_scope.release(spec.release):
+    """Build the article's graph for ``spec`` as its release would, train once and test once; returns a `Run`.
+
+    Args:
+      spec: a `Spec`.
+      device: "auto", "cpu" or "gpu".
+      layer: the function that is called for the layer.
+    """
+    with tf.Graph().as_default() as graph, devices.device_scope(device), release_scope.release(spec.release):
         x = tf.placeholder(tf.float32, spec.batch.shape)
 
         def bn(is_training):
@@ -92,22 +131,24 @@ def run_listing(spec, device="auto", layer=batch_norm):
         variables = tf.global_variables()
         ran_fused = any(op.type.startswith("FusedBatchNorm") for op in graph.get_operations())
         phases, placements = [], set()
-        with _session.open_session(device) as sess:
+        with devices.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
             for name, output in outputs.items():
                 before = sess.run(variables)
                 # TensorFlow enters a variable scope for the second time under another name scope.
-                result, placed = _session.placed_run(sess, output, {x: spec.batch}, "my/BatchNorm", "my_1/BatchNorm")
-                values = sess.run(variables)
-                placements.update(placed)
+                result, new_placements = devices.run_with_placements(
+                    sess, output, {x: spec.batch}, "my/BatchNorm", "my_1/BatchNorm"
+                )
+                after = sess.run(variables)
+                placements.update(new_placements)
                 phases.append(
                     Phase(
                         name,
                         result,
                         _statistics(variables, before),
-                        _statistics(variables, values),
+                        _statistics(variables, after),
                         _printed(variables, before),
-                        _printed(variables, values),
+                        _printed(variables, after),
                     )
                 )
     return Run(spec, *phases, ran_fused=ran_fused, placements=tuple(sorted(placements)))
@@ -122,53 +163,44 @@ def _printed(variables, values):
     return tuple((repr(v), str(value)) for v, value in zip(variables, values, strict=True))
 
 
-def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, layer=batch_norm):
-    """Train one layer per decay on the same ``batch`` for ``steps`` steps, testing after each of ``test_steps``.
+class _SweepGraph(NamedTuple):
+    """The tensors of the sweep's graph."""
 
-    The steps between two tests run inside one session run: five thousand runs of their own would take longer
-    than importing TensorFlow does.
+    x: Any  # placeholder of the batch
+    count: Any  # placeholder, how many training steps to run
+    statistics: Any  # [2, decays, C], the moving statistics as they are
+    history: Any  # [count, 2, decays, C], the moving statistics after each training step
+    training: Any  # [decays, *batch], the outputs of the last training step
+    testing: Any  # [decays, *batch]
+
+
+def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, layer=batch_norm):
+    """Train one layer per decay on the same ``batch``; returns a `Sweep`.
+
+    Args:
+      batch: float32, channels last.
+      decays: one for each layer.
+      steps: the number of training steps.
+      test_steps: after how many steps to test; 0, 1 and ``steps`` are added.
+      device: "auto", "cpu" or "gpu".
+      fused: an argument of the layers.
+      layer: the function that is called for the layers.
     """
     test_steps = sorted({step for step in test_steps if 0 <= step <= steps} | {0, 1, steps})
-    with tf.Graph().as_default(), _session.place(device):
-        x = tf.placeholder(tf.float32, batch.shape)
-
-        def layers(is_training):
-            outputs = []
-            for i, decay in enumerate(decays):
-                with tf.variable_scope(f"decay_{i}", reuse=tf.AUTO_REUSE, use_resource=True):
-                    outputs.append(
-                        layer(x, decay=decay, is_training=is_training, updates_collections=None, fused=fused)
-                    )
-            return tf.stack(outputs)
-
-        testing = layers(False)
-        variables = [[v for v in tf.global_variables() if v.op.name.endswith("/" + name)] for name in STATISTICS]
-
-        def read():
-            return tf.stack([tf.stack([v.read_value() for v in row]) for row in variables])
-
-        def step(i, history, _):
-            output = layers(True)
-            with tf.control_dependencies([output]):
-                return i + 1, history.write(i, read()), output
-
-        count = tf.placeholder(tf.int32, [])
-        history = tf.TensorArray(tf.float32, count)
-        _, history, training = tf.while_loop(
-            lambda i, *_: i < count, step, (0, history, tf.zeros_like(testing)), parallel_iterations=1
-        )
-        with _session.open_session(device) as sess:
+    with tf.Graph().as_default(), devices.device_scope(device):
+        graph = _sweep_graph(batch.shape, decays, fused, layer)
+        with devices.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
-            statistics = [sess.run(read())[np.newaxis]]
-            untrained, devices = _session.traced_run(sess, testing, {x: batch}, scope="decay_0")
+            statistics = [sess.run(graph.statistics)[np.newaxis]]
+            untrained, used_devices = devices.run_with_devices(sess, graph.testing, {graph.x: batch}, scope="decay_0")
             tests = [untrained]
-            trained = []
-            train = sess.make_callable([history.stack(), training], feed_list=[x, count])
-            test = sess.make_callable(testing, feed_list=[x])
+            training_outputs = []
+            train = sess.make_callable([graph.history, graph.training], feed_list=[graph.x, graph.count])
+            test = sess.make_callable(graph.testing, feed_list=[graph.x])
             for done, until in itertools.pairwise(test_steps):
                 values, output = train(batch, until - done)
                 statistics.append(values)
-                trained.append(output)
+                training_outputs.append(output)
                 tests.append(test(batch))
     mean, variance = np.moveaxis(np.concatenate(statistics), 0, 2)
     return Sweep(
@@ -179,6 +211,42 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
         variance,
         tuple(test_steps),
         np.stack(tests, axis=1),
-        np.stack([trained[0], trained[-1]], axis=1),
-        frozenset(devices),
+        np.stack([training_outputs[0], training_outputs[-1]], axis=1),
+        frozenset(used_devices),
     )
+
+
+def _sweep_graph(shape, decays, fused, layer):
+    """Build the layers of the sweep, testing and, in a loop, training; returns a `_SweepGraph`.
+
+    The steps between two tests run inside one session run: thousands of session runs would take longer than the import
+    of TensorFlow.
+    """
+    x = tf.placeholder(tf.float32, shape)
+    count = tf.placeholder(tf.int32, [])
+
+    def outputs(is_training):
+        results = []
+        for i, decay in enumerate(decays):
+            with tf.variable_scope(f"decay_{i}", reuse=tf.AUTO_REUSE, use_resource=True):
+                results.append(layer(x, decay=decay, is_training=is_training, updates_collections=None, fused=fused))
+        return tf.stack(results)
+
+    testing = outputs(False)
+    variables = [[v for v in tf.global_variables() if v.op.name.endswith("/" + name)] for name in STATISTICS]
+
+    def read():
+        return tf.stack([tf.stack([v.read_value() for v in row]) for row in variables])
+
+    def train_once(i, history, _):
+        output = outputs(True)
+        with tf.control_dependencies([output]):
+            return i + 1, history.write(i, read()), output
+
+    _, history, training = tf.while_loop(
+        lambda i, *_: i < count,
+        train_once,
+        (0, tf.TensorArray(tf.float32, count), tf.zeros_like(testing)),
+        parallel_iterations=1,
+    )
+    return _SweepGraph(x, count, read(), history.stack(), training, testing)

@@ -1,4 +1,4 @@
-"""The options of ``tf1bn reproduce``: what is accepted, and which runs they ask for."""
+"""The options of ``tf1bn reproduce``: the values that they accept, and the runs that they ask for."""
 
 import argparse
 import contextlib
@@ -11,7 +11,7 @@ from ..errors import CommandError
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 STEPS = 5000
 MAX_STEPS = 1_000_000
-# The layer that the author had: before 1.4 the default stored the population variance.
+# The release whose default layer gives what the article printed: before 1.4 it stored the population variance.
 ARTICLE_RELEASE = "1.3"
 
 DESCRIPTION = """Repeat a 2017 article's experiment on batch_norm's decay, on the article's own numbers, and check
@@ -24,19 +24,45 @@ examples:
   tf1bn reproduce --print-variables --device cpu
   tf1bn reproduce --device gpu --json gpu.json
 
-exit codes: 0 all agrees; 1 a finding; 2 the command could not do its work or could not decide; 130 interrupted"""
+exit codes: 0 everything agrees; 1 a finding; 2 something is undecidable or the command could not do its work; 130
+interrupted"""
 
 
 def add_arguments(parser):
     """Declare the options of ``tf1bn reproduce`` on an argparse parser."""
+    _add_runs(parser)
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu", "both"),
+        default="auto",
+        help="where the session runs (default auto); gpu implies --variants; both runs the variants on CPU and GPU and "
+        "shows the differences, and the rest on the GPU",
+    )
+    parser.add_argument(
+        "--variants",
+        action="store_true",
+        help="also run and check every variant of the layer: fused and composed, NHWC and NCHW, float32 and float16",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
+    parser.add_argument(
+        "--print-variables",
+        action="store_true",
+        help="print the variables before and after each run, as the article did",
+    )
+    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
+
+
+def _add_runs(parser):
+    """The options that say what is run besides the article's own two runs."""
+    decays = ", ".join(f"{decay:g}" for decay in DECAYS)
     parser.add_argument(
         "--decay",
         type=_decay,
         action="append",
         metavar="D",
-        help="also run the listing with this decay, and sweep over the given decays instead of "
-        + ", ".join(f"{d:g}" for d in DECAYS)
-        + "; may be repeated",
+        help=f"also run the listing with this decay, and sweep over the given decays instead of {decays}; "
+        "may be repeated",
     )
     parser.add_argument(
         "--steps",
@@ -65,26 +91,11 @@ def add_arguments(parser):
         metavar="R",
         help="TensorFlow release whose layer and defaults the further runs use (1.0 to 1.15)",
     )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu", "both"),
-        default="auto",
-        help="where the session runs (default auto); gpu implies --variants; both runs the variants on CPU and GPU and "
-        "shows the differences, and the rest on the GPU",
-    )
-    parser.add_argument(
-        "--variants",
-        action="store_true",
-        help="also run and check every variant of the layer: fused and composed, NHWC and NCHW, float32 and float16",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
-    parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
-    parser.add_argument(
-        "--print-variables",
-        action="store_true",
-        help="print the variables before and after each run, as the article did",
-    )
-    parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
+
+
+def decay_text(decay):
+    """A decay as text: short, but with all digits where they are needed, since .9999999999999999 is not 1."""
+    return f"{decay:g}" if float(f"{decay:g}") == decay else repr(decay)
 
 
 def _decay(text):
@@ -93,7 +104,7 @@ def _decay(text):
         if 0 <= value <= 1:
             return value
     raise argparse.ArgumentTypeError(
-        f"`decay` is {text!r}; accepted is a number from 0 to 1, the weight that the old statistics keep"
+        f"`decay` is {text!r}; it must be a number from 0 to 1, the weight that the old statistics keep"
     )
 
 
@@ -103,7 +114,7 @@ def _whole(name, low, high):
             value = int(text)
             if low <= value <= high:
                 return value
-        raise argparse.ArgumentTypeError(f"`{name}` is {text!r}; accepted is a whole number from {low} to {high}")
+        raise argparse.ArgumentTypeError(f"`{name}` is {text!r}; it must be a whole number from {low} to {high}")
 
     return parse
 
@@ -115,15 +126,15 @@ def _shape(text):
         shape = ()
     if not 2 <= len(shape) <= 8:
         raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}; accepted are two to eight whole numbers with commas, channels last, such as 8,4,4,3"
+            f"`shape` is {text!r}; it must be two to eight whole numbers with commas, channels last, such as 8,4,4,3"
         )
     if min(shape) < 1:
         raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}; an empty batch or no channels has no statistics, every number must be at least 1"
+            f"`shape` is {text!r}; its numbers must be at least 1, for an empty batch or no channels have no statistics"
         )
     if math.prod(shape) > 2**28:
         raise argparse.ArgumentTypeError(
-            f"`shape` is {text!r}, {math.prod(shape)} numbers; accepted are at most {2**28}, which is 1 GiB"
+            f"`shape` is {text!r}, {math.prod(shape)} numbers; it must be at most {2**28} numbers, which is 1 GiB"
         )
     return shape
 
@@ -137,8 +148,15 @@ def _release(text):
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """One run of the listing that was asked for; ``input`` is "article" or "random"."""
+class FurtherRun:
+    """A run of the listing that the options ask for.
+
+    Attributes:
+      decay, fused, release: the arguments of the layer.
+      input: "article" or "random".
+      shape: that of the input, channels last.
+      seed: that of a random input.
+    """
 
     decay: float
     fused: bool
@@ -149,10 +167,10 @@ class Wanted:
 
 
 def further_runs(args):
-    """What the parsed ``args`` ask for besides the article's two runs, a list of ``Wanted``.
+    """The runs that the parsed ``args`` ask for besides the article's own two, a list of `FurtherRun`.
 
     Raises:
-      CommandError: options that exclude each other.
+      CommandError: options exclude each other.
     """
     from . import article
 
@@ -171,12 +189,13 @@ def further_runs(args):
             f"`--fused` is true and `--shape` has rank {len(shape)}; the fused layer takes rank 2 and 4. Use another "
             "shape, or --fused auto, which then takes the composed layer as TensorFlow 1.x did."
         )
-    asked = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
-    wanted = [
-        Wanted(decay, asked and fusible, release, args.input or "article", shape, args.seed or 0)
+    fused = args.fused == "true" if args.fused in ("true", "false") else releases.get(release).fused_default
+    runs = [
+        FurtherRun(decay, fused and fusible, release, args.input or "article", shape, args.seed or 0)
         for decay in dict.fromkeys(args.decay or (0.0, 1.0))
     ]
-    own = [
-        Wanted(printed.decay, False, ARTICLE_RELEASE, "article", article.SHAPE, 0) for printed in article.EXPERIMENTS
+    articles = [
+        FurtherRun(printed.decay, False, ARTICLE_RELEASE, "article", article.SHAPE, 0)
+        for printed in article.EXPERIMENTS
     ]
-    return [run for run in wanted if run not in own]
+    return [run for run in runs if run not in articles]

@@ -2,13 +2,13 @@
 
 import io
 
-from .report import _decay
+from .._util.text import counted
+from ..reports.packages import import_for
+from .options import decay_text
 
-# Okabe and Ito's colours, told apart by readers with any colour vision; markers repeat the distinction.
-# After seven decays the colours come again, with other markers.
+# The colours of Okabe and Ito, which readers with any colour vision can tell apart; markers repeat the distinction.
+# After seven decays the colours are used again, with other markers.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#000000", "#56B4E9")
-
-
 _MARKERS = ("o", "s", "^", "D", "v", "x", "P")
 
 
@@ -18,17 +18,19 @@ def figure_class():
     Raises:
       ImportError: matplotlib is missing; the message says how to install it.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "`--plot` needs the package `matplotlib`; install it with `pip install matplotlib`, or `tf1bn[report]`."
-        ) from error
-    return Figure
+    return import_for("`--plot`", "matplotlib.figure").Figure
 
 
 def plot_sweep(result, kind):
-    """The sweep as a picture: bytes of ``kind`` "png" or "svg"."""
+    """The sweep as a picture.
+
+    Args:
+      result: the JSON's dict.
+      kind: "png" or "svg".
+
+    Returns:
+      bytes, the content of the file.
+    """
     buffer = io.BytesIO()
     # No date in the file: the same result gives the same picture.
     sweep_figure(result).savefig(buffer, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
@@ -36,14 +38,14 @@ def plot_sweep(result, kind):
 
 
 def sweep_figure(result):
-    """The sweep as a matplotlib figure: share of the data and test error against training steps."""
+    """The sweep as a matplotlib figure: the share of the data and the test error against training steps."""
     figure = figure_class()(figsize=(11, 5), layout="constrained")
     carried, error = figure.subplots(1, 2)
     for i, row in enumerate(result["sweep"]):
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)]
         reach = row["steps_to_99"]
-        label = f"decay {_decay(row['decay'])}: " + (
-            "99 % never" if reach is None else f"99 % after {reach} step{'' if reach == 1 else 's'}"
+        label = f"decay {decay_text(row['decay'])}: " + (
+            "99 % never" if reach is None else f"99 % after {counted(reach, 'step')}"
         )
         for axes, name in ((carried, "carried"), (error, "test_error")):
             points = zip(*(row["curve"][key] for key in ("step", name, f"{name}_closed_form")), strict=True)

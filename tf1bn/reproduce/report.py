@@ -1,18 +1,14 @@
-"""Findings as terminal text, JSON and pictures. Shows what others found and decides nothing.
+"""The result of ``tf1bn reproduce`` as text on a terminal. rich is imported where it is used."""
 
-rich and matplotlib are imported where they are used, so that importing this module costs nothing.
-"""
+from ..reports.terminal import column_table, print_indented, print_table, yes_or_no
+from .options import decay_text
 
-from ..reports.terminal import column_table, indented, mark, print_table
-
-_SHOWN = 12  # sentences of one kind
+SHOWN = 12  # sentences of one kind; --json has all
 
 
-def reproduce(result, out):
+def print_result(result, out):
     """Print the result of ``tf1bn reproduce`` (the JSON's dict) to the rich console ``out``."""
-    from rich.markup import escape
-
-    from .variants import report as variantreport
+    from .variants.report import print_variants  # loads the checker
 
     device = result["device"]
     out.print(
@@ -24,23 +20,13 @@ def reproduce(result, out):
         "updates_collections=None.\nThe article printed its outputs but not its inputs; they were recovered from the "
         "outputs and are fed again here.\n"
     )
-    article_runs = [run for run in result["runs"] if run["article"] is not None][:2]
     _statistics(result["runs"], out)
-    _outputs(article_runs, out)
+    _outputs([run for run in result["runs"] if run["article"] is not None], out)
     _conclusions(result, out)
     _releases(result, out)
     _sweep(result, out)
-    variantreport.show(result, out)
-    for note in result["notes"]:
-        out.print(f"[yellow]Note:[/] {escape(note)}")
-    for label, sentences in (
-        ("[bold yellow]Undecided:[/]", [f"{sentence}." for sentence in result["undecided"]]),
-        ("[bold red]Problem:[/]", result["problems"]),
-    ):
-        for sentence in sentences[:_SHOWN]:
-            out.print(f"{label} {escape(sentence)}")
-        if len(sentences) > _SHOWN:
-            out.print(f"{label} and {len(sentences) - _SHOWN} more: --json.")
+    print_variants(result, out)
+    _sentences(result, out)
     if result["ok"]:
         out.print(
             "[bold green]Reproduced:[/] the checker agrees everywhere, the article's numbers are met, its four "
@@ -48,6 +34,22 @@ def reproduce(result, out):
         )
     else:
         out.print("[bold red]NOT reproduced:[/] see what is marked NO, and the lines above.")
+
+
+def _sentences(result, out):
+    """Notes, what could not be decided, and problems."""
+    from rich.markup import escape
+
+    for note in result["notes"]:
+        out.print(f"[yellow]Note:[/] {escape(note)}")
+    for label, sentences in (
+        ("[bold yellow]Undecidable:[/]", [f"{sentence}." for sentence in result["undecided"]]),
+        ("[bold red]Problem:[/]", result["problems"]),
+    ):
+        for sentence in sentences[:SHOWN]:
+            out.print(f"{label} {escape(sentence)}")
+        if len(sentences) > SHOWN:
+            out.print(f"{label} and {len(sentences) - SHOWN} more: --json.")
 
 
 def _statistics(runs, out):
@@ -80,7 +82,7 @@ def _statistics_table(title, runs, out):
     for run in runs:
         train, test = run["phases"]
         check = run["checker"]
-        first = [_decay(run["decay"]), "?" if check["undecided"] else mark(check["agrees"])]
+        first = [decay_text(run["decay"]), "?" if check["undecided"] else yes_or_no(check["agrees"])]
         channels = len(train["moving_mean_before"])
         for name, expected in (("moving_mean", "mean"), ("moving_variance", "variance")):
             for c in range(min(channels, 3)):
@@ -103,7 +105,7 @@ def _statistics_table(title, runs, out):
 
 def _outputs(runs, out):
     names = [(run, key) for run in runs for key in ("training_output", "test_output")]
-    out.print("2  Outputs now, and how far off what the article printed", style="bold")
+    out.print("2  Outputs of this run, and how far off the printed ones they are", style="bold")
     table = column_table(
         "",
         *(
@@ -126,18 +128,18 @@ def _outputs(runs, out):
         most = max(range(len(differences)), key=lambda i: abs(differences[i]) / limits[i])
         worst += ["", f"{abs(differences[most]):.0e}"]
         allowed += ["", f"{limits[most]:.0e}"]
-        verdict += ["", mark(run["article"]["outputs_agree"])]
+        verdict += ["", yes_or_no(run["article"]["outputs_agree"])]
     for row in (worst, allowed, verdict):
         table.add_row(*row)
     print_table(table, out)
     for run in runs:
         compared = run["article"]
         differences, limits = compared["differences"], compared["allowed"]
-        indented(
+        print_indented(
             f"Printed statistics, decay {run['decay']:g}: moving_mean differs by "
-            f"{abs(differences['moving_mean'][0]):.1e} (may by {limits['moving_mean'][0]:.1e}), moving_variance by "
-            f"{abs(differences['moving_variance'][0]):.1e} (may by {limits['moving_variance'][0]:.1e}); all that was "
-            f"printed agrees: {mark(compared['agrees'])}",
+            f"{abs(differences['moving_mean'][0]):.1e} (allowed {limits['moving_mean'][0]:.1e}), moving_variance by "
+            f"{abs(differences['moving_variance'][0]):.1e} (allowed {limits['moving_variance'][0]:.1e}); all printed "
+            f"numbers agree: {yes_or_no(compared['agrees'])}",
             out,
         )
     out.print()
@@ -147,7 +149,7 @@ def _conclusions(result, out):
     out.print("3  The article's four conclusions", style="bold")
     table = column_table("", ("conclusion, and what this run measured", "sentences"), "holds")
     for row in result["conclusions"]:
-        table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", mark(row["holds"]))
+        table.add_row(str(row["id"]), f"[bold]{row['text']}[/]\n{row['evidence']}", yes_or_no(row["holds"]))
     print_table(table, out)
     out.print()
 
@@ -169,10 +171,10 @@ def _releases(result, out):
         *("yes" if row["test_equals_training_output"] else "no" for row in rows),
     )
     table.add_row("decay 0: test output / training output", *(f"{row['test_over_training']:.6f}" for row in rows))
-    table.add_row("checker agrees", *(mark(row["checker_agrees"]) for row in rows))
+    table.add_row("checker agrees", *(yes_or_no(row["checker_agrees"]) for row in rows))
     print_table(table, out)
     for row in rows:
-        indented(f"TF {row['release']}: {row['reason']}", out)
+        print_indented(f"TF {row['release']}: {row['reason']}", out)
     out.print()
 
 
@@ -194,7 +196,7 @@ def _sweep(result, out):
     for row in rows:
         share = row["curve"]["carried"][-1]
         table.add_row(
-            _decay(row["decay"]),
+            decay_text(row["decay"]),
             _number(row["mean"]),
             _number(row["variance"]),
             f"{share:.6f}",
@@ -202,10 +204,10 @@ def _sweep(result, out):
             f"{row['test_error_closed_form']:.1e}",
             f"> {steps}" if row["steps_to_99_measured"] is None else str(row["steps_to_99_measured"]),
             "never" if row["steps_to_99"] is None else str(row["steps_to_99"]),
-            mark(row["agrees"]),
+            yes_or_no(row["agrees"]),
         )
     print_table(table, out)
-    indented(
+    print_indented(
         "After t steps the moving mean is m (1 - d^t) and the moving variance d^t + v (1 - d^t): 1 - d^t is the share "
         "of the data. Test error: root mean square of the test output minus the normalised batch.\n",
         out,
@@ -214,8 +216,3 @@ def _sweep(result, out):
 
 def _number(value):
     return f"{value:.8g}"
-
-
-def _decay(value):
-    """As short as says which: .9999999999999999 is not 1."""
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

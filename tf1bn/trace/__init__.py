@@ -1,4 +1,6 @@
-"""Traces: what the batch-norm layers of a model took, gave and held, step by step, on disk.
+"""Traces: what each batch-norm layer of a model took in, gave out and stored, step by step, in a folder on disk.
+
+Reading and writing need NumPy and no TensorFlow:
 
     for step in trace.open("run.trace"):
         for name, record in step.layers.items():
@@ -8,55 +10,70 @@
         writer.add_layer("bn1", decay=0.99, epsilon=1e-3, fused=False)
         writer.add_step({"bn1": {"inputs": [x], "moving_mean_before": a, ...}}, training=True)
 
-Needs NumPy, no TensorFlow. Any program can write a trace; it is a folder of JSON and plain .npy files:
+The format. A trace is a folder of JSON and plain .npy files, which any program can write:
 
     trace.json      {"format": "tf1bn-trace", "version": 1, "layers": {NAME: SETTINGS, ...}}
-    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}},
-                    the layers in the order in which they are applied, if that is known
-    arrays/*.npy    arrays of float16, float32 or float64, in version 1.0 or 2.0 of .npy
+    steps.jsonl     one line for each finished step: {"step": 0, "training": true, "layers": {NAME: RECORD, ...}};
+                    the layers stand in the order in which they are applied, if that is known
+    arrays/*.npy    arrays of float16, float32 or float64 in version 1.0 or 2.0 of the .npy format
 
-SETTINGS: the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release"; and, if
-need be, "center", "scale", "axis", "renorm", "rate_dtype", "recurrence", "unrecordable". `Layer` says what they mean,
-and the values of those that are left out. "producer", beside "layers", is a string that says what made the trace. A
-file may have further keys, here and elsewhere, which are not looked at.
+SETTINGS has the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable" and "release", and
+may have "center", "scale", "axis", "renorm", "rate_dtype", "recurrence" and "unrecordable". `Layer` explains them and
+gives the values of those that are left out. Beside "layers" there may be "producer", a string that says what made the
+trace. Readers ignore all other keys, here and below.
 
-RECORD, where PATH is the path of a .npy file, relative to the folder, with "/"; or, for vectors, such a path and "#i",
-for row i of a 2-D array:
+RECORD has these keys. A PATH is the path of a .npy file, relative to the folder and with "/" as separator; for a vector
+it may also be such a path followed by "#i", for row i of a 2-D array:
 
-    "inputs": [PATH, ...]               what the layer was given, one array for each time it was applied in this step
+    "inputs": [PATH, ...]               the layer's input, one array for each time it was applied in this step;
     "moments": [{"count": N, "mean": PATH, "variance": PATH}, ...]
-                                        or, instead, the moments of each: N values per channel, population variance
+                                        or, instead of "inputs", the moments of each input: N values per channel, and
+                                        per channel their mean and population variance
     "moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after": PATH
-                                        the statistics before and after the step, vectors with a value per channel
+                                        the moving statistics before and after the step, vectors with one value per
+                                        channel
 
-and these, which may be left out:
+It may also have these:
 
-    "outputs": [PATH, ...]              what the layer gave, before any activation, in the shape of the inputs
-    "gamma", "beta": PATH               before the step
-    "training": true or [true, ...]     where it is not the step's, or differs between applications
-    "decay": number or null             where it is not the layer's; null if not known
-    "weights": [PATH or null, ...]      for each application, one weight per sample, if there are any
-    "state": {NAME: PATH, ...}          "biased" and "local_step" of zero debias, "renorm_mean", "renorm_stddev" and
-                                        "moving_stddev" of renorm, before the step; the same with "_after" after it
+    "outputs": [PATH, ...]              the layer's output before any activation, in the shape of the inputs
+    "gamma", "beta": PATH               their values before the step
+    "training": true or [true, ...]     whether this layer trained, if that is not the step's "training"; a list if it
+                                        differs between applications
+    "decay": number or null             the decay in this step, if it is not the layer's; null if it is not known
+    "weights": [PATH or null, ...]      for each application one weight per sample, or null if it had none
+    "state": {NAME: PATH, ...}          further variables before the step: "biased" and "local_step" of zero debias,
+                                        "renorm_mean", "renorm_stddev" and "moving_stddev" of renorm; with "_after"
+                                        at the end of the name, their values after the step
 
-Steps count up, perhaps with gaps. Numbers that JSON cannot hold are null; arrays may hold NaN. Write a step's arrays
-first, then its line, and its newline last: a last line without one is a step that was not finished. Before a layer is
-first named in a line, write a new trace.json beside the old one and rename it. Then a run that is killed at any moment
-leaves a trace of all its finished steps.
+The numbers of the steps count up, perhaps with gaps. Numbers that JSON cannot hold, such as NaN, are null; arrays may
+hold NaN.
 
-Reading never unpickles and never leaves the folder. A damaged trace gives one `TraceError`, a ValueError, where the
-damage is met: the layers are checked by `open`, a step's line when its turn comes, an array when it is asked for.
+To write a trace that can be read at any moment, write the arrays of a step first, then its line, and the newline of the
+line last: a last line without a newline is a step that was not finished, which readers skip. Before a line names a
+layer for the first time, write a new trace.json beside the old one and rename it. Then a run that is killed leaves a
+trace of all its finished steps.
+
+A writer that cannot be sure to be alone keeps a file writer.lock in the folder while it writes: {"process": NUMBER,
+"start": TEXT or null, "host": NAME}. A trace of a process that still runs is not replaced. Readers do not look at it.
+
+Readers never unpickle and never open a file outside the folder. Damage raises `TraceError`, a ValueError, when it is
+met: in the layers when the trace is opened, in a line when its step is reached, in an array when it is asked for.
 """
 
+from __future__ import annotations
+
+import os
+
 from ..errors import TraceError
-from .reader import Record, Step, Trace
+from .reader import Step, Trace
+from .record import Record
 from .settings import Layer
 from .writer import Writer
 
 __all__ = ["Layer", "Record", "Step", "Trace", "TraceError", "Writer", "open"]
 
 
-def open(path):
+def open(path: str | os.PathLike[str]) -> Trace:
     """The `Trace` in the folder ``path``; its steps and arrays are read when they are asked for.
 
     Raises:

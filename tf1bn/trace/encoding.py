@@ -1,108 +1,147 @@
-"""What a step's layer is in a trace: checked, and its arrays given to files. Reached through ``trace``."""
+"""Turning what `Writer.add_step` is given for a layer into its entry in steps.jsonl. Reached through `tf1bn.trace`.
+
+Everything is checked here, before anything is written.
+"""
+
+from __future__ import annotations
 
 import collections
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .._util.strict_json import boolean, number, shown, whole
-from .reader import AROUND
+from .._util.validation import boolean, number, shown, whole
+from .record import inputs_or_moments
+from .settings import STEP_STATISTICS
 from .storage import FLOATS, REALS
 
 _OPTIONAL = ("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "weights", "state")
-_KEYS = (*_OPTIONAL, *AROUND)
+_KEYS = (*_OPTIONAL, *STEP_STATISTICS)
 
 
 class Files:
-    """The arrays of one step, and the paths that they will have. Vectors of one width and dtype share a file."""
+    """The arrays of one step and the paths of their files. Vectors of one width and dtype share a file.
 
-    def __init__(self, prefix):
+    Args:
+      prefix: what the names of the files start with, such as "00000012"; they lie in the folder "arrays".
+    """
+
+    def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self._rows = collections.defaultdict(list)
-        self._large = {}
+        self._rows: dict[str, list[npt.NDArray[Any]]] = collections.defaultdict(list)
+        self._large: dict[int, tuple[str, npt.NDArray[Any]]] = {}
 
-    def large(self, array):
-        """The path of an array that gets a file of its own; the same array gets one path."""
-        path, _ = self._large.setdefault(id(array), (f"{self._prefix}-{len(self._large)}.npy", array))
-        return path
+    def add_array(self, array: npt.NDArray[Any]) -> str:
+        """The path of an array in a file of its own; an array that is added again gets the same path."""
+        name, _ = self._large.setdefault(id(array), (f"{self._prefix}-{len(self._large)}.npy", array))
+        return f"arrays/{name}"
 
-    def vector(self, array):
-        """The path of a vector: a row of the file of its kind."""
+    def add_vector(self, array: npt.NDArray[Any]) -> str:
+        """The path of a vector: "FILE#i", a row of the file for vectors of its width and dtype."""
         file = f"{self._prefix}-{array.dtype.kind}{array.dtype.itemsize}x{array.size}.npy"
         self._rows[file].append(array)
-        return f"{file}#{len(self._rows[file]) - 1}"
+        return f"arrays/{file}#{len(self._rows[file]) - 1}"
 
-    def arrays(self):
-        """Pairs of path and array, for everything that was given a path."""
+    def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Pairs of a file's name in "arrays" and the array that it shall hold."""
         yield from self._large.values()
         for file, rows in self._rows.items():
             yield file, np.stack(rows)
 
 
-def encode(values, files):
-    """A layer's part of a step's line, its arrays given to ``files``."""
+def encode(values: Mapping[str, Any], files: Files) -> dict[str, Any]:
+    """A layer's entry in a step's line; its arrays are added to ``files``.
+
+    Args:
+      values: as an item of ``layers`` in `Writer.add_step`.
+
+    Raises:
+      TypeError: an array has a dtype that is not accepted.
+      ValueError: a key is missing or unknown, or shapes or numbers do not fit.
+    """
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
         raise ValueError(f"{shown(unknown[0])} is not a key of a step's layer; accepted are {', '.join(_KEYS)}.")
-    kinds = [kind for kind in ("inputs", "moments") if kind in values]
-    if len(kinds) != 1:
-        raise ValueError(f"it has {'both' if kinds else 'neither'} `inputs` and `moments`; give one of the two.")
-    missing = [name for name in AROUND if name not in values]
+    kind = inputs_or_moments(values)
+    missing = [name for name in STEP_STATISTICS if name not in values]
     if missing:
         raise ValueError(f"`{missing[0]}` is missing.")
-    entry, channels = {}, np.size(values["moving_mean_before"])
+    channels = np.size(values["moving_mean_before"])
     if not channels:
         raise ValueError("`moving_mean_before` is empty; it must be a vector with one value per channel.")
-    for name in (*AROUND, "gamma", "beta"):
+    entry: dict[str, Any] = {}
+    for name in (*STEP_STATISTICS, "gamma", "beta"):
         if values.get(name) is not None:
-            entry[name] = files.vector(_vector(name, values[name], channels))
-    given = _listed(kinds[0], values[kinds[0]])
+            entry[name] = files.add_vector(_vector(name, values[name], channels))
+    given = _list(kind, values[kind])
     if not given:
-        raise ValueError(f"`{kinds[0]}` is empty; give one for each application of the layer.")
-    shapes = None
-    if kinds == ["inputs"]:
-        arrays = [_batch("inputs", item) for item in given]
+        raise ValueError(f"`{kind}` is empty; give one for each application of the layer.")
+    if kind == "inputs":
+        arrays = _inputs(given, channels)
         shapes = [array.shape for array in arrays]
-        for shape in shapes:
-            if channels not in shape:
-                raise ValueError(f"`inputs` has an array of shape {shape}, and no axis of the {channels} channels.")
-        entry["inputs"] = [files.large(array) for array in arrays]
+        entry["inputs"] = [files.add_array(array) for array in arrays]
     else:
+        shapes = None
         entry["moments"] = [_moments(item, channels, files) for item in given]
     if values.get("outputs") is not None:
-        arrays = [_batch("outputs", item) for item in _listed("outputs", values["outputs"], len(given))]
-        for array, shape in zip(arrays, shapes or [array.shape for array in arrays], strict=True):
-            if array.shape != shape:
-                raise ValueError(f"`outputs` has an array of shape {array.shape} where the input has {shape}.")
-        entry["outputs"] = [files.large(array) for array in arrays]
+        entry["outputs"] = [files.add_array(array) for array in _outputs(values["outputs"], len(given), shapes)]
     if values.get("weights") is not None:
-        entry["weights"] = []
-        for i, item in enumerate(_listed("weights", values["weights"], len(given))):
-            samples = None if item is None or shapes is None else shapes[i][0]
-            # Not a row: samples come and go, and the file of a width would hold but one.
-            entry["weights"].append(None if item is None else files.large(_vector("weights", item, samples, REALS)))
-    flags = values.get("training")
-    if isinstance(flags, (list, tuple)):
-        entry["training"] = [boolean("training", flag) for flag in _listed("training", flags, len(given))]
-    elif flags is not None:
-        entry["training"] = boolean("training", flags)
+        entry["weights"] = _weights(values["weights"], len(given), shapes, files)
+    if values.get("training") is not None:
+        entry["training"] = _training(values["training"], len(given))
     if "decay" in values:
         entry["decay"] = number("decay", values["decay"], 0.0, 1.0)
     if values.get("state") is not None:
+        # All of them are checked before the first of them is added.
         state = {name: _vector(name, np.atleast_1d(item), None, REALS) for name, item in values["state"].items()}
-        entry["state"] = {name: files.vector(array) for name, array in state.items()}
+        entry["state"] = {name: files.add_vector(array) for name, array in state.items()}
     return entry
 
 
-def _moments(item, channels, files):
+def _inputs(given: Any, channels: int) -> list[npt.NDArray[Any]]:
+    arrays = [_batch("inputs", item) for item in given]
+    for array in arrays:
+        if channels not in array.shape:
+            raise ValueError(f"`inputs` has an array of shape {array.shape}, and no axis of the {channels} channels.")
+    return arrays
+
+
+def _moments(item: Any, channels: int, files: Files) -> dict[str, Any]:
+    """The entry of one application's moments: a dict, or an object with the attributes of `checker.Moments`."""
     if not isinstance(item, dict):
         item = {name: getattr(item, name, None) for name in ("count", "mean", "variance")}
-    entry = {"count": whole("count", item.get("count"))}
+    entry: dict[str, Any] = {"count": whole("count", item.get("count"))}
     for name in ("mean", "variance"):
-        entry[name] = files.vector(_vector(name, item.get(name), channels))
+        entry[name] = files.add_vector(_vector(name, item.get(name), channels))
     return entry
 
 
-def _listed(name, value, length=None):
+def _outputs(given: Any, applications: int, shapes: list[tuple[int, ...]] | None) -> list[npt.NDArray[Any]]:
+    arrays = [_batch("outputs", item) for item in _list("outputs", given, applications)]
+    for array, shape in zip(arrays, shapes or [array.shape for array in arrays], strict=True):
+        if array.shape != shape:
+            raise ValueError(f"`outputs` has an array of shape {array.shape} where the input has {shape}.")
+    return arrays
+
+
+def _weights(given: Any, applications: int, shapes: list[tuple[int, ...]] | None, files: Files) -> list[str | None]:
+    paths: list[str | None] = []
+    for i, item in enumerate(_list("weights", given, applications)):
+        samples = None if item is None or shapes is None else shapes[i][0]
+        # In a file of its own: numbers of samples vary, so that a shared file would mostly hold a single row.
+        paths.append(None if item is None else files.add_array(_vector("weights", item, samples, REALS)))
+    return paths
+
+
+def _training(flags: Any, applications: int) -> bool | list[bool]:
+    if isinstance(flags, (list, tuple)):
+        return [boolean("training", flag) for flag in _list("training", flags, applications)]
+    return boolean("training", flags)
+
+
+def _list(name: str, value: Any, length: int | None = None) -> Any:
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"`{name}` is of type {type(value).__name__}; give a list, one item for each application.")
     if length is not None and len(value) != length:
@@ -110,24 +149,24 @@ def _listed(name, value, length=None):
     return value
 
 
-def _batch(name, value):
+def _batch(name: str, value: Any) -> npt.NDArray[Any]:
     array = _numbers(name, value, FLOATS)
     if array.ndim < 2:
         raise ValueError(f"`{name}` has an array of shape {array.shape}; it must have rank 2 or more.")
     return array
 
 
-def _vector(name, value, size, accepted=FLOATS):
+def _vector(name: str, value: Any, size: int | None, accepted: tuple[type, ...] = FLOATS) -> npt.NDArray[Any]:
     array = _numbers(name, value, accepted)
     if array.ndim != 1 or (size is not None and array.size != size):
-        wanted = "" if size is None else f" of {size} values"
-        raise ValueError(f"`{name}` has shape {array.shape}; it must be a vector{wanted}.")
+        values = "" if size is None else f" of {size} values"
+        raise ValueError(f"`{name}` has shape {array.shape}; it must be a vector{values}.")
     return array
 
 
-def _numbers(name, value, accepted):
+def _numbers(name: str, value: Any, accepted: tuple[type, ...]) -> npt.NDArray[Any]:
     array = np.asarray(value)
-    if array.dtype.name == "bfloat16":  # no dtype of NumPy's own, and .npy cannot hold it
+    if array.dtype.name == "bfloat16":  # not a dtype of NumPy's own: .npy cannot hold it
         array = array.astype(np.float32)
     if array.dtype.type not in accepted:
         names = ", ".join(np.dtype(kind).name for kind in accepted)

@@ -1,38 +1,46 @@
-"""What a trace says about a layer, and how JSON is read and checked in it. Reached through ``trace``."""
+"""The fixed words of the format, and the settings of a layer as trace.json holds them. See `tf1bn.trace`."""
+
+from __future__ import annotations
 
 import dataclasses
 
-from .._util.strict_json import number, one_of
+from .._util.validation import number, one_of
+
+FORMAT, VERSION = "tf1bn-trace", 1
+# The keys that every record must have: the statistics before and after the step.
+STEP_STATISTICS = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
 
 DTYPES = ("float32", "float16", "float64", "bfloat16")
 DATA_FORMATS = ("NHWC", "NCHW")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Layer:
-    """The settings of one layer; what a trace leaves out has the value given here.
+    """The settings of one layer. A setting that a trace leaves out has the default given here.
 
     Attributes:
-      decay: the weight of the old value in the moving averages, from 0 to 1; None if not known, or if it is
-        another in every step.
-      epsilon: what is added to the variance; None if not known.
-      data_format: "NHWC": the last axis holds the channels, at any rank; "NCHW": axis 1.
-      dtype: that of the moving statistics: "float16", "bfloat16", "float32" or "float64".
+      decay: the weight of the old value in the moving averages, from 0 to 1; None if it is not known, or differs from
+        step to step.
+      epsilon: the number added to the variance; None if it is not known.
+      data_format: "NHWC" if the last axis holds the channels, whatever the rank; "NCHW" if axis 1 does.
+      dtype: the dtype of the moving statistics: "float16", "bfloat16", "float32" or "float64".
       fused: True if the moving variance takes N/(N-1) times the batch variance (Bessel's correction), as
-        TensorFlow's fused layers and PyTorch do; False if it takes the batch variance; None if not known.
-      zero_debias: whether the moving mean is freed from its start value.
+        TensorFlow's fused layers and PyTorch do; False if it takes the batch variance; None if that is not known.
+      zero_debias: whether the moving mean is corrected for its start value.
       trainable: whether beta and gamma are trained.
-      release: the TensorFlow 1.x release whose rules hold, "1.0" to "1.15"; None if there is none.
-      center, scale: whether there are beta and gamma; None if not known.
-      axis: the axis of the channels, instead of that of `data_format`; None for that of `data_format`.
-      renorm: whether it is batch renormalisation.
-      rate_dtype: in what 1 - decay is computed, "float64" or "float32"; None if not known.
-      recurrence: how the moving averages take a step, which decides how they round: "difference" for
-        a - (a - m)(1 - d), as TensorFlow 1.x, "weighted" for a d + m (1 - d), as Keras and PyTorch; None if not known.
+      release: the TensorFlow 1.x release whose rules hold, "1.0" to "1.15"; None for other layers.
+      center: whether there is a beta; None if that is not known.
+      scale: whether there is a gamma; None if that is not known.
+      axis: the axis of the channels, if it is not that of `data_format`; else None.
+      renorm: whether the layer does batch renormalisation.
+      rate_dtype: the dtype in which 1 - decay is computed, "float64" or "float32"; None if it is not known.
+      recurrence: how the moving averages are updated, which decides how they round: "difference" for
+        a - (a - m)(1 - d), as TensorFlow 1.x does, "weighted" for a d + m (1 - d), as Keras and PyTorch do; None if it
+        is not known.
       unrecordable: why no step can hold this layer, a sentence; None for a layer that can be recorded.
 
     Raises:
-      ValueError: a value is none of these; the message names it.
+      ValueError: a value is not one of these; the message names the setting.
     """
 
     decay: float | None
@@ -51,7 +59,7 @@ class Layer:
     recurrence: str | None = None
     unrecordable: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "decay", number("decay", self.decay, 0.0, 1.0))
         object.__setattr__(self, "epsilon", number("epsilon", self.epsilon))
         one_of("data_format", self.data_format, DATA_FORMATS)
@@ -70,14 +78,19 @@ class Layer:
         if self.unrecordable is not None and not isinstance(self.unrecordable, str):
             raise ValueError(f"`unrecordable` is {self.unrecordable!r}; it must be a sentence or null.")
 
+    def __repr__(self) -> str:
+        """The settings that differ from their defaults; decay and epsilon have none and are always there."""
+        values = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+        return f"Layer({', '.join(f'{name}={value!r}' for name, value, default in values if value != default)})"
+
     @property
-    def channel_axis(self):
-        """The axis that holds the channels: -1 for "NHWC", 1 for "NCHW", unless `axis` says otherwise."""
+    def channel_axis(self) -> int:
+        """The axis that holds the channels: `axis` if it is given, else -1 for "NHWC" and 1 for "NCHW"."""
         if self.axis is not None:
             return self.axis
         return -1 if self.data_format == "NHWC" else 1
 
 
-# What `trace.json` must say about every layer; the rest may be left out.
-REQUIRED = ("decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release")
-KNOWN = tuple(field.name for field in dataclasses.fields(Layer))
+# What trace.json must say about every layer; the rest may be left out.
+REQUIRED_SETTINGS = ("decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable", "release")
+ALL_SETTINGS = tuple(field.name for field in dataclasses.fields(Layer))

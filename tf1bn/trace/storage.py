@@ -1,7 +1,9 @@
 """The files of a trace: opened only inside its folder, and arrays read without ever unpickling.
 
-Reached through ``trace``.
+Reached through `tf1bn.trace`.
 """
+
+from __future__ import annotations
 
 import copy
 import functools
@@ -12,36 +14,55 @@ import os
 import re
 import stat
 import struct
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import TraceError
+from .directory import Directory
 
 FLOATS = (np.float16, np.float32, np.float64)
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
-# Longer than any header of a plain array, shorter than what could hurt.
+# Bytes: longer than the header of any plain array, and too short to do harm.
 _LONGEST_HEADER = 4096
+# Bytes of a file of vectors, which is read whole: 2^28 float32 numbers.
+LARGEST_VECTORS = 1 << 30
 _MAGIC = b"\x93NUMPY"
 _ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
 
 
 class Folder:
-    """A trace's folder, and the only way into it; every error is a `TraceError`.
+    """The folder of a trace, and the only way to its files. Every error that it raises is a `TraceError`.
 
-    ``load`` reads a file of vectors whole and keeps it, since many vectors share one file.
+    It is the folder that lies at the path now: what replaces it there later is not read. `load` reads a file of
+    vectors whole and keeps it, since many vectors share one file.
+
+    Attributes:
+      path: the folder, as given.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._root = os.path.realpath(self.path)
         self._inside = os.path.join(self._root, "")
-        self._whole = {}
+        try:
+            self._directory = Directory(self._root)
+        except FileNotFoundError as error:
+            raise TraceError(f"`path` is {self.path!r}, which does not exist; give the folder of a trace.") from error
+        except NotADirectoryError as error:
+            raise TraceError(f"`path` is {self.path!r}, which is not a folder; give the folder of a trace.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TraceError(f"`path` is {self.path!r}, which cannot be opened: {reason}.") from error
+        self._whole: dict[str, npt.NDArray[Any]] = {}
 
-    def error(self, text):
+    def error(self, text: str) -> TraceError:
+        """The exception, to be raised, that says what is damaged."""
         return TraceError(f"The trace {self.path!r} is damaged: {text}")
 
-    def open(self, name):
-        """An open binary file for the relative path ``name``, whose links, too, must stay in the folder."""
+    def open(self, name: Any) -> BinaryIO:
+        """The file at the relative path ``name``, open for reading; symbolic links must stay in the folder as well."""
         if not isinstance(name, str):
             raise self.error(f"{name!r} stands where the path of a file belongs.")
         parts = name.split("/")
@@ -53,9 +74,12 @@ class Folder:
         try:
             target = os.path.realpath(os.path.join(self._root, name))
             inside = target.startswith(self._inside)
-            # Without O_NONBLOCK a named pipe would wait for a writer for ever.
-            opened = os.open(target, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if inside else None
+            opened = self._directory.open(target[len(self._inside) :].split("/")) if inside else None
         except FileNotFoundError as error:
+            if self._directory.removed:
+                raise TraceError(
+                    f"The trace {self.path!r} was replaced or deleted while it was read; open it again."
+                ) from error
             raise self.error(f"the file {name!r} is missing.") from error
         except (OSError, UnicodeError) as error:
             raise self.error(f"the file {name!r} cannot be opened: {getattr(error, 'strerror', error)}.") from error
@@ -66,15 +90,15 @@ class Folder:
             raise self.error(f"{name!r} is not a regular file.")
         return os.fdopen(opened, "rb")
 
-    def map(self, name, accepted=FLOATS):
-        """The array in the file ``name``, memory-mapped and read-only."""
+    def map(self, name: Any, accepted: tuple[type, ...] = FLOATS) -> npt.NDArray[Any]:
+        """The array in the file ``name``, memory-mapped and read-only; ``accepted`` are the types of its numbers."""
         with self.open(name) as file:
             shape, order, dtype, start = self._header(file, name, accepted)
             if math.prod(shape) == 0:
                 return self._array(name, shape, dtype, order, b"", 0)
             return self._array(name, shape, dtype, order, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), start)
 
-    def load(self, path, accepted=FLOATS):
+    def load(self, path: Any, accepted: tuple[type, ...] = FLOATS) -> npt.NDArray[Any]:
         """The vector at ``path`` ("FILE", or "FILE#i" for row i of a 2-D array), in memory and read-only."""
         row = _ROW.fullmatch(path) if isinstance(path, str) else None
         name = row[1] if row else path
@@ -83,6 +107,11 @@ class Folder:
         if array is None:
             with self.open(name) as file:
                 shape, order, dtype, start = self._header(file, name, REALS)
+                if math.prod(shape) * dtype.itemsize > LARGEST_VECTORS:
+                    raise self.error(
+                        f"the file {name!r} holds vectors of {math.prod(shape) * dtype.itemsize} bytes in all; a file "
+                        f"of vectors has at most {LARGEST_VECTORS}."
+                    )
                 file.seek(start)
                 array = self._array(name, shape, dtype, order, file.read(), 0)
             if not dtype.isnative:
@@ -90,7 +119,7 @@ class Folder:
                 array.setflags(write=False)
             self._whole[name] = array
         if array.dtype.type not in accepted:
-            raise self._refused(name, array.dtype, accepted)
+            raise self._wrong_dtype(name, array.dtype, accepted)
         if row is None:
             return array
         if array.ndim != 2 or int(row[2]) >= len(array):
@@ -100,20 +129,45 @@ class Folder:
             )
         return array[int(row[2])]
 
-    def fresh(self):
-        """The same folder, with nothing kept of its files."""
+    def fresh(self) -> Folder:
+        """The same folder, with none of its files in memory."""
         folder = copy.copy(self)
         folder._whole = {}
         return folder
 
-    def _array(self, name, shape, dtype, order, buffer, start):
+    def _array(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any, buffer: Any, start: int
+    ) -> npt.NDArray[Any]:
         try:
             return np.ndarray(shape, dtype, buffer, start, order=order)  # read-only, as the buffer is
         except (ValueError, TypeError, OverflowError, MemoryError) as error:
             raise self.error(f"the array {name!r} has the shape {_text(shape)}, which NumPy cannot hold.") from error
 
-    def _header(self, file, name, accepted):
-        """``shape, order, dtype, start of the data``; the file is exactly as long as they say."""
+    def _header(
+        self, file: BinaryIO, name: str, accepted: tuple[type, ...]
+    ) -> tuple[tuple[int, ...], str, np.dtype[Any], int]:
+        """The shape, the order ("C" or "F"), the dtype, and at which byte the data starts, all of them checked."""
+        width, length = self._header_size(file, name)
+        try:
+            shape, fortran, dtype = _parsed_header(width, length, file.read(length))
+        except Exception as error:  # NumPy evaluates the header as a literal, which can fail in many ways
+            raise self.error(f"the header of {name!r} is not that of a .npy file.") from error
+        if dtype.hasobject:
+            raise self.error(f"{name!r} holds pickled Python objects, which are never loaded; save plain numbers.")
+        if dtype.type not in accepted:
+            raise self._wrong_dtype(name, dtype, accepted)
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise self.error(f"the header of {name!r} gives the shape {_text(shape)}.")
+        start = 8 + width + length
+        expected = start + math.prod(shape) * dtype.itemsize
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            what = "was cut" if size < expected else "holds more than it should"
+            raise self.error(f"the file {name!r} {what}: it has {size} bytes where its header asks for {expected}.")
+        return shape, "F" if fortran else "C", dtype, start
+
+    def _header_size(self, file: BinaryIO, name: str) -> tuple[int, int]:
+        """How many bytes hold the length of the header, and that length; ``file`` is left at the header's start."""
         start = file.read(12)
         width = {b"\x01": 2, b"\x02": 4}.get(start[6:7])
         if not start.startswith(_MAGIC) or width is None or len(start) < 8 + width:
@@ -129,62 +183,52 @@ class Folder:
                 f"{_LONGEST_HEADER}."
             )
         file.seek(8 + width)
-        try:
-            shape, fortran, dtype = _parsed_header(width, length, file.read(length))
-        except Exception as error:  # NumPy evaluates the header as a literal, which can fail in many ways
-            raise self.error(f"the header of {name!r} is not that of a .npy file.") from error
-        if dtype.hasobject:
-            raise self.error(f"{name!r} holds pickled Python objects, which are never loaded; save plain numbers.")
-        if dtype.type not in accepted:
-            raise self._refused(name, dtype, accepted)
-        if not all(type(size) is int and size >= 0 for size in shape):
-            raise self.error(f"the header of {name!r} gives the shape {_text(shape)}.")
-        start = 8 + width + length
-        wanted = start + math.prod(shape) * dtype.itemsize
-        size = os.fstat(file.fileno()).st_size
-        if size != wanted:
-            what = "was cut" if size < wanted else "holds more than it should"
-            raise self.error(f"the file {name!r} {what}: it has {size} bytes where its header asks for {wanted}.")
-        return shape, "F" if fortran else "C", dtype, start
+        return width, length
 
-    def _refused(self, name, dtype, accepted):
+    def _wrong_dtype(self, name: str, dtype: np.dtype[Any], accepted: tuple[type, ...]) -> TraceError:
         names = ", ".join(np.dtype(kind).name for kind in accepted)
         return self.error(f"the array {name!r} has dtype {dtype}; accepted are {names}.")
 
 
-def write_array(path, array):
-    """Write ``array`` as .npy; like ``numpy.save`` but without its cost for small arrays."""
-    with open(path, "wb", buffering=0) as file:
+def write_array(folder: Directory, name: str, array: npt.NDArray[Any]) -> None:
+    """Write ``array`` to a new file as .npy, little-endian; ``numpy.save`` does the same in more time."""
+    descriptor = folder.create(name)
+    try:
         header = memoryview(_header_bytes(array.shape, array.dtype.newbyteorder("<").str))
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         body = memoryview(data.reshape(-1).view(np.uint8)) if data.size else memoryview(b"")
         if len(body) < 1 << 16:
             header, body = memoryview(bytes(header) + bytes(body)), memoryview(b"")
         for part in (header, body):
-            write_all(file.fileno(), part)
+            write_all(descriptor, part)
+    finally:
+        os.close(descriptor)
 
 
-def write_all(descriptor, data):
-    """Write all of ``data``: one call may take less, and at most 2 GB."""
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of ``data``: one call of ``os.write`` may write less, and never more than 2 GB."""
     data = memoryview(data)
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed_header(width, length, header):
-    """``shape, fortran, dtype``; evaluating a header takes longer than reading a small file, and most are the same."""
+def _parsed_header(width: int, length: int, header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the order is Fortran's, and dtype.
+
+    The results are kept: NumPy takes longer to evaluate a header than to read a small file, and most are the same.
+    """
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     return read(io.BytesIO(struct.pack("<H" if width == 2 else "<I", length) + header))
 
 
 @functools.lru_cache(maxsize=1024)
-def _header_bytes(shape, descr):
+def _header_bytes(shape: tuple[int, ...], descr: str) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 
-def _text(shape):
+def _text(shape: tuple[int, ...]) -> str:
     text = str(shape)
     return text if len(text) < 80 else text[:76] + "...)"

@@ -1,4 +1,6 @@
-"""Writing a trace, step by step. Reached through ``trace``, whose docstring describes the format."""
+"""Writing a trace, step by step. Reached through `tf1bn.trace`, whose docstring describes the format."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -6,57 +8,84 @@ import json
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
 
-from .._util.strict_json import boolean, whole
+from .._util.validation import boolean, whole
+from .directory import Directory, exchange
 from .encoding import Files, encode
-from .reader import FORMAT, VERSION
-from .settings import KNOWN, REQUIRED, Layer
+from .owner import LOCK, Owner, owner_of
+from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import write_all, write_array
 
 
 class Writer:
-    """Writes a trace that is readable, with all finished steps, whenever the process should end.
+    """Writes a trace that can be read, with all finished steps, whenever the process ends, even if it is killed.
+
+    It writes to the folder that it made, wherever that is moved, and never to another one that comes to lie at its
+    path. Threads may share a writer; the processes that are forked from its own may not.
+
+    Use it as a context manager, or call `close`. When `add_step` has returned, the operating system has the step: it
+    survives the end of the process, but not a loss of power.
 
     Args:
-      path: the folder to make; the one above it must exist.
-      overwrite: replace the trace that is there. A folder that is neither a trace nor empty is never replaced.
+      path: the folder to make; the folder above it must exist.
+      overwrite: whether to replace a trace that is there. A folder that is neither a trace nor empty is never replaced.
       producer: what makes the trace, a string for people to read; or None.
 
-    Use it as a context manager, or call `close`. A step that was added is in the operating system's hands and
-    survives the process, not a loss of power.
+    Attributes:
+      path: the folder.
 
     Raises:
-      FileExistsError: there is something at `path`, and `overwrite` is False or it is not a trace.
+      TypeError: `producer` is not a string.
+      FileExistsError: there is something at `path`, and `overwrite` is False, it is not a trace, or another process
+        is writing it.
       OSError: the folder or a file cannot be written. A step that raises it is not in the trace.
     """
 
-    def __init__(self, path, *, overwrite=False, producer=None):
-        self.path = os.fspath(path)
+    path: str
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False, producer: str | None = None) -> None:
+        self.path = os.path.abspath(os.fspath(path))
         if producer is not None and not isinstance(producer, str):
             raise TypeError(f"`producer` is {producer!r}; it must be a string or None.")
         self._producer = producer
-        self._layers = {}
+        self._layers: dict[str, Layer] = {}
         self._last = -1
-        self._steps = None
-        self._make(overwrite)
-        self._steps = os.open(self._file("steps.jsonl"), os.O_WRONLY | os.O_APPEND)
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._steps: int | None = None  # the descriptor of steps.jsonl; None while there is none to write to
+        self._folder = self._make(overwrite)
+        self._arrays = Directory("arrays", self._folder)
+        self._steps = self._folder.append_to("steps.jsonl")
 
-    def add_layer(self, name, settings=None, **arguments):
-        """Declare a layer, before the first step that holds it; again with the same settings does nothing.
+    def add_layer(self, name: str, settings: Layer | None = None, **arguments: Any) -> None:
+        """Declare a layer, before the first step that holds it. Declaring it again with the same settings does nothing.
 
         Args:
-          name: the layer's name, a string.
+          name: the layer's name.
           settings: a `Layer`; or give the arguments of `Layer` here.
 
         Raises:
           TypeError: the name is not a string.
-          ValueError: the settings are not accepted, or the layer is there with others.
+          ValueError: the settings are not accepted, the layer was declared with others, or the writer is closed.
         """
         self.add_layers({name: Layer(**arguments) if settings is None else settings})
 
-    def add_layers(self, layers):
-        """Declare several layers at once: a dict from names to `Layer`. Raises what `add_layer` raises."""
-        self._open()
+    def add_layers(self, layers: Mapping[str, Layer]) -> None:
+        """Declare several layers at once, a dict from names to `Layer`. Raises what `add_layer` raises."""
+        self._check_process()
+        with self._lock:
+            self._check_open()
+            self._check_layers(layers)
+            if not layers.keys() <= self._layers.keys():
+                declared = {**self._layers, **layers}
+                self._write_layers(self._folder, declared)
+                self._layers = declared
+
+    def _check_layers(self, layers: Mapping[str, Layer]) -> None:
         for name, layer in layers.items():
             if not isinstance(name, str):
                 raise TypeError(f"`name` is {name!r}; it must be a string.")
@@ -64,32 +93,36 @@ class Writer:
                 raise TypeError(f"`settings` of layer {name!r} is {layer!r}; it must be a `Layer`.")
             if self._layers.get(name, layer) != layer:
                 raise ValueError(
-                    f"layer {name!r} is there with other settings, {self._layers[name]}; a layer keeps its settings, "
-                    "so give this one another name."
+                    f"layer {name!r} was declared with other settings, {self._layers[name]}; a layer keeps its "
+                    "settings, so give this one another name."
                 )
-        if not layers.keys() <= self._layers.keys():
-            self._layers.update(layers)
-            self._write_layers(self.path)
 
-    def add_step(self, layers, *, training, step=None):
+    def add_step(self, layers: Mapping[str, Mapping[str, Any]], *, training: bool, step: int | None = None) -> int:
         """Append one step and return its number.
 
         Args:
-          layers: dict from the name of a layer to a dict with the keys of a step's layer in the format, with
-            arrays, or what `numpy.asarray` makes arrays of, in the place of paths; an item of "moments" may
-            also be a `checker.Moments`. Outputs and weights need not be there, nor gamma and beta.
-          training: whether the run trained, bool.
-          step: its number, larger than the last; None for the next.
+          layers: for each layer by its name a dict with the keys of a RECORD of the format (see `tf1bn.trace`), but
+            with arrays, or what `numpy.asarray` makes arrays of, instead of paths. An item of "moments" may also be a
+            `checker.Moments`. The optional keys may be left out.
+          training: whether the run trained.
+          step: the number of the step, larger than the last one; None for the next.
 
         Raises:
-          TypeError: an array holds no real numbers.
-          ValueError: a layer is not declared, a key is missing or unknown, or shapes or numbers do not fit.
+          TypeError: an array has a dtype that is not accepted.
+          ValueError: a layer is not declared, a key is missing or unknown, shapes or numbers do not fit, or the writer
+            is closed, belongs to another process, or its trace was replaced.
+          OSError: a file cannot be written.
         """
-        self._open()
-        number_ = self._last + 1 if step is None else whole("step", step)
-        if number_ <= self._last:
-            raise ValueError(f"`step` is {number_} and the last one was {self._last}; the steps must count up.")
-        files = Files(f"arrays/{number_:08d}")
+        self._check_process()
+        with self._lock:
+            self._check_open()
+            return self._add_step(layers, training, step)
+
+    def _add_step(self, layers: Mapping[str, Mapping[str, Any]], training: bool, step: int | None) -> int:
+        number = self._last + 1 if step is None else whole("step", step)
+        if number <= self._last:
+            raise ValueError(f"`step` is {number} and the last one was {self._last}; the steps must count up.")
+        files = Files(f"{number:08d}")
         entries = {}
         for name, values in layers.items():
             if name not in self._layers:
@@ -98,93 +131,141 @@ class Writer:
                 entries[name] = encode(values, files)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Layer {name!r}: {error}") from error
-        line = {"step": number_, "training": boolean("training", training), "layers": entries}
-        for file, array in files.arrays():
-            write_array(self._file(file), array)
-        self._append(json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n")
-        self._last = number_
-        return number_
+        line = {"step": number, "training": boolean("training", training), "layers": entries}
+        text = json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        written: list[str] = []
+        try:
+            for file, array in files.arrays():
+                written.append(file)
+                write_array(self._arrays, file, array)
+            self._append(text)
+        except BaseException:
+            # The step is not in the trace, and may be tried again.
+            for file in written:
+                with contextlib.suppress(OSError):
+                    self._arrays.remove(file)
+            raise
+        self._last = number
+        return number
 
-    def close(self):
-        """Close the files; more than once does no harm."""
-        if self._steps is not None:
+    def close(self) -> None:
+        """Close the files; it may be called more than once."""
+        # A forked process has copies of the descriptors, perhaps a lock that nobody will open, and no trace of its own.
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._steps is None:
+                return
             os.close(self._steps)
             self._steps = None
+            with contextlib.suppress(OSError):
+                self._folder.remove(LOCK)
+            self._arrays.close()
+            self._folder.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Writer:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
-    def __del__(self):
+    def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
 
-    def _open(self):
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ValueError(
+                f"The trace {self.path!r} is written by process {self._process}, and this is its fork {os.getpid()}; "
+                "make a writer with a path of its own in each process."
+            )
+
+    def _check_open(self) -> None:
         if self._steps is None:
             raise ValueError(f"The trace {self.path!r} is closed; nothing can be added to it.")
+        if self._folder.removed:
+            raise ValueError(f"The trace {self.path!r} was replaced or deleted; nothing can be added to it.")
 
-    def _file(self, name, folder=None):
-        return os.path.join(self.path if folder is None else folder, name)
-
-    def _make(self, overwrite):
-        """The empty trace, made aside and moved to its place: a folder at `path` is always readable."""
+    def _make(self, overwrite: bool) -> Directory:
+        """Make the empty trace beside `path` and put it there, so that what is at `path` can be read at any moment."""
         target = os.path.realpath(self.path)
         above, name = os.path.split(target)
         if os.path.lexists(target):
-            _may_replace(self.path, target, overwrite)
+            _check_replaceable(self.path, target, overwrite)
         new = tempfile.mkdtemp(prefix=f".{name}.", dir=above)
         try:
             os.chmod(new, 0o777 & ~_umask())
-            os.mkdir(self._file("arrays", new))
-            open(self._file("steps.jsonl", new), "wb").close()
-            self._write_layers(new)
+            folder = Directory(new)
+            Owner.current().write(folder)
+            folder.make_folder("arrays")
+            os.close(folder.create("steps.jsonl"))
+            self._write_layers(folder, {})
             if os.path.isdir(target) and os.listdir(target):
-                self._replace(target, new)
+                _replace(target, new)
             else:
                 os.rename(new, target)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
+        return folder
 
-    def _replace(self, target, new):
-        old = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(target))
-        os.rename(target, self._file("trace", old))
-        try:
-            os.rename(new, target)
-        except BaseException:
-            os.rename(self._file("trace", old), target)
-            os.rmdir(old)
-            raise
-        shutil.rmtree(old)
-
-    def _write_layers(self, folder):
-        """trace.json, whole or as it was: written beside it and renamed."""
-        layers = {}
-        for name, layer in self._layers.items():
+    def _write_layers(self, folder: Directory, layers: Mapping[str, Layer]) -> None:
+        """Write trace.json beside the old one and rename it, so that it is always whole."""
+        entries = {}
+        for name, layer in layers.items():
             settings = dataclasses.asdict(layer)
-            layers[name] = {key: settings[key] for key in KNOWN if key in REQUIRED or settings[key] is not None}
-        content = {"format": FORMAT, "version": VERSION}
+            entries[name] = {
+                key: settings[key] for key in ALL_SETTINGS if key in REQUIRED_SETTINGS or settings[key] is not None
+            }
+        content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
         if self._producer is not None:
             content["producer"] = self._producer
-        text = json.dumps({**content, "layers": layers}, allow_nan=False, indent=1)
-        beside = self._file("trace.json.new", folder)
-        with open(beside, "wb") as file:
-            file.write(text.encode() + b"\n")
-        os.replace(beside, self._file("trace.json", folder))
+        text = json.dumps({**content, "layers": entries}, allow_nan=False, indent=1)
+        beside = "trace.json.new"
+        try:
+            folder.remove(beside)
+            descriptor = folder.create(beside)
+            try:
+                write_all(descriptor, text.encode() + b"\n")
+            finally:
+                os.close(descriptor)
+            folder.rename(beside, "trace.json")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.remove(beside)
+            raise
 
-    def _append(self, line):
+    def _append(self, line: bytes) -> None:
+        """Append a whole line to steps.jsonl, or nothing."""
+        assert self._steps is not None
         size = os.fstat(self._steps).st_size
         try:
             write_all(self._steps, line)
         except BaseException:
-            # A part of a line would spoil the next one.
+            # The next line would continue a part of this one.
             os.ftruncate(self._steps, size)
             raise
 
 
-def _may_replace(path, target, overwrite):
+def _replace(target: str, new: str) -> None:
+    """Put the folder ``new`` where the trace ``target`` is, and delete that; if it fails the old trace is back."""
+    if exchange(new, target):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    old = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(target))
+    os.rename(target, os.path.join(old, "trace"))
+    try:
+        os.rename(new, target)
+    except BaseException:
+        os.rename(os.path.join(old, "trace"), target)
+        os.rmdir(old)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(path: str, target: str, overwrite: bool) -> None:
     """Raise FileExistsError unless what is at ``target`` is an empty folder, or a trace that may be replaced."""
     if os.path.isdir(target) and not os.listdir(target):
         return
@@ -198,9 +279,15 @@ def _may_replace(path, target, overwrite):
         raise FileExistsError(f"`path` is {path!r}, which is there and is not a trace; choose another path.")
     if not overwrite:
         raise FileExistsError(f"`path` is {path!r}, where a trace is; choose another path, or pass overwrite=True.")
+    owner = owner_of(target)
+    if owner is not None and owner != Owner.current() and owner.runs:
+        raise FileExistsError(
+            f"`path` is {path!r}, where a trace is that {owner} is writing; choose another path, or delete the file "
+            f"{LOCK} in it if that process has ended."
+        )
 
 
-def _umask():
+def _umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask

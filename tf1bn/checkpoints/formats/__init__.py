@@ -1,1 +1,1 @@
-"""One module per checkpoint format; each turns a file into a `base.Checkpoint`."""
+"""One module per checkpoint format, each with a `base.Format`; `opening.FORMATS` lists them."""

@@ -1,6 +1,6 @@
-"""HDF5 files of strangers: every dataset by its path, inside the file itself and of a bounded size. Needs h5py.
+"""Untrusted HDF5 files: every dataset by its path, inside the file itself and of a bounded size. Needs h5py.
 
-Reached through ``checkpointkeras``. Only hard links are followed, each object once: soft and external links, virtual
+Only hard links are followed, each object once: soft and external links, virtual
 datasets and external storage could name anything on the machine, and cycles would never end. Filters are those that
 h5py itself brings, so no plugin is loaded.
 """
@@ -18,7 +18,7 @@ LARGEST_TEXT = 2**26
 # A chunk is decompressed whole, however little of it the dataset needs.
 LARGEST_CHUNK = 2**26
 _FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, fletcher32, lzf
-# What h5py raises on damaged files, by what it was doing.
+# What h5py raises on damaged files.
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
@@ -41,23 +41,23 @@ def open_h5(source, path):
     try:
         return h5py.File(source, "r")
     except BROKEN as error:
-        raise damaged(path, f"it is no whole HDF5 file ({reason(error)})") from error
+        raise damaged(path, f"it is not a whole HDF5 file ({reason(error)})") from error
 
 
-def contents(file, path):
+def list_contents(file, path):
     """The `Contents` of an open file; nothing but names, shapes and short attributes is read."""
     try:
-        return _contents(file, path)
+        return _list_contents(file, path)
     except CheckpointError:
         raise
     except BROKEN as error:
         raise damaged(path, f"its groups cannot be listed ({reason(error)})") from error
 
 
-def _contents(file, path):
+def _list_contents(file, path):
     import h5py
 
-    found = Contents({}, {"": _texts(file)})
+    contents = Contents({}, {"": _texts(file)})
     waiting, seen = [("", file)], {_address(file)}
     while waiting:
         prefix, group = waiting.pop()
@@ -76,15 +76,15 @@ def _contents(file, path):
                 if _address(item) in seen:
                     raise CheckpointError(f"`{whole}` in {path!r} is another group under a second name; not followed.")
                 seen.add(_address(item))
-                found.attributes[whole] = _texts(item)
+                contents.attributes[whole] = _texts(item)
                 waiting.append((whole, item))
             elif isinstance(item, h5py.Dataset):
-                found.variables[whole] = _variable(item, whole, path)
-            if len(seen) > MOST_GROUPS or len(found.variables) > MOST_VARIABLES:
+                contents.variables[whole] = _variable(item, whole, path)
+            if len(seen) > MOST_GROUPS or len(contents.variables) > MOST_VARIABLES:
                 raise CheckpointError(
                     f"`path` is {path!r}, which has more than {MOST_GROUPS} groups or {MOST_VARIABLES} variables."
                 )
-    return found
+    return contents
 
 
 def _address(item):
@@ -99,19 +99,19 @@ def _variable(item, name, path):
         raise CheckpointError(f"`{name}` in {path!r} keeps its values in other files, which are not read.")
     if item.shape is None:
         return Variable((), "empty")
-    # HDF5 has no bfloat16; Keras writes two bytes without a meaning, and only its newer form says of what.
+    # HDF5 has no bfloat16; Keras writes opaque values of two bytes in its place.
     if item.dtype.kind == "V" and item.dtype.itemsize == 2 and item.dtype.names is None and not item.dtype.shape:
         return Variable(item.shape, "bfloat16")
     return Variable(item.shape, "object" if item.dtype.hasobject else item.dtype.name)
 
 
 def _texts(group):
-    """The attributes that this project looks at: layers' names, the form of the file, and a model's configuration."""
+    """The attributes that matter here: layers' names, the form of the file, and a model's configuration."""
     return {key: _text(group.attrs, key) for key in ("name", "layer_names", "model_config") if key in group.attrs}
 
 
 def _text(attributes, key):
-    """A short attribute as text; other kinds as None."""
+    """An attribute as text; None if it is absent, of another kind or longer than `LARGEST_TEXT`."""
     if key not in attributes:
         return None
     identity = attributes.get_id(key)

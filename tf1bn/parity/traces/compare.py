@@ -1,9 +1,9 @@
 """Whether a port does what the original did, in inference and in training; if not, which layer first, and why.
 
-    found = compare_traces(trace.open("old.trace"), trace.open("new.trace"))
-    print(found["ok"], [(layer["name"], layer["verdict"], layer["causes"]) for layer in found["layers"]])
+    result = compare_traces(trace.open("old.trace"), trace.open("new.trace"))
+    print(result["ok"], [(layer["name"], layer["verdict"], layer["causes"]) for layer in result["layers"]])
 
-NEW is diagnosed with what OLD declares and does as what is expected, on NEW's own data, so that the result does not
+NEW is diagnosed on its own data, and what OLD declares and does is what is expected of it, so that the result does not
 depend on the frameworks, the layout, the dtype or, for the most part, on whether the data are the same. Where they are,
 outputs and statistics are compared number by number too. Needs NumPy and the checker, no TensorFlow.
 
@@ -13,43 +13,58 @@ The result is a dict that goes into JSON:
      "only": null|"training"|"inference", "steps": [OLD's, NEW's], "notes": [sentences],
      "problems": [sentences: what keeps this from being a success],
      "layers": [{"name", "old", "new", "matched": "name"|"map"|"guess"|null, "verdict", "first": it diverges first,
-                 "since": the step from which on it is otherwise, where no check says it, or null,
+                 "since": the step from which on it differs, where no check says it, or null,
                  "causes": [{"id", "severity", "explanation", "misfit"}], "undecided": [sentences], "explanation",
                  "checks": [{"what", "error", "bound", "step", "channel", "old", "new", "first"}],
                  "inherited_error", "added_error", "differences", "data", "effective": {"old", "new"}, "steps"}]}
 
-`rejudge` recomputes every verdict from the causes and checks of such a dict, without the traces.
+`verdict.rejudge` recomputes every verdict from the causes and checks of such a dict, without the traces.
 """
 
-import dataclasses
-import math
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ... import __version__
-from ...diagnosis.engine import diagnose
-from ...evidence.estimators import likely_decays
-from ...verdicts import OK
-from ..matching import faces, match
-from ..verdict import FORMAT, checked, rejudge
-from . import run_level as parityplaces
-from .layer import LayerParity
-from .pair import Pair
-from .same_data import same_data
+from ...diagnosis import diagnose
+from ...trace.views import TraceView
+from ..matching import layer_signatures, match_layers
+from ..verdict import FORMAT, rejudge
+from . import run_level
+from .layer import MatchedLayer, layer_result
+from .measured import measured, rule_of
+from .pair import LayerComparison
+from .same_data import compare_inputs, has_axis
 
-__all__ = ["checked", "compare_traces", "rejudge"]
+if TYPE_CHECKING:
+    from ...trace.views import StepLike, TraceLike
+
+__all__ = ["compare_traces"]
 
 
-def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=None, curves=None):
+def compare_traces(
+    old: TraceLike,
+    new: TraceLike,
+    mapping: Mapping[str, str | None] | None = None,
+    *,
+    layers: Callable[[str], bool] | None = None,
+    only: str | None = None,
+    progress: Callable[[StepLike], object] | None = None,
+    curves: Any = None,
+) -> dict[str, Any]:
     """Compare two runs, layer by layer.
 
     Args:
       old, new: `trace.Trace` of the original and of the port; or objects with `layers` and, if need be, `path`, that
         can be iterated over several times and give steps like those of `trace.Trace`.
-      mapping: None, or which layer is which: see `matching.match`.
+      mapping: None, or which layer is which: see `matching.match_layers`.
       layers: None, or a function that says whether an old layer's name is wanted.
-      only: "training" where nothing is to be said about outputs, "inference" where nothing is about training; None:
-        both must be comparable, or it is undecidable.
+      only: "training": whether the outputs agree may stay open; "inference": whether training agrees may; None: both
+        must be comparable, or the verdict is undecidable.
       progress: None, or called with each step that is read.
-      curves: None, or a `curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
+      curves: None, or a `reports.curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
 
     Returns:
       dict, see above.
@@ -61,40 +76,38 @@ def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=N
     """
     if only not in (None, "training", "inference"):
         raise ValueError(f'`only` is {only!r}; it must be "training", "inference" or None.')
-    old_faces, new_faces = faces(old), faces(new)
-    matching = match(old_faces, new_faces, mapping)
+    old_signatures, new_signatures = layer_signatures(old), layer_signatures(new)
+    matching = match_layers(old_signatures, new_signatures, mapping)
     wanted = layers or (lambda name: True)
     pairs = [pair for pair in matching.pairs if wanted(pair.old)]
-    axes = _axes(old, new, pairs)
-    old_results = {one.name: one for one in diagnose(_Part(old, {pair.old: {} for pair in pairs}), progress=progress)}
-    laws = {pair.old: _law(old.layers[pair.old], old_results[pair.old]) for pair in pairs}
-    expected = {
-        pair.new: _expected(laws[pair.old], old.layers[pair.old], new.layers[pair.new], axes.get(pair))
-        for pair in pairs
-    }
-    # NEW is judged as if it were declared to do what OLD does.
-    new_results = {one.name: one for one in diagnose(_Part(new, expected), progress=progress, curves=curves)}
-    numbers, lengths, problems = _numbers(old, new, pairs, laws, axes, progress)
-    judged = []
-    in_sequence = parityplaces.in_sequence(old_faces, new_faces, matching.pairs)
-    by_face = {face.name: face for face in old_faces}
-    for pair in pairs:
-        sides = old_results[pair.old], new_results[pair.new]
-        declared = old.layers[pair.old], new.layers[pair.new]
-        one = LayerParity(pair, declared, sides, laws[pair.old], numbers[pair], axes.get(pair), in_sequence, only)
-        judged.append(one.result())
-    complete = len(pairs) == len(old_faces) == len(new_faces) > 0
-    compared = [numbers[pair] for pair in pairs]
-    parityplaces.placed(judged, compared, by_face, {face.name: face for face in new_faces}, complete)
-    parityplaces.exchanged(judged, compared)
-    notes = [f"OLD's layer {name!r} is left out, as the map says." for name in matching.ignored]
-    data = parityplaces.same_run(judged, compared, problems, notes)
-    judged += [parityplaces.unmatched(name, None) for name in matching.only_old if wanted(name)]
-    judged += [parityplaces.unmatched(None, name) for name in matching.only_new if wanted(name)]
-    if lengths[0] != lengths[1]:
-        problems.append(
-            f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
+    axes = _axes_by_data(old, new, pairs)
+    old_diagnoses = _diagnose(old, [pair.old for pair in pairs], {}, progress)
+    rules = {pair: rule_of(old.layers[pair.old], measured(old_diagnoses[pair.old])) for pair in pairs}
+    # NEW is diagnosed as if it were declared to do what OLD does.
+    expected = {pair.new: _expected_settings(rules[pair], old.layers[pair.old], axes.get(pair)) for pair in pairs}
+    new_diagnoses = _diagnose(new, expected, expected, progress, curves)
+    comparisons, lengths, problems = _compare_steps(old, new, rules, axes, progress)
+    in_sequence = run_level.in_sequence(old_signatures, new_signatures, matching.pairs)
+    results = [
+        layer_result(
+            MatchedLayer.of(
+                pair,
+                (old.layers[pair.old], new.layers[pair.new]),
+                (old_diagnoses[pair.old], new_diagnoses[pair.new]),
+                rules[pair],
+                comparisons[pair],
+                in_sequence=in_sequence,
+                only=only,
+            )
         )
+        for pair in pairs
+    ]
+    complete = len(pairs) == len(old_signatures) == len(new_signatures)
+    results, data, data_problems, notes = _across_layers(
+        results, list(comparisons.values()), old_signatures, new_signatures, complete
+    )
+    results += [run_level.unmatched(name, None) for name in matching.only_old if wanted(name)]
+    results += [run_level.unmatched(None, name) for name in matching.only_new if wanted(name)]
     return rejudge(
         {
             "format": FORMAT,
@@ -105,134 +118,110 @@ def compare_traces(old, new, mapping=None, *, layers=None, only=None, progress=N
             "new": getattr(new, "path", "NEW"),
             "data": data,
             "steps": list(lengths),
-            "problems": problems,
-            "notes": notes,
+            "problems": [*data_problems, *problems],
+            "notes": [f"OLD's layer {name!r} is left out, as the map says." for name in matching.ignored] + notes,
             "only": only,
-            "layers": judged,
+            "layers": results,
         }
     )
 
 
-class _Part:
-    """A trace of which only some layers are looked at, with changed settings and decays."""
-
-    def __init__(self, opened, changes):
-        self._opened, self._changes = opened, changes
-        self.layers = {name: dataclasses.replace(opened.layers[name], **change) for name, change in changes.items()}
-
-    def __iter__(self):
-        for step in self._opened:
-            records = {}
-            for name, record in step.layers.items():
-                if name in self.layers:
-                    decay = self._changes[name].get("decay", record.decay)
-                    records[name] = _Record(record, layer=self.layers[name], decay=decay)
-            yield _Step(step, records)
+def _diagnose(trace, names, settings, progress, curves=None):
+    """The `Diagnosis` of some layers by name, under other settings."""
+    view = TraceView(trace, layers=names, settings=settings)
+    return {diagnosis.name: diagnosis for diagnosis in diagnose(view, progress=progress, curves=curves)}
 
 
-class _Step:
-    def __init__(self, step, layers):
-        self.number, self.training, self.layers = step.number, step.training, layers
-
-
-class _Record:
-    """A record of which something is otherwise."""
-
-    def __init__(self, record, **changes):
-        self._record = record
-        self.__dict__.update(changes)
-
-    def __getattr__(self, name):
-        return getattr(self._record, name)
-
-
-def changed(step, **changes):
-    """A trace's step whose records have these attributes."""
-    return _Step(step, {name: _Record(record, **changes) for name, record in step.layers.items()})
-
-
-def _axes(old, new, pairs):
-    """NEW's channel axis, by pair, as the data of the first steps show it where it is not the declared one."""
-    rest, found = {pair.old: pair for pair in pairs}, {}
-    for one, other in zip(old, new, strict=False):
-        for name in list(rest):
-            pair = rest[name]
-            if name not in one.layers or pair.new not in other.layers:
+def _axes_by_data(old, new, pairs):
+    """NEW's channel axis by pair, where the data of the first steps show that it is not the declared one."""
+    open_pairs, axes = {pair.old: pair for pair in pairs}, {}
+    for old_step, new_step in zip(old, new, strict=False):
+        for name, pair in list(open_pairs.items()):
+            if name not in old_step.layers or pair.new not in new_step.layers:
                 continue
-            was, now = one.layers[name], other.layers[pair.new]
-            del rest[name]
-            if same_data(was, now)[0] != "different" or was.inputs is None or now.inputs is None:
-                continue
-            for axis in range(now.inputs[0].ndim):
-                if axis != now.layer.channel_axis % now.inputs[0].ndim and same_data(was, now, axis)[0] != "different":
-                    found[pair] = axis
-                    break
-        if not rest:
+            del open_pairs[name]
+            axis = _axis_by_data(old_step.layers[name], new_step.layers[pair.new])
+            if axis is not None:
+                axes[pair] = axis
+        if not open_pairs:
             break
-    return found
+    return axes
 
 
-def _law(layer, result):
-    """What OLD does: decay, variance convention, epsilon, and whether its statistics follow from them."""
-    survey = result.survey
-    law = {"decay": layer.decay, "bessel": layer.fused, "epsilon": layer.epsilon, "lawful": False}
-    if survey is None:
-        return law
-    if layer.fused is None:
-        fitting = [bessel for bessel, worst in survey.either.items() if worst.verdict == OK and worst.judged]
-        law["bessel"] = fitting[0] if len(fitting) == 1 else None
-        share = survey.share.estimate()
-        if len(fitting) == 2 and math.isfinite(share.value) and share.interval < 0.2:
-            close = [bessel for bessel in (False, True) if abs(share.value - bessel) <= max(2 * share.interval, 0.1)]
-            law["bessel"] = close[0] if close else None
-    if not survey.decay_known:
-        law["decay"] = next(iter(likely_decays(survey.rate.estimate())), None)
-        law["estimated"] = True
-    law["lawful"] = (
-        survey.best.verdict == OK and law["bessel"] is not None and survey.applications == 1 and not layer.renorm
-        and not layer.zero_debias and layer.dtype in ("float16", "float32", "float64") and survey.decay_known
-    )  # fmt: skip
-    return law
+def _axis_by_data(old, new):
+    """The axis on which the inputs of a record of NEW are those of OLD's; None if the declared one is as good."""
+    if compare_inputs(old, new).state != "different" or old.inputs is None or new.inputs is None:
+        return None
+    rank, declared = new.inputs[0].ndim, new.layer.channel_axis
+    usual = declared % rank if has_axis(new.inputs[0], declared) else None
+    others = (axis for axis in range(rank) if axis != usual)
+    return next((axis for axis in others if compare_inputs(old, new, axis).state != "different"), None)
 
 
-def _expected(law, old, new, axis):
-    """How NEW's layer would be declared if it did what OLD does."""
-    change = {
-        "decay": law["decay"],
+def _expected_settings(rule, old, axis):
+    """What NEW's layer would declare if it did what OLD's `LayerRule` and `trace.Layer` say."""
+    settings = {
+        "decay": rule.decay,
         "epsilon": old.epsilon,
-        "fused": law["bessel"],
+        "fused": rule.bessel,
         "zero_debias": old.zero_debias,
         "renorm": old.renorm,
         "rate_dtype": None,
     }
-    if axis is not None:
-        change["axis"] = axis
-    return change
+    return settings if axis is None else {**settings, "axis": axis}
 
 
-def _numbers(old, new, pairs, laws, axes, progress):
-    """A `Pair` for every match, how many steps each side has, and what kept some from being compared."""
-    numbers = {pair: Pair(old.layers[pair.old], new.layers[pair.new], laws[pair.old]) for pair in pairs}
-    problems, absent = [], {}
-    steps, others = iter(old), iter(new)
+def _compare_steps(old, new, rules, axes, progress):
+    """Reads both traces side by side.
+
+    Returns:
+      comparisons: dict from each pair to its `LayerComparison`.
+      lengths: how many steps OLD and NEW have.
+      problems: sentences on what kept some steps from being compared.
+    """
+    comparisons = {pair: LayerComparison(rule) for pair, rule in rules.items()}
+    absent = {}
     lengths = [0, 0]
-    while True:
-        one, other = next(steps, None), next(others, None)
-        lengths[0] += one is not None
-        lengths[1] += other is not None
-        if one is None and other is None:
-            break
-        if one is None or other is None:
+    for old_step, new_step in itertools.zip_longest(old, new):
+        lengths[0] += old_step is not None
+        lengths[1] += new_step is not None
+        if old_step is None or new_step is None:
             continue
-        for pair, number in numbers.items():
-            was, now = one.layers.get(pair.old), other.layers.get(pair.new)
-            if was is not None and now is not None:
-                number.add(one.number, was, now, axes.get(pair))
-            elif was is not None or now is not None:
-                absent.setdefault(pair, (one.number, "NEW" if now is None else "OLD"))
+        for pair, comparison in comparisons.items():
+            old_record, new_record = old_step.layers.get(pair.old), new_step.layers.get(pair.new)
+            if old_record is not None and new_record is not None:
+                comparison.add(old_step.number, old_record, new_record, axes.get(pair))
+            elif old_record is not None or new_record is not None:
+                lacks = ("NEW", pair.new) if new_record is None else ("OLD", pair.old)
+                absent.setdefault(pair, (*lacks, old_step.number))
         if progress is not None:
-            progress(one)
-    for pair, (step, side) in absent.items():
-        name = pair.new if side == "NEW" else pair.old
-        problems.append(f"{side} does not hold its layer {name!r} in step {step}, where the other run does.")
-    return numbers, lengths, problems
+            progress(old_step)
+    problems = [
+        f"{run}'s layer {name!r} is missing in step {step}, where the other run has it."
+        for run, name, step in absent.values()
+    ]
+    if lengths[0] != lengths[1]:
+        problems.append(
+            f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
+        )
+    return comparisons, lengths, problems
+
+
+def _across_layers(results, comparisons, old_signatures, new_signatures, complete):
+    """What all layers together show.
+
+    Args:
+      results, comparisons: the results and the `LayerComparison` of the pairs.
+      old_signatures, new_signatures: the `LayerSignature` of all layers.
+      complete: whether all layers of both runs are among the results.
+
+    Returns:
+      results: with further causes.
+      data, problems, notes: see `run_level.same_run`.
+    """
+    by_name = ({layer.name: layer for layer in signatures} for signatures in (old_signatures, new_signatures))
+    results = run_level.with_swapped_inputs(results, comparisons, *by_name)
+    if complete:
+        results = run_level.with_other_inputs(results, comparisons)
+    results = run_level.with_exchanged_parameters(results, comparisons)
+    return results, *run_level.same_run(results, comparisons)

@@ -1,375 +1,269 @@
-"""What is to be said about one layer of two runs. Used by ``parity``."""
+"""The result for one layer of two runs: its causes, its checks, and what could not be decided."""
 
-import math
+from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
-from ...evidence.estimators import likely_decays
-from ...evidence.output_fit import BATCH, MOVING
-from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
-from ..conversions import CONVERSIONS
-from ..layer_values import Side
-from . import wording as paritywords
+from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
+from ..findings import Findings
+from . import parameters, wording
+from .measured import Effective, LayerRule, Measured, effective, measured
+from .pair import LayerComparison
 
-STILL = {"not-updated", "frozen", "training-flag-off", "trainable-false", "not-restored", "half-precision"}
-
-
-class LayerParity:
-    """What is to be said about one pair."""
-
-    def __init__(self, pair, declared, sides, law, numbers, axis, in_sequence, only=None):
-        self.pair, self.declared, self.sides, self.law, self.numbers = pair, declared, sides, law, numbers
-        self.axis, self.in_sequence, self.only = axis, in_sequence, only
-        self.causes, self.undecided, self.both = [], [], set()
-        self.effective = [_effective(side, layer) for side, layer in zip(sides, declared, strict=True)]
-
-    def result(self):
-        self._match()
-        self._diagnoses()
-        self._declarations()
-        elsewhere = any(cause["id"] == "wrong-axis" for cause in self.causes)
-        self._parameters()
-        self._flags()
-        self._unchecked()
-        if elsewhere:
-            # Nothing else is comparable.
-            self.causes = [one for one in self.causes if one["id"] not in ("unexplained", "other-parameters")]
-        self.causes.sort(key=lambda cause: cause["severity"] != FINDING)
-        numbers = self.numbers
-        compared = dict(numbers.checks)
-        if self.both and not any(cause["severity"] == FINDING for cause in self.causes):
-            # Both do what OLD does not declare, so that nothing follows from what it declares.
-            for name in ("moving mean", "moving variance", "outputs"):
-                compared.pop(name, None)
-            compared.update((check.what, check) for check in numbers.direct.values())
-        checks = [cause_entry for check in compared.values() if (cause_entry := check.entry()) is not None]
-        if not self.both:
-            checks += self._updates()
-        return {
-            "name": self.pair.old if self.pair.old == self.pair.new else f"{self.pair.old} -> {self.pair.new}",
-            "old": self.pair.old,
-            "new": self.pair.new,
-            "matched": self.pair.how,
-            "verdict": OK,
-            "first": False,
-            "since": numbers.flags[0][0] if numbers.flags else None,
-            "causes": self.causes,
-            "undecided": self.undecided,
-            "explanation": "",
-            "checks": checks,
-            "inherited_error": numbers.inherited,
-            "added_error": numbers.added,
-            "differences": numbers.differences,
-            "data": {"state": numbers.data, "error": numbers.data_error, "reason": numbers.data_reason},
-            "effective": {"old": self.effective[0], "new": self.effective[1]},
-            "notes": list(numbers.notes),
-            "steps": numbers.steps,
-        }
-
-    def _add(self, name, text, severity=FINDING, misfit=None):
-        if not any(cause["id"] == name and severity in (cause["severity"], ADVISORY) for cause in self.causes):
-            self.causes.append(cause_entry(name, text, severity, misfit))
-
-    def _match(self):
-        pair = self.pair
-        if pair.how != "guess" or pair.old == pair.new:
-            return
-        if pair.confirmed:
-            why = {"bitwise": "bit for bit the same inputs", "moments": "inputs of the same moments"}
-            why = why.get(self.numbers.data, "the same inputs up to rounding")
-            self._add("renamed", f"Its name is a guess by order and shape, confirmed by {why}.", ADVISORY)
-        elif self._same_parameters() or self.in_sequence:
-            why = "the same gamma and beta" if self._same_parameters() else "its place in the same sequence of layers"
-            self._add("renamed", f"Its name is a guess by order and shape, confirmed by {why}.", ADVISORY)
-        else:
-            self._add("renamed", "Its name is a guess by order and shape alone.", ADVISORY)
-            self.undecided.append(
-                f"That NEW's {pair.new!r} is OLD's {pair.old!r} is a guess by order and shape, which the data do not "
-                "confirm; say so with --map."
-            )
-
-    def _same_parameters(self):
-        known = self.numbers.gamma_beta
-        # Those that every layer starts with say nothing.
-        told = any((one[0] != value).any() for name, value in (("gamma", 1), ("beta", 0)) if (one := known.get(name)))
-        return told and all(one.tobytes() == other.tobytes() for one, other in known.values())
-
-    def _diagnoses(self):
-        """The causes that only one side has."""
-        old, new = self.sides
-        own = [{cause.id: cause for cause in side.causes if cause.severity == FINDING} for side in (old, new)]
-        if not self._starts_apart():
-            # What both start from was not to be restored.
-            own = [
-                {"not-updated" if name == "not-restored" else name: one for name, one in side.items()} for side in own
-            ]
-        for name, cause in own[1].items():
-            if name in own[0] and not self._differs(name):
-                continue
-            old_words, new_words = ({"decay": e["decay_text"], "epsilon": e["epsilon_text"]} for e in self.effective)
-            self._add(name, paritywords.sentence(name, cause.explanation, old_words, new_words), FINDING, cause.misfit)
-        for name, cause in own[0].items():
-            if name not in own[1]:
-                if own[1].keys() & STILL and name in ("double-update", "not-updated"):
-                    continue
-                self._add(name, paritywords.reverse(name, cause.explanation), FINDING, cause.misfit)
-        self.both = both = own[0].keys() & own[1].keys()
-        if "unexplained" in both and not self.causes:
-            self.undecided.append("Neither side's statistics are explained by what OLD declares, so nothing is proven.")
-        for side, result in (("OLD", old), ("NEW", new)):
-            if result.verdict == UNDECIDABLE:
-                self.undecided.append(f"{side}: {result.explanation}")
-
-    def _starts_apart(self):
-        return [one for one in self.numbers.checks.values() if one.what.startswith("start of") and one.share > 1]
-
-    def _differs(self, name):
-        """Whether both sides have a cause, but not in the same measure."""
-        old, new = (side.survey for side in self.sides)
-        if name == "decay":
-            one, two = old.rate.estimate(), new.rate.estimate()
-            return not abs(one.value - two.value) <= one.interval + two.interval
-        if name in ("epsilon", "epsilon-floor"):
-            return not _overlap(self.effective[0]["epsilon"], self.effective[1]["epsilon"])
-        return False
-
-    def _declarations(self):
-        """What the two declare differently, where the numbers did not show it."""
-        old, new = self.declared
-        seen = {cause["id"] for cause in self.causes}
-        trained = self.numbers.compared_training
-        if new.decay is not None and old.decay is not None and new.decay != old.decay and not trained:
-            self._add("decay", f"NEW declares the decay {new.decay:g}, OLD {old.decay:g}; no training step shows more.")
-        if None not in (old.epsilon, new.epsilon) and old.epsilon != new.epsilon:
-            shown = _overlap(self.effective[1]["epsilon"], [old.epsilon] * 2)
-            told = shown and not _overlap(self.effective[1]["epsilon"], [new.epsilon] * 2)
-            if not seen & {"epsilon", "epsilon-floor"} and not told:
-                if shown:
-                    text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}; the outputs cannot tell."
-                    self._add("epsilon", text, ADVISORY)
-                else:
-                    text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}; no outputs show more."
-                    self._add("epsilon", text)
-        if None not in (old.fused, new.fused) and old.fused != new.fused and not seen & {"bessel", "no-bessel"}:
-            survey = self.sides[1].survey
-            shown = trained and survey is not None and survey.declared.judged and not seen & STILL
-            words = "applies Bessel's correction" if new.fused else "does not apply Bessel's correction"
-            other = "OLD does not" if new.fused else "OLD does"
-            name = "bessel" if new.fused else "no-bessel"
-            if not trained:
-                self._add(name, f"NEW says that it {words}, {other}; no training step shows more.")
-            elif shown:
-                text = f"NEW says that it {words}, {other}; in these steps the difference is below what rounding does."
-                self._add(name, text, ADVISORY)
-        for flag, name in (("zero_debias", "zero-debias"), ("renorm", "renorm")):
-            if getattr(old, flag) != getattr(new, flag) and name not in seen:
-                which = ("NEW", "OLD") if getattr(new, flag) else ("OLD", "NEW")
-                self._add(name, f"{which[0]} declares {flag} and {which[1]} does not.")
-        if new.dtype == "float16" != old.dtype and "half-precision" not in seen:
-            text = f"NEW keeps its statistics in float16, OLD in {old.dtype}; small updates get lost in it."
-            self._add("half-precision", text, ADVISORY)
-        if old.trainable != new.trainable and "trainable-false" not in seen:
-            which = ("NEW", "OLD") if old.trainable else ("OLD", "NEW")
-            self._add("trainable-false", f"{which[0]}'s layer is not trainable, {which[1]}'s is.")
-        if self.law.get("estimated") and self.law["decay"] is not None and trained:
-            self._add("decay", f"OLD does not say its decay; {self.law['decay']:.6g} was seen and used.", ADVISORY)
-
-    def _parameters(self):
-        """Gamma, beta and the statistics that the runs start from."""
-        checks = self.numbers.checks
-        # Where it says so itself, that is said below.
-        flags = {"gamma": self.declared[1].scale, "beta": self.declared[1].center}
-        lacks = [name for name in self.numbers.lacks if flags[name] is not False]
-        if lacks and "outputs" in checks and checks["outputs"].share > 1 >= self.numbers.bare.share:
-            text = f"OLD has {' and '.join(lacks)}; NEW records none, and its outputs are those of a layer without."
-            self._add("missing-variable", text)
-        has = [[None if value is None else bool(value) for value in self._presence(side)] for side in range(2)]
-        for i, name in enumerate(("gamma", "beta")):
-            one, two = has[0][i], has[1][i]
-            if one is True and two is False:
-                text = (
-                    f"OLD has {name} and NEW has none: its scale stays 1."
-                    if i == 0
-                    else "OLD has beta and NEW has none: its shift stays 0."
-                )
-                self._lone(name, 0, text)
-            elif one is False and two is True:
-                self._lone(name, 1, f"NEW has {name} and OLD has none: NEW trains a parameter more.")
-        if self.numbers.lengths:
-            old, new = self.numbers.lengths
-            self._add("wrong-axis", f"OLD's statistics have {old} channels and NEW's have {new}.")
-        pairs = self.numbers.gamma_beta
-        outside = [name for name in ("gamma", "beta") if name in checks and checks[name].share > 1]
-        starts = self._starts_apart()
-        if not self.numbers.start or not self.numbers.start[1]:
-            outside, starts = self._converted(outside, starts)
-        if outside:
-            if len(pairs) == 2 and all((pairs["gamma"][i] == pairs["beta"][1 - i]).all() for i in range(2)):
-                self._add("gamma-beta-swapped", "NEW's gamma holds OLD's beta, and NEW's beta holds OLD's gamma.")
-            else:
-                names = " and ".join(outside)
-                worst = max((checks[name] for name in outside), key=lambda check: check.share).values
-                self._add(
-                    "other-parameters",
-                    f"NEW starts with another {names}: {worst['new']:.6g} in channel {worst['channel']} where OLD has "
-                    f"{worst['old']:.6g}.",
-                )
-        if starts:
-            which = "(0, 1) where OLD's do not" if self.numbers.start[1] else "other values than OLD's"
-            worst = max(starts, key=lambda check: check.share).values
-            self._add(
-                "not-restored",
-                f"NEW's moving statistics start from {which}: {worst['new']:.6g} in channel "
-                f"{worst['channel']} where OLD has {worst['old']:.6g}; they were not carried over.",
-            )
-        moved = self.numbers.moved_between
-        if moved[1] is not None and moved[0] is None:
-            self._add(
-                "unexplained", f"NEW's moving statistics changed before step {moved[1]} without a step of the layer."
-            )
-
-    def _converted(self, outside, starts):
-        """What a conversion did to the numbers that NEW starts with; gives back what it does not explain."""
-        roles = [*outside, *("mean" if check.what.endswith("mean") else "variance" for check in starts)]
-        sides = [
-            Side(
-                name,
-                {role: role for role in held},
-                {role: array.astype(np.float64) for role, array in held.items()},
-                {role: array.dtype.name for role, array in held.items()},
-                {},
-                {},
-            )
-            for name, held in zip((self.pair.old, self.pair.new), self.numbers.held, strict=True)
-        ]
-        for explain in CONVERSIONS:
-            if not all(np.isfinite(side.flat(role)).all() for side in sides for role in roles):
-                break
-            told, left = explain(*sides, roles)
-            known = {cause["id"] for cause in self.causes if cause["severity"] == FINDING}
-            if told and not known & {cause["id"] for cause in told}:
-                # What comes of it follows.
-                self.causes[:0] = [
-                    cause_entry(cause["id"], f"Before the first step: {cause['explanation']}") for cause in told
-                ]
-                roles = left
-        left = [check for check in starts if check.what.rpartition(" ")[2] in roles]
-        return [name for name in outside if name in roles], left
-
-    def _lone(self, name, side, text):
-        """A gamma or beta of one side alone, which matters if it is not what a layer without has."""
-        if (side, name) in self.numbers.trained or not self.numbers.gamma_beta_seen[side][name == "beta"]:
-            self._add("missing-variable", text)
-            return
-        which, other = ("OLD", "NEW") if side == 0 else ("NEW", "OLD")
-        value = 0 if name == "beta" else 1
-        text = (
-            f"{other} has no {name}, and {which}'s is {value} in all channels and steps: the two agree, and training "
-            f"that moves it would do so on one side alone."
-        )
-        self._add("missing-variable", text, ADVISORY)
-
-    def _presence(self, side):
-        layer, index = self.declared[side], side
-        known = self.numbers.gamma_beta_seen[index]
-        return [
-            True if known[i] else False if flag is False else None for i, flag in enumerate((layer.scale, layer.center))
-        ]
-
-    def _flags(self):
-        if not self.numbers.flags:
-            return
-        step, old, new = self.numbers.flags[0]
-        count = len(self.numbers.flags)
-        where = f"step {step}" if count == 1 else f"{count} steps, first in step {step}"
-        if any(old) and not any(new):
-            self._add("training-flag-off", f"OLD trains in {where} and NEW does not.")
-        else:
-            self._add("batch-stats-at-inference", f"NEW trains in {where} and OLD does not, at least not as often.")
-
-    def _unchecked(self):
-        numbers = self.numbers
-        if any(layer.unrecordable is not None for layer in self.declared):
-            return
-        if numbers.lengths:
-            return
-        self.undecided += numbers.not_finite.values()
-        if not numbers.steps:
-            self.undecided.append("No step holds it on both sides.")
-            return
-        if not numbers.compared_training and not numbers.flags and self.only != "inference":
-            self.undecided.append("No training step holds it, so continued training was not compared.")
-        if not numbers.compared_outputs and not numbers.notes and self.only != "training":
-            lacking = [
-                side
-                for side, result in zip(("OLD", "NEW"), self.sides, strict=True)
-                if result.survey is None or not any(source.seen for source in result.survey.outputs.sources.values())
-            ]
-            if lacking:
-                self.undecided.append(
-                    f"{' and '.join(lacking)} hold{'s' if len(lacking) == 1 else ''} no outputs that can be judged, "
-                    "with inputs, gamma and beta, so epsilon and the outputs were not compared; the statistics were."
-                )
-        self.undecided += numbers.notes if self.only != "training" else []
-        if (
-            self.law["bessel"] is None
-            and self.only != "inference"
-            and not any("Bessel" in text for text in self.undecided)
-        ):
-            self.undecided.append("OLD does not say which variance it averages, and its data cannot tell.")
-
-    def _updates(self):
-        """The largest error of a single step, as the diagnosis of NEW by OLD's declaration has it."""
-        result = self.sides[1]
-        entries = []
-        for name in ("mean", "variance"):
-            error, bound = getattr(result, f"{name}_error"), getattr(result, f"{name}_bound")
-            if error is None or self.law["decay"] is None:
-                continue
-            if result.verdict != FINDING and not error <= bound:
-                continue  # explained by the diagnosis: another honest outcome fits
-            first = result.survey.best.first if result.verdict == FINDING else None
-            entries.append(
-                {
-                    "what": f"one update of the moving {name}",
-                    "error": error,
-                    "bound": bound,
-                    "step": first,
-                    "channel": None,
-                    "old": None,
-                    "new": None,
-                    "first": first if error > bound else None,
-                }
-            )
-        return entries
+# Causes for which the moving statistics stand still, or nearly so.
+STANDING_STILL = {"not-updated", "frozen", "training-flag-off", "trainable-false", "not-restored", "half-precision"}
 
 
-def _overlap(one, two):
-    return None not in (*one, *two) and max(one[0], two[0]) <= min(one[1], two[1])
+@dataclasses.dataclass(frozen=True)
+class MatchedLayer:
+    """All that is known about one layer in both runs; what is there twice is OLD's, then NEW's.
+
+    Attributes:
+      pair: the `LayerPair`.
+      declared: the two `trace.Layer`.
+      diagnoses: the two `Diagnosis`; NEW's is made by OLD's rule.
+      measured: the two `Measured`, or None for a run that shows nothing.
+      effective: the two `Effective`.
+      rule: the `LayerRule` of OLD.
+      comparison: the `LayerComparison`.
+      in_sequence: whether both runs apply the same layers in the same order to the same data.
+      only: "training" or "inference" where nothing else is to be compared; or None.
+    """
+
+    pair: object
+    declared: tuple
+    diagnoses: tuple
+    measured: tuple[Measured | None, Measured | None]
+    effective: tuple[Effective, Effective]
+    rule: LayerRule
+    comparison: LayerComparison
+    in_sequence: bool
+    only: str | None
+
+    @classmethod
+    def of(cls, pair, declared, diagnoses, rule, comparison, *, in_sequence, only):
+        """The `MatchedLayer` with what its two `Diagnosis` show."""
+        shown = tuple(map(measured, diagnoses))
+        words = tuple(map(effective, declared, shown))
+        return cls(pair, declared, diagnoses, shown, words, rule, comparison, in_sequence, only)
 
 
-def _effective(result, layer):
-    """What is seen of one side: decay and its interval, variance factor, epsilon, as numbers and text."""
-    survey = result.survey
-    found = {"decay": None, "decay_interval": None, "factor": None, "epsilon": [None, None]}
-    if survey is not None:
-        rate = survey.rate.estimate()
-        if math.isfinite(rate.value):
-            found["decay"], found["decay_interval"] = 1 - rate.value, rate.interval
-            factor = survey.factor.estimate(rate.value)
-            found["factor"] = factor.value if math.isfinite(factor.value) else None
-        sources = [survey.outputs.sources[key] for key in ((True, BATCH), (False, MOVING))]
-        usable = [one for one in sources if one.seen and one.consistent and math.isfinite(one.low)]
-        if usable:
-            low, high = max(one.low for one in usable), min(one.high for one in usable)
-            if low <= high:
-                found["epsilon"] = [low, high]
-    seen = likely_decays(survey.rate.estimate()) if survey is not None else []
-    found["decay_text"] = f"{seen[0]:.6g}" if seen else "unknown" if layer.decay is None else f"{layer.decay:g}"
-    low, high = found["epsilon"]
-    known = low is not None and layer.epsilon is not None and low <= layer.epsilon <= high
-    if known or low is None:
-        found["epsilon_text"] = "unknown" if layer.epsilon is None else f"{layer.epsilon:g}"
+def layer_result(layer):
+    """The dict of a `MatchedLayer` in the JSON of a comparison, its verdict and explanation left open."""
+    findings = Findings()
+    _match(layer, findings)
+    in_both = _diagnoses(layer, findings)
+    _declared_rule(layer, findings)
+    _declared_kind(layer, findings)
+    other_axis = "wrong-axis" in findings.ids()
+    parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
+    _flags(layer.comparison.flags, findings)
+    _unchecked(layer, findings)
+    if other_axis:
+        # Nothing else is comparable.
+        findings.drop({"unexplained", "other-parameters"})
+    comparison, pair, data = layer.comparison, layer.pair, layer.comparison.data.first
+    return {
+        "name": pair.old if pair.old == pair.new else f"{pair.old} -> {pair.new}",
+        "old": pair.old,
+        "new": pair.new,
+        "matched": pair.how,
+        "verdict": OK,
+        "first": False,
+        "since": comparison.flags[0][0] if comparison.flags else None,
+        "causes": findings.in_order(),
+        "undecided": findings.undecided,
+        "explanation": "",
+        "checks": _checks(layer, in_both, wrong=bool(findings.ids(FINDING))),
+        "inherited_error": comparison.outputs.inherited,
+        "added_error": comparison.outputs.added,
+        "differences": comparison.differences,
+        "data": dict(zip(("state", "error", "reason"), data or (None, None, None), strict=True)),
+        "effective": {"old": layer.effective[0].entry, "new": layer.effective[1].entry},
+        "notes": list(comparison.outputs.notes),
+        "steps": comparison.steps,
+    }
+
+
+def _match(layer, findings):
+    """Says what confirms a guess."""
+    pair, start = layer.pair, layer.comparison.start
+    if pair.how != "guess" or pair.old == pair.new:
+        return
+    if pair.confirmed:
+        by_state = {"bitwise": "bit for bit the same inputs", "moments": "inputs of the same moments"}
+        why = by_state.get(layer.comparison.data.first.state, "the same inputs up to rounding")
+    elif start is not None and start.same_trained_parameters:
+        why = "the same gamma and beta"
+    elif layer.in_sequence:
+        why = "their place in the same sequence of layers"
     else:
-        found["epsilon_text"] = paritywords.interval(low, high)
-    return found
+        findings.add("renamed", "The layers were matched by order and shape alone.", ADVISORY)
+        findings.undecided.append(
+            f"NEW's {pair.new!r} was matched with OLD's {pair.old!r} by order and shape alone, which the data do not "
+            "confirm; name the pair with --map."
+        )
+        return
+    findings.add("renamed", f"The layers were matched by order and shape, confirmed by {why}.", ADVISORY)
+
+
+def _diagnoses(layer, findings):
+    """Adds the causes that only one run has; returns the ids of those that both have."""
+    old, new = layer.diagnoses
+    old_causes, new_causes = (
+        {cause.id: cause for cause in diagnosis.causes if cause.severity == FINDING} for diagnosis in (old, new)
+    )
+    if layer.comparison.start is None or not layer.comparison.start.differing_statistics:
+        # Both start from the same statistics, so there was nothing to restore.
+        old_causes, new_causes = (
+            {"not-updated" if name == "not-restored" else name: cause for name, cause in causes.items()}
+            for causes in (old_causes, new_causes)
+        )
+    for name, cause in new_causes.items():
+        if name not in old_causes or _differs(name, layer):
+            findings.add(name, wording.only_new(name, cause.explanation, *layer.effective), FINDING, cause.misfit)
+    for name, cause in old_causes.items():
+        # Where NEW's statistics stand still, how often OLD updates its own is no difference of its own.
+        hidden = name in ("double-update", "not-updated") and new_causes.keys() & STANDING_STILL
+        if name not in new_causes and not hidden:
+            findings.add(name, wording.only_old(name, cause.explanation), FINDING, cause.misfit)
+    in_both = old_causes.keys() & new_causes.keys()
+    if "unexplained" in in_both and not findings.causes:
+        findings.undecided.append("What OLD declares explains the statistics of neither run, so nothing is shown.")
+    for run, diagnosis in (("OLD", old), ("NEW", new)):
+        if diagnosis.verdict == UNDECIDABLE:
+            findings.undecided.append(f"{run}: {diagnosis.explanation}")
+    return in_both
+
+
+def _differs(name, layer):
+    """Whether a cause that both runs have is not there in the same measure."""
+    if name == "decay":
+        old, new = (shown.rate for shown in layer.measured)
+        return not abs(old.value - new.value) <= old.interval + new.interval
+    if name in ("epsilon", "epsilon-floor"):
+        return not _overlap(*(run.epsilon_interval for run in layer.effective))
+    return False
+
+
+def _declared_rule(layer, findings):
+    """Decay, epsilon and variance convention that are declared otherwise, where the numbers did not show it."""
+    old, new = layer.declared
+    seen, trained = findings.ids(), layer.comparison.training_steps
+    if new.decay is not None and old.decay is not None and new.decay != old.decay and not trained:
+        text = f"NEW declares the decay {new.decay:g}, OLD {old.decay:g}; no training step shows which one NEW uses."
+        findings.add("decay", text)
+    epsilons = old.epsilon, new.epsilon
+    if None not in epsilons and old.epsilon != new.epsilon and not seen & {"epsilon", "epsilon-floor"}:
+        interval = layer.effective[1].epsilon_interval
+        allows_old, allows_new = (_overlap(interval, [epsilon] * 2) for epsilon in epsilons)
+        text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}"
+        if not allows_old:
+            findings.add("epsilon", f"{text}; no outputs show which one NEW uses.")
+        elif allows_new:
+            findings.add("epsilon", f"{text}; the outputs cannot tell the two apart.", ADVISORY)
+    if None not in (old.fused, new.fused) and old.fused != new.fused and not seen & {"bessel", "no-bessel"}:
+        has, lacks = ("NEW", "OLD") if new.fused else ("OLD", "NEW")
+        text = f"{has} declares Bessel's correction and {lacks} declares none"
+        name, shown = "bessel" if new.fused else "no-bessel", layer.measured[1]
+        if not trained:
+            findings.add(name, f"{text}; no training step shows what NEW does.")
+        elif shown is not None and shown.compared and not seen & STANDING_STILL:
+            findings.add(name, f"{text}; in these steps the difference is smaller than rounding.", ADVISORY)
+
+
+def _declared_kind(layer, findings):
+    """Other settings that are declared otherwise, where the numbers did not show it."""
+    old, new = layer.declared
+    seen = findings.ids()
+    for flag, name in (("zero_debias", "zero-debias"), ("renorm", "renorm")):
+        if getattr(old, flag) != getattr(new, flag) and name not in seen:
+            has, lacks = ("NEW", "OLD") if getattr(new, flag) else ("OLD", "NEW")
+            findings.add(name, f"{has} declares {flag} and {lacks} does not.")
+    if new.dtype == "float16" != old.dtype and "half-precision" not in seen:
+        text = f"NEW keeps its statistics in float16, OLD in {old.dtype}; small updates are lost in float16."
+        findings.add("half-precision", text, ADVISORY)
+    if old.trainable != new.trainable and "trainable-false" not in seen:
+        lacks, has = ("NEW", "OLD") if old.trainable else ("OLD", "NEW")
+        findings.add("trainable-false", f"{lacks}'s layer is not trainable, {has}'s is.")
+    rule = layer.rule
+    if rule.decay_measured and rule.decay is not None and layer.comparison.training_steps:
+        findings.add("decay", f"OLD does not declare its decay; {rule.decay:.6g} was measured and used.", ADVISORY)
+
+
+def _flags(flags, findings):
+    """Steps in which only one of the runs trains."""
+    if not flags:
+        return
+    step, old, new = flags[0]
+    where = f"step {step}" if len(flags) == 1 else f"{len(flags)} steps, first in step {step}"
+    if any(old) and not any(new):
+        findings.add("training-flag-off", f"OLD trains in {where} and NEW does not.")
+    else:
+        findings.add("batch-stats-at-inference", f"NEW trains in {where} and OLD does not, or fewer times.")
+
+
+def _unchecked(layer, findings):
+    """What was not compared."""
+    comparison = layer.comparison
+    if comparison.channels or any(declared.unrecordable is not None for declared in layer.declared):
+        return
+    undecided = findings.undecided
+    undecided += comparison.not_finite
+    if not comparison.steps:
+        undecided.append("No step holds the layer in both runs.")
+        return
+    if not comparison.training_steps and not comparison.flags and layer.only != "inference":
+        undecided.append("No training step holds the layer, so continued training was not compared.")
+    if layer.only != "training":
+        if not comparison.outputs.steps and not comparison.outputs.notes:
+            runs = zip(("OLD", "NEW"), layer.measured, strict=True)
+            lacking = [run for run, shown in runs if shown is None or not shown.has_outputs]
+            if lacking:
+                undecided.append(
+                    f"{' and '.join(lacking)} hold{'s' if len(lacking) == 1 else ''} no usable outputs together with "
+                    "inputs, gamma and beta, so epsilon and the outputs were not compared; the statistics were."
+                )
+        undecided += comparison.outputs.notes
+    if layer.rule.bessel is None and layer.only != "inference" and not any("Bessel" in text for text in undecided):
+        undecided.append("OLD does not declare whether it applies Bessel's correction, and its data cannot tell.")
+
+
+def _checks(layer, in_both, wrong):
+    """The checks as the JSON has them.
+
+    Args:
+      layer: the `MatchedLayer`.
+      in_both: the ids of the causes that both runs have.
+      wrong: whether any cause is a finding.
+    """
+    checks = layer.comparison.checks
+    if in_both and not wrong:
+        # Both runs do what OLD does not declare, so nothing follows from what it declares.
+        for name in ("moving mean", "moving variance", "outputs"):
+            checks.pop(name, None)
+        checks |= {check.what: check for check in layer.comparison.direct.checks.values()}
+    entries = [entry for check in checks.values() if (entry := check.entry()) is not None]
+    return entries if in_both else [*entries, *_single_updates(layer)]
+
+
+def _single_updates(layer):
+    """The largest error of a single update of each statistic, from the diagnosis of NEW by OLD's rule."""
+    diagnosis, shown = layer.diagnoses[1], layer.measured[1]
+    entries = []
+    for name in ("mean", "variance"):
+        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
+        if error is None or layer.rule.decay is None:
+            continue
+        if diagnosis.verdict != FINDING and not error <= bound:
+            continue  # the diagnosis explains it: another correct order of summation fits
+        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
+        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
+        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
+        entries.append(entry)
+    return entries
+
+
+def _overlap(old, new):
+    """Whether two intervals (low, high) have a number in common; not if one of them is None."""
+    return None not in (old, new) and max(old[0], new[0]) <= min(old[1], new[1])

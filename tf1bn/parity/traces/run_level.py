@@ -1,126 +1,174 @@
-"""What only all layers together show: whose inputs are whose, and what has no counterpart. Used by ``parity``."""
+"""What only all layers together show: layers with each other's inputs or parameters, and layers without a counterpart.
+
+The functions take the results of all layers and return them with further causes; they change none.
+"""
+
+from __future__ import annotations
 
 import math
 
 from ...verdicts import FINDING, cause_entry
 from ..verdict import outside_of
 
-# Deviations, which two trainings that drift apart by rounding do not reach in a first layer, and other batches do.
-OTHER = 0.1
+# Standard deviations. Two trainings that drift apart by rounding stay below in a first layer, other batches do not.
+OTHER_DATA = 0.1
 
 
-def in_sequence(old_faces, new_faces, pairs):
-    """Whether both runs apply as many layers, of the same channels, in the same order, to the same data."""
-    places = {face.name: i for i, face in enumerate(new_faces)}
+def in_sequence(old, new, pairs):
+    """Whether both runs apply the same number of layers, matched in order, to the same data.
+
+    Args:
+      old, new: lists of `LayerSignature` in order of application.
+      pairs: the `LayerPair` of all layers.
+    """
     return (
-        len(pairs) == len(old_faces) == len(new_faces) > 0
+        len(pairs) == len(old) == len(new) > 0
         and all(
-            places[pair.new] == i and pair.old == face.name
-            for i, (pair, face) in enumerate(zip(pairs, old_faces, strict=True))
+            (pair.old, pair.new) == (old_layer.name, new_layer.name)
+            for pair, old_layer, new_layer in zip(pairs, old, new, strict=True)
         )
-        and old_faces[0].resembles(new_faces[0]) is True
+        and old[0].same_data(new[0]) is True
     )
 
 
-def placed(judged, numbers, old_faces, new_faces, complete):
-    """Layers whose inputs are not those of their counterpart: swapped ones, and what lies between.
+def with_swapped_inputs(layers, comparisons, old, new):
+    """The results, with a cause for layers of NEW that get the inputs of another layer of OLD.
 
-    ``numbers``: the `paritypair.Pair` of each. ``complete``: whether all layers of both runs are among those that are
-    compared.
+    Args:
+      layers: the results, as `layer.layer_result` gives them.
+      comparisons: the `LayerComparison` of each.
+      old, new: dicts from names to `LayerSignature`.
     """
-    different = [layer for layer in judged if layer["data"]["state"] == "different"]
-    for layer in different:
-        for other in different:
-            if other is not layer and old_faces[other["old"]].resembles(new_faces[layer["new"]]):
+    different = [i for i, layer in enumerate(layers) if layer["data"]["state"] == "different"]
+    texts = {}
+    for i in different:
+        for j in different:
+            if i != j and old[layers[j]["old"]].same_data(new[layers[i]["new"]]):
                 text = (
-                    f"NEW gives {layer['new']!r} the inputs of OLD's {other['old']!r}: the layers {layer['old']!r} and "
-                    f"{other['old']!r} have changed places."
+                    f"NEW gives {layers[i]['new']!r} the inputs of OLD's {layers[j]['old']!r}: the layers "
+                    f"{layers[i]['old']!r} and {layers[j]['old']!r} are swapped."
                 )
-                for one in (layer, other):
-                    if "swapped-layers" not in {cause["id"] for cause in one["causes"]}:
-                        one["causes"].insert(0, cause_entry("swapped-layers", text))
-                        one["since"] = numbers[judged.index(one)].began
-    if not complete or judged[0]["data"]["state"] in ("different", None):
-        return
-    explained = False
-    for layer, number in zip(judged, numbers, strict=True):
+                texts.setdefault(i, text)
+                texts.setdefault(j, text)
+    return [
+        _with_first(layer, "swapped-layers", texts[i], comparisons[i]) if i in texts else layer
+        for i, layer in enumerate(layers)
+    ]
+
+
+def with_other_inputs(layers, comparisons):
+    """The results, with a cause for the first layer that gets other inputs although none before it is wrong."""
+    if not layers or layers[0]["data"]["state"] in ("different", None):
+        return layers
+    explained, results = False, []
+    for layer, comparison in zip(layers, comparisons, strict=True):
+        different = layer["data"]["state"] == "different"
         wrong = any(cause["severity"] == FINDING for cause in layer["causes"]) or bool(outside_of(layer["checks"]))
-        if layer["data"]["state"] == "different" and not wrong and not explained:
-            reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} deviations off"
+        result = layer
+        if different and not wrong and not explained:
+            reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} standard deviations off"
             text = (
                 f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
                 "layer before it does what OLD's does: what lies between them differs."
             )
-            layer["causes"].insert(0, cause_entry("other-inputs", text))
-            layer["since"] = number.began
-        explained |= wrong or layer["data"]["state"] == "different"
+            result = _with_first(layer, "other-inputs", text, comparison)
+        results.append(result)
+        explained |= wrong or different
+    return results
 
 
-def exchanged(judged, numbers):
-    """Layers that hold each other's gamma and beta."""
-    wrong = [
-        (layer, number)
-        for layer, number in zip(judged, numbers, strict=True)
-        if number.gamma_beta and any(cause["id"] == "other-parameters" for cause in layer["causes"])
+def _with_first(layer, name, text, comparison):
+    causes = [cause_entry(name, text), *layer["causes"]]
+    return {**layer, "causes": causes, "since": comparison.data.first_step}
+
+
+def with_exchanged_parameters(layers, comparisons):
+    """The results, with a cause for layers of NEW that hold each other's gamma and beta."""
+    suspects = [
+        i
+        for i, layer in enumerate(layers)
+        if comparisons[i].start is not None
+        and comparisons[i].start.parameters
+        and any(cause["id"] == "other-parameters" for cause in layer["causes"])
     ]
-    for layer, mine in wrong:
-        for other, others in wrong:
-            if other is layer or mine.gamma_beta.keys() != others.gamma_beta.keys():
-                continue
-            if _crossed(mine, others, mine.gamma_beta):
-                statistics = "not-restored" in {cause["id"] for cause in layer["causes"]} and _crossed(
-                    mine, others, ("mean", "variance")
-                )
-                what = " and ".join([*mine.gamma_beta, *(["moving statistics"] if statistics else [])])
-                text = f"NEW's {layer['new']!r} holds the {what} of OLD's {other['old']!r}, and the other way round."
-                explained = {"other-parameters", *(["not-restored"] if statistics else [])}
-                layer["causes"] = [cause for cause in layer["causes"] if cause["id"] not in explained]
-                layer["causes"].insert(0, cause_entry("swapped-layers", text))
+    results = list(layers)
+    for i in suspects:
+        for j in suspects:
+            if i != j:
+                results[i] = _exchanged(results[i], layers[j], comparisons[i].start, comparisons[j].start)
+    return results
 
 
-def _crossed(one, other, roles):
-    """Whether each of two `paritypair.Pair` starts in NEW with what the other has in OLD."""
-    held = one.held, other.held
-    return all(held[i][0][role].tobytes() == held[1 - i][1][role].tobytes() for role in roles for i in (0, 1))
+def _exchanged(layer, other, start, other_start):
+    """The result of a layer, with a cause if it starts with the parameters of the other one and the other with its."""
+    roles = [*start.parameters]
+    if roles != [*other_start.parameters] or not _crossed(start, other_start, roles):
+        return layer
+    explained = {"other-parameters"}
+    if "not-restored" in {cause["id"] for cause in layer["causes"]} and _crossed(
+        start, other_start, ("mean", "variance")
+    ):
+        explained.add("not-restored")
+        roles.append("moving statistics")
+    text = f"NEW's {layer['new']!r} holds the {' and '.join(roles)} of OLD's {other['old']!r}, and the other way round."
+    causes = [cause for cause in layer["causes"] if cause["id"] not in explained]
+    return {**layer, "causes": [cause_entry("swapped-layers", text), *causes]}
 
 
-def same_run(judged, numbers, problems, notes):
-    """What the inputs of the first layer say about the data of the two runs."""
-    states = [layer["data"] for layer in judged if layer["data"]["state"] is not None]
-    if not states:
-        return {"state": None, "error": None, "sentence": "No layer was compared."}
-    first = states[0]
-    if first["state"] == "different" and any(cause["id"] == "swapped-layers" for cause in judged[0]["causes"]):
-        sentence = "The data is the same as far as layers show that have changed places."
-        return {"state": "close", "error": None, "sentence": sentence}
+def _crossed(start, other, roles):
+    """Whether each of two `StartValues` has in NEW the bits that the other has in OLD."""
+    return all(
+        mine.values[0][role].tobytes() == yours.values[1][role].tobytes()
+        for role in roles
+        for mine, yours in ((start, other), (other, start))
+    )
+
+
+def same_run(layers, comparisons):
+    """What the inputs of the first layer say about the data of the two runs.
+
+    Returns:
+      data: dict with "state", "error" and "sentence".
+      problems, notes: lists of sentences.
+    """
+    compared = [
+        (layer, comparison) for layer, comparison in zip(layers, comparisons, strict=True) if comparison.data.first
+    ]
+    if not compared:
+        return {"state": None, "error": None, "sentence": "No layer was compared."}, [], []
+    first, later = compared[0][1].data.first, compared[0][1].data.later
+    if first.state == "different" and any(cause["id"] == "swapped-layers" for cause in layers[0]["causes"]):
+        sentence = "The data is the same as far as the swapped layers show."
+        return {"state": "close", "error": None, "sentence": sentence}, [], []
     sentences = {
         "bitwise": "The data is the same: the first layer's inputs are equal bit for bit.",
         "moments": "The data is the same as far as the moments of the first layer's inputs show.",
         "close": "The data is the same up to rounding: the first layer's inputs are "
-        f"{first['error']:.2g} deviations apart.",
+        f"{first.error:.2g} deviations apart.",
     }
-    sentence = sentences.get(first["state"])
+    problems, notes = [], []
+    sentence = sentences.get(first.state)
     if sentence is None:
-        reason = first["reason"] or f"the first layer's inputs are {first['error']:.2g} deviations apart"
+        reason = first.reason or f"the first layer's inputs are {first.error:.2g} deviations apart"
         sentence = (
             f"The data is not the same ({reason}): nothing about the outputs can be concluded; the layers are judged "
             "on their own data."
         )
-        problems.insert(0, sentence)
-    elif (later := next(number.later for number in numbers if number.data is not None)) is not None:
-        step, error, reason = later
+        problems.append(sentence)
+    elif later is not None:
+        step, inputs = later
         text = f"The first layer's inputs are not the same in step {step}"
-        if reason is not None or not math.isfinite(error):
-            problems.append(f"{text} ({reason or 'they are not finite on both sides'}).")
-        elif error > OTHER:
-            notes.append(f"{text}: {error:.2g} deviations apart. Each layer is judged by its own inputs.")
-    return {"state": first["state"], "error": first["error"], "sentence": sentence}
+        if inputs.reason is not None or not math.isfinite(inputs.error):
+            problems.append(f"{text} ({inputs.reason or 'they contain NaN or infinity in one of the runs'}).")
+        elif inputs.error > OTHER_DATA:
+            notes.append(f"{text}: {inputs.error:.2g} deviations apart. Each layer is judged by its own inputs.")
+    return {"state": first.state, "error": first.error, "sentence": sentence}, problems, notes
 
 
 def unmatched(old, new):
-    """A layer of one side alone."""
-    side, other = ("OLD", "NEW") if new is None else ("NEW", "OLD")
-    text = f"{side} has this layer, and no layer of {other} is its counterpart."
+    """The result for a layer that only one of the runs has: one of the names is None."""
+    run, other = ("OLD", "NEW") if new is None else ("NEW", "OLD")
+    text = f"{run} has this layer, and no layer of {other} is its counterpart."
     return {
         "name": old or new,
         "old": old,

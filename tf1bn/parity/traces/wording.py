@@ -1,28 +1,31 @@
-"""How a difference between two runs is said, relative to the original. Used by ``parity``."""
+"""Sentences about a difference between two runs, relative to the original."""
+
+from __future__ import annotations
 
 import math
 
-LATER = "inference from the same statistics agrees, continued training will not"
+TRAINING_ONLY = "inference from the same statistics agrees, continued training will not"
+BESSEL = "Bessel's correction (its moving variance takes N/(N-1) times the batch variance)"
 
 
-def sentence(name, detail, old, new):
+def only_new(name, detail, old, new):
     """What NEW does and OLD does not.
 
     Args:
-      name: the cause's id; detail: its explanation by the diagnosis of NEW, judged by what OLD declares.
-      old, new: dicts of what is known of each side: "decay" (text), "epsilon" (text).
+      name: the id of the cause.
+      detail: its explanation by the diagnosis of NEW under OLD's rule.
+      old, new: the `Effective` of both.
     """
     texts = {
-        "bessel": "NEW applies Bessel's correction (its moving variance takes N/(N-1) times the batch variance), OLD "
-        f"does not; {LATER}.",
-        "no-bessel": "OLD applies Bessel's correction (its moving variance takes N/(N-1) times the batch variance), "
-        f"NEW does not; {LATER}.",
+        "bessel": f"NEW applies {BESSEL}, OLD does not; {TRAINING_ONLY}.",
+        "no-bessel": f"OLD applies {BESSEL}, NEW does not; {TRAINING_ONLY}.",
         "keras-bessel": "NEW's moving variance takes N/(N-1-epsilon) times the batch variance, as the old "
-        f"multi-backend Keras did, OLD's does not; {LATER}.",
-        "momentum-flipped": f"NEW uses OLD's decay the other way round: its decay is {new['decay']}, OLD's is "
-        f"{old['decay']} (PyTorch's momentum is 1 - decay); {LATER}.",
-        "decay": f"NEW's decay is {new['decay']}, OLD's is {old['decay']}; {LATER}.",
-        "no-memory": f"NEW keeps only the last batch, as decay 0 does, where OLD's decay is {old['decay']}; {LATER}.",
+        f"multi-backend Keras did, OLD's does not; {TRAINING_ONLY}.",
+        "momentum-flipped": f"NEW uses OLD's decay the other way round: its decay is {new.decay}, OLD's is "
+        f"{old.decay} (PyTorch's momentum is 1 - decay); {TRAINING_ONLY}.",
+        "decay": f"NEW's decay is {new.decay}, OLD's is {old.decay}; {TRAINING_ONLY}.",
+        "no-memory": f"NEW keeps only the last batch, as decay 0 does, where OLD's decay is {old.decay}; "
+        f"{TRAINING_ONLY}.",
         "not-updated": "NEW's moving statistics stand still in training, where OLD's move: its update operations do "
         "not run. Outputs in training agree, inference afterwards will not.",
         "frozen": "NEW's moving statistics stand still in training, where OLD's move: its decay is 1.",
@@ -32,19 +35,17 @@ def sentence(name, detail, old, new):
         "trainable, which TF 2 and Keras take for frozen and TF 1 does not.",
         "batch-stats-at-inference": "NEW normalises by the batch's own statistics in inference, where OLD takes the "
         "moving ones: its training flag was left on.",
-        "epsilon": f"NEW's epsilon is {new['epsilon']}, OLD's is {old['epsilon']}; the outputs differ, most in "
-        "channels of small variance.",
-        "double-update": f"NEW updates its statistics more than once in a step, OLD once; {LATER}.",
+        "epsilon": f"NEW's epsilon is {new.epsilon}, OLD's is {old.epsilon}; the outputs differ, most in channels of "
+        "small variance.",
+        "double-update": f"NEW updates its statistics more than once in a step, OLD once; {TRAINING_ONLY}.",
         "wrong-axis": "NEW takes its statistics along another axis than OLD, so they are not per channel of the same "
         "thing.",
     }
-    if name in texts:
-        return texts[name]
-    return f"By what OLD declares, NEW is not as OLD is. {detail}"
+    return texts.get(name, f"NEW does not do what OLD declares. {detail}")
 
 
-def reverse(name, detail):
-    """What OLD does and NEW does not."""
+def only_old(name, detail):
+    """What OLD does and NEW does not; the arguments are as for `only_new`."""
     texts = {
         "double-update": "OLD updates its statistics more than once in a step (two applications, or one update run "
         "twice), and NEW does not.",
@@ -52,16 +53,15 @@ def reverse(name, detail):
         "did not run.",
         "epsilon-floor": "OLD's fused kernel raises its epsilon to 1.001e-5, and NEW takes a smaller one.",
     }
-    return texts.get(name, f"OLD differs from what it declares, and NEW does not do the same. Of OLD: {detail}")
+    return texts.get(name, f"OLD does not do what it declares, and NEW does not do the same. In OLD: {detail}")
 
 
 def interval(low, high):
-    """An interval of epsilon as text: the likely number in it."""
+    """An interval of epsilon as text: the number with the fewest digits in it, which is likely what somebody wrote."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "unknown"
     low = max(0.0, low)
     for digits in range(3):
-        # The number with the fewest digits is what somebody wrote.
         middle = float(f"{(low + high) / 2:.{digits}e}")
         if low <= middle <= high:
             return f"{middle:g}"

@@ -1,1 +1,1 @@
-"""The layer in every combination of kind, data format, dtype and shape, on each device."""
+"""Every variant of the layer (fused or composed, NHWC or NCHW, float32 or float16), run and checked on CPU and GPU."""

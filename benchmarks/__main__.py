@@ -1,0 +1,34 @@
+"""One benchmark by its name: `make bench NAME=...`, or `python -m benchmarks NAME [ARGUMENT ...]`."""
+
+import argparse
+import runpy
+import sys
+
+NAMES = {
+    "table": ("checker", "mean and variance by tf1bn and by others: how fast, and how far off (the default)"),
+    "moments": ("checker", "`batch_moments` beside what plain C reaches"),
+    "bounds": ("checker", "the error bounds beside the errors of correctly rounded layers"),
+    "layer": ("layers", "what the layer costs beside the bare operation and TF 1.15"),
+    "recorder": ("recorders", "what recording costs"),
+    "audit": ("diagnosis", "the audit of a trace beside the checker alone"),
+    "wall_time": ("reproduce", "`tf1bn reproduce` beside a bare import of TensorFlow"),
+}
+
+
+def main():
+    listed = "\n".join(f"  {name:<10} {what}" for name, (_, what) in NAMES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"benchmarks:\n{listed}\n\nNAME --help shows the arguments of one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", choices=NAMES, default="table")
+    arguments, rest = parser.parse_known_args(sys.argv[1:2])
+    room, _ = NAMES[arguments.name]
+    sys.argv = [f"python -m benchmarks {arguments.name}", *rest, *sys.argv[2:]]
+    runpy.run_module(f"benchmarks.{room}.{arguments.name}", run_name="__main__", alter_sys=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""docker/tf1/record_tf1.py: what it recorded in the real TensorFlow 1.x is read and right, and is what tf1bn does.
+
+The traces in ``tests/golden/traces`` were made by ``tests/golden/record/record_traces.py``; their "producer" says with
+what.
+"""
+
+import ast
+import gzip
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow
+from golden.record import record_traces
+from modes import played_in
+from traces import AROUND
+
+import tf1bn
+from tf1bn import checker, trace
+from tf1bn.layers import graph_collections
+
+tf = tensorflow.compat.v1
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(record_traces.FOLDER)
+MADE_BY = {
+    "tf-1.3.0-python-2.7": "1.3",
+    "tf-1.4.0-python-2.7": "1.4",
+    "tf-1.15.0-python-2.7": "1.15",
+    "tf-1.15.5-python-3.7": "1.15",
+}
+RECORDED = [
+    (made_by, name)
+    for made_by, release in MADE_BY.items()
+    for name, net in record_traces.NETS.items()
+    if release in net.releases
+]
+BUILD = importlib.util.spec_from_file_location("build_record_tf1", ROOT / "docker/tf1/build_record_tf1.py")
+bundle = importlib.util.module_from_spec(BUILD)
+BUILD.loader.exec_module(bundle)
+SOURCE = bundle.TARGET.read_text(encoding="utf-8")
+
+
+def test_it_holds_the_parts_of_tf1bn_as_they_are():
+    assert bundle.bundled(SOURCE) == SOURCE, "run python docker/tf1/build_record_tf1.py --write"
+    for name in bundle.PARTS:
+        imported = (bundle.ROOT / "tf1bn" / f"{name}.py").read_text(encoding="utf-8").partition(bundle.MARK)[0]
+        assert "tensorflow" not in {line.split()[1] for line in imported.splitlines() if line.startswith("import ")}
+
+
+def test_it_is_the_python_of_2_7_and_3_5():
+    """As far as the syntax tree shows; the recordings were made by such versions."""
+    tree = ast.parse(SOURCE)
+    assert SOURCE.isascii()
+    for node in ast.walk(tree):
+        newer = (
+            ast.JoinedStr,
+            ast.AnnAssign,
+            ast.NamedExpr,
+            ast.Nonlocal,
+            ast.AsyncFunctionDef,
+            ast.MatMult,
+            ast.Match,
+        )
+        assert not isinstance(node, newer), ast.unparse(node)
+        if isinstance(node, ast.arguments):
+            assert not node.kwonlyargs
+            assert not node.posonlyargs
+            assert not any(argument.annotation for argument in node.args)
+        if isinstance(node, ast.Raise):
+            assert node.cause is None
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set)) and isinstance(node.ctx, ast.Load):
+            assert not any(isinstance(item, ast.Starred) for item in node.elts)
+        if isinstance(node, ast.Dict):
+            assert None not in node.keys
+        if isinstance(node, ast.ClassDef):
+            assert node.bases, "without a base it is a class of the old kind in 2.7"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+            assert node.args
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported == {"collections", "json", "os", "shutil", "tempfile", "warnings", "numpy", "tensorflow"}
+
+
+# ---------------------------------------------------------------- recordings
+
+
+def test_the_recordings_are_complete_and_small():
+    assert {path.name for path in FOLDER.iterdir()} == set(MADE_BY)
+    for made_by in MADE_BY:
+        nets = {name for by, name in RECORDED if by == made_by}
+        meta = {record_traces.META} if made_by.split("-")[1] in record_traces.META_OF else set()
+        assert {path.name for path in (FOLDER / made_by).iterdir()} == nets | meta
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 150_000
+
+
+def prediction(record, training, decay, order=None):
+    """What the statistics should be after a step."""
+    stats = checker.MovingStats(
+        record.moving_mean_before,
+        record.moving_variance_before,
+        decay=decay,
+        bessel=record.layer.fused,
+        dtype=record.layer.dtype,
+        rate_dtype=record.layer.rate_dtype,
+    )
+    batches = record.inputs or record.moments
+    for i in order or range(len(batches)):
+        if training:
+            stats.update(batches[i], data_format=record.layer.data_format)
+    return stats
+
+
+@pytest.mark.parametrize(("made_by", "name"), RECORDED)
+def test_a_recording_is_read_and_is_what_the_checker_expects(made_by, name):
+    net, release = record_traces.NETS[name], MADE_BY[made_by]
+    opened = trace.open(FOLDER / made_by / name)
+    _, version, _, python = made_by.split("-")
+    assert opened.producer.startswith("python tests/golden/record_traces.py --write, with TensorFlow ")
+    assert f"TensorFlow {version}, Python {python}." in opened.producer
+    (layer,) = opened.layers.values()
+    fused = net.arguments.get("fused", release != "1.3") and name not in ("renorm",)
+    decay = net.arguments.get("decay", 0.999)
+    core = net.arguments.get("is_training") == "fed" and release == "1.15"
+    assert layer == trace.Layer(
+        decay=decay,
+        epsilon=0.001,
+        data_format=net.arguments.get("data_format", "NHWC"),
+        dtype="float16" if name == "half" else "float32",
+        fused=fused,
+        zero_debias=name == "zero_debias",
+        release=release,
+        center=True,
+        scale=net.arguments.get("scale", False),
+        renorm=name == "renorm",
+        # The core layer of 1.15 makes its rate from a float32 decay; so does that of 1.3, where the flag is fed.
+        rate_dtype="float32" if core or (release, name) == ("1.3", "default") else "float64",
+    )
+    fed = net.arguments.get("is_training") == "fed"
+    steps = list(opened)
+    assert [step.training for step in steps] == [training or not fed for training in record_traces.STEPS]
+    for number, step in enumerate(steps):
+        record = step.layers["bn"]
+        given = record_traces.batch(name, number)
+        if net.keep == "inputs":
+            assert record.inputs[0].reshape(net.shape).tobytes() == given.tobytes()
+            assert record.outputs[0].shape == record.inputs[0].shape
+        else:
+            assert record.moments[0].count == given.size // given.shape[-1]
+        mean, variance = record.moving_mean_after, record.moving_variance_after
+        if name == "twice":
+            # TensorFlow gives two updates in one run no order.
+            orders = itertools.permutations(range(2))
+            assert any(prediction(record, True, decay, order).compare(mean, variance).ok for order in orders)
+            assert not prediction(record, True, decay, (0,)).compare(mean, variance).ok
+        elif name == "zero_debias":
+            assert prediction(record, True, decay).compare(mean, variance).variance.ok
+            assert (record.state["local_step"], record.state["local_step_after"]) == (number, number + 1)
+            debiased = record.state["biased_after"] / (1 - decay ** (number + 1))
+            assert np.allclose(mean, debiased, rtol=1e-5, atol=0)
+        elif name == "renorm" and release == "1.15":
+            deviation = record.state["moving_stddev_after"].astype(float)
+            assert np.allclose(variance, deviation**2 - 0.001, rtol=1e-5, atol=0)
+            assert prediction(record, True, decay).compare(mean, variance).mean.ok
+        elif name == "renorm":
+            assert record.state.keys() >= {"renorm_mean", "renorm_mean_weight", "renorm_stddev_weight_after"}
+        else:
+            assert prediction(record, step.training, decay).compare(mean, variance).ok
+    for earlier, later in itertools.pairwise(step.layers["bn"] for step in steps):
+        assert earlier.moving_mean_after.tobytes() == later.moving_mean_before.tobytes()
+
+
+# ---------------------------------------------------------------- graphs
+
+
+@pytest.mark.parametrize("made_by", ["tf-1.4.0-python-2.7", "tf-1.15.5-python-3.7"])
+def test_a_meta_graph_of_tf1_is_recorded_by_tf1bn(tmp_path, made_by):
+    """Every code path of the real contrib, imported into today's TensorFlow, and nothing known but its operations."""
+    meta = tf.MetaGraphDef.FromString(gzip.decompress((FOLDER / made_by / record_traces.META).read_bytes()))
+    with played_in("reference"), tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.train.import_meta_graph(meta)
+        session.run(tf.global_variables_initializer())
+        outputs = [graph.get_tensor_by_name(f"out_{name}:0") for name in record_traces.LAYERS]
+        with tf1bn.Recorder(session, tmp_path / "run.trace") as rec:
+            for step, training in enumerate(record_traces.STEPS):
+                feeds = {"x:0": record_traces.batch("default", step), "flag:0": training}
+                rec.run([outputs, tf.get_collection(tf.GraphKeys.UPDATE_OPS)], feeds)
+    opened = trace.open(tmp_path / "run.trace")
+    assert {name: layer.unrecordable for name, layer in opened.layers.items() if layer.unrecordable} == {
+        "D_weights": "Its batch statistics are not the plain moments of its input, as with weights.",
+        "E_in_cond": "It is inside a tf.cond or tf.while_loop.",
+    }
+    recorded = set(record_traces.LAYERS) - {"D_weights", "E_in_cond"}
+    for step, training in zip(opened, record_traces.STEPS, strict=True):
+        assert set(step.layers) == recorded
+        for name, record in step.layers.items():
+            arguments = record_traces.LAYERS[name]
+            test = name.endswith("_test")
+            assert record.training == (arguments.get("is_training", True) is True or (training and not test),)
+            assert record.layer.fused == (name[0] in "AB")
+            assert record.layer.decay == (None if test else 0.9)
+            assert record.layer.scale == arguments.get("scale", False)
+            assert record.layer.center == arguments.get("center", True)
+            assert record.inputs[0].tobytes() == record_traces.batch("default", step.number).tobytes()
+            stats = prediction(record, record.training[0], record.decay or 0.0)
+            agreement = stats.compare(record.moving_mean_after, record.moving_variance_after)
+            assert agreement.variance.ok or record.layer.renorm
+            assert agreement.mean.ok or record.layer.zero_debias or record.layer.renorm
+            assert record.layer.zero_debias == ("biased" in record.state)
+            assert record.layer.renorm == ("renorm_mean" in record.state)
+
+
+# ---------------------------------------------------------------- on today's TensorFlow
+
+
+@pytest.fixture
+def record_tf1(monkeypatch):
+    """The file, imported as if today's TensorFlow were 1.15."""
+    monkeypatch.setitem(sys.modules, "tensorflow", tf)
+    monkeypatch.setattr(tf, "__version__", "1.15.5")
+    spec = importlib.util.spec_from_file_location("record_tf1", bundle.TARGET)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.undo()
+    monkeypatch.setattr(tf, "__version__", "1.15.5")
+    with played_in("reference"), tf.Graph().as_default():
+        yield module
+
+
+def values(record):
+    found = {name: getattr(record, name) for name in (*AROUND, "gamma", "beta")}
+    for name in ("inputs", "outputs", "weights"):
+        found |= {f"{name} {i}": array for i, array in enumerate(getattr(record, name) or ())}
+    for i, moments in enumerate(record.moments or ()):
+        found |= {f"count {i}": moments.count, f"mean {i}": moments.mean, f"variance {i}": moments.variance}
+    return found | dict(record.state)
+
+
+@pytest.mark.parametrize("keep", ["inputs", "moments"])
+def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
+
+    x, flag = tf.placeholder(tf.float32, [None, 4, 4, 3]), tf.placeholder(tf.bool, [])
+    y = tf1bn.batch_norm(x, 0.9, is_training=flag, scope="a")
+    y = tf1bn.batch_norm(y, 0.9, fused=False, scale=True, zero_debias_moving_mean=True, scope="b")
+    test = tf1bn.batch_norm(x, 0.9, is_training=False, scope="a", reuse=True)
+    todo = [y, tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
+    traces = {}
+    for name, recorder in (("own", tf1bn.Recorder), ("tf1", record_tf1.Recorder)):
+        config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        with tf.Session(config=config) as session:
+            session.run(tf.global_variables_initializer())
+            with recorder(session, str(tmp_path / name), keep=keep) as rec:
+                for step in range(3):
+                    batch = np.random.default_rng(step).normal(3, 2, (5, 4, 4, 3))
+                    rec.run(todo, {x: batch, flag: step != 1}, training=False if step == 2 else None)
+                    rec.run(tf.no_op())
+                rec.run({"test": test}, {x: batch})
+                assert rec.steps == 4
+        traces[name] = trace.open(tmp_path / name)
+    own, other = traces.values()
+    assert list(own.layers) == list(other.layers) == ["a", "b"]
+    for name, layer in own.layers.items():
+        assert {**vars(layer), "release": "1.15"} == vars(other.layers[name])
+    for one, two in zip(own, other, strict=True):
+        assert (one.number, one.training, list(one.layers)) == (two.number, two.training, list(two.layers))
+        for name, record in one.layers.items():
+            assert record.training == two.layers[name].training
+            mine, theirs = values(record), values(two.layers[name])
+            assert mine.keys() == theirs.keys()
+            for key, value in mine.items():
+                if key.split()[0] in ("mean", "variance"):
+                    assert np.allclose(value, theirs[key], rtol=1e-12, atol=1e-12)
+                else:
+                    assert np.array_equal(value, theirs[key]), (name, key)
+
+
+def test_its_arguments_are_checked(record_tf1, tmp_path):
+    path = str(tmp_path / "run.trace")
+    with tf.Session() as session:
+        with pytest.raises(ValueError, match='`keep` is \'all\'; it must be "inputs" or "moments"'):
+            record_tf1.Recorder(session, path, keep="all")
+        with record_tf1.Recorder(session, path, producer="me") as rec:
+            with pytest.raises(ValueError, match="`training` is 1; it must be True, False or None"):
+                rec.run(tf.no_op(), training=1)
+            with pytest.raises(TypeError, match="`fetches` holds None, which is not in the session's graph"):
+                rec.run(None)
+        assert trace.open(path).producer == "me"
+        with pytest.raises(
+            ValueError, match=r"`path` is '.*', which is there; choose another path, or pass overwrite=Tr"
+        ):
+            record_tf1.Recorder(session, path)
+        record_tf1.Recorder(session, path, overwrite=True).close()
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "file").write_text("mine")
+        with pytest.raises(ValueError, match=r"`path` is '.*', which is there; choose another path"):
+            record_tf1.Recorder(session, str(tmp_path / "other"), overwrite=True)
+
+
+def test_what_cannot_be_recorded_is_listed(record_tf1, tmp_path):
+    x, w = tf.placeholder(tf.float32, [2, 3]), tf.constant([1.0, 2.0])
+    y = tf1bn.batch_norm(x, 0.9, batch_weights=w, scope="weighted")
+
+    tf.get_default_graph().clear_collection(graph_collections.BUILT_LAYERS)
+    path = str(tmp_path / "run.trace")
+    with tf.Session() as session, record_tf1.Recorder(session, path) as rec:
+        session.run(tf.global_variables_initializer())
+        rec.run(y, {x: np.ones((2, 3))})
+        assert rec.steps == 0
+    opened = trace.open(path)
+    assert opened.layers["weighted"].unrecordable.startswith(
+        "Its batch statistics are not the plain moments of its inp"
+    )
+    assert list(opened) == []

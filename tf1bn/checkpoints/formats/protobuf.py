@@ -1,0 +1,90 @@
+"""The wire format of protocol buffers: the fields of a message, without its schema.
+
+All functions raise ValueError for what is not a whole message; none reads past the end of its data.
+"""
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+
+
+def varint(data, at):
+    """The unsigned number of at most 64 bits at offset ``at`` of ``data``, and the offset behind it."""
+    value = shift = 0
+    for end in range(at, min(at + _LONGEST_VARINT, len(data))):
+        byte = data[end]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >= 1 << 64:
+                break
+            return value, end + 1
+        shift += 7
+    raise ValueError("a number is cut off or too long")
+
+
+def fields(data):
+    """The fields of a message in their order, as (number, wire type, value).
+
+    The value is an unsigned int for `VARINT`, `FIXED64` and `FIXED32`, and bytes for `BYTES`: text, a message, or
+    packed numbers. Groups, which no message in use has, are refused.
+    """
+    at = 0
+    while at < len(data):
+        key, at = varint(data, at)
+        number, kind = key >> 3, key & 7
+        if not 0 < number < 1 << 29:
+            raise ValueError(f"a field has the number {number}")
+        if kind == VARINT:
+            value, at = varint(data, at)
+        elif kind == BYTES:
+            size, at = varint(data, at)
+            if size > len(data) - at:
+                raise ValueError("a field is cut off")
+            value, at = data[at : at + size], at + size
+        elif kind in (FIXED32, FIXED64):
+            size = 4 if kind == FIXED32 else 8
+            if size > len(data) - at:
+                raise ValueError("a field is cut off")
+            value, at = int.from_bytes(data[at : at + size], "little"), at + size
+        else:
+            raise ValueError(f"a field is of the wire type {kind}")
+        yield number, kind, value
+
+
+def message(data, wanted):
+    """The last value of each of the ``wanted`` fields, a dict from a field's number to its wire type.
+
+    Fields that are not wanted are skipped, and a wanted field of another type is an error. Returns a dict by number,
+    without the fields that the message does not have.
+    """
+    values = {}
+    for number, kind, value in fields(data):
+        if number in wanted:
+            if kind != wanted[number]:
+                raise ValueError(f"field {number} is of the wire type {kind}, not {wanted[number]}")
+            values[number] = value
+    return values
+
+
+def repeated(data, wanted):
+    """All values of one field of the type `BYTES`, in their order."""
+    values = []
+    for number, kind, value in fields(data):
+        if number == wanted:
+            if kind != BYTES:
+                raise ValueError(f"field {number} is of the wire type {kind}, not {BYTES}")
+            values.append(value)
+    return values
+
+
+def signed(value):
+    """The int64 that an unsigned varint stands for."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def packed_varints(data):
+    """The unsigned numbers of a packed field."""
+    values, at = [], 0
+    while at < len(data):
+        value, at = varint(data, at)
+        values.append(value)
+    return values

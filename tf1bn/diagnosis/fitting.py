@@ -1,0 +1,288 @@
+"""How well a hypothesis about a layer's updates predicts the statistics after a step from those before it."""
+
+import array
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from .. import checker
+from ..checker.roundoff import SMALLEST, UNIT_ROUNDOFF
+from ..evidence.averaged import debias_state, renormalised
+from ..evidence.step_view import select_channels
+from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """A prediction compared with what was observed after one step.
+
+    Attributes:
+      verdict: "ok", "undecidable" or "finding".
+      misfit: the largest error in units of what is allowed there.
+      comparison: the `checker.MovingComparison`; None if nothing could be compared.
+      replayed: whether it took a replay of the batches to find it ok.
+      stats: the `checker.MovingStats` that made the prediction.
+      updates: the updates that ran, as indices among those of the step, in their order; empty where they race.
+    """
+
+    verdict: str
+    misfit: float
+    comparison: object = None
+    replayed: bool = False
+    stats: object = None
+    updates: tuple = ()
+
+
+IMPOSSIBLE = Fit(FINDING, math.inf)
+
+
+def badness(fit):
+    """The key that sorts a `Fit` or `WorstFit` of one step or of many from the best to the worst."""
+    return RANK[fit.verdict], fit.misfit
+
+
+class WorstFit:
+    """The worst `Fit` of one hypothesis over any number of steps, and the worst error of each statistic.
+
+    Attributes:
+      verdict, misfit: those of the worst step so far; "ok" and 0 before the first.
+      steps: how many steps were compared.
+      replayed: whether a replay of the batches was needed in any step.
+      errors: for mean and variance (share of the bound, error, bound) where the share is largest.
+      reason: why the verdict is "undecidable", the end of a sentence; None if it never was.
+      first_not_ok: the number of the first step that is not ok; None if there is none.
+      findings: the numbers of the steps that are findings.
+    """
+
+    def __init__(self):
+        self.verdict, self.misfit, self.steps, self.replayed = OK, 0.0, 0, False
+        self.errors = [(-1.0, None, None), (-1.0, None, None)]
+        self.reason = self.first_not_ok = None
+        self.findings = array.array("q")
+
+    def add(self, fit, number=None):
+        """Take the `Fit` to the step with this number."""
+        self.steps += 1
+        self.misfit = max(self.misfit, fit.misfit)
+        self.replayed |= fit.replayed
+        if fit.verdict != OK and self.first_not_ok is None:
+            self.first_not_ok = number
+        if fit.verdict == FINDING and number is not None:
+            self.findings.append(number)
+        if RANK[fit.verdict] > RANK[self.verdict]:
+            self.verdict = fit.verdict
+            if fit.verdict == UNDECIDABLE:
+                self.reason = fit.comparison.undecided or "a bound is not finite"
+        if fit.comparison is not None:
+            for i, compared in enumerate(fit.comparison):
+                share = math.inf if math.isnan(compared.share) else compared.share
+                if share > self.errors[i][0]:
+                    self.errors[i] = share, compared.error, compared.allowed
+
+
+def fit_step(view, hypothesis, bessel, updates_before=0):
+    """The `Fit` of a hypothesis to a step.
+
+    Args:
+      view: the step's `View`, with at least one update and one finite channel.
+      hypothesis: the `Hypothesis`.
+      bessel: the declared convention.
+      updates_before: how many updates the layer had before, for zero debias without a recorded state.
+    """
+    moments = _moments(view, _quantity(view, hypothesis))
+    decay = _decay(view, hypothesis)
+    if moments is None or decay is None:
+        return IMPOSSIBLE
+    if hypothesis.dtype == "float16" and not _all_float16(view):
+        return IMPOSSIBLE
+    model = _Model(view, hypothesis, bessel, decay, updates_before)
+    best, tried = IMPOSSIBLE, []
+    for updates in _schedules(hypothesis, len(moments)):
+        tried.append(model.fit(moments, updates))
+        best = min(best, tried[-1], key=badness)
+        if best.verdict == OK and hypothesis.order != "any":
+            break
+    # Of float16 statistics almost anything fits somewhere, so mean and variance must agree on one order.
+    if best.verdict != OK and hypothesis.dtype is None:
+        best = min(best, _best_of_each_statistic(tried), key=badness)
+    return best
+
+
+def _best_of_each_statistic(tried):
+    """The best outcome of each statistic: the updates of the mean can run in another order than the variance's."""
+    compared = [fit.comparison for fit in tried if fit.comparison is not None]
+    if len(compared) < 2:
+        return IMPOSSIBLE
+    best = [min(parts, key=lambda part: (RANK[part.verdict], part.share)) for parts in zip(*compared, strict=True)]
+    if any(np.isnan(part.share) for part in best):
+        return IMPOSSIBLE
+    whole = dataclasses.replace(compared[0], mean=best[0], variance=best[1])
+    misfit = float(max(part.share for part in best))
+    nearest = min(tried, key=badness)
+    return dataclasses.replace(nearest, verdict=whole.verdict, misfit=misfit, comparison=whole, replayed=False)
+
+
+class _Model:
+    """What a layer would compute in one step under a hypothesis."""
+
+    def __init__(self, view, hypothesis, bessel, decay, updates_before):
+        self._view, self._hypothesis, self._updates_before = view, hypothesis, updates_before
+        bessel = bessel if hypothesis.bessel is None else hypothesis.bessel
+        self._keras = bessel == "keras"
+        weighted = view.weighted and hypothesis.quantity != "unweighted"
+        self._bessel = False if self._keras or weighted else bessel
+        self._decay = decay
+        self._before, self._after = _around(view, hypothesis)
+
+    def fit(self, moments, updates):
+        """The `Fit` of updates with these `Moments`, at the indices ``updates`` in this order or "parallel"."""
+        stats = self._predicted(moments, updates)
+        if stats is None or self._after is None:
+            return IMPOSSIBLE
+        compared = stats.compare(*self._after)
+        replayed = False
+        plain = _quantity(self._view, self._hypothesis) == "variance" and not self._keras and updates != "parallel"
+        if compared.verdict == UNDECIDABLE and plain and (batches := self._view.batches()) is not None:
+            stats = self._start()
+            for i in updates:
+                stats.update(batches[i][0], weights=batches[i][1])
+            compared = stats.compare(*self._after)
+            replayed = compared.ok
+        shares = [part.share for part in compared]
+        if compared.verdict == UNDECIDABLE:
+            # Without the batches the bound is the worst case.
+            bounds = np.maximum([stats.mean_bound, stats.variance_bound], SMALLEST["float64"])
+            shares = (np.abs(self._after - [stats.mean, stats.variance]) / bounds).max(axis=1)
+        misfit = math.inf if any(np.isnan(share) for share in shares) else float(max(shares))
+        return Fit(compared.verdict, misfit, compared, replayed, stats, () if updates == "parallel" else tuple(updates))
+
+    def _predicted(self, moments, updates):
+        """The `checker.MovingStats` after the updates; None if they are not possible."""
+        if updates == "parallel":
+            return self._parallel(moments)
+        stats = self._start()
+        if stats is not None:
+            for i in updates:
+                stats.update(_keras_variance(moments[i], self._view.layer.epsilon) if self._keras else moments[i])
+        return stats
+
+    def _parallel(self, moments):
+        """Updates that all start from the old values: one with the mean of the batches and the sum of the rates."""
+        rate = len(moments) * (1 - self._decay)
+        if rate > 1:
+            return None
+        scales = [_bessel_factor(batch.count) if self._bessel else 1.0 for batch in moments]
+        merged = checker.Moments(
+            sum(batch.count for batch in moments),
+            np.mean([batch.mean for batch in moments], axis=0),
+            np.mean([batch.variance * scale for batch, scale in zip(moments, scales, strict=True)], axis=0),
+        )
+        stats = self._start(bessel=False, decay=1 - rate)
+        if stats is not None:
+            stats.update(merged)
+            for _ in moments[1:]:
+                # No step, but the roundings of one more: with decay 1 there would be none.
+                stats.update(checker.Moments(merged.count, stats.mean, stats.variance), decay=self._decay)
+        return stats
+
+    def _start(self, **changed):
+        """The `checker.MovingStats` before the updates; None if the state of zero debias is not known."""
+        view, hypothesis, layer = self._view, self._hypothesis, self._view.layer
+        arguments = {"decay": self._decay, "bessel": self._bessel} | changed
+        if layer.zero_debias if hypothesis.zero_debias is None else hypothesis.zero_debias:
+            state = debias_state(view, self._before, arguments["decay"], self._updates_before, view.finite)
+            if state is None:
+                return None
+            arguments |= state
+        return checker.MovingStats(
+            *self._before,
+            dtype=hypothesis.dtype or layer.dtype,
+            rate_dtype=hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
+            # A release of TensorFlow 1.x says which recurrence it is.
+            input_error=getattr(view.record, "input_error", 0.0),
+            recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            **arguments,
+        )
+
+
+def _moments(view, quantity):
+    """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none."""
+    if isinstance(quantity, tuple):
+        made = [view.moments_of(i, axis=quantity[1], weights=False) for i in view.updates]
+        return [select_channels(moments, view.finite) for moments in made]
+    if view.all_moments is None:
+        return None
+    if quantity == "renorm":
+        return renormalised(view)
+    if quantity == "unweighted":
+        return [select_channels(view.moments_of(i, weights=False), view.finite) for i in view.updates]
+    if quantity == "deviation":
+        return [
+            checker.Moments(moments.count, moments.mean, np.sqrt(moments.variance), moments.weight)
+            for moments in view.moments
+        ]
+    return view.moments
+
+
+def _quantity(view, hypothesis):
+    return "renorm" if view.layer.renorm and hypothesis.quantity == "variance" else hypothesis.quantity
+
+
+def _around(view, hypothesis):
+    """The averages before and after, float64 [2, finite channels] each; after is None where it contradicts a renorm.
+
+    With moving_stddev the moving variance is no average: it is set to relu(moving_stddev^2 - epsilon).
+    """
+    before, after = view.around
+    state = view.record.state
+    if _quantity(view, hypothesis) != "renorm" or not {"moving_stddev", "moving_stddev_after"} <= state.keys():
+        return before, after
+    was, now = (state[name].astype(np.float64)[view.finite] for name in ("moving_stddev", "moving_stddev_after"))
+    epsilon = view.layer.epsilon
+    unit = 8 * UNIT_ROUNDOFF[view.layer.dtype]
+    with np.errstate(over="ignore", invalid="ignore"):
+        assigned = np.abs(after[1] - np.maximum(now**2 - epsilon, 0)) <= unit * (now**2 + epsilon)
+    return np.stack([before[0], was]), np.stack([after[0], now]) if assigned.all() else None
+
+
+def _decay(view, hypothesis):
+    decay = hypothesis.decay
+    if decay is None:
+        return view.decay
+    if decay == "flipped":
+        return None if view.decay is None else 1 - view.decay
+    return decay
+
+
+def _schedules(hypothesis, count):
+    """The updates that run, as lists of indices, in each of the orders that are possible; "parallel" is one of them."""
+    if isinstance(hypothesis.order, int):
+        return [[hypothesis.order]] if hypothesis.order < count else []
+    forward = [i for i in range(count) for _ in range(hypothesis.repeats)]
+    if count < 2:
+        return [forward]
+    orders = [list(order) for order in itertools.permutations(forward)] if count <= 3 else [forward, forward[::-1]]
+    # TensorFlow gives two updates in one run no order; it may also start both from the old value, or lose one.
+    return orders if hypothesis.order == "successive" else [*orders, "parallel", *([i] for i in range(count))]
+
+
+def _keras_variance(moments, epsilon):
+    """The `Moments` with the variance times N/(N-1-epsilon), as the old multi-backend Keras took it."""
+    rest = moments.count - 1 - (1e-3 if epsilon is None else epsilon)
+    factor = moments.count / rest if rest > 0 else 1.0
+    return checker.Moments(moments.count, moments.mean, moments.variance * factor, moments.weight)
+
+
+def _bessel_factor(count):
+    return count / (count - 1) if count > 1 else 1.0
+
+
+def _all_float16(view):
+    """Whether the statistics that the step moved are float16 numbers, or all of them where it moved none."""
+    after = view.after[:, view.finite]
+    moved = after[after != view.before[:, view.finite]]
+    moved = moved if moved.size else after
+    with np.errstate(over="ignore"):
+        return moved.size > 0 and bool((moved.astype(np.float16) == moved).all())

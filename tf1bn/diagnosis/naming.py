@@ -1,0 +1,164 @@
+"""From what fits the training steps of a layer to the causes that are named."""
+
+import dataclasses
+import math
+
+from ..evidence.estimators import Estimate, likely_decays
+from ..evidence.output_fit import BATCH
+from ..verdicts import ADVISORY, OK
+from .causes import Explanation, Facts, cause, rank, sentence
+from .search import GIVES_WAY_TO
+
+CONVENTIONS = {False: "the batch variance (population)", True: "N/(N-1) times the batch variance (Bessel)"}
+
+
+def name_convention(survey):
+    """The `Explanation` of a layer that is ok and does not declare its variance convention."""
+    fitting = [bessel for bessel, worst in survey.accepted.items() if worst.verdict == OK and worst.steps]
+    if len(fitting) == 1:
+        return Explanation(notes=(f"It takes {CONVENTIONS[fitting[0]]}, which the trace leaves open.",))
+    shown = survey.estimates.shown_convention()
+    if shown is not None:
+        note = f"It takes {CONVENTIONS[shown]}, which the trace leaves open and all steps together show."
+        return Explanation(notes=(note,))
+    share, resolution = survey.estimates.bessel_share.estimate(), survey.estimates.resolution
+    needed = resolution.steps if resolution is not None else None
+    text = "The trace does not say whether the variance carries Bessel's correction, and the data cannot tell: "
+    if needed is None:
+        text += "both give the same here. Batches of more than one value, that vary, would decide."
+    else:
+        trained = survey.progress.trained
+        smaller = max(2, int(max(survey.declared.counts) * min(1.0, share.interval and 0.1 / share.interval)))
+        total = max(trained + 1, needed * trained)
+        if math.isfinite(share.interval):
+            total = max(trained + 1, math.ceil(trained * (share.interval / 0.2) ** 2))
+        text += f"about {total:,} steps like these would, or batches of about {smaller:,} values per channel."
+    return Explanation(undecided=(text,))
+
+
+def explain_training(survey, search, some_steps):
+    """The `Explanation` of the training steps of a layer that is not as declared.
+
+    Args:
+      survey: the layer's `Survey`; search: its `Search`.
+      some_steps: its `SomeSteps`, or None.
+    """
+    facts, fitting = _facts(survey), search.explanations()
+    if not survey.declared.decay_known:
+        plain = [candidate for candidate in fitting if candidate.ids == ("decay",)]
+        if plain:
+            return _name_decay(survey, plain)
+        if not fitting:
+            text = "The trace does not say what the decay is, and no constant one explains all steps; record the decay "
+            return Explanation(undecided=(text + "of each step.",))
+        # A decay that the trace does not know is no deviation from what it declares.
+        fitting = [_without(candidate, "decay") for candidate in fitting]
+    if fitting:
+        return _name(survey, fitting, facts)
+    if search.cancels:
+        misfit = search.cancelled.misfit
+        return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
+    if some_steps is not None and (partly := some_steps.explain(facts)):
+        return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
+    return Explanation(causes=(_unexplained(survey, facts),))
+
+
+def _facts(survey):
+    declared, rate = survey.declared, survey.estimates.rate.estimate()
+    declared_rate = Estimate(1 - declared.decay, 0.0) if declared.decay is not None else rate
+    agrees = declared.decay is not None and math.isfinite(rate.value)
+    agrees = agrees and abs(rate.value - declared_rate.value) <= 3 * rate.interval
+    used = declared_rate if agrees or not math.isfinite(rate.value) else rate
+    return Facts(
+        decay=declared.decay,
+        count=max(declared.counts, default=0),
+        factor=survey.estimates.factor.estimate(used.value),
+        rate=rate,
+        seen_decay=(likely_decays(rate) or [math.nan])[0],
+        applications=declared.applications,
+        axis=f"axis {survey.layer.channel_axis}",
+        zero_debias=survey.layer.zero_debias,
+        rate_dtype=survey.layer.rate_dtype,
+        dtype=survey.layer.dtype,
+        mean_over_deviation=survey.estimates.mean_over_deviation,
+    )
+
+
+def _name_decay(survey, plain):
+    """The `Explanation` where the trace does not know the decay and one of the `Candidate`s ``plain`` is it."""
+    best = plain[0]
+    text = f"The trace does not say what the decay is; {best.hypothesis.decay:.6g} explains all steps."
+    undecided = ()
+    if survey.layer.fused is None and len({candidate.bessel for candidate in plain}) > 1:
+        undecided = ("The data cannot tell whether the variance carries Bessel's correction.",)
+    causes = (cause("decay", text, best.worst.misfit, ADVISORY),)
+    return Explanation(causes, undecided, accepted={best.bessel: best.worst})
+
+
+def _without(candidate, name):
+    ids = tuple(each for each in candidate.ids if each != name)
+    return dataclasses.replace(candidate, hypothesis=dataclasses.replace(candidate.hypothesis, ids=ids))
+
+
+def _name(survey, fitting, facts):
+    """The `Explanation` by `Candidate`s that fit, best first."""
+    sets = {frozenset(candidate.ids) for candidate in fitting}
+    coarse = any({"half-precision", convention} in sets for convention in ("bessel", "no-bessel"))
+    least = len(fitting[0].ids)
+    fitting = [candidate for candidate in fitting if len(candidate.ids) == least]
+    accepted = None
+    if any(candidate.ids == ("float32-decay",) for candidate in fitting):
+        fitting = [candidate for candidate in fitting if candidate.ids == ("float32-decay",)]
+        # Nothing is wrong with that, so this is what the layer is compared with.
+        accepted = {fitting[0].bessel: fitting[0].worst}
+    sets = {frozenset(candidate.ids) for candidate in fitting}
+    fitting = [candidate for candidate in fitting if not _gives_way(frozenset(candidate.ids), sets)]
+    if least > 1:
+        # Only the best pair: a second one would read as if four things had happened.
+        fitting = fitting[:1]
+    named = {}
+    for candidate in fitting:
+        hypothesis = candidate.hypothesis
+        if hypothesis.repeats > 1:
+            facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
+        if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
+            facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
+        for name in sorted(candidate.ids, key=rank):
+            if name not in named:
+                text = sentence(name, facts)
+                if candidate.ids == ("half-precision",) and coarse:
+                    text += (
+                        " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
+                        "with and without N/(N-1) both fit."
+                    )
+                named[name] = cause(name, text, candidate.worst.misfit)
+        repeated = hypothesis.repeats > 1 and survey.declared.applications == 1
+        if repeated and "decay" not in named and facts.decay is not None:
+            # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
+            facts = dataclasses.replace(facts, seen_decay=facts.decay**hypothesis.repeats)
+            named["decay"] = cause("decay", sentence("decay", facts), candidate.worst.misfit)
+    return Explanation(tuple(named.values()), accepted=accepted)
+
+
+def _gives_way(ids, sets):
+    """Whether one of the other ``sets`` of causes takes precedence over the set ``ids``."""
+    for name, others in GIVES_WAY_TO.items():
+        if name in ids and any(ids - {name} | {other} in sets for other in others):
+            return True
+    return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and "decay" not in each for each in sets)
+
+
+def _unexplained(survey, facts):
+    worst = survey.best
+    epsilon = ""
+    source = survey.outputs.sources[True, BATCH]
+    if source.seen and source.consistent and math.isfinite(source.low):
+        epsilon = f", epsilon between {source.low:.3g} and {source.high:.3g}"
+    step = "" if worst.first_not_ok is None else f", first in step {worst.first_not_ok}"
+    rate = "unknown" if facts.decay is None else format(1 - facts.decay, ".6g")
+    text = (
+        f"The statistics are not as declared (error {worst.misfit:.3g} times the bound{step}), and no known cause "
+        f"explains all steps. Estimates: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = "
+        f"{facts.factor}{epsilon}."
+    )
+    return cause("unexplained", text, None if math.isinf(worst.misfit) else worst.misfit)
