@@ -165,7 +165,7 @@ def run(name, arguments):
         raise SystemExit(f"The tests would run on {where}, which is not built with the sanitizers.")
     tests = arguments
     if not tests:
-        tests = [f"tests/{test}" for test in sanitizer.tests]
+        tests = ["-m", "", *(f"tests/{test}" for test in sanitizer.tests)]
         for test, reason in sanitizer.deselected.items():
             print(f"Not run under the {name} sanitizer: {test}: {reason}", flush=True)
             tests += ["--deselect", f"tests/{test}"]
