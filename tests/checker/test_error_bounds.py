@@ -1,5 +1,5 @@
-"""The figures that decide, against honest layers of many orders, TensorFlow's own, recordings of the real 1.15.5, and
-dishonest ones: no false alarm, and not much wider than they need to be."""
+"""The figures that decide, against correct layers of many orders, TensorFlow's own, recordings of the real 1.15.5, and
+faulty ones: no false alarm, and not much wider than they need to be."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def expect(batches, start=(0.0, 1.0), **arguments):
 
 
 def run(batches, moments, start=(0.0, 1.0), **arguments):
-    """The statistics of an honest layer after ``batches``; ``moments``: of honest.py, or their results."""
+    """The statistics of a correct layer after ``batches``; ``moments``: of honest.py, or their results."""
     moving = tuple(np.full(batches[0].shape[1], value, batches[0].dtype) for value in start)
     for i, batch in enumerate(batches):
         own = honest.layer_moments(moments, batch) if callable(moments) else moments[i]
@@ -46,11 +46,11 @@ def run(batches, moments, start=(0.0, 1.0), **arguments):
 
 
 def layers(count):
-    """The honest layers that can be run on so many elements."""
+    """The correct layers that can be run on so many elements."""
     return honest.MOMENTS | (honest.SLOW_MOMENTS if count <= 257 else {}) | honest.THREADED_MOMENTS
 
 
-def assert_honest(stats, seen, name):
+def assert_correct(stats, seen, name):
     __tracebackhide__ = True
     comparison = stats.compare(*seen)
     assert comparison.ok, f"{name}: {comparison}"
@@ -62,7 +62,7 @@ def assert_honest(stats, seen, name):
 @pytest.mark.parametrize("kind", honest.KINDS)
 @pytest.mark.parametrize("count", tiers.slow_but([16, 4096], [1, 2, 3, 16, 257, 4096, 65_537]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_honest_layer_is_outside_the_bound(dtype, count, kind):
+def test_no_correct_layer_is_outside_the_bound(dtype, count, kind):
     small = count <= 257
     for decay, steps in ((0.0, 1), (0.9, 8 if small else 2)):
         batches = [batch_of(kind, count, dtype, 4 if small else 2, seed) for seed in range(steps)]
@@ -78,13 +78,13 @@ def test_no_honest_layer_is_outside_the_bound(dtype, count, kind):
             stats = expect(batches, decay=decay, bessel=bessel, rate_dtype=rate_dtype)
             for name, moments in results.items():
                 seen = run(batches, moments, decay=decay, bessel=bessel, rate_dtype=layer_rate)
-                assert_honest(stats, seen, f"{name}, decay {decay}, bessel {bessel}")
+                assert_correct(stats, seen, f"{name}, decay {decay}, bessel {bessel}")
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal", "relu"])
 @pytest.mark.parametrize("count", tiers.slow_but([16, 4096], [16, 257, 4096, 65_537]))
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_bound_is_not_much_wider_than_the_worst_honest_error(dtype, count, kind):
+def test_the_bound_is_not_much_wider_than_the_worst_correct_error(dtype, count, kind):
     bound, worst = np.zeros(2), np.zeros(2)
     for seed in range(3):
         batch = batch_of(kind, count, dtype, 8, seed)
@@ -99,11 +99,11 @@ def test_the_bound_is_not_much_wider_than_the_worst_honest_error(dtype, count, k
 
 
 @pytest.mark.parametrize("kind", tiers.slow_but(["constant"], ["constant", "relu", "offset", "mostly zero"]))
-def test_no_honest_layer_is_outside_the_bound_where_additions_stagnate(kind):
+def test_no_correct_layer_is_outside_the_bound_where_additions_stagnate(kind):
     batch = batch_of(kind, 800_000, "float32", 3)
     stats = expect([batch], decay=0.0)
     for name, moments in (honest.MOMENTS | honest.THREADED_MOMENTS).items():
-        assert_honest(stats, run([batch], moments, decay=0.0), name)
+        assert_correct(stats, run([batch], moments, decay=0.0), name)
     # The bound follows what such layers do: without a replay they would be far outside.
     inside = stats._errors()[0]
     farthest = np.abs(np.float64(run([batch], honest.MOMENTS["in order"], decay=0.0)) - [stats.mean, stats.variance])
@@ -114,7 +114,7 @@ def test_no_honest_layer_is_outside_the_bound_where_additions_stagnate(kind):
 @pytest.mark.parametrize(
     "kind", tiers.slow_but(["uniform", "relu"], ["uniform", "relu", "lognormal", "constant", "offset"])
 )
-def test_the_kernels_of_todays_tensorflow_are_honest(kind, shape):
+def test_the_kernels_of_todays_tensorflow_are_correct(kind, shape):
     batch = batch_of(kind, math.prod(shape[:-1]), "float32", shape[-1]).reshape(shape)
     mean, variance = tf.nn.moments(tf.constant(batch), [0, 1, 2])
     ones = np.ones(shape[-1], np.float32)
@@ -122,11 +122,11 @@ def test_the_kernels_of_todays_tensorflow_are_honest(kind, shape):
     for bessel, seen in ((False, (mean, variance)), (True, (fused_mean, fused_variance))):
         stats = MovingStats(0 * ones, 0 * ones, decay=0.0, bessel=bessel)
         stats.update(batch)
-        assert_honest(stats, [value.numpy() for value in seen], f"bessel {bessel}")
+        assert_correct(stats, [value.numpy() for value in seen], f"bessel {bessel}")
 
 
 @pytest.mark.parametrize("kind", tiers.slow_but(["relu"], sorted(large.KINDS)))
-def test_the_real_layer_is_honest_on_large_batches(kind):
+def test_the_real_layer_is_correct_on_large_batches(kind):
     rows = [row for row in GOLDEN["rows"] if row["kind"] == kind]
     assert len(rows) == 2 * len(large.DECAYS) * len(large.SHAPES)
     batches = {}
@@ -140,7 +140,7 @@ def test_the_real_layer_is_honest_on_large_batches(kind):
         stats.update(batches[shape])
         blind.update(batch_moments(batches[shape]))
         seen = row["moving_mean"], row["moving_variance"]
-        assert_honest(stats, seen, f"{shape}, fused {row['fused']}")
+        assert_correct(stats, seen, f"{shape}, fused {row['fused']}")
         assert blind.compare(*seen).verdict != "finding"
         # The other convention is told wherever the bound is smaller than what it does.
         other = MovingStats(zero, zero + 1, decay=row["decay"], bessel=not row["fused"])
@@ -161,7 +161,7 @@ def test_a_long_run_stays_within_a_sharp_bound(dtype, decay, steps):
     batches = [rng.uniform(0, 255, (16, 8)).astype(dtype) for _ in range(steps)]
     stats = expect(batches, decay=decay, bessel=True, rate_dtype="float64", replay_bytes=0)
     moving = run(batches, honest.MOMENTS["in order"], decay=decay, bessel=True)
-    assert_honest(stats, moving, "in order")
+    assert_correct(stats, moving, "in order")
     # Much nearer than the worst case, in which 1 / (1 - decay) roundings add up.
     inside, worst = stats._errors()
     assert (inside[0] < worst[0] / (2 if decay == 0.9 else 5)).all() or dtype == "float16"
@@ -171,14 +171,14 @@ def test_a_long_run_stays_within_a_sharp_bound(dtype, decay, steps):
         assert (inside.max(axis=1) < 30 * errors).all()
 
 
-def test_updates_that_are_swallowed_are_honest():
+def test_updates_that_are_swallowed_are_correct():
     # One step of float16 at decay .999 does not move a warm mean; nor does it in the real 1.15.5.
     batches = [np.random.default_rng(i).normal(100, 1, (64, 4)).astype(np.float16) for i in range(300)]
     start = (100.25, 1.0)
     stats = expect(batches, start, decay=0.999)
     moving = run(batches, honest.MOMENTS["pairwise"], start, decay=0.999)
     np.testing.assert_array_equal(moving[0], np.float16(100.25))
-    assert_honest(stats, moving, "swallowed")
+    assert_correct(stats, moving, "swallowed")
     # The same in float32 is a finding: there the step is taken.
     batches = [batch.astype(np.float32) for batch in batches]
     stats = expect(batches, start, decay=0.999)
@@ -190,13 +190,13 @@ def test_the_same_batch_again_and_again():
     stats = expect([batch] * 200, decay=0.99)
     for name in ("in order", "8 lanes", "random tree"):
         once = honest.layer_moments(honest.MOMENTS[name], batch)
-        assert_honest(stats, run([batch] * 200, [once] * 200, decay=0.99), name)
+        assert_correct(stats, run([batch] * 200, [once] * 200, decay=0.99), name)
 
 
-# ---------------------------------------------------------------- dishonest layers
+# ---------------------------------------------------------------- faulty layers
 
 
-def dishonest(batches, fault):
+def faulty(batches, fault):
     """The statistics of a float32 layer with one fault."""
     arguments = {"decay": 0.999, "bessel": False}
     if fault == "bessel":
@@ -213,12 +213,12 @@ def dishonest(batches, fault):
 
 
 @pytest.mark.parametrize("fault", ["bessel", "decay", "missed", "one step behind", "twice"])
-def test_a_dishonest_layer_is_far_outside_the_bound(fault):
+def test_a_faulty_layer_is_far_outside_the_bound(fault):
     rng = np.random.default_rng(4)
     batches = [rng.uniform(0, 255, (16, 5)).astype(np.float32) for _ in range(6)]
     stats = expect(batches, decay=0.999)
-    assert stats.compare(*dishonest(batches, None)).ok
-    mean, variance = stats.compare(*dishonest(batches, fault))
+    assert stats.compare(*faulty(batches, None)).ok
+    mean, variance = stats.compare(*faulty(batches, fault))
     assert (variance.verdicts == "finding").all()
     assert variance.share > 100
     # Bessel's correction is none of the mean's business.
@@ -307,7 +307,7 @@ def test_the_worst_case_of_a_constants_variance_is_what_a_wrong_mean_makes_of_it
     assert stats.variance_bound[0] == close((3 * g) ** 2, rel=1e-5)
 
 
-def test_a_layer_that_flushes_to_zero_is_honest():
+def test_a_layer_that_flushes_to_zero_is_correct():
     # The squares are 1e-40, and the smallest normal float32 is 1.2e-38.
     batch = np.float32([[1e-20], [-1e-20]])
     stats = MovingStats([0.0], [0.0], decay=0.0)
@@ -320,7 +320,7 @@ def test_a_layer_that_flushes_to_zero_is_honest():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("decay", [0.0, 0.9, 0.999])
-def test_a_zero_debiased_layer_is_honest(dtype, decay):
+def test_a_zero_debiased_layer_is_correct(dtype, decay):
     rng = np.random.default_rng(5)
     cast = np.dtype(dtype).type
     stats = MovingStats(np.zeros(6), np.ones(6), decay=decay, zero_debias=True, dtype=dtype)
@@ -334,7 +334,7 @@ def test_a_zero_debiased_layer_is_honest(dtype, decay):
         biased, variance = honest.step((biased, variance), 64, moments, decay=decay)
         step += cast(1)
         mean = biased / (cast(1) - (cast(1) - rate) ** step)
-        assert_honest(stats, (mean, variance), "debiased")
+        assert_correct(stats, (mean, variance), "debiased")
         # A mean that was not debiased is not.
         if decay == 0.9 and step < 20:
             assert stats.compare(biased, variance).mean.verdict == "finding"
@@ -345,7 +345,7 @@ def test_a_zero_debiased_layer_is_honest(dtype, decay):
 
 @pytest.mark.parametrize("kind", ["uniform", "normal", "relu", "constant", "offset"])
 @pytest.mark.parametrize("shape", [(16, 3), (5, 7, 4), (64, 32, 32, 2)], ids=str)
-def test_layers_with_batch_weights_are_honest(kind, shape):
+def test_layers_with_batch_weights_are_correct(kind, shape):
     rng = np.random.default_rng(6)
     batch = batch_of(kind, math.prod(shape[:-1]), "float32", shape[-1]).reshape(shape)
     for weights in (rng.uniform(0, 2, shape[0]), np.arange(shape[0]) % 3, np.full(shape[0], 0.1)):
@@ -359,7 +359,7 @@ def test_layers_with_batch_weights_are_honest(kind, shape):
             # As path D of TF 1.15: by the reciprocal of the sum of weights, over all elements.
             reciprocal = np.float32(1) / add(np.broadcast_to(spread, rows.shape).copy())
             mean = add(spread * rows) * reciprocal
-            assert_honest(stats, (mean, add(spread * np.square(rows - mean)) * reciprocal), f"{kind}, {shape}")
+            assert_correct(stats, (mean, add(spread * np.square(rows - mean)) * reciprocal), f"{kind}, {shape}")
         if kind == "uniform" and np.ptp(weights):
             unweighted = MovingStats(zero, zero, decay=0.0)
             unweighted.update(batch)

@@ -253,7 +253,7 @@ def replayed(monkeypatch):
 # In float32 the squares of these stagnate: a left-to-right sum is farther off than expected, and no farther than the
 # worst case.
 STAGNATING = np.maximum(np.random.default_rng(0).normal(size=(2**18, 2)), 0).astype(np.float32)
-HONEST = np.add.reduce(np.square(STAGNATING - STAGNATING.mean(axis=0)), axis=0) / np.float32(2**18)
+IN_ORDER = np.add.reduce(np.square(STAGNATING - STAGNATING.mean(axis=0)), axis=0) / np.float32(2**18)
 
 
 def stagnating(**arguments):
@@ -269,8 +269,8 @@ def test_a_replay_is_made_where_it_is_needed_and_nowhere_else(replayed):
     assert stats.compare(stats.mean, stats.variance + 1.1 * outside).verdict == "finding"
     assert stats.compare([np.nan, 0.0], stats.variance).verdict == "finding"
     assert not replayed
-    assert (np.abs(HONEST - stats.variance) > inside).all()
-    comparison = stats.compare(stats.mean, HONEST)
+    assert (np.abs(IN_ORDER - stats.variance) > inside).all()
+    comparison = stats.compare(stats.mean, IN_ORDER)
     assert comparison.ok
     assert comparison.undecided is None
     assert len(replayed) == 1
@@ -288,7 +288,7 @@ def test_a_replay_is_made_where_it_is_needed_and_nowhere_else(replayed):
 def test_without_the_batch_it_is_undecidable():
     stats = stagnating()
     stats.update(batch_moments(STAGNATING))
-    comparison = stats.compare(stats.mean, HONEST)
+    comparison = stats.compare(stats.mean, IN_ORDER)
     assert comparison.verdict == comparison.variance.verdict == "undecidable"
     assert not comparison
     assert comparison.undecided == "a step was taken from moments, without its batch"
@@ -303,7 +303,7 @@ def test_a_batch_that_was_changed_is_noticed():
     stats = stagnating()
     stats.update(batch)
     batch[-1, 0] += 1e-3
-    comparison = stats.compare(stats.mean, HONEST)
+    comparison = stats.compare(stats.mean, IN_ORDER)
     assert comparison.verdict == "undecidable"
     assert comparison.undecided == "a batch was changed after its update"
 
@@ -315,7 +315,7 @@ def test_batches_are_held_up_to_a_limit(layout, replayed):
     for limit, held in ((batch.nbytes, True), (batch.nbytes - 1, False)):
         stats = stagnating(replay_bytes=limit)
         stats.update(batch, data_format=layout)
-        comparison = stats.compare(stats.mean, HONEST)
+        comparison = stats.compare(stats.mean, IN_ORDER)
         assert comparison.ok is held
         assert comparison.undecided == (None if held else f"the batches are larger than `replay_bytes`, {limit} bytes")
     assert [np.shares_memory(seen, batch) for seen in replayed] == [True]
@@ -326,7 +326,7 @@ def test_memory_mapped_batches_do_not_count(tmp_path):
     stats = stagnating(replay_bytes=0)
     mapped = np.load(tmp_path / "batch.npy", mmap_mode="r")
     stats.update(mapped[::-1])
-    assert stats.compare(stats.mean, HONEST).ok
+    assert stats.compare(stats.mean, IN_ORDER).ok
 
 
 def test_the_bound_lies_between_the_expected_error_and_the_worst_case():

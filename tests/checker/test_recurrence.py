@@ -1,4 +1,4 @@
-"""The weighted recurrence a d + m r of Keras and PyTorch: honest layers are ok, dishonest ones are not."""
+"""The weighted recurrence a d + m r of Keras and PyTorch: correct layers are ok, faulty ones are not."""
 
 import itertools
 import math
@@ -62,7 +62,7 @@ def judge(start, batches, moving, decay, recurrence, **more):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("decay", tiers.slow_but([0.999], [0.0, 0.1, 0.9, 0.99, 0.999, 0.9997, 1.0]))
-def test_honest_layers_are_ok(decay, dtype):
+def test_correct_layers_are_ok(decay, dtype):
     for form, steps, order in itertools.product(FORMS, (1, 300), ("in order", "random tree")):
         start, batches, moving = run(form, decay, dtype, steps, order)
         allowed = [None] + (["weighted"] if form != "difference" else ["difference"])
@@ -75,7 +75,7 @@ def test_honest_layers_are_ok(decay, dtype):
 @pytest.mark.parametrize("rate_dtype", [None, "float64"])
 @pytest.mark.parametrize("decay", [1e-300, 1e-9, 0.001, 0.003, 0.01, 0.05, 0.3])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_honest_layers_with_small_decays_are_ok(dtype, decay, rate_dtype):
+def test_correct_layers_with_small_decays_are_ok(dtype, decay, rate_dtype):
     for form, seed in itertools.product(FORMS, range(8)):
         rng = np.random.default_rng([seed, 9])
         moving = rng.normal(0, 10.0 ** rng.integers(0, 4), (2, 3)).astype(dtype)

@@ -2,8 +2,7 @@
 
 `make fuzz`, or `python tests/support/fuzz.py [--part P] [--count N] [--seed S] [--first I] [--workers W]`. Case I of
 seed S is the same wherever it runs, alone or among others; the first that fails is printed with the command that runs
-it again.
-The part "inputs" is below; the part "recurrence" is `fuzz_recurrence.py`.
+it again. The part "inputs" is below; the part "recurrence" is `fuzz_recurrence.py`.
 
 The reference is naive: two passes over the values that were put into memory, not over the memory, in `longdouble`. Its
 own error is added to what is allowed: every sum over n terms and every operation in it is off by at most
@@ -794,9 +793,8 @@ def run_case(seed, index, part="inputs"):
 
 
 def again(seed, index, part="inputs"):
-    return (
-        f"{os.path.relpath(sys.executable)} tests/support/fuzz.py --part {part} --seed {seed} --first {index} --count 1"
-    )
+    command = f"{os.path.relpath(sys.executable)} tests/support/fuzz.py --part {part}"
+    return f"{command} --seed {seed} --first {index} --count 1"
 
 
 def work(seed, part, end, taken, current, failed, worker):

@@ -147,7 +147,8 @@ def run_layer(dice, sequence, disturbed):
     form = dice.pick(("difference", "contracted difference"))
     if sequence.recurrence != "difference" and not (sequence.recurrence is None and dice.chance(0.4)):
         form = dice.pick(("weighted", "one minus rate", "contracted", "in double"))
-    if form == "in double" and sequence.rate_dtype == "float32":
+    if form == "in double" and sequence.rate_dtype is not None:
+        # Its rate is not rounded to the dtype, as `rate_dtype` says that it is.
         form = "weighted"
     rate_dtype = np.dtype(sequence.rate_dtype or dice.pick(("float32", "float64")))
     flushed = dice.chance(0.3) and sequence.dtype != "float16"

@@ -12,6 +12,7 @@ import pytest
 
 from tf1bn._util import threads as parallel
 from tf1bn.checker import accumulation, batch_moments
+from tf1bn.checker.prefetch import PrefetchedMoments
 
 BATCHES = {
     "rows": ((300, 100, 100), "NHWC"),
@@ -210,6 +211,39 @@ def test_no_more_threads_than_the_system_gives(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     assert states(batch, data_format, threads=4) == expected
+
+
+def test_callers_in_many_threads_get_the_same_bits():
+    # Under the thread sanitizer this is where a race would show.
+    rng = np.random.default_rng(3)
+    batches = [
+        (rng.normal(size=shape).astype(dtype), data_format)
+        for shape, data_format in (((9000, 64), "NHWC"), ((40, 30, 9, 17), "NHWC"), ((9, 8, 5000), "NCHW"))
+        for dtype in (np.float16, np.float32, np.float64)
+    ]
+    expected = [states(*batch, threads=1) for batch in batches]
+    seen, errors = [], []
+
+    def call():
+        try:
+            seen.extend([states(*batch, threads=3) for batch in batches] for _ in range(4))
+        except BaseException as error:
+            errors.append(error)
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for turn in range(12):
+        prefetched = PrefetchedMoments([(*batch, None) for batch in batches], threads=3)
+        if turn % 3 == 0:
+            seen.append([moments._state.tobytes() for moments in prefetched.moments()])
+        else:
+            prefetched.abandon()
+    for caller in callers:
+        caller.join()
+    assert not errors
+    assert all(run == expected for run in seen)
+    assert len(seen) == 16
 
 
 LARGER_THAN_MEMORY = """
