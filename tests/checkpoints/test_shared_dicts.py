@@ -34,7 +34,7 @@ def test_each_way_to_a_shared_dict_is_a_name():
     [
         (1000, 7, {}, "items in all"),
         (8, 7, {}, "items in all"),
-        (600, 2, {"w": Tensor()}, "tensors"),
+        (400, 2, {"w": Tensor(), "b": Tensor()}, "tensors"),
         (1, 9, {}, "nested more than 8 deep"),
         (2, 2, {"w" * 2000: Tensor()}, "a key of 2000 characters"),
     ],

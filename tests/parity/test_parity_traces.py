@@ -15,6 +15,7 @@ from tf1bn.parity.matching import LayerSignature, match_layers
 from tf1bn.parity.stored import checked
 from tf1bn.parity.traces.compare import compare_traces
 from tf1bn.parity.verdict import rejudge
+from tf1bn.trace.views import TraceView
 
 
 @pytest.fixture(scope="module")
@@ -601,6 +602,27 @@ def test_map_files_that_cannot_be_used(tmp_path, content, text):
         matching.read_map(str(tmp_path / "m.json"))
     with pytest.raises(MappingError, match="cannot be read: No such file"):
         matching.read_map(str(tmp_path / "missing.json"))
+
+
+@pytest.mark.parametrize("changed", ["old", "new", "both"])
+@pytest.mark.parametrize("setting", [{"dtype": "bfloat16"}, {"axis": 7}, {"axis": -9}], ids=str)
+def test_a_declaration_that_nothing_can_be_compared_under_is_not_ok(old, changed, setting):
+    view = TraceView(old, settings={"bn2": setting})
+    pair = {"old": (view, old), "new": (old, view), "both": (view, view)}[changed]
+    layers = by_name(compare_traces(*pair))
+    # Where the data of OLD show NEW's axis, it does not matter which one NEW declares.
+    shown = changed == "new" and "axis" in setting
+    assert layers["bn2"]["verdict"] in (("ok",) if shown else ("finding", "undecidable"))
+    assert [layers[name]["verdict"] for name in NAMES if name != "bn2"] == ["ok"] * 3
+
+
+@pytest.mark.parametrize("axis", [1, 2, -2, 7])
+def test_everything_is_compared_along_the_axis_that_the_data_show(old, axis):
+    expected = by_name(compare_traces(old, old))["bn2"]
+    layer = by_name(compare_traces(old, TraceView(old, settings={"bn2": {"axis": axis}})))["bn2"]
+    assert (layer["verdict"], layer["causes"]) == ("ok", [])
+    assert layer["checks"] == expected["checks"]
+    assert "outputs" in [check["what"] for check in layer["checks"]]
 
 
 # ---------------------------------------------------------------- judged again

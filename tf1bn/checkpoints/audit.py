@@ -4,8 +4,8 @@ These are read, with the packages in brackets: prefixes and folders of TF1 check
 ``.keras``, ``.weights.h5`` and ``.h5`` (h5py), ``.safetensors`` (safetensors), and ``.pt`` and ``.pth`` (PyTorch).
 Nothing is unpickled that could run code, and only vectors whose names may belong to a batch norm are read.
 
-Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables, and 2**28 bytes of an index or a state file; those of
-each format are in the module that reads it.
+Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables with names of 1024 characters, and 2**28 bytes of an
+index or a state file; those of each format are in the module that reads it.
 """
 
 from __future__ import annotations

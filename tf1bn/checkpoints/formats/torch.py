@@ -152,17 +152,28 @@ class _Tensors:
 
     def __init__(self, torch, path):
         self.dicts = {}
-        self._torch, self._path, self._items, self._tensors = torch, path, 0, 0
+        self._torch, self._path, self._counts, self._tensors = torch, path, {}, 0
 
-    def collect(self, value, keys=()):
-        """Take the tensors of the mappings inside ``value``, to which ``keys`` lead."""
-        if len(keys) > DEEPEST:
+    def collect(self, value):
+        """Take the tensors of the mappings inside ``value``."""
+        if isinstance(value, dict):
+            if self._count(value, 0) > MOST_ITEMS:
+                raise CheckpointError(
+                    f"`path` is {self._path!r}, whose dicts have more than {MOST_ITEMS} items in all."
+                )
+            self._follow(value, ())
+
+    def _count(self, value, depth):
+        """How many items there are in a dict and in those inside of it, by all ways; each dict is looked at once."""
+        if depth > DEEPEST:
             raise CheckpointError(f"`path` is {self._path!r}, whose dicts are nested more than {DEEPEST} deep.")
-        if not isinstance(value, dict):
-            return
-        self._items += len(value)
-        if self._items > MOST_ITEMS:
-            raise CheckpointError(f"`path` is {self._path!r}, whose dicts have more than {MOST_ITEMS} items in all.")
+        if (id(value), depth) not in self._counts:
+            inside = [item for key, item in value.items() if isinstance(key, str) and isinstance(item, dict)]
+            self._counts[id(value), depth] = len(value) + sum(self._count(item, depth + 1) for item in inside)
+        return self._counts[id(value), depth]
+
+    def _follow(self, value, keys):
+        """Take the tensors of a dict to which ``keys`` lead, and of those inside of it."""
         kinds = (dict, self._torch.Tensor)
         named = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, kinds)}
         longest = max(map(len, named), default=0)
@@ -177,7 +188,8 @@ class _Tensors:
         if self._tensors > MOST_VARIABLES:
             raise CheckpointError(f"`path` is {self._path!r}, which has more than {MOST_VARIABLES} tensors.")
         for key, item in named.items():
-            self.collect(item, (*keys, key))
+            if isinstance(item, dict):
+                self._follow(item, (*keys, key))
 
 
 def _matches(path, head):

@@ -86,7 +86,8 @@ def compare_traces(
     # NEW is diagnosed as if it were declared to do what OLD does.
     expected = {pair.new: _expected_settings(rules[pair], old.layers[pair.old], axes.get(pair)) for pair in pairs}
     new_diagnoses = _diagnose(new, expected, expected, progress, curves)
-    comparisons, lengths, problems = _compare_steps(old, new, rules, axes, progress)
+    seen = TraceView(new, settings={pair.new: {"axis": axis} for pair, axis in axes.items()}) if axes else new
+    comparisons, lengths, problems = _compare_steps(old, seen, rules, progress)
     in_sequence = run_level.in_sequence(old_signatures, new_signatures, matching.pairs)
     results = [
         layer_result(
@@ -171,7 +172,7 @@ def _expected_settings(rule, old, axis):
     return settings if axis is None else {**settings, "axis": axis}
 
 
-def _compare_steps(old, new, rules, axes, progress):
+def _compare_steps(old, new, rules, progress):
     """Reads both traces side by side.
 
     Returns:
@@ -190,7 +191,7 @@ def _compare_steps(old, new, rules, axes, progress):
         for pair, comparison in comparisons.items():
             old_record, new_record = old_step.layers.get(pair.old), new_step.layers.get(pair.new)
             if old_record is not None and new_record is not None:
-                comparison.add(old_step.number, old_record, new_record, axes.get(pair))
+                comparison.add(old_step.number, old_record, new_record)
             elif old_record is not None or new_record is not None:
                 lacks = ("NEW", pair.new) if new_record is None else ("OLD", pair.old)
                 absent.setdefault(pair, (*lacks, old_step.number))

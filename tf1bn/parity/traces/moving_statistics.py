@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import checker
+from ...evidence.step_view import COMPARABLE
 from .worst_error import WorstError, largest, largest_of_channels
 
 
@@ -48,8 +49,9 @@ class MovingStatistics:
     def __init__(self, rule, old, new):
         self.mean, self.variance = StatisticComparison("moving mean"), StatisticComparison("moving variance")
         self.training_steps = 0
-        self._old, self._new = predictor(rule, old), predictor(rule, new)
-        self._predictable = rule.predictable
+        computable = _computable(old) and _computable(new)
+        self._old, self._new = (predictor(rule, view) if computable else None for view in (old, new))
+        self._predictable = rule.predictable and computable
 
     @property
     def both(self):
@@ -120,7 +122,8 @@ class DirectComparison:
         """Take the `View` of a step in OLD and in NEW; several updates in one step have no order."""
         if not old.updates or not self.possible or old.decay is None or not old.all_moments or not new.all_moments:
             return
-        if not len(old.updates) == len(new.updates) == 1 or not (old.finite.all() and new.finite.all()):
+        single = len(old.updates) == len(new.updates) == 1
+        if not single or not all(view.finite.all() and _computable(view) for view in (old, new)):
             self.possible = False
             return
         for view in (old, new):
@@ -135,6 +138,11 @@ class DirectComparison:
 
     def _check(self, name):
         return self.checks.setdefault(name, WorstError(f"{name} against OLD's own"))
+
+
+def _computable(view):
+    """Whether the checker computes in the dtype of a layer's statistics."""
+    return view.layer.dtype in COMPARABLE
 
 
 def predictor(rule, view):

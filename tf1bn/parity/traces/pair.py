@@ -74,9 +74,9 @@ class LayerComparison:
         self.flags = []
         self.outputs, self.direct = OutputComparison(rule), DirectComparison(rule)
 
-    def add(self, step, old, new, axis):
-        """Take the records of one step; ``axis``: that of NEW's channels, None for the declared one."""
-        self.data.add(step, old, new, axis)
+    def add(self, step, old, new):
+        """Take the records of one step."""
+        self.data.add(step, old, new)
         self.steps += 1
         views = old_view, new_view = View(old), View(new)
         if old_view.before.shape != new_view.before.shape:

@@ -43,9 +43,9 @@ class SameData:
         self.first = self.first_step = self.later = None
         self.bitwise = True
 
-    def add(self, step, old, new, axis):
-        """Take the records of a step; ``axis``: that of NEW's channels, None for the declared one."""
-        comparison = compare_inputs(old, new, axis)
+    def add(self, step, old, new):
+        """Take the records of a step."""
+        comparison = compare_inputs(old, new)
         self.bitwise &= comparison.state == "bitwise"
         if self.first is None:
             self.first, self.first_step = comparison, step
