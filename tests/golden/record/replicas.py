@@ -1,6 +1,6 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 2.7 too:
-# ruff: noqa: UP009, UP010, UP031
+# ruff: noqa: RUF005, UP009, UP010, UP031
 """``batch_norm`` in two replicas of a MirroredStrategy, run by the TensorFlow that runs this file: 1.15, or tf1bn.
 
     python tests/golden/record/replicas.py                    prints the statistics of each case as JSON
