@@ -1,6 +1,6 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 2.7 too:
-# ruff: noqa: B028, B904, B905, RUF005, SIM115, UP004, UP008, UP009, UP010, UP031
+# ruff: noqa: B028, B904, B905, RUF005, SIM105, SIM115, UP004, UP008, UP009, UP010, UP024, UP031
 """Records the batch-norm layers of a TensorFlow 1.x graph, run by run, as a trace that tf1bn reads.
 
 One file, for Python 2.7 and 3.5 to 3.7 and TensorFlow 1.3 to 1.15; needs nothing but tensorflow and numpy. Put it
@@ -23,7 +23,9 @@ import collections
 import json
 import os
 import shutil
+import socket
 import tempfile
+import threading
 import warnings
 
 import numpy as np
@@ -868,7 +870,8 @@ class Recorder(object):
 
     A layer is recorded in the runs whose fetches depend on it. Its inputs and outputs are fetched in the run itself;
     gamma, beta and the statistics are read just before and just after, in runs of their own. Nothing else may run in
-    the session meanwhile. A layer inside a tf.cond or tf.while_loop is listed with the reason, and not recorded.
+    the session meanwhile; the recorded runs of threads that share a recorder take turns. A layer inside a tf.cond or
+    tf.while_loop is listed with the reason, and not recorded.
 
     Args:
       sess: a tf.Session, or another session with its `run`.
@@ -886,17 +889,26 @@ class Recorder(object):
         self._keep = keep
         self._version = None
         self._layers, self._plans, self._declared = [], {}, {}
-        self.path = path
+        self._planning, self._running = threading.Lock(), threading.RLock()
+        self.path = self._writer.path
         self.steps = 0
 
     def run(self, fetches, feed_dict=None, options=None, run_metadata=None, training=None):
         """`sess.run`, recorded if a layer takes part; `training` says whether it trains, instead of the graph."""
         if training is not None and not isinstance(training, bool):
             raise ValueError("`training` is %r; it must be True, False or None." % (training,))
-        plan = self._plan(fetches, feed_dict)
-        self._declare(plan.layers)
+        self._writer.check()
+        with self._planning:
+            plan = self._plan(fetches, feed_dict)
+            self._declare(plan.layers)
         if not plan.parts:
+            # It waits for no other run: one that is being recorded may wait for what this one puts into a queue.
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
+        with self._running:
+            return self._recorded(plan, fetches, feed_dict, options, run_metadata, training)
+
+    def _recorded(self, plan, fetches, feed_dict, options, run_metadata, training):
+        """Run and record one step, and return the results."""
         before = self._read(plan.before)
         results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
         after = self._read(plan.after)
@@ -971,54 +983,140 @@ def _moments(batch):
     return {"count": len(rows), "mean": rows.mean(0), "variance": rows.var(0)}
 
 
+# The file in a trace that says which process writes it, as long as it does.
+LOCK = "writer.lock"
+
+
 class Writer(object):
-    """Writes a trace: a folder that is readable, with all finished steps, whenever the process should end."""
+    """Writes a trace: a folder that is readable, with all finished steps, whenever the process should end.
+
+    It writes to the folder that it made, wherever that is moved and wherever the process goes, and never to another
+    one that comes to lie at its path. Threads may share it; a forked process may not.
+    """
 
     def __init__(self, path, overwrite, producer):
-        self._path = path
+        self.path = os.path.abspath(path)
         self._producer = producer
         self._step = 0
-        target = os.path.realpath(path)
-        if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
-            if not overwrite or not os.path.exists(os.path.join(target, "trace.json")):
-                raise ValueError(
-                    "`path` is %r, which is there; choose another path%s."
-                    % (path, "" if overwrite else ", or pass overwrite=True for a trace")
-                )
-            shutil.rmtree(target)
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._steps = None
+        target = os.path.realpath(self.path)
+        old = os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target))
+        if old:
+            _check_replaceable(path, target, overwrite)
         # It is made beside `path` and renamed, so that a folder at `path` is always a whole trace.
         new = tempfile.mkdtemp(prefix="." + os.path.basename(target) + ".", dir=os.path.dirname(target))
-        os.chmod(new, 0o755)
-        os.mkdir(os.path.join(new, "arrays"))
-        open(os.path.join(new, "steps.jsonl"), "wb").close()
-        self.set_layers({}, new)
-        os.rename(new, target)
-        self._steps = open(os.path.join(path, "steps.jsonl"), "ab")
+        try:
+            os.chmod(new, 0o755)
+            self._folder = os.open(new, os.O_RDONLY)
+            self._name = "/proc/self/fd/%d" % self._folder
+            if not os.path.isdir(self._name):
+                # No such folder on this system: the path has to do.
+                self._name = new
+            with self._created(LOCK) as file:
+                file.write(json.dumps(_owner(os.getpid())).encode("ascii") + b"\n")
+            os.mkdir(self._path("arrays"))
+            self._created("steps.jsonl").close()
+            self.set_layers({}, check=False)
+            if old:
+                # The old trace is there until the new one is whole.
+                aside = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(target))
+                os.rename(target, os.path.join(aside, "trace"))
+                try:
+                    os.rename(new, target)
+                except OSError:
+                    os.rename(os.path.join(aside, "trace"), target)
+                    raise
+                finally:
+                    shutil.rmtree(aside, ignore_errors=True)
+            else:
+                os.rename(new, target)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        if self._name == new:
+            self._name = target
+        self._steps = open(self._path("steps.jsonl"), "ab")
 
-    def set_layers(self, layers, folder=None):
+    def check(self):
+        """Raise ValueError unless this process can write the trace."""
+        if os.getpid() != self._process:
+            raise ValueError(
+                "The trace %r is written by process %d, and this is its fork %d; make a recorder with a path of its "
+                "own in each process." % (self.path, self._process, os.getpid())
+            )
+        if self._steps is None:
+            raise ValueError("The trace %r is closed; nothing can be added to it." % self.path)
+        if os.fstat(self._folder).st_nlink == 0:
+            raise ValueError("The trace %r was replaced or deleted; nothing can be added to it." % self.path)
+
+    def set_layers(self, layers, check=True):
         """Write trace.json, whole or not at all."""
+        if check:
+            self.check()
         content = collections.OrderedDict([("format", "tf1bn-trace"), ("version", 1), ("producer", self._producer)])
         content["layers"] = collections.OrderedDict((name, _settings(layers[name])) for name in layers)
-        target = os.path.join(folder or self._path, "trace.json")
-        with open(target + ".new", "wb") as file:
-            file.write(json.dumps(content, allow_nan=False, indent=1, separators=(",", ": ")).encode("ascii") + b"\n")
-        os.rename(target + ".new", target)
+        text = json.dumps(content, allow_nan=False, indent=1, separators=(",", ": ")).encode("ascii") + b"\n"
+        with self._lock:
+            _remove(self._path("trace.json.new"))
+            with self._created("trace.json.new") as file:
+                file.write(text)
+            os.rename(self._path("trace.json.new"), self._path("trace.json"))
 
     def add_step(self, layers, training):
-        """Write the arrays, and then the line that makes them a step."""
-        self._rows, self._large = collections.OrderedDict(), collections.OrderedDict()
-        # In the order of application, whatever dicts do in this Python.
-        entries = collections.OrderedDict((name, _sorted(self._entry(values))) for name, values in layers.items())
-        for name, array in list(self._large.values()) + [(name, np.stack(rows)) for name, rows in self._rows.items()]:
-            with open(os.path.join(self._path, name), "wb") as file:
-                np.save(file, array)
-        line = collections.OrderedDict([("layers", entries), ("step", self._step), ("training", training)])
-        self._steps.write(json.dumps(line, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n")
-        self._steps.flush()
-        self._step += 1
+        """Write the arrays, and then the line that makes them a step; or nothing, if a file cannot be written."""
+        self.check()
+        with self._lock:
+            self._rows, self._large = collections.OrderedDict(), collections.OrderedDict()
+            # In the order of application, whatever dicts do in this Python.
+            entries = collections.OrderedDict((name, _sorted(self._entry(values))) for name, values in layers.items())
+            arrays = list(self._large.values()) + [(name, np.stack(rows)) for name, rows in self._rows.items()]
+            line = collections.OrderedDict([("layers", entries), ("step", self._step), ("training", training)])
+            text = json.dumps(line, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+            size, written = os.fstat(self._steps.fileno()).st_size, []
+            try:
+                for name, array in arrays:
+                    with self._created(name) as file:
+                        written.append(name)
+                        np.save(file, array)
+                self._steps.write(text)
+                self._steps.flush()
+            except BaseException:
+                self._undo(size, written)
+                raise
+            self._step += 1
 
     def close(self):
-        self._steps.close()
+        """Close the files; closing them again does nothing."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._steps is None:
+                return
+            self._steps.close()
+            self._steps = None
+            _remove(self._path(LOCK))
+            os.close(self._folder)
+
+    def _path(self, name):
+        return self._name + "/" + name
+
+    def _created(self, name):
+        """A new file of the trace, open for writing; OSError if there is one."""
+        return os.fdopen(os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+
+    def _undo(self, size, written):
+        """Take back a step that could not be written; ``size`` is that of steps.jsonl before."""
+        # What the file object still holds must not follow later.
+        try:
+            self._steps.close()
+        except (IOError, OSError):
+            pass
+        for name in written:
+            _remove(self._path(name))
+        self._steps = open(self._path("steps.jsonl"), "ab")
+        self._steps.truncate(size)
 
     def _entry(self, values):
         entry = {}
@@ -1049,6 +1147,49 @@ class Writer(object):
         rows = self._rows.setdefault(name, [])
         rows.append(value)
         return "%s#%d" % (name, len(rows) - 1)
+
+
+def _check_replaceable(path, target, overwrite):
+    """Raise ValueError unless what is at ``target`` is a trace that may be replaced."""
+    if not overwrite or not os.path.exists(os.path.join(target, "trace.json")):
+        raise ValueError(
+            "`path` is %r, which is there; choose another path%s."
+            % (path, "" if overwrite else ", or pass overwrite=True for a trace")
+        )
+    try:
+        with open(os.path.join(target, LOCK), "rb") as file:
+            owner = json.loads(file.read(4096).decode("utf-8"))
+        process, start, host = owner["process"], owner["start"], owner["host"]
+    except (IOError, OSError, ValueError, KeyError, TypeError):
+        return
+    runs = True
+    if host == socket.gethostname():
+        # The number may have gone to another process since.
+        runs = os.path.isdir("/proc/%s" % process) if os.path.isdir("/proc/self") else True
+        runs = runs and (start is None or start == _owner(process)["start"])
+    if runs and owner != _owner(os.getpid()):
+        raise ValueError(
+            "`path` is %r, where a trace is that process %s on %s is writing; choose another path, or delete the file "
+            "%s in it if that process has ended." % (path, process, host, LOCK)
+        )
+
+
+def _owner(process):
+    """What the lock file of a trace says about the process that writes it, as tf1bn/trace/owner.py does."""
+    try:
+        with open("/proc/%s/stat" % process, "rb") as file:
+            # The name of the program, in parentheses, may hold spaces and parentheses.
+            start = file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (IOError, OSError, IndexError):
+        start = None
+    return collections.OrderedDict([("process", process), ("start", start), ("host", socket.gethostname())])
+
+
+def _remove(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def _sorted(value):

@@ -540,6 +540,38 @@ def test_every_session_is_recorded(play, tmp_path, body, steps):
     assert not os.path.exists(f"{path}.{len(steps) + 1}")
 
 
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_the_trace_lies_where_the_user_stood(play, tmp_path, monkeypatch, when):
+    """A relative path is that of the start, wherever the script goes before its session or after it."""
+    monkeypatch.chdir(tmp_path)
+    go = f"""
+        import os
+        os.makedirs("logs", exist_ok=True)
+        x, y = build("a")
+        with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
+            for i in range(4):
+                if i == {0 if when == "early" else 2}:
+                    os.chdir("logs")
+                sess.run(y, {{x: batch(i)}})
+        with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
+            sess.run(y, {{x: batch(5)}})
+        """
+    status, _, err = play(textwrap.dedent(TRAINING) + textwrap.dedent(go), record="run.trace")
+    assert status == 0, err
+    assert os.listdir(tmp_path / "logs") == []
+    assert [len(list(trace.open(tmp_path / name))) for name in ("run.trace", "run.trace.2")] == [4, 1]
+    assert os.getcwd() == str(tmp_path)
+
+
+def test_what_is_said_about_a_recording_does_not_steer_a_terminal(play, tmp_path):
+    name = "\x1b[2Jtrace\n"
+    status, _, err = play("import tensorflow as tf\n", record=str(tmp_path / name))
+    assert status == 0
+    assert err.endswith("\\x1b[2Jtrace\\n was not written.\n")
+
+
 def test_partial_runs_are_said_not_to_be_recorded(play, tmp_path):
     body = """
         x, y = build("a")

@@ -5,10 +5,14 @@ what.
 """
 
 import ast
+import contextlib
 import gzip
 import importlib.util
 import itertools
+import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from traces import AROUND
 import tf1bn
 from tf1bn import checker, trace
 from tf1bn.layers import graph_collections
+from tf1bn.trace.owner import Owner, owner_of
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +85,8 @@ def test_it_is_the_python_of_2_7_and_3_5():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
             assert node.args
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert imported == {"collections", "json", "os", "shutil", "tempfile", "warnings", "numpy", "tensorflow"}
+    standard = {"collections", "json", "os", "shutil", "socket", "tempfile", "threading", "warnings"}
+    assert imported == standard | {"numpy", "tensorflow"}
 
 
 # ---------------------------------------------------------------- recordings
@@ -313,3 +319,98 @@ def test_what_cannot_be_recorded_is_listed(record_tf1, tmp_path):
         "Its batch statistics are not the plain moments of its inp"
     )
     assert list(opened) == []
+
+
+def test_it_writes_to_the_trace_that_it_made(record_tf1, tmp_path, monkeypatch):
+    """Wherever the process goes, whatever comes to lie at the path, and whichever thread runs a step."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    y = tf1bn.batch_norm(x, 0.9, updates_collections=None, fused=False, scope="bn")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        rec = record_tf1.Recorder(session, "run.trace")
+        monkeypatch.chdir(tmp_path / "other")
+        owner = owner_of(tmp_path / "run.trace")
+        assert owner == Owner.current()
+        (tmp_path / "run.trace").rename(tmp_path / "moved.trace")
+        record_tf1.Recorder(session, tmp_path / "run.trace").close()
+        wrong = []
+
+        def work(number):
+            try:
+                for i in range(10):
+                    rec.run(y, {x: np.random.default_rng(100 * number + i).normal(3, 2, (8, 3))})
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert rec.steps == 40
+        # The step is taken back, and can be tried again.
+        monkeypatch.setattr(record_tf1.np, "save", fail_on_full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            rec.run(y, {x: np.ones((2, 3))})
+        monkeypatch.undo()
+        rec.run(y, {x: np.ones((2, 3))})
+        rec.close()
+        rec.close()
+        with pytest.raises(ValueError, match=r"^The trace '.*run\.trace' is closed"):
+            rec.run(y, {x: np.ones((2, 3))})
+    assert not (tmp_path / "moved.trace" / "writer.lock").exists()
+    assert list(trace.open(tmp_path / "run.trace")) == []
+    steps = list(trace.open(tmp_path / "moved.trace"))
+    assert len(steps) == 41
+    for step in steps:
+        record = step.layers["bn"]
+        assert prediction(record, True, 0.9).compare(record.moving_mean_after, record.moving_variance_after).ok
+    # The run of the step that was taken back moved the statistics.
+    for earlier, later in itertools.pairwise(step.layers["bn"] for step in steps[:40]):
+        assert earlier.moving_mean_after.tobytes() == later.moving_mean_before.tobytes()
+
+
+def fail_on_full_disk(file, array):
+    file.write(b"part")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_trace_that_another_process_writes_is_not_replaced(record_tf1, tmp_path):
+    path = tmp_path / "run.trace"
+    with tf.Session() as session:
+        rec = record_tf1.Recorder(session, path)
+        # This process may replace its own; the old recorder writes no more.
+        made = [record_tf1.Recorder(session, path, overwrite=True)]
+        with pytest.raises(ValueError, match="was replaced or deleted; nothing can be added"):
+            rec.run(tf.no_op())
+        rec.close()
+        lock = path / "writer.lock"
+        own = json.loads(lock.read_text())
+        for change, words in (
+            ({"process": os.getppid(), "start": None}, "is writing; choose another path"),
+            ({"host": "elsewhere"}, "on elsewhere is writing"),
+        ):
+            lock.write_text(json.dumps({**own, **change}))
+            with pytest.raises(ValueError, match=words):
+                record_tf1.Recorder(session, path, overwrite=True)
+            with pytest.raises(FileExistsError, match=words):
+                trace.Writer(path, overwrite=True)
+        for change in ({"start": "1"}, {"process": 2**22 + 1, "start": None}, {"process": None}):
+            lock.write_text(json.dumps({**own, **change}))
+            made.append(record_tf1.Recorder(session, path, overwrite=True))
+        for replaced in made:
+            replaced.close()
+        with record_tf1.Recorder(session, tmp_path / "fork.trace") as rec, monkey_process(record_tf1):
+            with pytest.raises(ValueError, match=r"is written by process \d+, and this is its fork \d+; make a rec"):
+                rec.run(tf.no_op())
+
+
+@contextlib.contextmanager
+def monkey_process(module):
+    """The process as its fork sees itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.os, "getpid", lambda: 7)
+        yield

@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -938,3 +939,50 @@ def test_the_package_imports_no_tensorflow():
     assert tf1bn.recorders.__all__ == ["Recorder"]
     with pytest.raises(AttributeError, match=r"module 'tf1bn\.recorders' has no attribute 'Recoder'"):
         tf1bn.recorders.Recoder  # noqa: B018
+
+
+def test_threads_share_a_recorder(mode, folder):
+    """Their recorded runs take turns; a run without a layer waits for none, or what fills a queue could not run."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    queue = tf.FIFOQueue(100, [tf.float32], [[4, 3]])
+    fill, more = queue.enqueue([x]), queue.dequeue()
+    y = tf1bn.batch_norm(x + 0.0 * tf.reduce_sum(more), 0.9, updates_collections=None, fused=False, scope="bn")
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        wrong = []
+
+        def work(number):
+            try:
+                for i in range(10):
+                    rec.run(y, {x: batch((8, 3), 100 * number + i)})
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for i in range(30):
+            rec.run(fill, {x: batch((4, 3), i)})
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert rec.steps == 30
+    records = [step.layers["bn"] for step in trace.open(folder)]
+    assert len(records) == 30
+    for record in records:
+        assert_honest(record)
+    for earlier, later in itertools.pairwise(records):
+        assert earlier.moving_mean_after.tobytes() == later.moving_mean_before.tobytes()
+
+
+def test_a_fork_of_the_recorder_is_refused(folder, monkeypatch):
+    with tf.Graph().as_default():
+        one = tf.constant(1)
+        with tf.Session() as session, tf1bn.Recorder(session, folder) as rec:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "getpid", lambda: 7)
+                # As in a process that was forked while a thread held the lock, which no one opens there.
+                rec._planning = rec._running = None
+                with pytest.raises(
+                    ValueError, match=r"is written by process \d+, and this is its fork 7; make a writer"
+                ):
+                    rec.run(one)

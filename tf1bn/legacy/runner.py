@@ -15,6 +15,7 @@ import types
 from collections.abc import Sequence
 
 from .. import contrib, releases
+from .._util.printable import printable
 from .._util.text import counted
 from ..errors import CommandError
 from . import python2_translation
@@ -208,20 +209,22 @@ def _of_script(trace):
 def _report(recording, path, status):
     """Print to stderr what was recorded; returns the status, or 2 instead of 0 if the recording failed."""
     for folder, steps, layers in recording.traces:
-        recorded = f"{counted(steps, 'step')} of {counted(layers, 'layer')}"
-        print(f"tf1bn run: {recorded} recorded in {folder}.", file=sys.stderr)
+        _say(f"{counted(steps, 'step')} of {counted(layers, 'layer')} recorded in {folder}")
     if recording.partial:
-        lost = counted(recording.partial, "step")
-        print(f"tf1bn run: {lost} in `partial_run` cannot be recorded, and no trace has them.", file=sys.stderr)
+        _say(f"{counted(recording.partial, 'step')} in `partial_run` cannot be recorded, and no trace has them")
         status = status or 2
     if recording.problem is not None:
-        print(f"tf1bn run: {recording.problem}.", file=sys.stderr)
+        _say(recording.problem)
         return status or 2
     if not recording.traces:
-        print(f"tf1bn run: no layer took part in any run of the script; {path} was not written.", file=sys.stderr)
+        _say(f"no layer took part in any run of the script; {path} was not written")
     elif not any(steps for _, steps, _ in recording.traces):
-        print("tf1bn run: no run of a layer could be recorded; the traces say why.", file=sys.stderr)
+        _say("no run of a layer could be recorded; the traces say why")
     return status
+
+
+def _say(sentence):
+    print(f"tf1bn run: {printable(sentence)}.", file=sys.stderr)
 
 
 # ---- before the script runs ----

@@ -8,6 +8,7 @@ import weakref
 
 import tensorflow as _tf
 
+from .._util.printable import printable
 from .session import Plans, Recorder
 
 tf = _tf.compat.v1
@@ -22,7 +23,8 @@ class Recording:
     recorded.
 
     Args:
-      path: the folder of the first session that runs a layer; the second one's is ``path.2``, and so on.
+      path: the folder of the first session that runs a layer; the second one's is ``path.2``, and so on. A relative
+        path is below the working directory of this moment, wherever the script goes.
 
     Attributes:
       traces: a list of (path, number of steps, number of layers) of the traces, complete when the block is left.
@@ -31,7 +33,7 @@ class Recording:
     """
 
     def __init__(self, path):
-        self._path = path
+        self._path = os.path.abspath(path)
         self._sessions = weakref.WeakKeyDictionary()
         self._recorders = []
         self._lock = threading.Lock()
@@ -107,7 +109,7 @@ class Recording:
             # A fork: the trace is its parent's, and so may be the lock.
             if self.problem is None and _RecordedSession(session, self._originals).takes_part(arguments):
                 self.problem = f"process {os.getpid()}, which the script forked, runs a layer and is not recorded"
-                print(f"tf1bn run: {self.problem}.", file=sys.stderr, flush=True)
+                print(f"tf1bn run: {printable(self.problem)}.", file=sys.stderr, flush=True)
             return None
         with self._lock:
             if session not in self._sessions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from typing import Any
 
@@ -29,8 +30,9 @@ class Recorder:
     A layer is any that ``tf1bn.batch_norm`` made, and any whose operations are those of batch normalisation: the fused
     operations, or ``tf.nn.batch_normalization`` with moving averages, as in graphs of TensorFlow 1.x that were
     imported. It is recorded in the runs whose fetches depend on it. Its inputs and outputs are fetched in the run
-    itself; gamma, beta and the statistics are read just before and just after in runs of their own, because in the
-    same run TensorFlow gives no order to a read and an update. Nothing else may run in the session meanwhile.
+    itself; gamma, beta and the statistics are read just before and just after in runs of their own, because in the same
+    run TensorFlow gives no order to a read and an update. Nothing else may run in the session meanwhile. Threads may
+    share a recorder; their recorded runs take turns.
 
     Args:
       sess: a ``tf.compat.v1.Session``, or another session with its ``run``, such as a ``MonitoredSession``.
@@ -66,6 +68,7 @@ class Recorder:
         self._keep = keep
         self._plans = Plans(sess.graph, keep == "inputs")
         self._readers = {}
+        self._planning, self._running = threading.Lock(), threading.RLock()
         self._declared = {}
         self.path = self._writer.path
         self.steps = 0
@@ -91,10 +94,20 @@ class Recorder:
         """
         if training is not None and not isinstance(training, bool):
             raise ValueError(f"`training` is {training!r}; it must be True, False or None.")
-        plan = self._plans.of(fetches, feed_dict)
-        self._declare(plan)
+        # Nothing is declared: it raises where the trace is closed, replaced, or belongs to another process, which may
+        # hold a lock for ever.
+        self._writer.add_layers({})
+        with self._planning:
+            plan = self._plans.of(fetches, feed_dict)
+            self._declare(plan)
         if not plan.parts:
+            # It waits for no other run: one that is being recorded may wait for what this one puts into a queue.
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
+        with self._running:
+            return self._recorded(plan, fetches, feed_dict, options, run_metadata, training)
+
+    def _recorded(self, plan, fetches, feed_dict, options, run_metadata, training):
+        """Run and record one step, and return the results."""
         before = self._read(plan.before)
         results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
         after = self._read(plan.after)
