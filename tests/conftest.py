@@ -42,6 +42,7 @@ LONG = (
     "test_recordings_core",
     "test_recordings_releases",
     "test_reference_layers",
+    "test_causes_tensorflow",
     "test_checkpoint_formats",
     "test_devices",
     "test_error_bounds",

@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from golden.record import cases, checkpoints, errors, layers_cases, layers_checkpoints, layers_errors
 from modes import played_in
 
@@ -18,6 +19,7 @@ from tf1bn.checkpoints import audit as judge
 
 tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(layers_checkpoints.FOLDER)
+NETS = tiers.slow_but(list(layers_checkpoints.NETS)[::3], list(layers_checkpoints.NETS))
 BY_TF1 = json.loads((FOLDER / "by_tf1.json").read_text("ascii"))
 BY_TF1BN = json.loads((FOLDER / "by_tf1bn.json").read_text("ascii"))
 
@@ -38,7 +40,7 @@ def started(result):
     return dict(result["initial"], **result["start"])
 
 
-@pytest.mark.parametrize("name", layers_checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_honest_checkpoints_are_judged_ok(name):
     """With several axes the variables are no vectors, and nothing is wrong with that."""
     result = judge.audit_checkpoint(str(FOLDER / name))
@@ -72,7 +74,7 @@ def test_the_fixtures_are_complete_and_small():
     assert {path.name for path in FOLDER.iterdir()} == expected
 
 
-@pytest.mark.parametrize("name", layers_checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_a_checkpoint_of_tf1_goes_on_in_tf1bn(name, api):
     """Every variable of the graph is found, holds what was written, and testing and training go on as in TF 1.15."""
     recorded = BY_TF1["checkpoints"][name]
@@ -98,7 +100,7 @@ def test_a_checkpoint_of_tf1_is_not_where_a_new_graph_starts():
             )
 
 
-@pytest.mark.parametrize("name", layers_checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_tf1bn_still_writes_what_tf1_restored(name, api, tmp_path):
     entry = BY_TF1BN["checkpoints"][name]
     case = layers_checkpoints.case_of(name, after=False)
@@ -110,7 +112,7 @@ def test_tf1bn_still_writes_what_tf1_restored(name, api, tmp_path):
     assert_same(case, json.loads(json.dumps(played)), entry["training"])
 
 
-@pytest.mark.parametrize("name", layers_checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_tf1_went_on_with_what_tf1bn_wrote(name, api):
     """In TF 1.15 every variable got the bytes that tf1bn wrote; from them tf1bn goes on as TF 1.15 did."""
     entry = BY_TF1BN["checkpoints"][name]

@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from golden.record import cases, checkpoints, errors
 from modes import played_in
 
@@ -18,6 +19,7 @@ import tf1bn
 
 tf = tensorflow.compat.v1
 FOLDER = pathlib.Path(checkpoints.FOLDER)
+NETS = tiers.slow_but(list(checkpoints.NETS)[::3], list(checkpoints.NETS))
 BY_TF1 = json.loads((FOLDER / "by_tf1.json").read_text("ascii"))
 BY_TF1BN = json.loads((FOLDER / "by_tf1bn.json").read_text("ascii"))
 SIZE_LIMIT = 4096
@@ -79,7 +81,7 @@ def test_a_checkpoint_of_tf1_is_not_where_a_new_graph_starts():
                 assert np.abs(np.array(values) - warm).max() > 1e-3, (name, variable)
 
 
-@pytest.mark.parametrize("name", checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_tf1bn_still_writes_what_tf1_restored(name, api, tmp_path):
     """Names, shapes and dtypes exactly; values as far as rounding leaves them, exactly where nothing is computed."""
     entry = BY_TF1BN["checkpoints"][name]
@@ -103,7 +105,7 @@ def last_values(result):
     return state
 
 
-@pytest.mark.parametrize("name", checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_tf1_restored_what_tf1bn_wrote(name):
     """In TF 1.15 every variable got the bytes that tf1bn wrote."""
     entry = BY_TF1BN["checkpoints"][name]
@@ -114,7 +116,7 @@ def test_tf1_restored_what_tf1bn_wrote(name):
     assert sorted(name for name, _, _ in entry["restored"]["graph"]["variables"]) == sorted(f"{n}:0" for n in dtypes)
 
 
-@pytest.mark.parametrize("name", checkpoints.NETS)
+@pytest.mark.parametrize("name", NETS)
 def test_what_tf1_did_with_it_is_what_tf1bn_does(name, api):
     """From the values that tf1bn wrote, testing and training go on as they did in TF 1.15."""
     entry = BY_TF1BN["checkpoints"][name]

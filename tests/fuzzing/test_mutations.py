@@ -5,6 +5,7 @@ More of it: `python tests/support/mutations.py --count 10000`.
 
 import mutations
 import pytest
+import tiers
 
 from tf1bn.parity import stored
 
@@ -24,7 +25,7 @@ def outcome(bench, kind, index):
         return f"--kind {kind} --seed {SEED} --first {index} --count 1: {error}"
 
 
-@pytest.mark.parametrize("kind", mutations.KINDS)
+@pytest.mark.parametrize("kind", tiers.slow_but(list(mutations.KINDS)[:1], list(mutations.KINDS)))
 def test_no_mutant_is_unforeseen(bench, kind):
     outcomes = {outcome(bench, kind, index) for index in range(COUNT)}
     assert outcomes <= {0, 1, 2}

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from sabotage import (
     bessel,
     decay_swapped,
@@ -55,16 +56,19 @@ def test_the_real_layer_passes():
 
 @pytest.mark.parametrize(
     ("layer", "must_fail", "must_hold"),
-    [
-        (no_update, {1, 2, 3, "checker", "article"}, {4}),
-        (bessel, {3, "checker", "article"}, {1, 2, 4}),
-        (decay_swapped, {1, 3, 4, "checker", "article"}, set()),
-        (updates_first, {3, 4, "checker", "article"}, {1, 2}),
-        (stale_test, {2, "checker", "article"}, {1, 3, 4}),
-        (trains_at_test, {2, 4, "checker", "article"}, {3}),
-        (moves_at_test, {1, 4, "checker", "article"}, {3}),
-        (nan_at_test, {2, 4, "checker", "article"}, {1, 3}),
-    ],
+    tiers.slow_after(
+        4,
+        [
+            (no_update, {1, 2, 3, "checker", "article"}, {4}),
+            (bessel, {3, "checker", "article"}, {1, 2, 4}),
+            (decay_swapped, {1, 3, 4, "checker", "article"}, set()),
+            (updates_first, {3, 4, "checker", "article"}, {1, 2}),
+            (stale_test, {2, "checker", "article"}, {1, 3, 4}),
+            (trains_at_test, {2, 4, "checker", "article"}, {3}),
+            (moves_at_test, {1, 4, "checker", "article"}, {3}),
+            (nan_at_test, {2, 4, "checker", "article"}, {1, 3}),
+        ],
+    ),
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_sabotage_turns_the_right_verdict_false(layer, must_fail, must_hold):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiers
 from sabotage import bessel, no_update
 
 import tf1bn
@@ -112,16 +113,19 @@ def test_further_runs_come_after_the_articles(command, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "fused"),
-    [
-        (["--release", "1.15"], True),
-        (["--release", "1.3"], None),  # exactly the article's own runs: nothing further
-        (["--release", "1.0"], False),
-        (["--release", "1.4"], True),
-        (["--release", "1.15", "--fused", "false"], False),
-        (["--fused", "true"], True),
-        (["--input", "random", "--shape", "6,4", "--fused", "true"], True),
-        (["--decay", "0.5"], False),
-    ],
+    tiers.slow_after(
+        3,
+        [
+            (["--release", "1.15"], True),
+            (["--release", "1.3"], None),  # exactly the article's own runs: nothing further
+            (["--release", "1.0"], False),
+            (["--release", "1.4"], True),
+            (["--release", "1.15", "--fused", "false"], False),
+            (["--fused", "true"], True),
+            (["--input", "random", "--shape", "6,4", "--fused", "true"], True),
+            (["--decay", "0.5"], False),
+        ],
+    ),
 )
 def test_the_asked_for_layer_is_the_one_that_ran(command, tmp_path, arguments, fused):
     path = tmp_path / "r.json"
@@ -289,15 +293,31 @@ ONE_OFF = (article.EXPERIMENTS[0].training_output[0] + 1e-3, *article.EXPERIMENT
 @pytest.mark.parametrize(
     ("sabotage", "arguments"),
     [
-        (lambda m: sabotage_sweep(m, bessel), []),
-        (lambda m: sabotage_sweep(m, leaks_decay), []),  # conclusion 3 alone
-        (lambda m: sabotage_sweep(m, leaks_decay), ["--decay", "0.9"]),  # whatever decays are asked for
-        (lambda m: misprint(m, training_output=ONE_OFF), []),
-        (lambda m: sabotage_runs(m, bessel, lambda spec: spec.input == "random"), ["--input", "random"]),
-        (lambda m: sabotage_runs(m, no_update, lambda spec: spec.fused), []),
-        (lambda m: sabotage_runs(m, no_update, lambda spec: spec.release == "1.3"), []),
+        pytest.param(lambda m: sabotage_sweep(m, bessel), [], id="sweep"),
+        pytest.param(
+            lambda m: sabotage_sweep(m, leaks_decay), [], id="conclusion", marks=pytest.mark.slow
+        ),  # conclusion 3 alone
+        pytest.param(
+            lambda m: sabotage_sweep(m, leaks_decay),
+            ["--decay", "0.9"],
+            id="conclusion-one-decay",
+            marks=pytest.mark.slow,
+        ),  # whatever decays are asked for
+        pytest.param(lambda m: misprint(m, training_output=ONE_OFF), [], id="article"),
+        pytest.param(
+            lambda m: sabotage_runs(m, bessel, lambda spec: spec.input == "random"),
+            ["--input", "random"],
+            id="further",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda m: sabotage_runs(m, no_update, lambda spec: spec.fused), [], id="fused"),
+        pytest.param(
+            lambda m: sabotage_runs(m, no_update, lambda spec: spec.release == "1.3"),
+            [],
+            id="article-run",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["sweep", "conclusion", "conclusion-one-decay", "article", "further", "fused", "article-run"],
 )
 def test_each_thing_that_ok_stands_for_is_enough_to_fail_it(command, monkeypatch, tmp_path, sabotage, arguments):
     path = tmp_path / "r.json"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from reference import channels_first, exact_moments, exact_moving
 from sabotage import bessel, decay_swapped, nan_at_test, no_update, stale_test, trains_at_test, updates_first
 
@@ -69,7 +70,7 @@ def test_the_grid():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", tiers.slow_but(KINDS[::3], KINDS), ids=lambda kind: kind.name)
 def test_every_variant_agrees(kind, device):
     for shape in grid.SHAPES:
         variant = dataclasses.replace(kind, shape=shape)

@@ -869,13 +869,14 @@ def test_links_within_the_folder_are_followed(folder):
     assert np.array_equal(first.layers["bn"].inputs[0], second.layers["bn"].inputs[0])
 
 
-def test_damage_at_random_is_a_trace_error_or_harmless(folder):
+@pytest.mark.parametrize("count", [300, pytest.param(1500, marks=pytest.mark.slow)])
+def test_damage_at_random_is_a_trace_error_or_harmless(folder, count):
     """Bytes changed, removed and doubled in each of the files: nothing but a TraceError comes out."""
     traces.foreign(folder)
     rng = np.random.default_rng(0)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     refused = 0
-    for _ in range(1500):
+    for _ in range(count):
         file = files[rng.integers(len(files))]
         whole = file.read_bytes()
         # Most of an array is data, where every byte is accepted.
@@ -898,5 +899,5 @@ def test_damage_at_random_is_a_trace_error_or_harmless(folder):
         assert re.fullmatch(r"(.+\.)?", sentence)
         refused += bool(sentence)
         file.write_bytes(whole)
-    assert refused > 1000
+    assert refused > 2 / 3 * count
     assert len(traces.read_all(trace.open(folder))) == 2

@@ -92,7 +92,7 @@ def test_the_reports_of_a_checkpoint(kind, tmp_path, monkeypatch, capsys):
     assert seen(out + err)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", tiers.slow_but(["ascii"], ENCODINGS))
 def test_no_encoding_loses_the_report(encoding, tmp_path):
     name = "批归一化 é \ud800 ✓"
     path = str(record(tmp_path / "t", name))
