@@ -1,6 +1,6 @@
 """How the time of `tf1bn audit` and `tf1bn parity` of checkpoints grows with the number of layers.
 
-    python benchmarks/checkpoints/growth.py          exit code 1 if an exponent is above 1.15
+    make bench NAME=growth          exit code 1 if an exponent is above 1.15
 
 Writes .npz files of 5,000 to 40,000 layers to a temporary folder, runs the commands on them in this process, and fits
 seconds = a * layers ** exponent to the processor time of the best of some rounds, without Python's start and imports.

@@ -48,11 +48,16 @@ MUTANTS = [
     ),
     Mutant(
         "diagnosis/search.py",
-        "return self.survey.kappa > CANCELS and",
-        "return self.survey.kappa < CANCELS and",
+        "estimates.mean_over_deviation > CANCELS",
+        "estimates.mean_over_deviation < CANCELS",
         "diagnosis",
     ),
-    Mutant("checkpoints/rules.py", "(array == 0).all()", "(array == 0).any()", "checkpoints/test_checkpoints.py"),
+    Mutant(
+        "checkpoints/rules.py",
+        "(average < 0) & (values >= 0)",
+        "(average < 0) & (values < 0)",
+        "checkpoints/test_checkpoints.py",
+    ),
     Mutant("parity/conversions.py", "count / (count - 1)", "count / (count + 1)", "parity/test_parity_checkpoints.py"),
     Mutant("reports/html.py", 'key=lambda layer: layer["rank"]', 'key=lambda layer: -layer["rank"]', "reports"),
     Mutant(
@@ -62,13 +67,19 @@ MUTANTS = [
         "layers/test_recordings_contrib.py",
     ),
     Mutant("releases.py", "epsilon_floor=1.001e-5", "epsilon_floor=1e-5", "layers"),
+    Mutant(
+        "graphs/patterns.py",
+        "self.variable(difference.op.inputs[0]) is variable",
+        "self.variable(difference.op.inputs[1]) is variable",
+        "recorders/test_recorder.py",
+    ),
     Mutant("recorders/session.py", "training=trained)", "training=True)", "recorders/test_recorder.py"),
     Mutant("legacy/runner.py", "return 130", "return 1", "legacy"),
     Mutant("verdicts.py", "1 if FINDING in verdicts else 2", "2 if FINDING in verdicts else 1", "cli"),
     Mutant(
-        "reproduce/variants/check.py",
-        "lost * moments.count / (moments.count - 1)",
-        "lost * moments.count / moments.count",
+        "reproduce/variants/expected.py",
+        "extra * moments.count / (moments.count - 1)",
+        "extra * moments.count / moments.count",
         "reproduce/test_variants.py",
     ),
 ]
