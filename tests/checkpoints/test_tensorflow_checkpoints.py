@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow
-from golden import checkpoints as golden
+from golden.record import checkpoints as golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
