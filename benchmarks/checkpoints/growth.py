@@ -30,6 +30,7 @@ from tf1bn.cli import main as cli
 
 LIMIT = 1.15
 LAYERS = (5000, 10000, 20000, 40000)
+CASES = ("audit", "state", "same", "values", "order", "map")
 
 
 def layers(count, seed, name, *, affine=True, state=False):
@@ -52,32 +53,35 @@ def layers(count, seed, name, *, affine=True, state=False):
     return variables
 
 
-def commands(folder, count):
-    """The arguments of each case by its name; writes the files."""
+def files(folder, count, wanted):
+    """Write the files that the ``wanted`` cases read; returns the arguments of each case by its name."""
 
     def path(name, variables):
         np.savez(folder / name, **variables)
         return str(folder / f"{name}.npz")
 
+    cases = {}
     old = path("old", layers(count, 1, "net/bn{}".format))
-    renamed = path("renamed", layers(count, 1, "port.norm{}x".format))
-    others = layers(count, 2, "port.norm{}x".format)
-    for i in range(0, count, 10):
-        for word in ("moving_mean", "moving_variance", "gamma", "beta"):
-            del others[f"port.norm{i}x/{word}"]
-    other = path("other", others)
-    names = {f"net/bn{i}": f"port.norm{i}x" if i % 10 else None for i in range(count)}
-    (folder / "map.json").write_text(json.dumps(names))
-    # At most 2**18 variables are read.
-    state = path("state", layers(min(count, 2**18 // 7), 1, "net/bn{}".format, state=True))
-    return {
-        "audit": ["audit", old],
-        "state": ["audit", state],
-        "same": ["parity", old, old],
-        "values": ["parity", old, renamed],
-        "order": ["parity", old, other],
-        "map": ["parity", old, other, "--map", str(folder / "map.json")],
-    }
+    if "audit" in wanted:
+        cases["audit"] = ["audit", old]
+    if "state" in wanted:
+        # At most 2**18 variables are read.
+        cases["state"] = ["audit", path("state", layers(min(count, 2**18 // 7), 1, "net/bn{}".format, state=True))]
+    if "same" in wanted:
+        cases["same"] = ["parity", old, old]
+    if "values" in wanted:
+        cases["values"] = ["parity", old, path("renamed", layers(count, 1, "port.norm{}x".format))]
+    if "order" in wanted or "map" in wanted:
+        others = layers(count, 2, "port.norm{}x".format)
+        for i in range(0, count, 10):
+            for word in ("moving_mean", "moving_variance", "gamma", "beta"):
+                del others[f"port.norm{i}x/{word}"]
+        other = path("other", others)
+        names = {f"net/bn{i}": f"port.norm{i}x" if i % 10 else None for i in range(count)}
+        (folder / "map.json").write_text(json.dumps(names))
+        cases["order"] = ["parity", old, other]
+        cases["map"] = ["parity", old, other, "--map", str(folder / "map.json")]
+    return {name: arguments for name, arguments in cases.items() if name in wanted}
 
 
 def seconds(arguments, rounds):
@@ -103,15 +107,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
-    parser.add_argument("--only", nargs="+", help="names of cases")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=CASES)
     arguments = parser.parse_args()
     times = {}
     for count in arguments.layers:
         with tempfile.TemporaryDirectory(prefix="tf1bn-bench-growth-") as folder:
-            for name, command in commands(pathlib.Path(folder), count).items():
-                if arguments.only is None or name in arguments.only:
-                    times.setdefault(name, []).append(seconds(command, arguments.rounds))
-                    print(f"{count:>7} layers  {name:<8} {times[name][-1]:8.2f} s", flush=True)
+            for name, command in files(pathlib.Path(folder), count, arguments.only).items():
+                times.setdefault(name, []).append(seconds(command, arguments.rounds))
+                print(f"{count:>7} layers  {name:<8} {times[name][-1]:8.2f} s", flush=True)
     worst = 0.0
     for name, each in times.items():
         slope = exponent(arguments.layers, each)
