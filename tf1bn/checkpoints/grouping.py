@@ -28,7 +28,7 @@ from .formats.names import (
 )
 from .formats.renaming import plain_names
 
-_CHILD = re.compile(r"[/.]([^/.]+)")
+_CHILD = re.compile(r"(.*)[/.]([^/.]+)", re.DOTALL)
 # Last parts of names that are no statistics: other parameters, and what optimizers keep.
 _OF_OTHER_LAYERS = re.compile(r"(?i)(w|b|bias(es)?|weights?|kernel|alpha|momentum|m|v|rms\w*|adam\w*)(_\d+)?")
 
@@ -67,6 +67,7 @@ def group(variables):
     """
     notes, layers, unpaired, affine, guessed, deviations = [], [], [], [], [], []
     scopes, shadows, states, moments = _classify(variables, notes)
+    children = _children(variables)
     candidates = {scope for scope, roles in scopes.items() if _candidate(scope, roles)}
     for scope, role, name in moments:
         scopes[_home(scope, candidates)][role].append((name, "moving_" + role))
@@ -78,7 +79,7 @@ def group(variables):
         if not _candidate(scope, roles):
             guessed.append(scope or NO_SCOPE)
         deviations += [name for name, word in roles["variance"] if word in DEVIATIONS]
-        layers.append(_with_unknown(_layer(scope, roles, notes), scope, roles, variables))
+        layers.append(_with_unknown(_layer(scope, roles, notes), roles, children.get(scope, ()), variables))
     layers = _without_slots(layers, notes)
     layers = _with_shadows(layers, shadows)
     layers = _with_state(layers, states, notes)
@@ -193,18 +194,27 @@ def _layer(scope, roles, notes):
     return Layer(scope or NO_SCOPE, parts, unclear=unclear)
 
 
-def _with_unknown(layer, scope, roles, variables):
-    """The layer; undecidable where statistics are absent and vectors of unknown names could be them."""
+def _children(variables):
+    """For each scope the names right below it whose last parts are not those of other layers' parameters."""
+    children = collections.defaultdict(list)
+    for name in sorted(variables):
+        child = _CHILD.fullmatch(plain_name(name))
+        if child and child[1] and not _OF_OTHER_LAYERS.fullmatch(child[2]):
+            children[child[1]].append(name)
+    return children
+
+
+def _with_unknown(layer, roles, children, variables):
+    """The layer; undecidable where statistics are absent and ``children``, vectors of unknown names, could be them."""
     absent = [role for role in ("mean", "variance") if not roles[role]]
     sizes = {length(variables[name].shape) for name in layer.parts.values()}
-    if not absent or not scope or len(sizes) != 1 or sizes & {None, 0}:
+    if not absent or not children or len(sizes) != 1 or sizes & {None, 0}:
         return layer
     known = {name for pairs in roles.values() for name, _ in pairs}
     unknown = [
         name
-        for name in sorted(variables)
-        if name[: len(scope)] == scope and name not in known and variables[name].floating and variables[name].shape
-        if (child := _CHILD.fullmatch(plain_name(name[len(scope) :]))) and not _OF_OTHER_LAYERS.fullmatch(child[1])
+        for name in children
+        if name not in known and variables[name].floating and variables[name].shape
         if {length(variables[name].shape)} == sizes
     ]
     if not unknown:
