@@ -677,7 +677,7 @@ def test_a_compressed_archive_of_pytorch_is_a_bomb(tmp_path):
     refused(tmp_path / "a.pt", "a compressed zip file, which `torch.save` does not write")
 
 
-@pytest.mark.parametrize("ending", opening.ENDINGS)
+@pytest.mark.parametrize("ending", tiers.slow_but([".keras", ".npz", ".pt"], opening.ENDINGS))
 def test_what_is_not_there_and_what_is_nothing(ending, tmp_path):
     needs_torch(f"x{ending}" if ending in (".pt", ".pth") else "x.safetensors")
     refused(tmp_path / f"none{ending}", "there is no such file")

@@ -397,6 +397,7 @@ def test_the_trace_is_read_once(command, tmp_path, monkeypatch):
     assert len(times) == 1
 
 
+@pytest.mark.slow
 def test_what_is_plotted_may_be_more_than_goes_into_memory(command, tmp_path, monkeypatch):
     path, pages = (
         of_layers(
