@@ -178,4 +178,4 @@ def test_a_layer_with_bessels_correction_is_replayed_with_it(bessel, variance):
     """0 and 2 have mean 1, variance 1 and sample variance 2 in every order of summation."""
     stats = MovingStats([5.0], [5.0], decay=0.0, bessel=bessel)
     stats.update(np.array([[0.0], [2.0]], np.float32))
-    assert stats._layers.largest_error(np.array([[1.0], [variance]])) .tolist() == [[0.0], [0.0]]
+    assert stats._layers.largest_error(np.array([[1.0], [variance]])).tolist() == [[0.0], [0.0]]
