@@ -78,8 +78,8 @@ MUTANTS = [
     Mutant("verdicts.py", "1 if FINDING in verdicts else 2", "2 if FINDING in verdicts else 1", "cli"),
     Mutant(
         "reproduce/variants/expected.py",
-        "extra * moments.count / (moments.count - 1)",
-        "extra * moments.count / moments.count",
+        "bessel=variant.fused,",
+        "bessel=not variant.fused,",
         "reproduce/test_variants.py",
     ),
 ]
