@@ -19,7 +19,7 @@ CONTENTS = {
     "Getting started": ("install", "reproduction", "gpu", "troubleshooting", "glossary"),
     "TensorFlow 1.x code": ("porting", "old-scripts", "releases"),
     "What happened to my statistics": ("traces", "trace-format", "audit", "causes", "parity", "checker"),
-    "Reference": ("api", "design/architecture", "design/error-bounds", "design/testing"),
+    "Reference": ("api", "design/architecture", "design/error-bounds", "design/reliability", "design/testing"),
 }
 
 myst_heading_anchors = 3
