@@ -253,7 +253,7 @@ def test_modules(play, tmp_path, monkeypatch):
         play(Path("..train"), module=True)
     (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
     assert play(Path("project.train"), module=True)[0] == 0
-    for line, error in [("raise ValueError(3)", "ValueError: 3"), ("import none", "No module named 'project.none'")]:
+    for line, error in [("raise ValueError(3)", "ValueError: 3"), ("import none", "No module named 'none'")]:
         (package / "__init__.py").write_text(f"{line}\n")
         status, _, err = play(Path("project.train"), module=True)
         assert (status, len(err.splitlines())) == (1, 4)
