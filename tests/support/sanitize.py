@@ -30,7 +30,7 @@ TESTS = [
     "evidence/test_read_ahead.py",
     "fuzzing/test_garbage.py",
 ]
-HELPERS = ["accuracy", "reference", "fuzz", "fuzz_recurrence", "faulty", "honest", "garbage", "traces"]
+HELPERS = ["tiers", "accuracy", "reference", "fuzz", "fuzz_recurrence", "faulty", "honest", "garbage", "traces"]
 # -O1: before the optimizer can remove an access, or make two of them one, it is checked.
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer"]
 
