@@ -54,11 +54,12 @@ _T, _C, _TP, _CP = "trace", "checkpoint", "trace parity", "checkpoint parity"
 # Every cause by its id. Where several explain the numbers of a trace equally well, the earlier one is named first.
 CAUSES = {
     "frozen": CauseKind("the decay is 1 in training, so the statistics keep their start values", (_T, _TP)),
-    "trainable-false": CauseKind("the layer is not trainable and its statistics stand still", (_T, _TP)),
+    "trainable-false": CauseKind("the layer is not trainable and its statistics stand still", (_T, _TP), ADVISORY),
+    "frozen-but-moves": CauseKind("the layer is not trainable and its statistics move", (_T, _TP), ADVISORY),
     "training-flag-off": CauseKind("the layer runs with training=False in training", (_T, _TP)),
     "half-precision": CauseKind("the statistics are kept in float16 or bfloat16", (_T, _C, _TP, _CP)),
     "not-restored": CauseKind("the statistics were not restored: they are at their start values", (_T, _C, _TP, _CP)),
-    "not-updated": CauseKind("the update operations (UPDATE_OPS) did not run", (_T, _C, _TP, _CP)),
+    "not-updated": CauseKind("no update of the statistics ran in training (UPDATE_OPS in TF 1.x)", (_T, _C, _TP, _CP)),
     "empty-batch": CauseKind("a batch without elements made the statistics NaN", (_T, _TP)),
     "single-value": CauseKind("a batch had one value per channel, whose variance is 0", (_T, _TP), ADVISORY),
     "renorm": CauseKind("the statistics are those of batch renormalisation", (_T, _TP)),
@@ -85,6 +86,8 @@ CAUSES = {
     "bad-variance": CauseKind("a moving variance is negative", (_T, _C, _TP, _CP)),
     "dead-channel": CauseKind("a channel's variance is 0: nothing that varies reaches it", (_T, _C, _TP)),
     "unexplained": CauseKind("the numbers differ and no known cause explains them", (_T, _TP, _CP)),
+    "changed-between-steps": CauseKind("the statistics changed outside of the recorded steps", (_T, _TP)),
+    "statistics-do-not-fit": CauseKind("the statistics are far from the data of inference", (_T, _TP), ADVISORY),
     "cold-start": CauseKind("too few steps: the start values still dominate the statistics", (_T, _TP), ADVISORY),
     "rounding": CauseKind("nothing is wrong: the difference is rounding", (_T, _TP), ADVISORY),
     "missing-variable": CauseKind("a variable of the layer is missing", (_C, _CP)),

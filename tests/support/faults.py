@@ -298,6 +298,36 @@ def in_some(wrong, right=Layer):
     return InSome
 
 
+class Recomputed(Layer):
+    """Runs every batch once more after the step, which is not recorded."""
+
+    def unseen(self, moving, batches):
+        return self.train(moving, batches)
+
+
+class RecomputedAtTimes(Recomputed):
+    def unseen(self, moving, batches):
+        return super().unseen(moving, batches) if self.steps % 3 == 1 else moving
+
+
+class RunsUnseen(Layer):
+    """Three batches of the same kind between the steps, which are not recorded."""
+
+    def unseen(self, moving, batches):
+        for factor in (0.75, 1.125, 1.25):
+            moving = self.once(moving, batches[0] * batches[0].dtype.type(factor))
+        return moving
+
+
+class RestoredBetween(Layer):
+    """Set to (0, 1) before the third step, and written to by something else before the fourth."""
+
+    def unseen(self, moving, batches):
+        if self.steps == 2:
+            return np.zeros_like(moving[0]), np.ones_like(moving[1])
+        return (moving[0] * -3, moving[1] * 7) if self.steps == 3 else moving
+
+
 class StillOrTwice(Layer):
     def train(self, moving, batches):
         return moving if self.steps == 3 else super().train(moving, batches * (2 if self.steps in (1, 6) else 1))
@@ -509,7 +539,7 @@ FAULTS = {
         ("frozen",), of(Layer, decay=1.0), more={"decay": 1.0, "trainable": False}
     ),
     "decay 1 used": Fault(("not-updated",), of(Layer, decay=1.0)),
-    "not trainable": Fault(("trainable-false",), of(StandsStill), more={"trainable": False}),
+    "not trainable": Fault(("trainable-false",), of(StandsStill), verdict="ok", more={"trainable": False}),
     "training=False": Fault(("training-flag-off",), of(FlagOff), KEPT, more={"outputs": True}),
     "training=False, fresh": Fault(
         ("training-flag-off",), of(FlagOff), KEPT, more={"outputs": True}, change={"start": "cold"}
@@ -518,10 +548,14 @@ FAULTS = {
     "updates not run, fresh": Fault(("not-updated",), of(StandsStill), change={"start": "cold"}),
     "updates not run, outputs": Fault(("not-updated",), of(StandsStill), KEPT, more={"outputs": True}),
     "not restored": Fault(
-        ("not-restored",), of(Layer), KEPT, more={"outputs": True} | EVALUATES, change={"start": "cold"}
+        ("not-restored", "not-updated"),
+        of(Layer),
+        KEPT,
+        more={"outputs": True} | EVALUATES,
+        change={"start": "cold"},
     ),
     "not restored, goes on training": Fault(
-        ("not-restored",), of(StandsStill), KEPT, more={"outputs": True}, change={"start": "cold"}
+        ("not-updated",), of(StandsStill), KEPT, more={"outputs": True}, change={"start": "cold"}
     ),
     # ---- what is averaged, and how
     "other convention": Fault(lambda config: (other(config),), of(Layer, flip=True)),
@@ -761,6 +795,58 @@ FAULTS |= {
         both(VARIED, KEPT),
         more={"outputs": True, "training": lambda t: t % 2 == 0},
         change=LONG,
+    ),
+}
+
+# Changes outside of the steps; statistics that nobody trained, and gamma and beta that somebody did.
+UNSEEN = but(WIDE, "rank 3, .999", "NHWC composed, .999", "float64 NCHW fused, .999", "NCHW composed, one step")
+
+
+def moving_gamma(config):
+    """Gamma and beta that change from step to step, in steps without training."""
+    channels = config.shape[-1]
+
+    def extra(t):
+        return {"gamma": np.full(channels, 1 + t / 8, F32), "beta": np.full(channels, t / 4, F32)}
+
+    return EVALUATES | {"extra": extra}
+
+
+def far_from_the_data(config):
+    """Statistics of data that are smaller by a factor of eight, and elsewhere."""
+    sample = data(config.kind, np.random.default_rng(5), config.shape).reshape(-1, config.shape[-1]).astype(np.float64)
+    start = sample.mean(axis=0) + 5 * sample.std(axis=0), sample.var(axis=0) / 64 + 1e-3
+    return EVALUATES | {"start": start}
+
+
+def near_the_start(config):
+    """A fifth of the way from (0, 1) to the mean and the variance of the data, which no step trains."""
+    batches = [
+        data(config.kind, np.random.default_rng([t, 0]), config.shape).astype(np.float64) for t in range(config.steps)
+    ]
+    every = np.concatenate([batch.reshape(-1, config.shape[-1]) for batch in batches])
+    start = 0.2 * every.mean(axis=0), 0.8 + 0.2 * every.var(axis=0)
+    return EVALUATES | {"start": start, "batches": lambda t, i: batches[t].astype(config.dtype)}
+
+
+MANY_SAMPLES = {"shape": (40, 3), "steps": 10}
+FAULTS |= {
+    "each batch again, not recorded": Fault(("changed-between-steps",), of(Recomputed), UNSEEN, change=LONG),
+    "some batches again, not recorded": Fault(("changed-between-steps",), of(RecomputedAtTimes), UNSEEN, change=LONG),
+    "steps that are not recorded": Fault(("changed-between-steps",), of(RunsUnseen), UNSEEN, "ok", change=LONG),
+    "written between the steps": Fault(("changed-between-steps",), of(RestoredBetween), UNSEEN, "ok", change=LONG),
+    "not trainable, and moves": Fault(("frozen-but-moves",), of(Layer), verdict="ok", more={"trainable": False}),
+    "gamma and beta train alone, fresh": Fault(
+        ("training-flag-off",), of(Layer), SEVERAL, more=moving_gamma, change={"start": "cold"}
+    ),
+    "gamma and beta train alone, warm": Fault(
+        ("training-flag-off",), of(Layer), SEVERAL, "ok", moving_gamma, {"shape": (4, 3), "steps": 1 + 1}
+    ),
+    "statistics of other data": Fault(
+        ("statistics-do-not-fit",), of(Layer), KEPT, "ok", far_from_the_data, MANY_SAMPLES
+    ),
+    "too few updates, evaluated": Fault(
+        ("cold-start",), of(Layer), both(KEPT, WIDE), "ok", near_the_start, MANY_SAMPLES | {"kind": "uniform"}
     ),
 }
 

@@ -24,6 +24,7 @@ from .conclude import Diagnosis, conclude_layer
 from .partial import SomeSteps
 from .search import Search
 from .survey import Survey
+from .wording import framework_of
 
 if typing.TYPE_CHECKING:
     from ..evidence.step_view import StepConsumer
@@ -75,8 +76,9 @@ def diagnose(
         trace = Trace(trace)
     elif iter(trace) is trace:
         raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
+    framework = framework_of(trace)
     surveys = {
-        name: Survey(layer, None if curves is None else functools.partial(curves.add, name))
+        name: Survey(layer, None if curves is None else functools.partial(curves.add, name), framework)
         for name, layer in trace.layers.items()
         if layer.dtype in COMPARABLE
     }
