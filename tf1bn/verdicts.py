@@ -75,6 +75,7 @@ CAUSES = {
     "padding-counted": CauseKind("padded positions are counted as data", (_T, _TP)),
     "std-for-variance": CauseKind("the standard deviation is kept instead of the variance", (_T, _TP, _CP)),
     "keras-bessel": CauseKind("the variance has the factor N/(N-1-epsilon) of old multi-backend Keras", (_T, _TP)),
+    "cumulative-average": CauseKind("all batches count alike: the momentum is 1/n in step n", (_T, _TP)),
     "decay": CauseKind("the decay is not the declared one", (_T, _TP, _CP)),
     "cancellation": CauseKind("the variance E[x^2] - E[x]^2 lost its digits to cancellation", (_T, _TP)),
     "validation-leak": CauseKind("evaluation data updated the statistics", (_T, _TP)),

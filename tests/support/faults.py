@@ -328,6 +328,53 @@ class RestoredBetween(Layer):
         return (moving[0] * -3, moving[1] * 7) if self.steps == 3 else moving
 
 
+class Shuffled(Layer):
+    """The updates of a step run in another order in every step."""
+
+    def train(self, moving, batches):
+        order = np.random.default_rng(self.steps).permutation(len(batches))
+        return super().train(moving, [batches[i] for i in order])
+
+
+class Stale(Layer):
+    """Every update reads what was there before the last one; of more than four, one is lost in every second step."""
+
+    def train(self, moving, batches):
+        rate = moving[0].dtype.type(1 - self.decay)
+        if len(batches) > 4 and self.steps % 2:
+            batches = batches[1:]
+        seen = [moving]
+        for batch in batches:
+            mean, variance = (values.astype(self.dtype) for values in self.moments(batch))
+            if self.bessel:
+                variance = variance * variance.dtype.type(self.count(batch) / (self.count(batch) - 1))
+            pairs = zip(seen[-1], seen[max(0, len(seen) - 2)], (mean, variance), strict=True)
+            seen.append(tuple(now - (read - new) * rate for now, read, new in pairs))
+        return seen[-1]
+
+
+class Often(Doubled):
+    times = 17
+
+
+class TimesOdd(Odd):
+    factor = 3.0
+
+
+class Cumulative(Layer):
+    """Every batch has the same weight."""
+
+    start = 1
+
+    def train(self, moving, batches):
+        (batch,) = batches
+        return self.once(moving, batch, decay=1 - 1 / (self.start + self.steps))
+
+
+class CumulativeLater(Cumulative):
+    start = 5
+
+
 class StillOrTwice(Layer):
     def train(self, moving, batches):
         return moving if self.steps == 3 else super().train(moving, batches * (2 if self.steps in (1, 6) else 1))
@@ -847,6 +894,36 @@ FAULTS |= {
     ),
     "too few updates, evaluated": Fault(
         ("cold-start",), of(Layer), both(KEPT, WIDE), "ok", near_the_start, MANY_SAMPLES | {"kind": "uniform"}
+    ),
+}
+
+# Many updates in a step. Of float16 statistics the worst case allows almost anything.
+FLOAT32 = but(WIDE, "NCHW composed, one step", "float64 NCHW fused, .999", "float64, .9")
+FAULTS |= {
+    "four applications in any order": Fault(("double-update",), of(Shuffled), FLOAT32, more={"applications": 4}),
+    "nine applications in any order": Fault(("double-update",), of(Shuffled), FLOAT32, more={"applications": 9}),
+    "40 applications in any order": Fault(
+        ("double-update",), of(Shuffled), FLOAT32, more={"applications": 40}, change={"shape": (5, 6), "steps": 2}
+    ),
+    "three applications, stale": Fault(("double-update",), of(Stale), WIDE, more={"applications": 3}),
+    "six applications, stale and lost": Fault(("double-update",), of(Stale), WIDE, more={"applications": 6}),
+    "eight applications in parallel, beyond 1": Fault(
+        lambda config: ("double-update",),
+        of(Parallel),
+        WIDE,
+        more=lambda config: {"applications": 8, "decay": 0.85},
+        change={"steps": 1, "decay": 0.85},
+    ),
+    "update run 17 times": Fault(("double-update", "decay"), of(Often), FLOAT32, change={"decay": 0.97}),
+    "four applications, variance times 3": Fault(
+        ("unexplained",), of(TimesOdd), but(FLOAT32, "rank 3, .999"), more={"applications": 4}
+    ),
+    "cumulative average": Fault(("cumulative-average",), of(Cumulative), UNSEEN, change=LONG),
+    "cumulative average from the fifth batch on": Fault(
+        ("cumulative-average",), of(CumulativeLater), UNSEEN, change=LONG
+    ),
+    "cumulative average, other convention": Fault(
+        lambda config: (other(config), "cumulative-average"), of(Cumulative, flip=True), UNSEEN, change=LONG
     ),
 }
 

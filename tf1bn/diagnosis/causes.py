@@ -75,6 +75,7 @@ class Facts:
       seen_decay: the decay that the numbers show, or None.
       applications: the largest number of updates in a step.
       repeats: how often each update ran.
+      start: the number of the batch, counted from 1, that a cumulative average had in the first step.
       axis: the declared axis of the channels, in words.
       zero_debias, rate_dtype, dtype: as the layer declares them.
       mean_over_deviation: the largest batch mean in units of the deviation.
@@ -87,6 +88,7 @@ class Facts:
     seen_decay: float | None = None
     applications: int = 1
     repeats: int = 2
+    start: int = 1
     axis: str = ""
     zero_debias: bool = False
     rate_dtype: str | None = None
@@ -136,6 +138,9 @@ def _rate_sentences(facts):
         "no-memory": f"Each step replaces the statistics by the batch's, as decay 0 does; {decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
         f"{seen} and not {'the declared one' if d is None else format(d, '.6g')}.",
+        "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
+        f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
+        "declared.",
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
         if facts.zero_debias
         else "The layer zero-debiases its moving mean, and is not declared to.",

@@ -7,6 +7,8 @@ from ..evidence.estimators import Estimate, likely_decays
 from ..evidence.output_fit import BATCH
 from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence
+from .hypotheses import Cumulative
+from .many_updates import explain_several
 from .search import GIVES_WAY_TO
 
 CONVENTIONS = {False: "the batch variance (population)", True: "N/(N-1) times the batch variance (Bessel)"}
@@ -45,14 +47,18 @@ def explain_training(survey, search, some_steps):
     """
     facts, fitting = _facts(survey), search.explanations()
     if not survey.declared.decay_known:
-        plain = [candidate for candidate in fitting if candidate.ids == ("decay",)]
-        if plain:
-            return _name_decay(survey, plain)
+        for name in ("decay", "cumulative-average"):
+            plain = [candidate for candidate in fitting if candidate.ids == (name,)]
+            if plain:
+                return _name_decay(survey, plain)
         if not fitting:
             text = "The trace does not say what the decay is, and no constant one explains all steps; record the decay "
             return Explanation(undecided=(text + "of each step.",))
         # A decay that the trace does not know is no deviation from what it declares.
         fitting = [_without(candidate, "decay") for candidate in fitting]
+    single = bool(fitting) and len(fitting[0].ids) == 1
+    if not single and (several := explain_several(search, survey.declared, exact=bool(fitting))):
+        return Explanation(causes=tuple(several))
     if fitting:
         return _name(survey, fitting, facts)
     if search.cancels:
@@ -87,11 +93,13 @@ def _facts(survey):
 def _name_decay(survey, plain):
     """The `Explanation` where the trace does not know the decay and one of the `Candidate`s ``plain`` is it."""
     best = plain[0]
-    text = f"The trace does not say what the decay is; {best.hypothesis.decay:.6g} explains all steps."
+    (name,), decay = best.ids, best.hypothesis.decay
+    shown = f"1 - 1/n, with n = {decay.start} in the first step," if isinstance(decay, Cumulative) else f"{decay:.6g}"
+    text = f"The trace does not say what the decay is; {shown} explains all steps."
     undecided = ()
     if survey.layer.fused is None and len({candidate.bessel for candidate in plain}) > 1:
         undecided = ("The data cannot tell whether the variance carries Bessel's correction.",)
-    causes = (cause("decay", text, best.worst.misfit, ADVISORY),)
+    causes = (cause(name, text, best.worst.misfit, ADVISORY),)
     return Explanation(causes, undecided, accepted={best.bessel: best.worst})
 
 
@@ -121,6 +129,8 @@ def _name(survey, fitting, facts):
         hypothesis = candidate.hypothesis
         if hypothesis.repeats > 1:
             facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
+        if isinstance(hypothesis.decay, Cumulative):
+            facts = dataclasses.replace(facts, start=hypothesis.decay.start)
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
         for name in sorted(candidate.ids, key=rank):
@@ -145,7 +155,8 @@ def _gives_way(ids, sets):
     for name, others in GIVES_WAY_TO.items():
         if name in ids and any(ids - {name} | {other} in sets for other in others):
             return True
-    return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and "decay" not in each for each in sets)
+    others = {"decay"}, {"cumulative-average"}
+    return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and each not in others for each in sets)
 
 
 def _unexplained(survey, facts):

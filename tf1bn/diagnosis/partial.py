@@ -16,7 +16,7 @@ from ..verdicts import FINDING
 from .causes import cause, rank, sentence
 from .fitting import fit_step
 from .hypotheses import Hypothesis, singles
-from .search import GIVES_WAY_TO, candidate_decays
+from .search import GIVES_WAY_TO, candidate_decays, candidate_repeats
 
 
 @dataclasses.dataclass
@@ -116,7 +116,7 @@ class SomeSteps:
             rate.add(*rate_terms(view))
         decays = dict.fromkeys([*self._decays, *candidate_decays(rate.estimate(), len(view.updates))])
         fits = {}
-        for hypothesis in singles(view, self._bessel, list(decays)):
+        for hypothesis in singles(view, self._bessel, list(decays), candidate_repeats(rate.estimate(), view.decay)):
             (name,) = hypothesis.ids
             if name == "decay" and name in fits:
                 continue  # the first that fits: one of the steps before, where that is possible

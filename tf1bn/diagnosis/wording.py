@@ -82,7 +82,7 @@ _TORCH = dataclasses.replace(
     frozen_moves="In PyTorch `requires_grad = False` keeps weight and bias as they are; the buffers move until "
     "`eval()` is called on the module.",
     what_was_restored="what tells the two apart are the buffers running_mean and running_var in the state_dict that "
-    "was loaded: (0, 1) there as well, or other values, or none, as where a copy averages parameters and leaves buffers",
+    "was loaded: (0, 1) there as well, or other values, or none, as in a copy that averages parameters alone",
     same_batch="the module ran it again in training mode: activation checkpointing does so in the backward pass",
     rate=" (PyTorch's momentum)",
 )

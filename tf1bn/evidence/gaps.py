@@ -104,12 +104,9 @@ class Gaps:
         if not finite.any():
             return Gap(number, OTHER)
         # Mean and variance in units of the batch's deviation and variance count alike.
-        way = np.concatenate(
-            [((mean - after[0]) ** 1 / np.sqrt(variance + 1e-300))[finite], (1 - after[1] / variance)[finite]]
-        )
-        moved = np.concatenate(
-            [((before[0] - after[0]) / np.sqrt(variance + 1e-300))[finite], ((before[1] - after[1]) / variance)[finite]]
-        )
+        m, v, a0, b0, a1, b1 = (values[finite] for values in (mean, variance, *after, *before))
+        way = np.concatenate([(m - a0) / np.sqrt(v), 1 - b0 / v])
+        moved = np.concatenate([(a1 - a0) / np.sqrt(v), (b1 - b0) / v])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             share = float(way @ moved / (way @ way))
             left = float(((moved - share * way) ** 2).sum() / (moved @ moved))
