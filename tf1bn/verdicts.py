@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from .remedies import remedy
+
 OK, UNDECIDABLE, FINDING = "ok", "undecidable", "finding"
 # The worst first, in the order in which reports list them.
 VERDICTS = (FINDING, UNDECIDABLE, OK)
@@ -29,9 +31,23 @@ def exit_code(ok, verdicts):
     return 0 if ok else 1 if FINDING in verdicts else 2
 
 
-def cause_entry(name, explanation, severity=FINDING, misfit=None):
-    """A cause as a dict, as it stands in the JSON of an audit or of a comparison."""
-    return {"id": name, "severity": severity, "explanation": explanation, "misfit": misfit}
+def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=None, release=None):
+    """A cause as a dict, as it stands in the JSON of an audit or of a comparison.
+
+    Args:
+      name: its id.
+      explanation: one or more sentences.
+      severity: "finding" or "advisory".
+      misfit: the largest error of its prediction in units of the bound, or None.
+      framework, release: what `remedies.remedy` takes.
+    """
+    return {
+        "id": name,
+        "severity": severity,
+        "explanation": explanation,
+        "misfit": misfit,
+        "remedy": remedy(name, framework, release),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +98,8 @@ CAUSES = {
     "batch-stats-at-inference": CauseKind("inference normalises by the batch's own statistics", (_T, _TP)),
     "gamma-beta-swapped": CauseKind("gamma and beta are exchanged", (_T, _TP, _CP)),
     "epsilon-floor": CauseKind("the fused kernel raised a smaller epsilon to 1.001e-5", (_T, _TP)),
+    "epsilon-outside-root": CauseKind("epsilon is added outside of the root", (_T, _TP)),
+    "std-in-output": CauseKind("outputs are divided by something else than the root of the variance", (_T, _TP)),
     "epsilon": CauseKind("the epsilon is not the declared one", (_T, _TP, _CP)),
     "not-finite": CauseKind("values are NaN or infinite", (_T, _C, _TP, _CP)),
     "bad-variance": CauseKind("a moving variance is negative", (_T, _C, _TP, _CP)),

@@ -221,9 +221,9 @@ def test_rates(tmp_path, kind, decay, shape, settings):
 @cases
 def test_two_things_at_once(tmp_path, kind, decay, shape, settings):
     arguments = {"decay": decay, "shape": shape, "kind": kind, **settings}
-    assert_named(judge(record(tmp_path / "a", Layer(1 - decay, True), **arguments)), "bessel", "momentum-flipped")
+    assert_named(judge(record(tmp_path / "a", Layer(1 - decay, True), **arguments)), "momentum-flipped", "bessel")
     result = judge(record(tmp_path / "b", Doubled(decay, True), **arguments))
-    assert_named(result, "bessel", "double-update", "decay")
+    assert set(ids(result)) == {"bessel", "double-update", "decay"}
     result = judge(record(tmp_path / "c", Layer(0.8, False), fused=True, **arguments))
     assert set(ids(result)) == {"no-bessel", "decay"}
 
@@ -407,7 +407,7 @@ def test_two_applications(tmp_path, kind, decay, shape, settings):
         result = judge(record(tmp_path / layer.__name__, layer(decay), **arguments))
         assert_named(result, "double-update")
         assert result.causes[0].misfit <= 1
-        assert "TensorFlow gives such updates no order" in result.explanation
+        assert "TensorFlow gives them no order" in result.explanation
     assert_named(judge(record(tmp_path / "tower", LastTower(decay), **arguments)), "one-tower-only")
     assert_named(judge(record(tmp_path / "race", Race(decay), **arguments)), "double-update")
     result = judge(record(tmp_path / "bessel", LastTower(decay, True), **arguments))

@@ -897,6 +897,64 @@ FAULTS |= {
     ),
 }
 
+
+# Other formulas for the outputs; their data have channels of different variance, some of them small.
+def output_formula(formula):
+    """A layer whose outputs are ``formula(x - mean, variance, epsilon, gamma, beta)`` in float64."""
+
+    class Formula(Layer):
+        def output(self, moving, batch, training, gamma, beta):
+            mean, variance = (values.astype(np.float64) for values in self.statistics(moving, batch, training))
+            return formula(batch - mean, variance, self.epsilon, gamma, beta).astype(batch.dtype)
+
+    return of(Formula)
+
+
+def bfloat16(values):
+    bits = np.ascontiguousarray(values, F32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(F32)
+
+
+def varied(config):
+    """Batches whose channels have variances from 1e-4 to about 1."""
+    factors = np.logspace(-2, 0, config.shape[-1])
+
+    def batches(t, i):
+        batch = data("normal", np.random.default_rng([t, i]), config.shape, config.dtype)
+        return (batch * factors).astype(config.dtype)
+
+    sample = batches(99, 0).reshape(-1, config.shape[-1]).astype(np.float64)
+    start = sample.mean(axis=0) + sample.std(axis=0) / 8, sample.var(axis=0) * 1.2
+    return {"outputs": True, "batches": batches, "start": start}
+
+
+def varied_evaluation(config):
+    return varied(config) | EVALUATES
+
+
+FORMULAS = {
+    "epsilon outside the root": ("epsilon-outside-root", lambda x, v, e, g, b: g * x / (np.sqrt(v) + e) + b),
+    "epsilon after the division": ("epsilon-outside-root", lambda x, v, e, g, b: g * (x / np.sqrt(v) + e) + b),
+    "deviation in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x / np.sqrt(np.sqrt(v) + e) + b),
+    "no root in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x / (v + e) + b),
+    "reciprocal in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x * np.sqrt(v + e) + b),
+    "beta before gamma": ("gamma-beta-swapped", lambda x, v, e, g, b: g * (x / np.sqrt(v + e) + b)),
+    "epsilon twice": ("epsilon", lambda x, v, e, g, b: g * x / np.sqrt(v + 2 * e) + b),
+}
+for _name, (_cause, _formula) in FORMULAS.items():
+    FAULTS[_name] = Fault((_cause,), output_formula(_formula), both(KEPT, WIDE), more=varied)
+    FAULTS[f"{_name}, evaluation"] = Fault(
+        (_cause,), output_formula(_formula), both(KEPT, WIDE), more=varied_evaluation, change={"steps": 2}
+    )
+FAULTS["outputs in bfloat16"] = Fault(
+    (),
+    output_formula(lambda x, v, e, g, b: bfloat16(g * x / np.sqrt(v + e) + b)),
+    but(both(KEPT, WIDE), "float64, .9", "float64 NCHW fused, .999", "NCHW composed, one step"),
+    "ok",
+    varied,
+    {"shape": (8, 5)},
+)
+
 # Many updates in a step. Of float16 statistics the worst case allows almost anything.
 FLOAT32 = but(WIDE, "NCHW composed, one step", "float64 NCHW fused, .999", "float64, .9")
 FAULTS |= {
@@ -972,6 +1030,10 @@ def problem(path, name, config_name, expected=None, verdict=None):
     result = results["bn"]
     found = tuple(cause.id for cause in result.causes)
     expected = expected or fault.expected(fault.config(config_name))
+    # Which of two comes first is a matter of size, which test_order.py looks at.
+    pair = "unexplained" not in expected and len(expected) > 1
+    if pair and set(found) == set(expected):
+        found = expected
     if (found, result.verdict) != (expected, verdict or fault.verdict):
         return f"{name}, {config_name}: {result.verdict} {found}, not {expected}. {result.explanation}"
     if any(one.misfit is not None and not one.misfit <= 1 and one.id != "unexplained" for one in result.causes):

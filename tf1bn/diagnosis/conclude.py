@@ -212,6 +212,12 @@ def _swallowed(survey):
     return survey.layer.dtype == "float16" and math.isfinite(rate.value) and not survey.declared.always_zero
 
 
+def _entry(cause, survey):
+    """The dict of a `Cause` in the JSON, with what to do in the layer's framework."""
+    known = {} if survey is None else {"framework": survey.framework, "release": survey.layer.release}
+    return cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, **known)
+
+
 def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
     """The dict that the JSON of an audit holds, from the `Diagnosis` of each layer."""
     diagnoses = list(diagnoses)
@@ -219,9 +225,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
         {
             "name": diagnosis.name,
             "verdict": diagnosis.verdict,
-            "causes": [
-                cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in diagnosis.causes
-            ],
+            "causes": [_entry(cause, diagnosis.survey) for cause in diagnosis.causes],
             "explanation": diagnosis.explanation,
             "mean_error": diagnosis.mean_error,
             "mean_bound": diagnosis.mean_bound,

@@ -13,7 +13,15 @@ from ..verdicts import FINDING, OK
 
 # Findings that are seen in the values from the first training step on, and those that are seen in the outputs.
 _STANDING = {"frozen", "trainable-false", "training-flag-off", "half-precision", "not-restored", "not-updated"}
-_OUTPUTS = {"epsilon", "epsilon-floor", "gamma-beta-swapped", "batch-stats-at-inference", "training-flag-off"}
+_OUTPUTS = {
+    "epsilon",
+    "epsilon-floor",
+    "epsilon-outside-root",
+    "std-in-output",
+    "gamma-beta-swapped",
+    "batch-stats-at-inference",
+    "training-flag-off",
+}
 
 
 def first_step(survey, causes):

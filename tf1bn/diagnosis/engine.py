@@ -21,10 +21,10 @@ from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
 from . import divergence
 from .conclude import Diagnosis, conclude_layer
+from .observed.wording import framework_of
 from .partial import SomeSteps
 from .search import Search
 from .survey import Survey
-from .wording import framework_of
 
 if typing.TYPE_CHECKING:
     from ..evidence.step_view import StepConsumer

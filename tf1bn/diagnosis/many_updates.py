@@ -8,6 +8,7 @@ import numpy as np
 
 from ..evidence.reachable import MOST, TRIED, excess, updates_of
 from .causes import cause
+from .observed.wording import words_of
 
 IN_TURN, PARALLEL, RACE = "in turn", "parallel", "race"
 
@@ -89,24 +90,24 @@ class ManyUpdates:
         self.fits = misfit <= 1
         self._take(PARALLEL, updates.count, misfit)
 
-    def explanation(self, recorded):
-        """The `Cause`, for a layer with so many recorded updates in a step."""
+    def explanation(self, recorded, no_order):
+        """The `Cause`, for a layer with so many recorded updates in a step, and the clause on their order."""
         low, high = min(self.counts), max(self.counts)
         counts = str(high) if low == high else f"{low} to {high}"
         text = f"The {counts} updates of a step"
         if recorded == 1:
             text = f"One update is recorded in a step, and {counts} ran: they"
         decay = next(iter(self._decays)) if len(self._decays) == 1 else None
-        return cause("double-update", f"{text} {self._how(decay, high)}", self.misfit)
+        return cause("double-update", f"{text} {self._how(decay, high, no_order)}", self.misfit)
 
-    def _how(self, decay, n):
+    def _how(self, decay, n, no_order):
         together = ""
         if decay is not None:
             turn, once = 1 - decay**n, n * (1 - decay)
             together = f"{once:.4g} of the way to the batches" if self.kinds == {PARALLEL} else f"{turn:.4g} of the way"
             between = f"between 1 - {decay:g}^{n} = {turn:.4g} and {n} (1 - {decay:g}) = {once:.4g} of the way"
         if self.kinds == {IN_TURN}:
-            text = "ran one after the other, in an order that changes: TensorFlow gives them none"
+            text = f"ran one after the other, in an order that changes: {no_order}"
             return text + (f". Together they move the statistics {together}." if together else ".")
         if self.kinds == {PARALLEL}:
             text = "all started from the same old values"
@@ -132,14 +133,15 @@ def _in_turn(updates, after):
     return math.inf if np.isnan(misfits).any() else float(misfits.max())
 
 
-def explain_several(search, declared, exact):
+def explain_several(search, survey, exact):
     """The list of causes that many updates in a step explain; empty if they do not.
 
     Args:
       search: the layer's `search.Search`.
-      declared: its `survey.Declared`.
+      survey: its `survey.Survey`.
       exact: whether a range of values, or another variance convention, is no explanation.
     """
+    declared = survey.declared
     fitting = [many for many in search.several if many.fits and many.steps]
     if exact:
         fitting = [many for many in fitting if RACE not in many.kinds and many.bessel in declared.conventions]
@@ -147,7 +149,7 @@ def explain_several(search, declared, exact):
     if not fitting:
         return []
     many = fitting[0]
-    causes = [many.explanation(declared.applications)]
+    causes = [many.explanation(declared.applications, words_of(survey).no_order)]
     if many.bessel not in declared.conventions:
         text = "has Bessel's correction, which is not declared" if many.bessel else "lacks the declared correction"
         causes.append(cause("bessel" if many.bessel else "no-bessel", f"The variance {text}.", many.misfit))

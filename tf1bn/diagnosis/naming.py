@@ -9,6 +9,7 @@ from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence
 from .hypotheses import Cumulative
 from .many_updates import explain_several
+from .observed.wording import words_of
 from .search import GIVES_WAY_TO
 
 CONVENTIONS = {False: "the batch variance (population)", True: "N/(N-1) times the batch variance (Bessel)"}
@@ -57,10 +58,10 @@ def explain_training(survey, search, some_steps):
         # A decay that the trace does not know is no deviation from what it declares.
         fitting = [_without(candidate, "decay") for candidate in fitting]
     single = bool(fitting) and len(fitting[0].ids) == 1
-    if not single and (several := explain_several(search, survey.declared, exact=bool(fitting))):
+    if not single and (several := explain_several(search, survey, exact=bool(fitting))):
         return Explanation(causes=tuple(several))
     if fitting:
-        return _name(survey, fitting, facts)
+        return _name(survey, fitting, facts, search.alone)
     if search.cancels:
         misfit = search.cancelled.misfit
         return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
@@ -76,6 +77,7 @@ def _facts(survey):
     agrees = agrees and abs(rate.value - declared_rate.value) <= 3 * rate.interval
     used = declared_rate if agrees or not math.isfinite(rate.value) else rate
     return Facts(
+        words=words_of(survey),
         decay=declared.decay,
         count=max(declared.counts, default=0),
         factor=survey.estimates.factor.estimate(used.value),
@@ -108,8 +110,8 @@ def _without(candidate, name):
     return dataclasses.replace(candidate, hypothesis=dataclasses.replace(candidate.hypothesis, ids=ids))
 
 
-def _name(survey, fitting, facts):
-    """The `Explanation` by `Candidate`s that fit, best first."""
+def _name(survey, fitting, facts, alone):
+    """The `Explanation` by fitting `Candidate`s, best first; of two causes the one that leaves less ``alone`` leads."""
     sets = {frozenset(candidate.ids) for candidate in fitting}
     coarse = any({"half-precision", convention} in sets for convention in ("bessel", "no-bessel"))
     least = len(fitting[0].ids)
@@ -133,7 +135,7 @@ def _name(survey, fitting, facts):
             facts = dataclasses.replace(facts, start=hypothesis.decay.start)
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
-        for name in sorted(candidate.ids, key=rank):
+        for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
             if name not in named:
                 text = sentence(name, facts)
                 if candidate.ids == ("half-precision",) and coarse:

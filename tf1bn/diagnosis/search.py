@@ -88,6 +88,7 @@ class Search:
     Attributes:
       cancelled: the `WorstFit` of a variance computed as E[x^2] - E[x]^2.
       several: `ManyUpdates` of both variance conventions.
+      alone: by cause, the misfit that is left in the first step where it alone is accounted for.
     """
 
     def __init__(self, survey):
@@ -95,15 +96,21 @@ class Search:
         self._updates = 0
         self._candidates = None
         self.cancelled = WorstFit()
+        self.alone = {}
         self.several = [ManyUpdates(bessel) for bessel in (False, True)]
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
         if view.updates and 0 not in view.counts and view.finite.any():
-            if self._candidates is None:
+            first = self._candidates is None
+            if first:
                 self._candidates = self._all_candidates(view)
             for candidate in self._candidates:
-                candidate.worst.add(fit_step(view, candidate.hypothesis, candidate.bessel, self._updates))
+                fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
+                candidate.worst.add(fit)
+                if first and len(candidate.ids) == 1:
+                    (name,) = candidate.ids
+                    self.alone[name] = min(fit.misfit, self.alone.get(name, math.inf))
             self._candidates = [candidate for candidate in self._candidates if candidate.worst.verdict != FINDING]
             for several in self.several:
                 several.add(view)

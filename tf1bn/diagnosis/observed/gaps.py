@@ -4,7 +4,7 @@ from ..._util.text import listed
 from ...evidence.gaps import AGAIN, BACK, OTHER, START, UPDATES
 from ...verdicts import ADVISORY, FINDING
 from ..causes import cause
-from ..wording import words_of
+from .wording import words_of
 
 
 def changed_between_steps(survey):

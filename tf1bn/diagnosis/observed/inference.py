@@ -6,7 +6,7 @@ from ..._util.text import counted, ranges
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
-from ..wording import words_of
+from .wording import words_of
 
 
 def moved_without_training(survey):

@@ -6,7 +6,7 @@ from ..._util.text import counted
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
-from ..wording import words_of
+from .wording import words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
@@ -33,7 +33,7 @@ def frozen(survey):
     unmoved = survey.progress.unmoved
     if not (unmoved or survey.declared_fit.verdict == OK):
         return None
-    text = "The decay is 1 in training, so the statistics keep their start values for ever; use a smaller one."
+    text = f"The decay is {words_of(survey).decay(1)} in training, so the statistics keep their start values for ever."
     return cause("frozen", text, 0.0 if unmoved else survey.declared_fit.misfit)
 
 
@@ -80,7 +80,7 @@ def advise(survey):
     if declared.applications > 1:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
-            "after the other; TensorFlow gives such updates no order, and can lose one."
+            f"after the other; {words_of(survey).no_order}, and one can be lost."
         )
         causes.append(cause("double-update", text, worst.misfit))
     if declared.always_zero:

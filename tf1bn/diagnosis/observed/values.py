@@ -4,7 +4,7 @@ import numpy as np
 
 from ..._util.text import listed
 from ..causes import cause
-from ..wording import words_of
+from .wording import words_of
 
 
 def values(survey, others_moved):

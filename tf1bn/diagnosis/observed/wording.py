@@ -18,7 +18,8 @@ class Words:
       frozen_moves: why the statistics of a layer that is not trainable can move, a sentence.
       what_was_restored: what tells statistics that were not restored from statistics that never moved, a clause.
       same_batch: what makes the same batch update the statistics once more, a clause.
-      rate: what the framework calls 1 - decay, to be put behind it; empty where it has no name.
+      no_order: why several updates of a step have no fixed order, a clause.
+      has_momentum: whether the framework's momentum is 1 - decay.
       freezes: whether a layer that is not trainable must keep its statistics in this framework.
     """
 
@@ -30,8 +31,13 @@ class Words:
     frozen_moves: str
     what_was_restored: str
     same_batch: str
-    rate: str = ""
+    no_order: str = "TensorFlow gives them no order"
+    has_momentum: bool = False
     freezes: bool = False
+
+    def decay(self, value):
+        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
+        return f"{value:.6g}" + (f" (momentum {1 - value:.6g})" if self.has_momentum else "")
 
 
 _RESTORED = (
@@ -67,7 +73,6 @@ _KERAS = dataclasses.replace(
     frozen_moves="Keras runs a layer with `trainable = False` in inference mode, so it was set after the call was "
     "traced, or something else writes the statistics.",
     same_batch="the layer was called once more with training=True, as recomputation and a second call do",
-    rate="",
     freezes=True,
 )
 
@@ -84,7 +89,8 @@ _TORCH = dataclasses.replace(
     what_was_restored="what tells the two apart are the buffers running_mean and running_var in the state_dict that "
     "was loaded: (0, 1) there as well, or other values, or none, as in a copy that averages parameters alone",
     same_batch="the module ran it again in training mode: activation checkpointing does so in the backward pass",
-    rate=" (PyTorch's momentum)",
+    no_order="the module was called in another order than is recorded, or by several threads",
+    has_momentum=True,
 )
 
 _BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL}
