@@ -54,15 +54,15 @@ REMEDIES = {
         "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
         "stay, accept it with --accept bessel. Inference from the same statistics agrees.",
         "tensorflow1": "Pass `fused=False`: from 1.4 on the default is the fused layer, which takes N/(N-1).",
-        "torch": "PyTorch always takes N/(N-1); the layer in docs/porting.md averages as TF 1.x does. Or accept it "
-        "with --accept bessel.",
+        "torch": "PyTorch always takes N/(N-1); docs/other-frameworks.md has a layer that averages as TF 1.x does. "
+        "Or accept it with --accept bessel.",
     },
     "no-bessel": {
         "": "Use a layer that averages N/(N-1) times the variance, or put the factor in; if it must stay, accept it "
         "with --accept no-bessel. Inference from the same statistics agrees.",
         "tensorflow1": "Pass `fused=True`: up to 1.3 the default is the composed layer, which takes no N/(N-1).",
-        "keras": "Keras 3 never takes N/(N-1); the layer in docs/porting.md averages as TF 1.x's fused one does. Or "
-        "accept it with --accept no-bessel.",
+        "keras": "Keras 3 never takes N/(N-1); docs/other-frameworks.md has a layer that averages as the fused one "
+        "does. Or accept it with --accept no-bessel.",
     },
     "keras-bessel": "Decide whether the port must repeat N/(N-1-epsilon); the difference is small for all but tiny N.",
     "float32-decay": "Nothing; set `rate_dtype` in the trace if the declaration is to say it.",

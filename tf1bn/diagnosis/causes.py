@@ -23,12 +23,14 @@ class Cause:
       severity: "finding", or "advisory", which is worth knowing although nothing is wrong.
       explanation: one or two sentences.
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
+      follows_from: the id of another cause of the layer, of which this one is a consequence; None if it is none.
     """
 
     id: str
     severity: str
     explanation: str
     misfit: float | None = None
+    follows_from: str | None = None
 
 
 def cause(name, explanation, misfit=None, severity=None):

@@ -5,6 +5,7 @@ import math
 
 from ..evidence.estimators import Estimate, likely_decays
 from ..evidence.output_fit import BATCH
+from ..evidence.reachable import MOST
 from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence
 from .hypotheses import Cumulative
@@ -161,6 +162,22 @@ def _gives_way(ids, sets):
     return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and each not in others for each in sets)
 
 
+def _like_several(survey, facts):
+    """A sentence where the rate is that of more updates than are recorded; empty otherwise."""
+    rate, decay = facts.rate, facts.decay
+    if decay is None or not 0 < decay < 1 or not 0 < rate.value < 1 or survey.declared.applications > 1:
+        return ""
+    if not rate.interval < 0.1 * rate.value:
+        return ""
+    count = math.log1p(-rate.value) / math.log(decay)
+    if not 1.5 <= count <= MOST:
+        return ""
+    return (
+        f" The rate is that of about {count:.2g} updates of the declared decay in a step, of which one is recorded: "
+        "other towers or calls may update the statistics with other batches."
+    )
+
+
 def _unexplained(survey, facts):
     worst = survey.best
     epsilon = ""
@@ -174,4 +191,5 @@ def _unexplained(survey, facts):
         f"explains all steps. Estimates: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = "
         f"{facts.factor}{epsilon}."
     )
+    text += _like_several(survey, facts)
     return cause("unexplained", text, None if math.isinf(worst.misfit) else worst.misfit)

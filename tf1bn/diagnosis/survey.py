@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+
 from ..evidence import averaged
 from ..evidence.error_propagation import StatisticErrors
 from ..evidence.estimators import Estimates
@@ -66,6 +68,7 @@ class Progress:
       updates: how many updates it had; a step without training that moved the statistics counts as its applications.
       first: the number of the first step, by what happened in it: "seen", "trained", "moved" without training.
       fresh: whether the statistics were (0, 1) before the first step; None before it.
+      start_is_bad: whether they were negative or not finite there.
       initial: whether they were then, and are so after the last step.
       affine_trained: whether gamma or beta has other values than an initializer gives, in the last step.
       affine_trained_before: whether one of them had before the first step.
@@ -77,6 +80,7 @@ class Progress:
         self.steps = self.trained = self.tested = self.updates = 0
         self.first = {}
         self.fresh = None
+        self.start_is_bad = False
         self.initial = self.affine_trained = self.affine_trained_before = False
         self.affine_moved = 0
         self.unmoved = True
@@ -88,6 +92,7 @@ class Progress:
         self.first.setdefault("seen", number)
         if self.fresh is None:
             self.fresh = _is_initial(view.before)
+            self.start_is_bad = not np.isfinite(view.before).all() or bool((view.before[1] < 0).any())
         self.initial = self.fresh and _is_initial(view.after)
         gamma, beta = view.record.gamma, view.record.beta
         self.affine_trained = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and beta.any()))
@@ -192,6 +197,11 @@ class Survey:
         if explanation.outputs is not None:
             result.outputs = explanation.outputs
         return result
+
+    @property
+    def starts_wrong(self):
+        """Whether the statistics were negative or not finite before the first step already."""
+        return self.progress.start_is_bad
 
     @property
     def is_wrong(self):

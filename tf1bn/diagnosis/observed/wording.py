@@ -114,7 +114,10 @@ def words_of(survey):
 
 
 def framework_of(trace):
-    """The name of the framework that a trace says it is of, in lower case; None if it does not say."""
+    """The framework that a trace says it is of: "torch", "keras", "tensorflow" or another; None if it does not say."""
     framework = getattr(trace, "framework", None)
     name = framework.get("name") if hasattr(framework, "get") else getattr(framework, "name", framework)
-    return name.lower() if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    name = name.lower()
+    return {"pytorch": "torch", "tf_keras": "keras", "tf.keras": "keras"}.get(name, name)
