@@ -6,17 +6,12 @@ import os
 
 from ..errors import CheckpointError
 from .formats.base import Checkpoint, head
-from .formats.keras import HDF5, KERAS
-from .formats.npz import NPZ
-from .formats.safetensors import SAFETENSORS
+from .formats.graphs import meta
+from .formats.registry import ENDINGS, format_at, read_formats
 from .formats.tf1 import TF1, open_prefix
 from .formats.tf1.files import all_files, prefix_of
 from .formats.tf1.state_file import STATE_FILE, latest, prefixes
-from .formats.torch import TORCH
 
-# The first whose content matches opens a file. NPZ takes every zip file, so the other zip formats come before it.
-FORMATS = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1)
-ENDINGS = tuple(ending for format in FORMATS for ending in format.endings)
 # What the names of files end with that exist where a path names a checkpoint.
 FILE_SUFFIXES = ("", ".index", ".data-00000-of-00001")
 # How the small text file begins that Git LFS leaves in the place of a large one.
@@ -44,11 +39,20 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         if os.path.isdir(path):
             prefix, notes = _in_folder(path)
             _refuse_pointers(prefix)
-            return open_prefix(prefix, notes)
+            return _with_graph(open_prefix(prefix, notes))
         _refuse_pointers(path)
-        return _format_of(path).open(path)
+        format = _format_of(path)
+        return _with_graph(format.open(path)) if format is TF1 else format.open(path)
     except OSError as error:
         raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror or error}.") from error
+
+
+def _with_graph(checkpoint):
+    """A checkpoint of TensorFlow with what the graph says that was saved beside it."""
+    declared, notes = meta.beside(checkpoint.path)
+    checkpoint.declared |= declared
+    checkpoint.notes += notes
+    return checkpoint
 
 
 def _in_folder(folder):
@@ -72,19 +76,14 @@ def _refuse_pointers(path):
 
 def _format_of(path):
     """The `Format` of a file by its content and else by its ending; that of TF1 for the prefix of a checkpoint."""
-    is_file = os.path.isfile(path)
-    if is_file:
-        start = head(path)
-        for format in FORMATS:
-            if format.matches(path, start):
-                return format
-        for format in FORMATS:
-            if path.endswith(format.endings):
-                return format
-        raise CheckpointError(
-            f"`path` is {path!r}, which is neither a whole TF1 checkpoint nor a file of another known format; it is "
-            f"damaged or of another one ({', '.join(ENDINGS)} are read)."
-        )
+    if os.path.isfile(path):
+        format = format_at(path, head(path))
+        if format is None:
+            raise CheckpointError(
+                f"`path` is {path!r}, which is neither a whole TF1 checkpoint nor a file of another known format; it "
+                f"is damaged or of another one ({read_formats()} are read)."
+            )
+        return format
     if path.endswith(ENDINGS):
         raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
     return TF1

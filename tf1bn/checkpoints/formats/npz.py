@@ -105,4 +105,12 @@ def _parsed(size, header):
 
 
 # Any zip file that is of no other format: what is wrong with it is then said in these words.
-NPZ = Format("a file of np.savez", lambda path, head: head.startswith(b"PK"), open_npz, (".npz",))
+NPZ = Format(
+    "an .npz file",
+    lambda path, head: head.startswith(b"PK"),
+    open_npz,
+    (".npz",),
+    known_by="a zip file with arrays of NumPy",
+    read_with="NumPy",
+    remarks="arrays of Python objects are never unpickled",
+)

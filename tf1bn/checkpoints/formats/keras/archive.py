@@ -9,11 +9,11 @@ import os
 import zipfile
 import zlib
 
-from ...errors import CheckpointError
+from ....errors import CheckpointError
+from ..base import Checkpoint, Format, damaged, reason
 from . import hdf5, sandbox
-from .base import Checkpoint, Format, damaged, reason
-from .keras_config import declared_batch_norms
-from .keras_names import name_variables
+from .config import declared_batch_norms
+from .layer_names import name_variables
 
 LARGEST_CONFIG = 2**26
 # Keras stores the weights as they are; packed again by another program they are unpacked in memory.
@@ -167,5 +167,21 @@ def _in_sandbox(reader):
     return open_untrusted
 
 
-KERAS = Format("a file of Keras 3", _is_keras, _in_sandbox(open_keras), (".keras",))
-HDF5 = Format("an HDF5 file", lambda path, head: head.startswith(_HDF5_MAGIC), _in_sandbox(open_hdf5), (".h5", ".hdf5"))
+KERAS = Format(
+    "a .keras file",
+    _is_keras,
+    _in_sandbox(open_keras),
+    (".keras",),
+    known_by="a zip file with the members that Keras writes",
+    read_with="h5py",
+    remarks="also holds epsilon, momentum and axis",
+)
+HDF5 = Format(
+    "an HDF5 file",
+    lambda path, head: head.startswith(_HDF5_MAGIC),
+    _in_sandbox(open_hdf5),
+    (".h5", ".hdf5"),
+    known_by="the magic number of HDF5",
+    read_with="h5py",
+    remarks="`.weights.h5` does not say whether a single parameter is gamma or beta; opened first in another process",
+)

@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from ...errors import CheckpointError
-from .base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged, reason
+from ....errors import CheckpointError
+from ..base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged, reason
 
 DEEPEST = 64
 MOST_GROUPS = 2**20

@@ -1,0 +1,6 @@
+"""Graphs that hold weights or say how layers are built: GraphDef, ``.meta``, ONNX and models of TensorFlow.js."""
+
+from .frozen import FROZEN
+from .meta import META, SAVED_MODEL
+
+__all__ = ["FROZEN", "META", "SAVED_MODEL"]
