@@ -62,7 +62,7 @@ def test_verdicts_on_frozen_graphs():
 def test_frozen_in_training_mode(name):
     (layer,) = audit_checkpoint(str(GRAPHS / name))["layers"]
     assert [cause["id"] for cause in layer["causes"]] == ["batch-stats-at-inference"]
-    assert "exported with is_training=True" in layer["explanation"]
+    assert "exported in training mode" in layer["explanation"]
 
 
 @pytest.mark.parametrize("name", ["switched", "switched_composed"])

@@ -17,6 +17,8 @@ FILE_SUFFIXES = ("", ".index", ".data-00000-of-00001")
 # How the small text file begins that Git LFS leaves in the place of a large one.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SAVED_MODEL = os.path.join("variables", "variables")
+_GRAPH_OF_SAVED_MODEL = "saved_model.pb"
+_WEB_MODEL = "model.json"
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -36,6 +38,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not isinstance(path, str) or not path or "\0" in path:
         raise CheckpointError(f"`path` is {path!r}; it must be the path of a checkpoint as text.")
     try:
+        path = _meant(path)
         if os.path.isdir(path):
             prefix, notes = _in_folder(path)
             _refuse_pointers(prefix)
@@ -45,6 +48,16 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         return _with_graph(format.open(path)) if format is TF1 else format.open(path)
     except OSError as error:
         raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror or error}.") from error
+
+
+def _meant(path):
+    """The folder of a SavedModel for its graph, the ``model.json`` of a folder that has one, else ``path`` itself."""
+    folder, name = os.path.split(path)
+    if name == _GRAPH_OF_SAVED_MODEL and os.path.isfile(os.path.join(folder, _SAVED_MODEL + ".index")):
+        return folder or os.curdir
+    web_model = os.path.join(path, _WEB_MODEL)
+    is_one = os.path.isfile(web_model) and not os.path.exists(os.path.join(path, STATE_FILE))
+    return web_model if is_one else path
 
 
 def _with_graph(checkpoint):
@@ -96,6 +109,7 @@ def looks_like_checkpoint(path: str) -> bool:
         has_one = os.path.exists(os.path.join(path, STATE_FILE)) or os.path.isfile(
             os.path.join(path, _SAVED_MODEL + ".index")
         )
+        has_one = has_one or os.path.isfile(os.path.join(path, _WEB_MODEL))
         return not is_trace and (has_one or bool(prefixes(path)))
     exists = any(os.path.isfile(path + suffix) for suffix in FILE_SUFFIXES)
     return exists or path.endswith((*ENDINGS, ".ckpt", ".index"))

@@ -81,11 +81,11 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
 
 
 def _batch_statistics(layer):
+    unused = "leaves the moving ones aside" if "mean" in layer.parts else "has no moving ones"
     yield cause_entry(
         "batch-stats-at-inference",
-        f"The graph has the layer in training mode, beside {quoted(list(layer.parts.values()))}: "
-        "it normalises by the statistics of each batch that it is given, and the moving ones are not in it. It was "
-        "exported with is_training=True.",
+        f"The graph has the layer in training mode, beside {quoted(list(layer.parts.values()))}: it normalises by the "
+        f"statistics of each batch that it is given, and {unused}. It was exported in training mode.",
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from . import base
+from .archives import likely
 from .base import Checkpoint, Format, Variable, damaged, reason
 from .names import role_of
 
@@ -34,7 +35,9 @@ def open_npz(path):
     except _BROKEN as error:
         raise damaged(path, f"it is not a whole `.npz` file ({reason(error)})") from error
     if not headers:
-        raise CheckpointError(f"`path` is {path!r}, a zip file without a single array; give one that `np.savez` wrote.")
+        raise CheckpointError(
+            f"`path` is {path!r}, a zip file without a single array of `np.savez`; unpack it first{likely(members)}."
+        )
     pickled = sorted(name for name, header in headers.items() if header is None)
     if len(pickled) == len(headers) or any(map(role_of, pickled)):
         raise CheckpointError(

@@ -1,15 +1,18 @@
 """All formats in one table, from which files are recognised and the documentation and messages are made."""
 
-from .graphs import FROZEN, META, SAVED_MODEL
+from .archives import PACKED
+from .graphs import FROZEN, META, ONNX, SAVED_MODEL, TFJS
 from .keras import HDF5, KERAS
 from .npz import NPZ
 from .safetensors import SAFETENSORS
 from .tf1 import TF1
 from .torch import TORCH
+from .unread import COREML, NPY, PICKLE, TFLITE
 
 # The first whose content matches opens a file. NPZ takes every zip file, so the other zip formats come before it.
-FORMATS = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1, FROZEN, META, SAVED_MODEL)
-ENDINGS = tuple(ending for format in FORMATS for ending in format.endings if format.read_with)
+READ = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1, FROZEN, ONNX, TFJS)
+FORMATS = (*READ, META, SAVED_MODEL, TFLITE, COREML, NPY, PICKLE, PACKED)
+ENDINGS = tuple(ending for format in READ for ending in format.endings)
 
 
 def format_at(path, head):
@@ -27,5 +30,4 @@ def format_at(path, head):
 
 def read_formats():
     """The formats that are read, in words."""
-    names = [format.name.partition(" ")[2] for format in FORMATS if format.read_with]
-    return ", ".join(names)
+    return ", ".join(format.name.partition(" ")[2] for format in READ)

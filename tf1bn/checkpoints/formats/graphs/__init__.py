@@ -2,5 +2,7 @@
 
 from .frozen import FROZEN
 from .meta import META, SAVED_MODEL
+from .onnx import ONNX
+from .tfjs import TFJS
 
-__all__ = ["FROZEN", "META", "SAVED_MODEL"]
+__all__ = ["FROZEN", "META", "ONNX", "SAVED_MODEL", "TFJS"]

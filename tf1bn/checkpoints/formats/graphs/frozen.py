@@ -83,7 +83,7 @@ def checkpoint_of(path, graph):
             raise damaged(path, f"reading `{name}` failed: {reason(error)}") from error
 
     declared = {scope: layer.declared() for scope, layer in scopes.items()}
-    notes = [*said_of(scopes), *_said_of_folded(graph)]
+    notes = [*said_of(scopes), *said_of_folded(graph)]
     return Checkpoint(path, headers, read, notes, declared=declared)
 
 
@@ -114,7 +114,8 @@ def said_of(scopes):
     return sentences
 
 
-def _said_of_folded(graph):
+def said_of_folded(graph):
+    """A sentence on the layers of which a converter left no statistics, in a list; an empty list without any."""
     layers = folded(graph)
     if not layers:
         return []

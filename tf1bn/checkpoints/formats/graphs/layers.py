@@ -15,7 +15,10 @@ _GLOBAL = "BatchNormWithGlobalNormalization"
 _ADD = ("Add", "AddV2", "BiasAdd")
 # Parts of a node's name that its layer does not have.
 _INNER = re.compile(r"(/|^)(batchnorm(_\d+)?|cond(_\d+)?|FusedBatchNorm\w*|Rsqrt(_\d+)?|batch_?normalization_op)$")
-_FOLDED = re.compile(r"(?P<layer>.*)/batchnorm(_\d+)?/(mul|sub|Rsqrt)(_\d+)?(/_.*)?", re.DOTALL)
+# Names of constants that are left of a layer, those of TensorFlow.js among them.
+_FOLDED = re.compile(
+    r"(?P<layer>.*)/(batchnorm(_\d+)?/(mul|sub|Rsqrt)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))", re.DOTALL
+)
 # The least epsilon that somebody would use, and the largest; a sum of a vector and another number is something else.
 _EPSILONS = (0.0, 1.0)
 
