@@ -127,6 +127,9 @@ class Checkpoint:
         values = np.asarray(self._read(name))
         if values.shape != self.variables[name].shape:
             raise damaged(self.path, f"`{name}` has the shape {values.shape} and not {self.variables[name].shape}")
+        if values.dtype.kind == "f" and (bad := np.isnan(values)).any():
+            # A signalling NaN, as damaged files have them, would warn wherever it is converted.
+            values = np.where(bad, values.dtype.type(np.nan), values)
         return values
 
 

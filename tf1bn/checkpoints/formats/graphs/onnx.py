@@ -204,7 +204,7 @@ def _tensor(data):
     dims, location, external = [], {}, False
     values = {}
     for number, kind, value in fields(data):
-        if number == 1:
+        if number == 1 and kind in (VARINT, BYTES):
             dims += [value] if kind == VARINT else packed_varints(value)
         elif number == 13 and kind == BYTES:
             entry = message(value, {1: BYTES, 2: BYTES})

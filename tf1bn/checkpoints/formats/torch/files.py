@@ -10,7 +10,9 @@ import zipfile
 import zlib
 
 from ....errors import CheckpointError
+from .. import zips
 from ..base import MOST_VARIABLES, damaged, reason
+from ..zips import BROKEN
 from .pickles import Bounded, load
 from .tensors import storages
 
@@ -19,7 +21,6 @@ LARGEST_PICKLE = 2**28
 OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _PROTOCOL = 1001
 _CHUNK = 2**22
-BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError, OSError)
 
 
 class ZipFile:
@@ -32,8 +33,7 @@ class ZipFile:
     def __init__(self, path):
         self._path, self._checked = path, set()
         try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
+            members = zips.members(path)
         except BROKEN as error:
             raise damaged(path, f"it is not a whole zip file ({reason(error)})") from error
         self._members = {member.filename: member for member in members}

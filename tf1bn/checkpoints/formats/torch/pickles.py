@@ -7,6 +7,7 @@ become dicts. What the values mean is for the caller to say.
 
 import dataclasses
 import pickletools
+import warnings
 from typing import Any
 
 # 4 million instructions build at most a few hundred MB; a state dict has some twenty for each tensor.
@@ -92,14 +93,22 @@ def load(file):
     """
     machine = Machine()
     try:
+        return _run(file, machine), machine
+    except (IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        raise ValueError("a pickle of it makes no sense") from error
+
+
+def _run(file, machine):
+    """What is on top of the stack at the end of a pickle."""
+    with warnings.catch_warnings():
+        # Texts with unknown escapes, which are as good as others.
+        warnings.simplefilter("ignore")
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if number >= MOST_INSTRUCTIONS:
                 raise ValueError(f"a pickle of it has more than {MOST_INSTRUCTIONS} instructions")
             if opcode.name == "STOP":
-                return machine.pop(), machine
+                return machine.pop()
             machine.step(opcode.name, argument)
-    except (IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
-        raise ValueError("a pickle of it makes no sense") from error
     raise ValueError("a pickle of it has no end")
 
 

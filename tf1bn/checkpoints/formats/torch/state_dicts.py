@@ -10,8 +10,9 @@ import zipfile
 
 from ...._util.text import quoted
 from ....errors import CheckpointError
-from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
-from .files import BROKEN, OLD_MAGIC, OldFile, ZipFile
+from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, head
+from ..zips import BROKEN
+from .files import OLD_MAGIC, OldFile, ZipFile
 from .modules import is_module, state_of
 from .tensors import Tensor, tensor_of, values_of
 
@@ -28,9 +29,9 @@ _USUAL = re.compile(
 
 def open_torch(path):
     """The `Checkpoint` of what ``torch.save`` wrote: a state dict, a module, or containers with them."""
-    with open(path, "rb") as start:
-        is_old = start.read(len(OLD_MAGIC)) == OLD_MAGIC
-    if not is_old and not zipfile.is_zipfile(path):
+    start = head(path)
+    is_old = start.startswith(OLD_MAGIC)
+    if not is_old and not start.startswith(b"PK"):
         raise damaged(path, "it is neither a zip file nor of the form that PyTorch before 1.6 wrote")
     file = OldFile(path) if is_old else ZipFile(path)
     try:
@@ -165,11 +166,11 @@ class _Tensors:
                 self._follow(item, (*keys, key))
 
 
-def _matches(path, head):
+def _matches(path, start):
     """Whether a file is a zip file of PyTorch, which has a pickle and no arrays of NumPy, or in PyTorch's old form."""
-    if head.startswith(OLD_MAGIC):
+    if start.startswith(OLD_MAGIC):
         return True
-    if not head.startswith(b"PK"):
+    if not start.startswith(b"PK"):
         return False
     try:
         with zipfile.ZipFile(path) as archive:
