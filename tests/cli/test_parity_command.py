@@ -202,7 +202,8 @@ def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):
     (tmp_path / "b.npz").touch()
     asked = []
 
-    def compare_checkpoints(old, new, mapping=None):
+    def compare_checkpoints(old, new, mapping=None, **options):
+        assert options == {"ulp": 0, "epsilon": None}
         asked.append((old, new, mapping))
         cause = {"id": "missing-variable", "severity": "finding", "explanation": "No gamma.", "misfit": None}
         return {

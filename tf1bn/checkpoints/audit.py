@@ -49,7 +49,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     with open_checkpoint(path) as checkpoint:
         layers, notes = group(checkpoint.variables)
-        step = _whole_number(checkpoint, "global_step")
+        step = whole_number(checkpoint, "global_step")
         batches = [_counted_batches(checkpoint, layer) for layer in layers]
         values = [read_values(checkpoint, layer) for layer in layers]
         averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
@@ -115,10 +115,10 @@ def _likeliest(variables):
 def _counted_batches(checkpoint, layer):
     """PyTorch's count of the training batches that a layer saw, or None."""
     mean = layer.parts.get("mean", "")
-    return _whole_number(checkpoint, mean.removesuffix("running_mean") + "num_batches_tracked") if mean else None
+    return whole_number(checkpoint, mean.removesuffix("running_mean") + "num_batches_tracked") if mean else None
 
 
-def _whole_number(checkpoint, name):
+def whole_number(checkpoint, name):
     """The value of a scalar integer variable, or None if there is none of that name."""
     for full_name in (name, f"{name}:0"):
         variable = checkpoint.variables.get(full_name)

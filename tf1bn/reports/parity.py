@@ -25,6 +25,7 @@ def print_comparison(result, out, *, quiet=False):
         for layer in worst_first(result["layers"])
         if not quiet or layer["verdict"] != OK
     ]
+    rows = _renamed_alike(rows, result.get("renames") or ())
     print_layers(rows, out, causes_width=16)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         if sentence != data:
@@ -33,6 +34,38 @@ def print_comparison(result, out, *, quiet=False):
     layers = result["layers"]
     summary = count_verdicts(layers) if layers else "no layers, so nothing was compared."
     out.print(Text(f"{names}: {summary}"), soft_wrap=True)
+
+
+def _renamed_alike(rows, groups):
+    """The rows with one in the place of all layers whose names alone differ, and in the same way.
+
+    Args:
+      rows: what `layer_table.print_layers` takes.
+      groups: the "renames" of the result.
+    """
+    group_of = {name: i for i, group in enumerate(groups) for name in group["layers"]}
+    alike, kept = {}, []
+    for row in rows:
+        layer = row[0]
+        ids = tuple((cause["id"], cause["severity"]) for cause in layer["causes"])
+        if layer["name"] not in group_of or not {name for name, _ in ids} <= {"renamed", "renumbered"}:
+            kept.append([row])
+            continue
+        key = group_of[layer["name"]], layer["verdict"], ids
+        if key not in alike:
+            alike[key] = []
+            kept.append(alike[key])
+        alike[key].append(row)
+    return [rows[0] if len(rows) == 1 else _one_row(rows) for rows in kept]
+
+
+def _one_row(rows):
+    """One row for several layers that were renamed in the same way."""
+    layer, name, remark, text = rows[0]
+    others, last = len(rows) - 1, rows[-1][0]
+    text += f" The same goes for {counted(others, 'further layer')}, renamed in the same way"
+    text += f" (the last: `{last['old']}` is `{last['new']}`)."
+    return layer, f"{name} and {others} more", remark, text
 
 
 def worst_first(layers):
@@ -53,7 +86,7 @@ def matched_names(layer):
     old, new = layer.get("old"), layer.get("new")
     if old is None or new is None:
         return f"{old or new} (only in {'NEW' if old is None else 'OLD'})"
-    how = {"guess": " (guess)", "map": " (map)"}.get(layer.get("matched"), "")
+    how = {"guess": " (guess)", "map": " (map)", "folded": " (folded)"}.get(layer.get("matched"), "")
     return (old if old == new else f"{old} -> {new}") + how
 
 

@@ -154,7 +154,9 @@ def _opened(source, path, config, close):
     def read(name):
         return hdf5.read(file, naming.datasets[name], variables[name], path)
 
-    return Checkpoint(path, variables, read, naming.notes, close_all, naming.settings, naming.problems)
+    checkpoint = Checkpoint(path, variables, read, naming.notes, close_all, naming.settings, naming.problems)
+    checkpoint.vectors_only = True
+    return checkpoint
 
 
 def _in_sandbox(reader):

@@ -67,8 +67,8 @@ def match_checkpoint_layers(old, new, mapping=None):
 def _in_order(names_old, names_new, old, new):
     """Pairs by the number of channels, in the natural order of the names; files have no other."""
     # The marks keep names that are equal in both files from being matched for that.
-    old_layers = [LayerSignature("-" + name, old[name][0]) for name in sorted(names_old, key=_natural)]
-    new_layers = [LayerSignature("+" + name, new[name][0]) for name in sorted(names_new, key=_natural)]
+    old_layers = [LayerSignature("-" + name, old[name][0]) for name in sorted(names_old, key=natural)]
+    new_layers = [LayerSignature("+" + name, new[name][0]) for name in sorted(names_new, key=natural)]
     return [(pair.old[1:], pair.new[1:]) for pair in match_layers(old_layers, new_layers).pairs]
 
 
@@ -170,7 +170,7 @@ class _End:
     longer: dict = dataclasses.field(default_factory=dict)
 
 
-def _natural(name):
+def natural(name):
     """A key that sorts block2 before block10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d{1,9})", name)]
 
