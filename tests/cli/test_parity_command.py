@@ -183,7 +183,7 @@ def test_the_page_of_checkpoints_has_the_numbers(command, tmp_path):
     assert command("a.npz", "c.npz", "--html", tmp_path / "p.html")[0] == 1
     text = re.sub(r"<[^>]*>", " ", (tmp_path / "p.html").read_text())
     text = " ".join(text.replace("&gt;", ">").split())
-    assert "moving variance: bn/moving_variance -> bn/moving_variance different in 1 of 3 channels" in text
+    assert "moving variance: bn/moving_variance different in 1 of 3 channels" in text
     assert "most in channel 1: 1 -> not finite" in text
     assert "not a number, allowed 0" in text
     assert "moving mean: bn/moving_mean -> bn/moving_mean equal in 3 channels" in text

@@ -40,9 +40,11 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         are names of variables, or a file of Keras or PyTorch (see above).
 
     Returns:
-      The dict of an audit's JSON: "format", "tf1bn", "ok", "layers", and beside them "problems" (sentences; with any
-      of them "ok" is false) and "notes" (sentences on what was read and left out). Errors and bounds are None and
-      steps are 0, since nothing was replayed.
+      The dict of an audit's JSON: "format", "kind" ("checkpoint"), "tf1bn", "ok", "layers", and beside them "problems"
+      (sentences; with any of them "ok" is false) and "notes" (sentences on what was read and left out). A layer has
+      "channels" and "values" beside what one of a trace has: by role, "mean", "variance", "gamma", "beta" or "affine"
+      (a file does not say which of the two), the "variable", "min" and "max" of its finite values, and how many are
+      "not_finite". Errors and bounds are None and steps are 0, since nothing was replayed.
 
     Raises:
       CheckpointError: there is no such checkpoint, it is damaged or too large, or a package that reads it is missing.
@@ -79,6 +81,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     return {
         "format": "tf1bn-audit",
+        "kind": "checkpoint",
         "tf1bn": __version__,
         "ok": not problems and all(result["verdict"] == "ok" for result in results),
         "layers": results,

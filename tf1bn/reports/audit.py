@@ -2,10 +2,11 @@
 
 from .._util.printable import printable, printable_values
 from ..verdicts import OK, VERDICTS
+from .checkpoint_values import print_values
 from .layer_table import count_verdicts, print_layers
 
 
-def print_audit(result, path, out, *, quiet=False):
+def print_audit(result, path, out, *, quiet=False, values=False):
     """Print the result of an audit, the worst layers first.
 
     Args:
@@ -13,6 +14,7 @@ def print_audit(result, path, out, *, quiet=False):
       path: that of the trace or checkpoint.
       out: a rich console.
       quiet: whether to list only the layers that are not ok.
+      values: whether to print the ranges of a checkpoint's variables too, of the same layers.
     """
     from rich.text import Text
 
@@ -24,6 +26,8 @@ def print_audit(result, path, out, *, quiet=False):
         if not quiet or layer["verdict"] != OK
     ]
     print_layers(rows, out, causes_width=14)
+    if values and rows:
+        print_values([layer for layer, *_ in rows], out)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         out.print(Text(sentence))
     summary = count_verdicts(layers) if layers else "no layers, so nothing was judged."

@@ -107,11 +107,13 @@ def headline(result):
         return "Nothing was compared: there are no layers."
     wrong, unsure = (sum(layer["verdict"] == verdict for layer in layers) for verdict in (FINDING, UNDECIDABLE))
     of_all = f"of {counted(len(layers), 'layer')}"
+    verb, verbs = ("hold", "holds") if result.get("kind") == "checkpoints" else ("do", "does")
     if wrong:
         first = next((f": {matched_names(layer)} diverges first" for layer in layers if layer.get("first")), "")
-        return f"NEW does not do what OLD does in {wrong} {of_all}{first}."
+        return f"NEW does not {verb} what OLD {verbs} in {wrong} {of_all}{first}."
     if unsure:
         return f"No difference was found, but {unsure} {of_all} could not be decided."
     if not result["ok"]:
         return "No difference was found, but not everything could be compared."
-    return f"NEW does what OLD does in {'the layer' if len(layers) == 1 else f'all {len(layers)} layers'}."
+    where = "the layer" if len(layers) == 1 else f"all {len(layers)} layers"
+    return f"NEW {verbs} what OLD {verbs} in {where}."

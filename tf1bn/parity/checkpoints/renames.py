@@ -23,7 +23,8 @@ def rename_groups(layers):
     """
     groups = {}
     for layer in layers:
-        if None not in (layer["old"], layer["new"]) and layer["old"] != layer["new"]:
+        named = layer["matched"] not in (None, "folded")
+        if named and layer["old"] != layer["new"]:
             groups.setdefault((_way(layer["old"], layer["new"]), layer["matched"]), []).append(layer)
     return [
         {
