@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
@@ -10,6 +11,8 @@ from . import parameters, wording
 from .measured import Effective, LayerRule, Measured, effective, measured
 from .pair import LayerComparison
 
+# The least epsilon of TensorFlow's fused kernel.
+FUSED_FLOOR = 1.001e-5
 # Causes for which the moving statistics stand still, or nearly so.
 STANDING_STILL = {"not-updated", "frozen", "training-flag-off", "trainable-false", "not-restored", "half-precision"}
 
@@ -78,7 +81,7 @@ def layer_result(layer):
         "inherited_error": comparison.outputs.inherited,
         "added_error": comparison.outputs.added,
         "differences": comparison.differences,
-        "data": dict(zip(("state", "error", "reason"), data or (None, None, None), strict=True)),
+        "data": dict(zip(("state", "error", "reason"), (data or (None,) * 3)[:3], strict=True)),
         "effective": {"old": layer.effective[0].entry, "new": layer.effective[1].entry},
         "notes": list(comparison.outputs.notes),
         "steps": comparison.steps,
@@ -154,11 +157,13 @@ def _declared_rule(layer, findings):
         text = f"NEW declares the decay {new.decay:g}, OLD {old.decay:g}; no training step shows which one NEW uses."
         findings.add("decay", text)
     epsilons = old.epsilon, new.epsilon
-    if None not in epsilons and old.epsilon != new.epsilon and not seen & {"epsilon", "epsilon-floor"}:
+    if None not in epsilons and not _same_epsilon(old, new) and not seen & {"epsilon", "epsilon-floor"}:
         interval = layer.effective[1].epsilon_interval
         allows_old, allows_new = (_overlap(interval, [epsilon] * 2) for epsilon in epsilons)
         text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}"
-        if not allows_old:
+        if not allows_old and layer.only == "training":
+            findings.add("epsilon", f"{text}; outputs were not asked for.", ADVISORY)
+        elif not allows_old:
             findings.add("epsilon", f"{text}; no outputs show which one NEW uses.")
         elif allows_new:
             findings.add("epsilon", f"{text}; the outputs cannot tell the two apart.", ADVISORY)
@@ -170,6 +175,14 @@ def _declared_rule(layer, findings):
             findings.add(name, f"{text}; no training step shows what NEW does.")
         elif shown is not None and shown.compared and not seen & STANDING_STILL:
             findings.add(name, f"{text}; in these steps the difference is smaller than rounding.", ADVISORY)
+
+
+def _same_epsilon(old, new):
+    """Whether two declared epsilons can be one value: the fused kernel takes none below 1.001e-5."""
+    possible = [
+        {layer.epsilon, max(layer.epsilon, FUSED_FLOOR)} if layer.fused else {layer.epsilon} for layer in (old, new)
+    ]
+    return any(math.isclose(a, b, rel_tol=2.0**-22) for a in possible[0] for b in possible[1])
 
 
 def _declared_kind(layer, findings):
