@@ -8,8 +8,8 @@ import pytest
 
 from tf1bn.cli import main as cli
 from tf1bn.parity.checkpoints.compare import compare_checkpoints
-from tf1bn.parity.checkpoints.same_run import nearness
 from tf1bn.parity.layer_values import truncated, ulps_apart
+from tf1bn.parity.order import nearness
 
 CHANNELS = 16
 LAYERS = ("block1/conv/BatchNorm", "block2/conv/BatchNorm", "block10/conv/BatchNorm")

@@ -8,8 +8,8 @@ import pytest
 from tf1bn.cli import main as cli
 from tf1bn.parity.checkpoints.compare import compare_checkpoints
 from tf1bn.parity.checkpoints.differences import causes
-from tf1bn.parity.checkpoints.matching import plain_path
 from tf1bn.parity.layer_values import LayerValues, align_affine_names, rounded
+from tf1bn.parity.names import plain_path
 
 CHANNELS = 6
 

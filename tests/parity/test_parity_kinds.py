@@ -138,3 +138,63 @@ def test_nothing_is_inherited_with_equal_inputs(old, tmp_path):
     same = compare_traces(old, old)
     assert {layer["inherited_error"] for layer in same["layers"]} == {0}
     assert [layer["name"] for layer in same["layers"]] == list(NAMES)
+
+
+# ---------------------------------------------------------------- which layer is which
+
+
+class Chain(Net):
+    """Four layers of three channels one after the other, of which ``without`` is left out."""
+
+    def __init__(self, without=None, changed=()):
+        layers = [Layer(Rules(), 3, [0, i]) for i in range(4)]
+        for i in changed:
+            layers[i].gamma = layers[i].gamma * np.float32(1.02)
+        rng = np.random.default_rng(5)
+        self.weights = [rng.normal(0, 0.7, shape).astype(np.float32) for shape in ((2, 3), (3, 3), (3, 3), (3, 3))]
+        self.places = [i for i in range(4) if i != without]
+        self.layers = [layers[i] for i in self.places]
+
+    def step(self, x, training):
+        records = []
+        for i, weights in enumerate(self.weights):
+            x = x @ weights
+            if i in self.places:
+                x, record = self.layers[self.places.index(i)](x, training)
+                records.append(record)
+            x = np.maximum(x, 0)
+        return records
+
+
+def chain(path, names, **options):
+    return write(path, Chain(**options), names=names, only=range(len(names)))
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_a_missing_layer_does_not_accuse_the_others(tmp_path, missing):
+    """By order alone layer 1 would be paired with layer 2 of a model that lacks layer 1."""
+    old = chain(tmp_path / "old", ("a1", "a2", "a3", "a4"))
+    kept = [i for i in range(4) if i != missing]
+    found = compare_traces(old, chain(tmp_path / "new", tuple("xyz"), without=missing))
+    layers, causes = by_name(found), ids(found)
+    assert [layer["old"] for layer in layers.values() if layer["new"] is None] == [f"a{missing + 1}"]
+    for i, other in zip(kept, "xyz", strict=True):
+        assert not {"other-parameters", "not-restored", "unexplained"} & set(causes[f"a{i + 1} -> {other}"])
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_a_missing_layer_is_found_though_all_values_moved(tmp_path, missing):
+    old = chain(tmp_path / "old", ("a1", "a2", "a3", "a4"))
+    new = chain(tmp_path / "new", tuple("xyz"), without=missing, changed=range(4))
+    pairs = [(layer["old"], layer["new"]) for layer in compare_traces(old, new)["layers"] if layer["new"] is not None]
+    assert pairs == [
+        (f"a{i + 1}", other) for i, other in zip([i for i in range(4) if i != missing], "xyz", strict=True)
+    ]
+
+
+def test_names_that_differ_by_separators_are_the_same_names(tmp_path):
+    old = chain(tmp_path / "old", ("net/c1/bn", "net/c2/bn", "net/c3/BatchNorm", "net/c4/bn"))
+    new = chain(tmp_path / "new", ("module.net.c1.bn", "net.c2_bn", "net.c3.bn", "c4/bn"))
+    found = compare_traces(old, new)
+    assert found["ok"]
+    assert [layer["matched"] for layer in found["layers"]] == ["name"] * 4

@@ -17,11 +17,12 @@ from ..._util.text import counted, quoted
 from ...checkpoints import open_checkpoint
 from ...checkpoints.formats.names import length
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
-from ..layer_values import align_affine_names, variable_differences
+from ..layer_values import TITLES, align_affine_names, variable_differences
+from ..names import natural
 from ..verdict import FORMAT
 from .differences import causes
 from .folded_layers import folded_result
-from .matching import fingerprint, match_checkpoint_layers, natural
+from .matching import fingerprint, match_checkpoint_layers
 from .renames import rename_groups, with_number_order
 from .same_run import with_other_step
 from .side import Side
@@ -91,7 +92,9 @@ def _check_numbers(ulp, epsilon):
 def _compare(sides, mapping, ulp, epsilon):
     """The results of all layers of two `Side`, and the names of OLD's layers that the map leaves out."""
     by_old, by_new = (side.layers for side in sides)
-    signatures = ({name: _signature(layer) for name, layer in layers.items()} for layers in (by_old, by_new))
+    signatures = (
+        {name: (*_signature(layer), _vectors(layer)) for name, layer in layers.items()} for layers in (by_old, by_new)
+    )
     matching = match_checkpoint_layers(*signatures, mapping)
     twins = _twins(matching.pairs, by_old, by_new)
     same_framework = sides[0].framework == sides[1].framework
@@ -119,6 +122,11 @@ def _signature(layer):
     if not {"mean", "variance"} <= layer.values.keys():
         return channels, None
     return channels, fingerprint(layer.flat("mean"), layer.flat("variance"))
+
+
+def _vectors(layer):
+    """The values of a layer by role, by which it is told from others."""
+    return {role: layer.flat(role) for role in TITLES if role in layer.values}
 
 
 def _twins(pairs, by_old, by_new):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...checkpoints.formats.names import OPTIMIZER, length, plain_name
 from ...errors import CheckpointError
-from .matching import natural, plain_path
+from ..names import natural, plain_path
 
 NEAREST = 32  # variables that are looked at for each layer
 LARGEST_KERNEL = 2**25  # values

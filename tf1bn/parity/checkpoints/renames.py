@@ -6,7 +6,7 @@ import re
 
 from ..._util.text import counted
 from ...verdicts import ADVISORY, cause_entry
-from .matching import natural
+from ..names import natural
 
 _NUMBER = re.compile(r"[_.]?\d+")
 _TOKEN = re.compile(r"[/._]|[^/._]+")

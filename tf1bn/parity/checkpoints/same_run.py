@@ -14,6 +14,7 @@ import numpy as np
 from ..._util.text import counted
 from ...verdicts import cause_entry
 from ..layer_values import TITLES
+from ..order import nearness
 
 NEAR = 0.2
 LEAST_CHANNELS = 32
@@ -43,13 +44,6 @@ def with_other_step(layers, values, steps):
         texts = [one["explanation"] for one in results[i]["causes"]]
         results[i]["explanation"] = " ".join([*texts, *layers[i]["undecided"]])
     return results
-
-
-def nearness(old, new):
-    """The mean square of new[i] - old[i] over that of new[i] - old[j]; NaN for equal channels or non-finite values."""
-    with np.errstate(all="ignore"):
-        spread = old.var() + new.var() + (new.mean() - old.mean()) ** 2
-        return float(np.square(new - old).mean() / spread) if spread > 0 else np.nan
 
 
 def _is_near(old, new):

@@ -71,13 +71,11 @@ def with_other_inputs(layers, comparisons):
             reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} standard deviations off"
             text = f"NEW gives this layer other inputs than OLD in the first step ({reason}), "
             if outputs_seen:
-                text += (
-                    "although every batch-norm layer before it does what OLD's does: what lies between them differs."
-                )
+                text += "although every batch norm before it does what OLD's does: what lies between them differs."
             else:
                 text += (
-                    "and nothing in the batch-norm layers before it explains it: either what lies between them differs, "
-                    "or their outputs, which were not recorded and would tell."
+                    "and nothing in the batch norms before it explains it: either what lies between them differs, or "
+                    "their outputs, which were not recorded and would tell."
                 )
             result = _with_first(layer, "other-inputs", text, comparison)
         results.append(result)
