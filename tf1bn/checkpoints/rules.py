@@ -77,6 +77,8 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
         **dict.fromkeys(("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")),
         "accumulated": {"mean": None, "variance": None},
         "estimates": {},
+        "channels": next((array.size for array in wide.values()), 0),
+        "values": {role: _value_range(layer.parts[role], wide[role]) for role in TITLES if role in layer.parts},
     }
 
 
@@ -95,6 +97,13 @@ def _with_evidence(causes, declared):
         if declared.get("updates") and cause["id"] in ("not-updated", "not-restored"):
             cause = {**cause, "explanation": f"{cause['explanation']} {declared['updates']}"}
         yield cause
+
+
+def _value_range(name, array):
+    """The name of a variable, and the range of its finite values; null where there is none, as the JSON has it."""
+    finite = array[np.isfinite(array)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    return {"variable": name, "min": low, "max": high, "not_finite": int(array.size - finite.size)}
 
 
 def _missing(layer, usual):

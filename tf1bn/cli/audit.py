@@ -18,7 +18,7 @@ examples:
   tf1bn audit run.trace
   tf1bn audit run.trace --json audit.json --html audit.html
   tf1bn audit run.trace --layer 'resnet/*' --quiet
-  tf1bn audit model.ckpt-1000
+  tf1bn audit model.ckpt-1000 --values
   tf1bn audit model.keras
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
@@ -35,6 +35,11 @@ def add_arguments(parser):
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
+    parser.add_argument(
+        "--values",
+        action="store_true",
+        help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
+    )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
     accept.add_arguments(parser)
 
@@ -56,7 +61,7 @@ def run(args):
         lambda result, curves: _page(args, result, curves),
         args.html is not None,
     )
-    report.print_audit(result, args.path, out, quiet=args.quiet)
+    report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
@@ -71,6 +76,8 @@ def _audit(args, curves):
     if looks_like_checkpoint(args.path):
         return _only(checkpoints.audit_checkpoint(args.path), args.layer)
     opened = trace.open(args.path)
+    if args.values:
+        raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")
     if args.layer is not None:
         opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
     with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:

@@ -20,6 +20,7 @@ examples:
   tf1bn parity old.trace new.trace --map names.json
   tf1bn parity old.trace new.trace --json parity.json --html parity.html
   tf1bn parity model.ckpt-1000 ported.npz
+  tf1bn parity model.ckpt-1000 folded.npz --epsilon .001
   tf1bn parity parity.json
 
 names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*": "stage*.norm*"}, and null says that a
@@ -47,6 +48,19 @@ def add_arguments(parser):
         "--only",
         choices=("training", "inference"),
         help="be content with one of the two where the runs do not show both (traces only)",
+    )
+    parser.add_argument(
+        "--ulp",
+        metavar="N",
+        type=int,
+        help="allow so many units in the last place between numbers of two checkpoints; 0 if not given, because a "
+        "conversion computes nothing",
+    )
+    parser.add_argument(
+        "--epsilon",
+        metavar="E",
+        type=float,
+        help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
     accept.add_arguments(parser)
@@ -85,16 +99,28 @@ def _compare(args, curves):
     from ..parity.checkpoints import compare
 
     if args.new is None:
-        for option, value in (("--map", args.map), ("--only", args.only)):
+        for option, value in (*_of_checkpoints(args), ("--map", args.map), ("--only", args.only)):
             if value is not None:
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     mapping = None if args.map is None else matching.read_map(args.map)
     if _kind(args) == "trace":
+        for option, value in _of_checkpoints(args):
+            if value is not None:
+                raise CommandError(f"`{option}` is {value!r}, which is for checkpoints; OLD and NEW are traces.")
         return _compare_traces(args, mapping, curves)
     if args.only is not None:
         raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
-    return _selected(compare.compare_checkpoints(args.old, args.new, mapping), args.layer)
+    try:
+        result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
+    except ValueError as error:
+        raise CommandError(str(error).replace("`", "`--", 1)) from error
+    return _selected(result, args.layer)
+
+
+def _of_checkpoints(args):
+    """The options that are for checkpoints alone, with their values."""
+    return ("--ulp", args.ulp), ("--epsilon", args.epsilon)
 
 
 def _compare_traces(args, mapping, curves):

@@ -23,10 +23,12 @@ def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
       result: the dict of `compare_traces` or `compare_checkpoints`, or what `stored.checked` accepts.
     """
     layers = [_with_verdict(layer) for layer in result["layers"]]
+    # A difference without a step, such as a variable that is missing, is there from the start.
+    earliest = min((step for layer in layers for step in _first_steps(layer)), default=0)
     starts = [
-        (min(steps), i)
+        (min(_first_steps(layer), default=earliest), i)
         for i, layer in enumerate(layers)
-        if layer["verdict"] == FINDING and layer.get("matched") and (steps := _first_steps(layer))
+        if layer["verdict"] == FINDING and layer.get("matched") and "checks" in layer
     ]
     if starts:
         layers[min(starts)[1]]["first"] = True

@@ -68,8 +68,11 @@ class Checkpoint:
       declared: what the configuration of a layer says, by the layer's name: its "epsilon", "decay", "scale", ...
       steps: by the name of a quantised variable, the distance of two neighbouring values.
       problems: sentences on layers that could not be read.
+      vectors_only: whether only variables of one or two axes were read before where a crash does no harm, so that no
+        others should be read.
     """
 
+    vectors_only = False
     path: str
     variables: Mapping[str, Variable]
     notes: list[str]
@@ -112,16 +115,22 @@ class Checkpoint:
         if self._close:
             self._close()
 
-    def read(self, name: str) -> npt.NDArray[Any]:
+    def read(self, name: str, *, most: int | None = None) -> npt.NDArray[Any]:
         """The values of the variable ``name``, in the shape that `variables` states.
+
+        Args:
+          name: the variable's.
+          most: how many values it may have, where the caller lets go of them soon, so that they do not count towards
+            the `MOST_VALUES` of all; None for `LONGEST_VECTOR`.
 
         Raises:
           CheckpointError: they are too many, or damaged.
         """
         size = math.prod(self.variables[name].shape)
-        if size > LONGEST_VECTOR:
-            raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {LONGEST_VECTOR} are read.")
-        self._left -= size
+        limit = LONGEST_VECTOR if most is None else most
+        if size > limit:
+            raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {limit} are read.")
+        self._left -= size if most is None else 0
         if self._left < 0:
             raise CheckpointError(f"The layers of {self.path!r} have more than {MOST_VALUES} values; no more are read.")
         values = np.asarray(self._read(name))

@@ -156,7 +156,9 @@ def _opened(source, path, config, close):
 
     version = contents.attributes[""].get("keras_version")
     notes = [*naming.notes, *([f"The file was written by Keras {version[:32]}."] if version else [])]
-    return Checkpoint(path, variables, read, notes, close_all, naming.settings, naming.problems)
+    checkpoint = Checkpoint(path, variables, read, notes, close_all, naming.settings, naming.problems)
+    checkpoint.vectors_only = True
+    return checkpoint
 
 
 def _in_sandbox(reader):
