@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.regression import fit_line
-from ..checker.roundoff import SMALLEST, unit_roundoff
+from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
 from .step_view import select_channels
 
 FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
@@ -172,7 +172,7 @@ class OutputFit:
     def _add(self, view, i, training, gamma, beta):
         """Take the outputs of application ``i``."""
         x, y = view.record.inputs[i], view.record.outputs[i]
-        moments = weighted = view.all_moments[i]
+        moments, weighted = view.all_moments[i], view.output_moments(i)
         if view.record.weights is not None and view.record.weights[i] is not None:
             # Weights make the batch's statistics; the line goes through all elements alike.
             moments = view.moments_of(i, weights=False)
@@ -185,6 +185,8 @@ class OutputFit:
         fitted = tuple(values[mask] for values in fitted)
         gamma, beta = gamma[mask], beta[mask]
         unit = unit_roundoff(x.dtype, y.dtype, "float32")
+        if getattr(view.record, "outputs_dtype", None) == "bfloat16":
+            unit = max(unit, BFLOAT16_ROUNDOFF)
         moments = select_channels(moments, mask)
         batch = _batch_statistics(select_channels(weighted, mask))
         zero = np.zeros(moments.mean.size)
