@@ -1,84 +1,27 @@
-"""Records the batch-norm layers of a PyTorch model as a trace.
-
-from tf1bn.recorders.torch import record
-
-with record(model, "run.trace"):
-    train(model)
-"""
+"""Hooks on the modules of a PyTorch model, and what becomes of what they see. Reached through `recorders.torch`."""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
-from collections.abc import Iterable
 from typing import Any
 
-try:
-    import torch
-except ModuleNotFoundError as error:
-    if error.name != "torch":
-        raise
-    raise ModuleNotFoundError(
-        "tf1bn.recorders.torch needs PyTorch; install it with `pip install torch`.", name="torch"
-    ) from error
+import torch
 from torch import nn
 
-from .._util.validation import one_of
-from . import torch_calls
-from .collector import Application, Collector
-from .limits import MAX_BYTES, Limits
-from .torch_layers import DTYPES, array, copied, is_lazy, norms, owners_of_statistics, settings, statistics
+from ..collector import Application, Collector
+from ..limits import Limits
+from . import calls
+from .hooks import Hook, Running
+from .layers import DTYPES, array, copied, is_lazy, norms, owners_of_statistics, settings, statistics
 
 _recorded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-def record(
-    model: nn.Module,
-    path: str | os.PathLike[str],
-    *,
-    keep: str = "auto",
-    every: int = 1,
-    steps: int | slice | None = None,
-    layers: str | Iterable[str] | None = None,
-    max_bytes: int | None = MAX_BYTES,
-    step_ends: str = "forward",
-    overwrite: bool = False,
-) -> TorchRecorder:
-    """Record the batch-norm layers of a model from now on, until the block is left or `TorchRecorder.close` is called.
-
-    A step of the trace is one forward pass of `model`, with what its backward pass recomputes (activation
-    checkpointing). A layer that is applied outside of a forward pass of `model`, as when a part of it is called, makes
-    a step of its own. In training mode PyTorch updates the statistics in the forward pass, so that is what a step needs
-    to hold.
-
-    Every batch norm is recorded that calls `torch.nn.functional.batch_norm` with running statistics among the model's
-    buffers, and every module that is a `BatchNorm1d`, `2d` or `3d`, a `SyncBatchNorm`, or of a class made from them:
-    each application of it in each step, in the mode that its own `training` had. A module without running statistics is
-    listed with the reason. The model, its numbers and its random state are left as they are; copies of it and pickles
-    of it, made meanwhile, are not recorded.
-
-    Where `torch.distributed` runs several processes, call it in each: process 1 writes "run.rank1.trace" for
-    "run.trace".
-
-    Args:
-      model: the model, whatever it consists of; of a `DistributedDataParallel` its module is recorded.
-      path: the folder of the trace, which is made.
-      keep, every, steps, layers, max_bytes: as for `recorders.limits.Limits`; names of layers are those of
-        `model.named_modules()`.
-      step_ends: "forward", as above; or "call": a step ends where `TorchRecorder.step` is called, so that a step can
-        hold several forward passes.
-      overwrite: whether to replace a trace that is there.
-
-    Raises:
-      TypeError: `model` is no module.
-      ValueError: the model has no batch norm, is compiled, or is being recorded already; or an argument is not as
-        above.
-      FileExistsError: there is something at `path`; see `trace.Writer`.
-    """
-    limits = Limits(keep, every, steps, layers, max_bytes)
-    one_of("step_ends", step_ends, ("forward", "call"))
-    return TorchRecorder(_recordable(model), path, limits, by_forward=step_ends == "forward", overwrite=overwrite)
+def is_recorded(model: nn.Module) -> bool:
+    """Whether a recorder of this model is open."""
+    return model in _recorded
 
 
 class TorchRecorder:
@@ -118,7 +61,7 @@ class TorchRecorder:
         self._evaluated: dict[str, tuple[nn.Module, Any, Any]] = {}
         self._trained_by_backward = False
         self._handles = self._hooked()
-        torch_calls.listen(self)
+        calls.listen(self)
         _recorded.add(model)
 
     path = property(lambda self: self._collector.path)
@@ -136,7 +79,7 @@ class TorchRecorder:
         with self._lock:
             if self._collector.closed or not self._collector.in_own_process:
                 return
-            torch_calls.stop(self)
+            calls.stop(self)
             for handle in self._handles:
                 handle.remove()
             _recorded.discard(self._model)
@@ -178,7 +121,7 @@ class TorchRecorder:
     def before_norm(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A batch-norm module is about to be applied."""
         if self._hears():
-            self._stack.append(_Running(module, inputs[0] if inputs else None, self._before(module)))
+            self._stack.append(Running(module, inputs[0] if inputs else None, self._before(module)))
 
     def after_norm(self, module: nn.Module, output: Any) -> None:
         """A batch-norm module has been applied; what no call has shown is recorded as seen from outside."""
@@ -193,16 +136,14 @@ class TorchRecorder:
         used = (module.running_mean, module.running_var)
         if module.training and not module.track_running_stats:
             used = (None, None)
-        call = torch_calls.Call(
-            running.inputs, *used, module.weight, module.bias, module.training, momentum, module.eps
-        )
+        call = calls.Call(running.inputs, *used, module.weight, module.bias, module.training, momentum, module.eps)
         # What runs no call is a SyncBatchNorm that pools its batch with those of other processes, or code of its own.
         pooled = self._ranks > 1 and isinstance(module, nn.SyncBatchNorm) and module.training
         self._take(module, self._names[id(module)], call, output, running.before, pooled=pooled)
 
-    # The listener of torch_calls.
+    # The listener of calls.
 
-    def before_call(self, call: torch_calls.Call) -> object:
+    def before_call(self, call: calls.Call) -> object:
         """A call of `torch.nn.functional.batch_norm` begins."""
         if not self._hears():
             return None
@@ -217,7 +158,7 @@ class TorchRecorder:
                 return module, name, self._before(module)
         return None
 
-    def after_call(self, token: Any, call: torch_calls.Call, output: Any) -> None:
+    def after_call(self, token: Any, call: calls.Call, output: Any) -> None:
         """A call of `torch.nn.functional.batch_norm` has ended; without an output if it was interrupted."""
         module, name, before = token
         if before is not None:
@@ -226,7 +167,7 @@ class TorchRecorder:
     # What becomes of them.
 
     @property
-    def _stack(self) -> list[_Running]:
+    def _stack(self) -> list[Running]:
         """The batch-norm modules that this thread is in."""
         if not hasattr(self._threads, "stack"):
             self._threads.stack = []
@@ -249,7 +190,7 @@ class TorchRecorder:
             return statistics(module) if self._collector.recording else None
 
     def _take(
-        self, module: nn.Module, name: str, call: torch_calls.Call, output: Any, before: Any, *, pooled: bool = False
+        self, module: nn.Module, name: str, call: calls.Call, output: Any, before: Any, *, pooled: bool = False
     ) -> None:
         with self._lock:
             if not self._collector.takes_layer(name) or not self._collector.recording:
@@ -337,86 +278,13 @@ class TorchRecorder:
     def _hooked(self) -> list[Any]:
         """Register the hooks, and return their handles."""
         handles = [
-            self._model.register_forward_pre_hook(_Hook(self, self._model, "before_model")),
-            self._model.register_forward_hook(_Hook(self, self._model, "after_model"), always_call=True),
+            self._model.register_forward_pre_hook(Hook(self, self._model, "before_model")),
+            self._model.register_forward_hook(Hook(self, self._model, "after_model"), always_call=True),
         ]
         for module in self._norms.values():
-            handles.append(module.register_forward_pre_hook(_Hook(self, module, "before_norm")))
-            handles.append(module.register_forward_hook(_Hook(self, module, "after_norm"), always_call=True))
+            handles.append(module.register_forward_pre_hook(Hook(self, module, "before_norm")))
+            handles.append(module.register_forward_hook(Hook(self, module, "after_norm"), always_call=True))
         return handles
-
-
-class _Running:
-    """A batch-norm module that is being applied.
-
-    Attributes:
-      module, inputs: itself and its input; before: its statistics before, or None if this is not recorded.
-      called: whether it has called `torch.nn.functional.batch_norm`.
-    """
-
-    def __init__(self, module: nn.Module, inputs: Any, before: Any) -> None:
-        self.module, self.inputs, self.before = module, inputs, before
-        self.called = False
-
-
-class _Hook:
-    """A forward hook of one module. In a copy or a pickle of the model it does nothing."""
-
-    def __init__(self, recorder: TorchRecorder, module: nn.Module, event: str) -> None:
-        self._recorder, self._module, self._event = recorder, weakref.ref(module), event
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any = None) -> None:
-        if self._module() is not module:
-            return
-        if self._event == "before_model":
-            self._recorder.before_model(module)
-        elif self._event == "after_model":
-            self._recorder.after_model(module, output is not None)
-        elif self._event == "before_norm":
-            self._recorder.before_norm(module, inputs)
-        else:
-            self._recorder.after_norm(module, output)
-
-    def __reduce__(self) -> Any:
-        return _no_hook, ()
-
-
-class _NoHook:
-    """What a hook is in a copy of the model."""
-
-    def __call__(self, *arguments: object) -> None:
-        return None
-
-
-def _no_hook() -> _NoHook:
-    return _NoHook()
-
-
-def _recordable(model: Any) -> nn.Module:
-    """The module whose forward passes are recorded; raises what `record` does."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"`model` is of type {type(model).__name__}; it must be a torch.nn.Module.")
-    if isinstance(model, nn.DataParallel):
-        if len(model.device_ids) > 1:
-            raise ValueError(
-                f"`model` is a DataParallel over {len(model.device_ids)} devices, which runs copies of it; record it "
-                "on one device, or use DistributedDataParallel, whose processes are recorded each."
-            )
-        model = model.module
-    elif isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ValueError("`model` is a ScriptModule, which runs no hooks; record the module that it was made from.")
-    if hasattr(model, "_orig_mod") or any(
-        getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()
-    ):
-        raise ValueError(
-            "`model` is compiled by torch.compile, whose code runs no hooks; record the module before it is compiled, "
-            "and run it without compilation while it is recorded."
-        )
-    if model in _recorded:
-        raise ValueError("`model` is being recorded already; close the other recorder first.")
-    return model
 
 
 def _rank() -> tuple[int, int]:

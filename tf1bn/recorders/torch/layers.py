@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import trace
+from ... import trace
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.float64: "float64", torch.bfloat16: "bfloat16"}
