@@ -3,8 +3,8 @@
     make bench NAME=frameworks       exit code 1 if keep="moments" costs more than 30 % of a step
 
 The ResNet for 32x32 images with 19 batch-norm layers (He et al. 2016, arXiv:1512.03385, section 4.2, n = 3): forward,
-backward and momentum optimizer. Keras runs on the backend that KERAS_BACKEND names. Prints the median step and the median
-of the ratios to the plain step just before.
+backward and momentum optimizer. Keras runs on the backend that KERAS_BACKEND names. Prints the median step and the
+median of the ratios to the plain step just before.
 """
 
 import argparse
@@ -124,7 +124,9 @@ def measure(name, make, count):
     ratios = {}
     for kind, times in taken.items():
         ratios[kind] = statistics.median(a / b for a, b in zip(times, taken["plain"], strict=True))
-        print(f"{name:<6} {kind:<8} median {1e3 * statistics.median(times):7.1f} ms   {ratios[kind]:.2f} of a plain step")
+        print(
+            f"{name:<6} {kind:<8} median {1e3 * statistics.median(times):7.1f} ms   {ratios[kind]:.2f} of a plain step"
+        )
     return ratios["moments"]
 
 

@@ -270,7 +270,7 @@ def test_every_third_step(path, execution, numbers):
         ({"momentum": 0.1}, "momentum-flipped"),
         ({"epsilon": 1e-5}, "epsilon"),
         ({"scale": False}, "missing-variable"),
-        ({"trainable": False}, "not-updated"),
+        ({"trainable": False}, "trainable-false"),
     ],
 )
 def test_two_traces_are_compared(tmp_path, change, cause):

@@ -80,6 +80,7 @@ class Collector:
     Args:
       path: the folder of the trace.
       limits: the `Limits`.
+      quiet: whether to say nothing on stderr at the end.
       settings: the other arguments of `trace.Writer`.
 
     Attributes:
@@ -90,9 +91,9 @@ class Collector:
       recording: whether the step that runs is recorded.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limits: Limits, **settings: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], limits: Limits, *, quiet: bool = False, **settings: Any) -> None:
         self._writer = trace.Writer(path, **settings)
-        self._limits = limits
+        self._limits, self._quiet = limits, quiet
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._step: dict[str, list[_Kept]] = {}
@@ -193,7 +194,8 @@ class Collector:
             self._closed = True
             self.recording = False
             self._writer.close()
-        print(f"tf1bn: {printable(self.summary())}", file=sys.stderr, flush=True)
+        if not self._quiet:
+            print(f"tf1bn: {printable(self.summary())}", file=sys.stderr, flush=True)
 
     def summary(self) -> str:
         """What the trace holds, in a sentence or more."""

@@ -28,7 +28,9 @@ class KerasRecorder:
       bytes: the size of the trace so far.
     """
 
-    def __init__(self, model: Any, path: str | os.PathLike[str], limits: Limits, *, overwrite: bool) -> None:
+    def __init__(
+        self, model: Any, path: str | os.PathLike[str], limits: Limits, *, overwrite: bool, quiet: bool = False
+    ) -> None:
         library = library_of(model)
         if library is None:
             raise TypeError(f"`model` is of type {type(model).__name__}; it must be a Keras model or layer.")
@@ -43,6 +45,7 @@ class KerasRecorder:
             path,
             limits,
             overwrite=overwrite,
+            quiet=quiet,
             producer=f"tf1bn.recorders.keras, backend {backend}",
             framework="Keras" if library.__name__ == "keras" else library.__name__,
             framework_version=version,

@@ -74,11 +74,11 @@ def record(
     """
     limits = Limits(keep, every, steps, layers, max_bytes)
     one_of("step_ends", step_ends, ("forward", "call"))
-    return TorchRecorder(_recordable(model), path, limits, by_forward=step_ends == "forward", overwrite=overwrite)
+    return TorchRecorder(recordable(model), path, limits, by_forward=step_ends == "forward", overwrite=overwrite)
 
 
-def _recordable(model: Any) -> nn.Module:
-    """The module whose forward passes are recorded; raises what `record` does."""
+def recordable(model: Any) -> nn.Module:
+    """The module of a model whose forward passes are recorded; raises what `record` does."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"`model` is of type {type(model).__name__}; it must be a torch.nn.Module.")
     if isinstance(model, nn.DataParallel):

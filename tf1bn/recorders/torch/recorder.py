@@ -35,7 +35,14 @@ class TorchRecorder:
     """
 
     def __init__(
-        self, model: nn.Module, path: str | os.PathLike[str], limits: Limits, *, by_forward: bool, overwrite: bool
+        self,
+        model: nn.Module,
+        path: str | os.PathLike[str],
+        limits: Limits,
+        *,
+        by_forward: bool,
+        overwrite: bool,
+        quiet: bool = False,
     ) -> None:
         rank, ranks = _rank()
         self._model, self._norms = model, norms(model)
@@ -46,6 +53,7 @@ class TorchRecorder:
             _path_of_rank(path, rank, ranks),
             limits,
             overwrite=overwrite,
+            quiet=quiet,
             producer="tf1bn.recorders.torch",
             framework="PyTorch",
             framework_version=torch.__version__,
