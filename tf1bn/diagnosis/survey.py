@@ -46,6 +46,10 @@ class Declared:
         """Take a training step."""
         self.applications = max(self.applications, len(view.updates))
         self.decay_known &= view.decay is not None
+        if view.left_out:
+            self.start_weight = (
+                0.0  # not known: the steps that were left out count, and how many of them trained is open
+            )
         if view.decay is not None:
             self.decays.add(view.decay)
             self.start_weight *= view.decay ** len(view.updates)

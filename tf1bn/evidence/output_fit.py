@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.regression import fit_line
-from ..checker.roundoff import SMALLEST, unit_roundoff
+from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
 from .output_forms import FORMS, LOWER, FormFit, fit_forms, lower_precision
 from .step_view import select_channels
 
@@ -180,7 +180,7 @@ class OutputFit:
     def _add(self, view, i, training, gamma, beta):
         """Take the outputs of application ``i``."""
         x, y = view.record.inputs[i], view.record.outputs[i]
-        moments = weighted = view.all_moments[i]
+        moments, weighted = view.all_moments[i], view.output_moments(i)
         if view.record.weights is not None and view.record.weights[i] is not None:
             # Weights make the batch's statistics; the line goes through all elements alike.
             moments = view.moments_of(i, weights=False)
@@ -193,7 +193,9 @@ class OutputFit:
         fitted = tuple(values[mask] for values in fitted)
         gamma, beta = gamma[mask], beta[mask]
         unit = unit_roundoff(x.dtype, y.dtype, "float32")
-        if (rounded := lower_precision(y)) is not None:
+        if getattr(view.record, "outputs_dtype", None) == "bfloat16":
+            unit = max(unit, BFLOAT16_ROUNDOFF)
+        elif (rounded := lower_precision(y)) is not None:
             self.rounded, unit = rounded, max(unit, 2.0 ** -LOWER[rounded][0])
         moments = select_channels(moments, mask)
         batch = _batch_statistics(select_channels(weighted, mask))

@@ -113,6 +113,7 @@ class StepView:
 
     def __init__(self, step: StepLike, replaced: Mapping[str, Mapping[str, Any]]) -> None:
         self.number, self.training = step.number, step.training
+        self.left_out: int = getattr(step, "left_out", 0)
         self.layers: Mapping[str, Any] = types.MappingProxyType(
             {
                 name: RecordView(record, replaced[name]) if replaced[name] else record

@@ -144,6 +144,9 @@ def _diagnoses(layer, findings):
             {"not-updated" if name == "not-restored" else name: cause for name, cause in causes.items()}
             for causes in (old_causes, new_causes)
         )
+    if any(any(was) and not any(now) for _, was, now in layer.comparison.flags):
+        # It did not train, which `_flags` says, so there was nothing to update.
+        new_causes.pop("not-updated", None)
     for name, cause in new_causes.items():
         if name not in old_causes or _differs(name, layer):
             findings.add(name, wording.only_new(name, cause.explanation, *layer.effective), FINDING, cause.misfit)
