@@ -31,6 +31,8 @@ docs: .venv/docs
 
 # Without its built extension the environment is not done, whatever the stamp says.
 .venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tf1bn needs Python 3.10 or newer; set PYTHON to one.")'
+	@echo "Installing TensorFlow and the rest into .venv: about 2.5 GB, and a minute or more."
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

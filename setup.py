@@ -59,7 +59,7 @@ class Source(sdist):
         super().make_release_tree(base_dir, [*kept, *(str(path.relative_to(HERE)) for path in sources())])
 
 
-report = ["rich>=13", "matplotlib>=3.8", "jinja2>=3.1"]
+report = ["matplotlib>=3.8", "jinja2>=3.1"]
 
 setup(
     name="tf1bn",
@@ -77,7 +77,7 @@ setup(
         "tf1bn.reports": ["*.jinja"],
     },
     python_requires=">=3.10",
-    install_requires=["numpy>=1.26"],
+    install_requires=["numpy>=1.26", "rich>=13"],
     extras_require={
         "tensorflow": ["tensorflow>=2.16", *report],
         "report": report,

@@ -1,4 +1,4 @@
-"""What is released: an sdist, from it a wheel, and from that the referee, beside NumPy alone; the stubs in it."""
+"""What is released: an sdist, from it a wheel, and from that the checker and its commands, beside NumPy and rich; the stubs in it."""
 
 import inspect
 import os
@@ -96,24 +96,24 @@ def test_one_wheel_for_all_later_pythons(released):
         assert f"-{minor}-{minor}" in wheel
 
 
-def test_numpy_is_all_that_it_requires(released):
+def test_numpy_and_rich_are_all_that_it_requires(released):
     with zipfile.ZipFile(released[1]) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = message_from_string(archive.read(name).decode())
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
-    assert [re.match(r"[\w-]+", line)[0] for line in required] == ["numpy"]
+    assert [re.match(r"[\w-]+", line)[0] for line in required] == ["numpy", "rich"]
     extras = {}
     for line in set(metadata.get_all("Requires-Dist")) - set(required):
         extras.setdefault(re.search(r'extra == "(\w+)"', line)[1], set()).add(re.match(r"[\w-]+", line)[0])
     assert extras == {
-        "tensorflow": {"tensorflow", "rich", "matplotlib", "jinja2"},
-        "report": {"rich", "matplotlib", "jinja2"},
+        "tensorflow": {"tensorflow", "matplotlib", "jinja2"},
+        "report": {"matplotlib", "jinja2"},
         "legacy": {"fissix", "tf_keras"},
         "checkpoints": {"h5py", "safetensors"},
     }
 
 
-def test_the_referee_beside_numpy_alone(bare, tmp_path):
+def test_the_checker_beside_numpy_and_rich(bare, tmp_path):
     record(tmp_path / "t.trace", Layer(0.9, bessel=True), decay=0.9)
     (line,) = run(bare, "-I", "-c", USES, tmp_path / "t.trace", cwd=tmp_path).splitlines()
     file, *rest = line.split(" ", 1)
@@ -124,8 +124,11 @@ def test_the_referee_beside_numpy_alone(bare, tmp_path):
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["audit", "t.trace", "--json", "a.json"], "needs the package `rich`; install it with `pip install rich`, or"),
-        (["reproduce"], "needs the package `rich`; install it with `pip install rich`, or `tf1bn[report]`."),
+        (
+            ["audit", "t.trace", "--html", "a.json"],
+            "needs the package `jinja2`; install it with `pip install jinja2`, or",
+        ),
+        (["reproduce"], "install it with `pip install tensorflow`, or `tf1bn[tensorflow]`."),
         (["run", "script.py"], "install it with `pip install tensorflow`, or `tf1bn[tensorflow]`."),
     ],
 )

@@ -192,6 +192,8 @@ def moments_of_layer(dice, sequence, moments, sums, disturbed):
         growth = min(np.expm1(LONG((count + 3 * math.log(count) + 6) * UNITS[sums.name])), LONG(1e290))
         dm = growth * np.hypot(m, np.sqrt(v))
         dv = dm * dm + 3 * dm * np.sqrt(v) + growth * (v + dm * dm)
+        # What is rounded below is the result of a layer, which is within these already.
+        dm, dv = (np.maximum(d - UNITS[sums.name] * (abs(x) + d), 0) for d, x in ((dm, m), (dv, v)))
         share = 0.98 * np.array([dice.pick((-1, 1, 2 * dice.roll() - 1)) for _ in range(2 * m.size)]).reshape(2, -1)
         m, v = m + share[0] * dm, np.maximum(v + share[1] * dv, 0)
     m, v = m.astype(sums), v.astype(sums)

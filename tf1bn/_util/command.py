@@ -138,7 +138,10 @@ def _sentence(error):
         return str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory for this input; give a smaller one."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)!r}: {error.strerror or error}."
     if isinstance(error, OSError):
+        # What is written to stdout has no name.
         return f"output could not be written: {error.strerror or error}."
     return f"{type(error).__name__}: {error}. This was not foreseen; --verbose shows where it happened."
 

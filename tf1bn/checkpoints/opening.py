@@ -97,6 +97,12 @@ def _format_of(path):
                 f"is damaged or of another one ({read_formats()} are read)."
             )
         return format
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError):
+        pass
     if path.endswith(ENDINGS):
         raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
     return TF1

@@ -168,6 +168,12 @@ def _kinds(path, name):
         )
     if any(os.path.exists(path + ending) for ending in FILE_SUFFIXES):
         return ["checkpoint"]
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise CommandError(f"{name} is {path!r}, which cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError):
+        pass
     raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
 

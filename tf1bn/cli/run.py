@@ -38,7 +38,8 @@ def add_arguments(parser):
     )
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
-    parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest = parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False
 
 
 def run(args):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import codecs
 import dataclasses
 import itertools
 import math
@@ -247,7 +248,8 @@ def read_map(path):
     """
     try:
         with open(path, "rb") as file:
-            mapping = parse(file.read(2**24))
+            # Editors of Windows begin a file with a mark.
+            mapping = parse(file.read(2**24).removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise MappingError(f"`--map` is {path!r}, which cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -48,8 +48,14 @@ class Trace:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._folder = folder = Folder(path)
         self.path = folder.path
-        if not os.path.lexists(os.path.join(folder.path, "trace.json")):
-            raise TraceError(f"`path` is {folder.path!r}, which holds no trace.json; give the folder of a trace.")
+        try:
+            os.lstat(os.path.join(folder.path, "trace.json"))
+        except FileNotFoundError:
+            raise TraceError(
+                f"`path` is {folder.path!r}, which holds no trace.json; give the folder of a trace."
+            ) from None
+        except OSError as error:
+            raise TraceError(f"`path` is {folder.path!r}, which cannot be read: {error.strerror or error}.") from error
         with folder.open("steps.jsonl") as file:
             # The layers are read after this, so those of every step up to here are among them.
             self._end = file.seek(0, os.SEEK_END)
