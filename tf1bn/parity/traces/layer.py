@@ -137,9 +137,12 @@ def _diagnoses(layer, findings):
             {"not-updated" if name == "not-restored" else name: cause for name, cause in causes.items()}
             for causes in (old_causes, new_causes)
         )
+    new_causes = _by_its_settings(layer, new_causes)
+    old_causes, new_causes = _several_updates(layer, old_causes, new_causes)
     for name, cause in new_causes.items():
         if name not in old_causes or _differs(name, layer):
-            findings.add(name, wording.only_new(name, cause.explanation, *layer.effective), FINDING, cause.misfit)
+            text = wording.only_new(name, cause.explanation, *layer.effective, several=_several(layer.measured[1]))
+            findings.add(name, text, FINDING, cause.misfit)
     for name, cause in old_causes.items():
         # Where NEW's statistics stand still, how often OLD updates its own is no difference of its own.
         hidden = name in ("double-update", "not-updated") and new_causes.keys() & STANDING_STILL
@@ -152,6 +155,46 @@ def _diagnoses(layer, findings):
         if diagnosis.verdict == UNDECIDABLE:
             findings.undecided.append(f"{run}: {diagnosis.explanation}")
     return in_both
+
+
+def _by_its_settings(layer, new_causes):
+    """NEW's causes, where its own settings and flags say why its statistics stand still."""
+    still = [name for name in ("not-updated", "not-restored") if name in new_causes]
+    if not still:
+        return new_causes
+    if layer.comparison.flags and layer.measured[1] is not None and not layer.measured[1].compared:
+        # It never trains by its own flag, which is said as such.
+        return {name: cause for name, cause in new_causes.items() if name not in still}
+    if layer.declared[1].decay == 1:
+        return {"frozen" if name in still else name: cause for name, cause in new_causes.items()}
+    return new_causes
+
+
+def _several(shown):
+    """Whether a step updates the statistics more than once by its record; ``shown`` is the `Measured` or None."""
+    return shown is not None and shown.applications > 1
+
+
+def _several_updates(layer, old_causes, new_causes):
+    """The causes of both runs, where both apply the layer several times in a step.
+
+    A diagnosis names the several updates only where nothing else is wrong, so that they are no difference if only one
+    of the two names them. Where only one of the applications updates the statistics, that is the whole difference.
+    """
+    many, one = "double-update", "one-tower-only"
+    if not all(map(_several, layer.measured)):
+        if many in old_causes and many not in new_causes and "decay" in new_causes:
+            # An update that runs twice is one with another decay, whose sentence says how often OLD's runs.
+            old_causes = {name: cause for name, cause in old_causes.items() if name != many}
+        return old_causes, new_causes
+    sides = [dict(old_causes), dict(new_causes)]
+    for mine, other in (sides, sides[::-1]):
+        if many in mine and many not in other and other:
+            if one in other and mine is sides[1]:
+                other.pop(one)  # NEW updates more often than OLD: told once
+            else:
+                mine.pop(many)
+    return sides[0], sides[1]
 
 
 def _differs(name, layer):
@@ -276,7 +319,17 @@ def _checks(layer, in_both, wrong, doubtful):
             checks.pop(name, None)
         checks |= {check.what: check for check in layer.comparison.direct.checks.values()}
     entries = [entry for check in checks.values() if (entry := check.entry()) is not None]
-    return entries if in_both else [*entries, *_single_updates(layer)]
+    return [*entries, *(_common_causes(layer, in_both) if in_both else _single_updates(layer))]
+
+
+def _common_causes(layer, in_both):
+    """How well what both runs do explains NEW, in units of the bounds of its prediction."""
+    causes = [cause for cause in layer.diagnoses[1].causes if cause.id in in_both and cause.misfit is not None]
+    empty = dict.fromkeys(("step", "channel", "old", "new", "first"))
+    return [
+        {"what": f"one step by {cause.id}, in units of its bound", "error": cause.misfit, "bound": 1.0, **empty}
+        for cause in causes
+    ]
 
 
 def _single_updates(layer):

@@ -142,19 +142,31 @@ def effective(layer, shown):
     """The `Effective` of a layer, from its `trace.Layer` and its `Measured`, or None for the latter."""
     entry = {"decay": None, "decay_interval": None, "factor": None, "epsilon": [None, None]}
     interval = decay = None
+    # The rate of several updates together is the decay of none of them.
+    several = shown is not None and shown.applications > 1
     if shown is not None:
-        interval, decay = shown.epsilon, shown.decay
-        if math.isfinite(shown.rate.value):
+        interval, decay = shown.epsilon, None if several else shown.decay
+        if not several and math.isfinite(shown.rate.value):
             entry["decay"], entry["decay_interval"] = 1 - shown.rate.value, shown.rate.interval
             entry["factor"] = shown.factor if math.isfinite(shown.factor) else None
         if interval is not None:
             entry["epsilon"] = list(interval)
     decay_text = f"{decay:.6g}" if decay is not None else _declared(layer.decay)
+    if decay is not None and (repeats := _repeats(layer.decay, shown.rate)) > 1:
+        decay_text = f"{decay:.6g} (that of {repeats} updates with {layer.decay:g})"
     agrees = interval is None or (layer.epsilon is not None and interval[0] <= layer.epsilon <= interval[1])
     epsilon_text = _declared(layer.epsilon) if agrees else wording.interval(*interval)
     return Effective(
         decay_text, epsilon_text, interval, {**entry, "decay_text": decay_text, "epsilon_text": epsilon_text}
     )
+
+
+def _repeats(decay, rate):
+    """How many updates with a decay take the measured step of `Estimate`; 1 if it is no whole number of them."""
+    if decay is None or not 0 < decay < 1 or not 0 < rate.value < 1:
+        return 1
+    repeats = round(math.log1p(-rate.value) / math.log(decay))
+    return repeats if repeats > 1 and abs(1 - decay**repeats - rate.value) <= rate.interval else 1
 
 
 def _declared(value):
