@@ -8,7 +8,7 @@ import math
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
 from . import parameters, wording
-from .measured import Effective, LayerRule, Measured, effective, measured
+from .measured import Effective, LayerRule, Measured, common_causes, effective, measured, single_updates
 from .pair import LayerComparison
 
 # The least epsilon of TensorFlow's fused kernel.
@@ -319,34 +319,10 @@ def _checks(layer, in_both, wrong, doubtful):
             checks.pop(name, None)
         checks |= {check.what: check for check in layer.comparison.direct.checks.values()}
     entries = [entry for check in checks.values() if (entry := check.entry()) is not None]
-    return [*entries, *(_common_causes(layer, in_both) if in_both else _single_updates(layer))]
-
-
-def _common_causes(layer, in_both):
-    """How well what both runs do explains NEW, in units of the bounds of its prediction."""
-    causes = [cause for cause in layer.diagnoses[1].causes if cause.id in in_both and cause.misfit is not None]
-    empty = dict.fromkeys(("step", "channel", "old", "new", "first"))
-    return [
-        {"what": f"one step by {cause.id}, in units of its bound", "error": cause.misfit, "bound": 1.0, **empty}
-        for cause in causes
-    ]
-
-
-def _single_updates(layer):
-    """The largest error of a single update of each statistic, from the diagnosis of NEW by OLD's rule."""
     diagnosis, shown = layer.diagnoses[1], layer.measured[1]
-    entries = []
-    for name in ("mean", "variance"):
-        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
-        if error is None or layer.rule.decay is None:
-            continue
-        if diagnosis.verdict != FINDING and not error <= bound:
-            continue  # the diagnosis explains it: another correct order of summation fits
-        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
-        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
-        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
-        entries.append(entry)
-    return entries
+    if in_both:
+        return [*entries, *common_causes(diagnosis, in_both)]
+    return entries if layer.rule.decay is None else [*entries, *single_updates(diagnosis, shown)]
 
 
 def _overlap(old, new):

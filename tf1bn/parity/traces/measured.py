@@ -10,7 +10,7 @@ import math
 
 from ...evidence.estimators import Estimate, likely_decays
 from ...evidence.output_fit import BATCH, MOVING
-from ...verdicts import OK
+from ...verdicts import FINDING, OK
 from . import wording
 
 
@@ -171,3 +171,39 @@ def _repeats(decay, rate):
 
 def _declared(value):
     return "unknown" if value is None else f"{value:g}"
+
+
+def common_causes(diagnosis, in_both):
+    """How well what both runs do explains NEW, in units of the bounds of its prediction, as checks of the JSON.
+
+    Args:
+      diagnosis: the `Diagnosis` of NEW.
+      in_both: the ids of the causes that both runs have.
+    """
+    causes = [cause for cause in diagnosis.causes if cause.id in in_both and cause.misfit is not None]
+    empty = dict.fromkeys(("step", "channel", "old", "new", "first"))
+    return [
+        {"what": f"one step by {cause.id}, in units of its bound", "error": cause.misfit, "bound": 1.0, **empty}
+        for cause in causes
+    ]
+
+
+def single_updates(diagnosis, shown):
+    """The largest error of a single update of each statistic, as checks of the JSON.
+
+    Args:
+      diagnosis: the `Diagnosis` of NEW by OLD's rule.
+      shown: its `Measured`.
+    """
+    entries = []
+    for name in ("mean", "variance"):
+        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
+        if error is None:
+            continue
+        if diagnosis.verdict != FINDING and not error <= bound:
+            continue  # the diagnosis explains it: another correct order of summation fits
+        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
+        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
+        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
+        entries.append(entry)
+    return entries
