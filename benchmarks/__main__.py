@@ -10,7 +10,8 @@ NAMES = {
     "bounds": ("checker", "the error bounds beside the errors of correctly rounded layers"),
     "growth": ("checkpoints", "how the time of audit and parity grows with the layers of a checkpoint"),
     "layer": ("layers", "what the layer costs beside the bare operation and TF 1.15"),
-    "recorder": ("recorders", "what recording costs"),
+    "recorder": ("recorders", "what recording a session costs"),
+    "frameworks": ("recorders", "what recording PyTorch and Keras models costs"),
     "audit": ("diagnosis", "the audit of a trace beside the checker alone"),
     "wall_time": ("reproduce", "`tf1bn reproduce` beside a bare import of TensorFlow"),
 }

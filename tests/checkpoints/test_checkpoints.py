@@ -633,7 +633,8 @@ def test_causes(cause, row, form, tmp_path):
 
 
 def test_every_cause_has_three_variants():
-    assert set(CAUSES) == set(ORDER)
+    # Only a graph can say that a layer is in training mode; test_graphs.py has that.
+    assert {*CAUSES, "batch-stats-at-inference"} == set(ORDER)
     assert min(len(rows) for rows in CAUSES.values()) >= 3
 
 

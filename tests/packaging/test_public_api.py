@@ -36,7 +36,7 @@ PACKAGES = {
     "releases": {"LATEST", "NAMES", "TABLE", "Release", "get", "markdown"},
     "reproduce": {"main"},
     "testing": {"assert_parity", "record_port"},
-    "trace": {"Layer", "Record", "Step", "Trace", "TraceError", "Writer", "open"},
+    "trace": {"Layer", "Record", "Step", "Trace", "TraceError", "Writer", "join", "open"},
 }
 # Other names of two modules, kept for one release, and what was in use of them.
 ALIASES = {

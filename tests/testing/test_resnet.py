@@ -1,6 +1,5 @@
 """One network in the real TF 1.15.5, tf1bn, Keras 3 and PyTorch: parity, and every fault by layer and cause."""
 
-import inspect
 import shlex
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import tiers
 from tf1bn import checker, trace
 from tf1bn.cli import main as cli
 from tf1bn.parity.traces import compare as parity
-from tf1bn.testing import assert_parity
+from tf1bn.testing import assert_parity, record_port
 
 RECORDED = Path(__file__).parents[1] / "golden/resnet"
 COMPOSED, FUSED, TORCH = (RECORDED / name for name in ("tf-1.15.5-composed", "tf-1.15.5-fused", "torch-2.13.0"))
@@ -201,10 +200,77 @@ def test_the_command_names_the_layers_of_a_map(capsys, monkeypatch, tmp_path):
     assert "old.trace -> new.trace: 2 layers: 2 finding, 0 undecidable, 0 ok." in out
 
 
-def test_the_manual_shows_these_adapters():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "parity.md").read_text(encoding="utf-8")
-    for adapter in (resnet.keras_port, resnet.torch_port):
-        assert inspect.getsource(adapter) in page
+@pytest.mark.parametrize("framework", ["keras", pytest.param("torch", marks=pytest.mark.torch)])
+def test_a_model_is_its_own_port(request, framework, tmp_path):
+    module = request.getfixturevalue(framework)
+    net, original = getattr(resnet, f"{framework}_net"), {"keras": COMPOSED, "torch": FUSED}[framework]
+    model = net(module)
+    found = assert_parity(original, model, resnet.batches(), training=STEPS, keep=tmp_path)
+    assert {(layer["verdict"], layer["matched"]) for layer in found["layers"]} == {("ok", "guess")}
+    recorded = trace.open(tmp_path / "port.trace")
+    assert {round(layer.decay, 6) for layer in recorded.layers.values()} == {resnet.DECAY}
+    if framework == "torch":
+        assert model.training
+        assert not model.get_submodule("stem.bn")._forward_hooks
+    record_port(net(module), resnet.batches(), tmp_path / "alone.trace", training=STEPS)
+    for one, other in zip(recorded, trace.open(tmp_path / "alone.trace"), strict=True):
+        for name, record in one.layers.items():
+            assert record.moving_mean_after.tobytes() == other.layers[name].moving_mean_after.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("framework", "fault", "cause"),
+    [
+        ("keras", "epsilon", "epsilon"),
+        pytest.param("keras", "momentum", "momentum-flipped", marks=pytest.mark.slow),
+        pytest.param("keras", "gamma", "missing-variable", marks=pytest.mark.slow),
+        pytest.param("keras", "axis", "wrong-axis", marks=pytest.mark.slow),
+        pytest.param("keras", "missing updates", "trainable-false", marks=pytest.mark.slow),
+        pytest.param("torch", "epsilon", "epsilon", marks=pytest.mark.torch),
+        pytest.param("torch", "momentum", "momentum-flipped", marks=pytest.mark.torch),
+        pytest.param("torch", "gamma", "missing-variable", marks=pytest.mark.torch),
+        pytest.param("torch", "missing updates", "not-updated", marks=pytest.mark.torch),
+    ],
+)
+def test_faults_of_models(request, framework, fault, cause):
+    module = request.getfixturevalue(framework)
+    model = getattr(resnet, f"{framework}_net")(module, fault)
+    original = {"keras": COMPOSED, "torch": FUSED}[framework]
+    with pytest.raises(AssertionError) as failure:
+        assert_parity(original, model, resnet.batches(), training=STEPS)
+    first, second, *rest = str(failure.value).splitlines()
+    assert first.startswith("NEW does not do what OLD does in 1 of 6 layers: block1/bn2 -> ")
+    assert f"(diverges first): {cause}" in second
+    assert len(rest) < 13
+
+
+@pytest.mark.slow
+def test_weights_are_loaded_into_a_keras_model(keras):
+    """And statistics that are not those of a fresh model, from which both then start."""
+    import tensorflow.compat.v1 as tf
+
+    import tf1bn
+
+    def original(x, is_training):
+        return tf1bn.batch_norm(x, decay=0.9, scale=True, fused=False, is_training=is_training, scope="bn")
+
+    layer = keras.layers.BatchNormalization(momentum=0.9, name="bn")
+    inputs = keras.Input(resnet.SHAPE[1:])
+    model = keras.Model(inputs, layer(inputs))
+
+    def load(values):
+        layer.set_weights([values[f"bn/{name}"] for name in ("gamma", "beta", "moving_mean", "moving_variance")])
+
+    variables = {"bn/moving_mean": np.float32([1, 2, 3]), "bn/gamma": np.float32([2, 3, 4])}
+    more = {"variables": variables, "load": load, "training": STEPS}
+    assert tf.executing_eagerly()
+    assert assert_parity(original, model, resnet.batches(), **more)["ok"]
+    np.testing.assert_array_equal(np.asarray(layer.gamma), variables["bn/gamma"])
+
+
+def test_settings_of_a_model_are_its_own(keras, tmp_path):
+    with pytest.raises(ValueError, match=r"^`decay` is given, and `port` is a model"):
+        record_port(resnet.keras_net(keras), resnet.batches(), tmp_path / "new", decay=0.9)
 
 
 def test_a_failure_names_layer_cause_and_numbers(keras):

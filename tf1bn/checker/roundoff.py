@@ -1,4 +1,4 @@
-"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand, once for all rooms."""
+"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 # The largest relative error of one rounding to nearest.
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+# Of outputs in bfloat16; `unit_roundoff` says why it is not in the table.
+BFLOAT16_ROUNDOFF = 2.0**-8
 # What a result can lose to underflow. TensorFlow flushes float32 and float64 denormals to zero; float16 it computes
 # through float32, which keeps the denormals of float16.
 SMALLEST = {"float16": 2.0**-24, "float32": 2.0**-126, "float64": 2.0**-1022}

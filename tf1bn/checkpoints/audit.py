@@ -68,6 +68,8 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             step=step,
             batches=batches[i],
             usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
+            declared=checkpoint.declared.get(layer.name, {}),
+            quantized=any(name in checkpoint.steps for name in layer.parts.values()),
         )
         for i, (layer, arrays) in enumerate(zip(layers, values, strict=True))
     ]

@@ -7,6 +7,7 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
+from . import accept
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -40,6 +41,7 @@ def add_arguments(parser):
         help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
     )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    accept.add_arguments(parser)
 
 
 def run(args):
@@ -48,12 +50,16 @@ def run(args):
     Raises:
       Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
+    inputs = {"PATH": read_at(args.path), "--baseline": [args.baseline] if args.baseline is not None else []}
+    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
     from ..reports import audit as report
 
+    known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
     result, page = with_page(
-        lambda curves: _audit(args, curves), lambda result, curves: _page(args, result, curves), args.html is not None
+        lambda curves: known.apply(_audit(args, curves), accept.rejudge_audit),
+        lambda result, curves: _page(args, result, curves),
+        args.html is not None,
     )
     report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values)
     write_reports(args, result, page)

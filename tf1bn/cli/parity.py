@@ -8,6 +8,7 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
+from . import accept
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -62,6 +63,7 @@ def add_arguments(parser):
         help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    accept.add_arguments(parser)
 
 
 def run(args):
@@ -71,10 +73,13 @@ def run(args):
       Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
     inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
-    check_outputs({"--json": args.json, "--html": args.html}, inputs)
+    inputs["--baseline"] = [args.baseline] if args.baseline is not None else []
+    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+    from ..parity.verdict import rejudge
     from ..reports import parity as report
 
-    result, page = with_page(lambda curves: _compare(args, curves), _page, args.html is not None)
+    known = accept.Known(args.accept, args.baseline)
+    result, page = with_page(lambda curves: known.apply(_compare(args, curves), rejudge), _page, args.html is not None)
     report.print_comparison(result, terminal.console(), quiet=args.quiet)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])

@@ -14,7 +14,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [-h] [--release R] [--record DIR] [-m] SCRIPT [ARGUMENT ...]"
+USAGE = "tf1bn run [-h] [--release R] [--record DIR] [--python2] [-m] SCRIPT ..."
 
 
 def add_arguments(parser):
@@ -31,6 +31,11 @@ def add_arguments(parser):
         help="record every session.run that runs a batch-norm layer as a trace, for `tf1bn audit`; a second session "
         "goes to DIR.2, and so on",
     )
+    parser.add_argument(
+        "--python2",
+        action="store_true",
+        help="the script is Python 2, even if Python 3 can run it; a first line #!/usr/bin/python2 says the same",
+    )
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
     parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -44,4 +49,11 @@ def run(args):
     """
     from ..legacy import run_script
 
-    return run_script(args.script, args.args, release=args.release, record=args.record, module=args.module)
+    return run_script(
+        args.script,
+        args.args,
+        release=args.release,
+        record=args.record,
+        module=args.module,
+        python2=args.python2,
+    )

@@ -46,7 +46,7 @@ def averaged(view):
 def averaged_moments(view):
     """The `Moments` that go into the averages, one per update and of all channels; None if they are not known."""
     if not view.layer.renorm:
-        return [view.all_moments[i] for i in view.updates]
+        return view.update_moments
     return renormalised(view) if view.finite.all() else None
 
 
@@ -57,6 +57,10 @@ def lacks_state(view, fresh):
       view: the step's `View`.
       fresh: whether the layer's statistics were still (0, 1) when the trace began.
     """
+    if view.record_reduction in ("mean", "pooled") and view.reduction is None and view.updates:
+        return (
+            "the batches of the other replicas, with which its statistics are updated (`tf1bn.trace.join` joins traces)"
+        )
     if view.layer.renorm and not view.wrong_shape and renormalised(view) is None:
         return "the averages of batch renormalisation (renorm_mean, renorm_stddev or moving_stddev) and epsilon"
     if view.layer.zero_debias and not fresh and not {"biased", "local_step"} <= view.record.state.keys():

@@ -87,7 +87,7 @@ class StatisticErrors:
         before, after = averaged.averaged(view)
         self._deviation = deviation
         jumped = self._after is not None and not np.array_equal(self._after, before, equal_nan=True)
-        if jumped:
+        if jumped and not view.left_out:
             self.jumps.append(number)
         if self._stats is None or jumped:
             self._start(number, view, before, updates_before)

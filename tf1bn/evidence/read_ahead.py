@@ -69,10 +69,14 @@ class _Groups:
 
     def _entries(self):
         """Yield step, name, view, the batches to be measured, and their size in bytes."""
+        left_out = dict.fromkeys(self._names, 0)
         for step in self._trace:
+            if getattr(step, "left_out", 0):
+                left_out = {name: count + step.left_out for name, count in left_out.items()}
             for name, record in step.layers.items():
                 if name in self._names:
-                    view = View(record)
+                    view = View(record, left_out=left_out[name])
+                    left_out[name] = 0
                     yield step, name, view, *view.batches_to_measure(self._outputs)
             yield step, None, None, [], 0
 

@@ -16,14 +16,19 @@ class View:
 
     Args:
       record: the `trace.Record`.
-      updates: the indices of the applications that updated the statistics; None: those that trained.
+      updates: the indices of the applications that updated the statistics; None: those that the record says.
       all_moments: the `Moments` of every application, where they have been computed already.
+      left_out: as the attribute.
 
     Attributes:
       record: the `trace.Record`; layer: its `trace.Layer`.
       decay: the decay of this step, or None if it is not known.
       training: tuple of bool, for each application whether it trained.
-      updates: the indices of the applications that updated the statistics.
+      updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
+        update, the first of them stands for it.
+      reduction: "pooled" or "mean" where the updates of several replicas were reduced to one; else None.
+      record_reduction: what the record says of it, also where it holds one replica's batch alone; or None.
+      left_out: how many runs of the model since the layer's step before are not in the trace.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.
       unmoved: whether both statistics have the same bits before and after the step.
       pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed
@@ -31,12 +36,19 @@ class View:
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 
-    def __init__(self, record, updates=None, all_moments=None):
+    def __init__(self, record, updates=None, all_moments=None, left_out=0):
         self.record = record
         self.layer = record.layer
         self.decay = record.decay
         self.training = record.training
-        self.updates = [i for i, training in enumerate(record.training) if training] if updates is None else updates
+        self.left_out = left_out
+        flags = getattr(record, "updated", None) or record.training
+        self.updates = [i for i, updated in enumerate(flags) if updated] if updates is None else updates
+        self.record_reduction = getattr(record, "reduction", None)
+        self.reduction = self.record_reduction if self.record_reduction != "none" and len(self.updates) > 1 else None
+        self._reduced = self.updates
+        if self.reduction is not None:
+            self.updates = self.updates[:1]
         statistics = [
             np.stack([getattr(record, f"moving_mean_{when}"), getattr(record, f"moving_variance_{when}")])
             for when in ("before", "after")
@@ -98,22 +110,35 @@ class View:
 
     @functools.cached_property
     def moments(self):
-        """The `Moments` of the applications in `updates`, on the finite channels."""
-        return [select_channels(self.all_moments[i], self.finite) for i in self.updates]
+        """The `Moments` of the updates, on the finite channels."""
+        return [select_channels(moments, self.finite) for moments in self.update_moments]
+
+    @functools.cached_property
+    def update_moments(self):
+        """The `Moments` of the updates, of all channels: of each application in `updates`, or reduced over replicas."""
+        moments = [self.all_moments[i] for i in self._reduced]
+        if self.reduction is None:
+            return moments
+        return [_pooled(moments) if self.reduction == "pooled" else _mean(moments)]
+
+    def output_moments(self, i):
+        """The `Moments` that normalised the outputs of application ``i`` if it trained."""
+        pooled = self.reduction == "pooled" and i in self._reduced
+        return self.update_moments[0] if pooled else self.all_moments[i]
 
     @functools.cached_property
     def finite(self):
         """Bool [channels]: the statistics before and after and the moments of all updates are finite."""
         mask = np.isfinite(self.before).all(axis=0) & np.isfinite(self.after).all(axis=0)
         # The moments of other applications are not needed, so they are not computed for this.
-        for i in self.updates if self.updates and self.all_moments else ():
+        for i in self._reduced if self.updates and self.all_moments else ():
             mask &= np.isfinite(self.all_moments[i].mean) & np.isfinite(self.all_moments[i].variance)
         return mask
 
     @property
     def counts(self):
         """The number of elements per channel of each application in `updates`."""
-        return [self.all_moments[i].count for i in self.updates] if self.updates and self.all_moments else []
+        return [moments.count for moments in self.update_moments] if self.updates and self.all_moments else []
 
     @property
     def weighted(self):
@@ -152,8 +177,11 @@ class View:
         ]
 
     def batches(self):
-        """The inputs of the updates, channels last, with their weights, for a replay; None if they are not recorded."""
-        if self.record.inputs is None or self.wrong_shape:
+        """The inputs of the updates, channels last, with their weights, for a replay.
+
+        None if they are not recorded, or were reduced over replicas, which sum in another way.
+        """
+        if self.record.inputs is None or self.wrong_shape or self.reduction is not None:
             return None
         every = self.finite.all()
         result = []
@@ -182,6 +210,27 @@ def select_channels(moments, mask):
     if mask.all():
         return moments
     return checker.Moments(moments.count, moments.mean[mask], moments.variance[mask], moments.weight)
+
+
+def _pooled(moments):
+    """The `Moments` of several batches as one."""
+    result = moments[0]
+    for other in moments[1:]:
+        result = result.merge(other)
+    return result
+
+
+def _mean(moments):
+    """The `Moments` of one batch that updates the statistics as the mean of the updates with each of these does.
+
+    Exactly so where the batches are equally large; else up to the difference of their Bessel factors.
+    """
+    count = min(batch.count for batch in moments)
+    return checker.Moments(
+        count,
+        np.mean([batch.mean for batch in moments], axis=0),
+        np.mean([batch.variance for batch in moments], axis=0),
+    )
 
 
 def _length(array, axis):

@@ -44,7 +44,11 @@ def _with_verdict(layer):
     checks = layer.get("checks") or []
     missing = [check for check in checks if not _finite(check.get("bound"))]
     outside = outside_of(checks)
-    if any(cause["severity"] == FINDING for cause in causes):
+    findings = [cause for cause in causes if cause["severity"] == FINDING]
+    if findings and all(cause.get("accepted") for cause in findings):
+        # The errors outside of their bounds are those of what is accepted.
+        verdict = UNDECIDABLE if missing or layer.get("undecided") else OK
+    elif findings:
         verdict = FINDING
     elif outside:
         causes = [_by_number(outside), *causes]
@@ -107,6 +111,9 @@ def _explanation(layer):
         return " ".join(cause["explanation"] for cause in layer["causes"] if cause["severity"] == FINDING)
     if layer["verdict"] == UNDECIDABLE:
         return " ".join(layer["undecided"]) or "A check has no bound, so nothing can be concluded from it."
+    accepted = [cause["explanation"] for cause in layer["causes"] if cause.get("accepted")]
+    if accepted:
+        return f"Accepted: {' '.join(accepted)}"
     shares = [share(check) for check in layer["checks"]]
     text = "NEW does what OLD does"
     if shares:

@@ -70,6 +70,8 @@ def _cause(cause):
         "advisory": cause.get("severity") == ADVISORY,
         "explanation": cause.get("explanation") or "No explanation is given.",
         "fit": fit,
+        "remedy": str(cause.get("remedy") or ""),
+        "accepted": bool(cause.get("accepted")),
     }
 
 

@@ -3,7 +3,7 @@
 from .._util.printable import printable_values
 from .._util.text import counted
 from ..verdicts import FINDING, OK, UNDECIDABLE, VERDICTS
-from .layer_table import count_verdicts, print_layers
+from .layer_table import count_verdicts, is_shown, print_layers, print_remedies
 
 
 def print_comparison(result, out, *, quiet=False):
@@ -23,10 +23,11 @@ def print_comparison(result, out, *, quiet=False):
     rows = [
         (layer, matched_names(layer), "diverges first" if layer.get("first") else "", explanation(layer))
         for layer in worst_first(result["layers"])
-        if not quiet or layer["verdict"] != OK
+        if not quiet or is_shown(layer)
     ]
     rows = _renamed_alike(rows, result.get("renames") or ())
     print_layers(rows, out, causes_width=16)
+    print_remedies([layer for layer, *_ in rows], out)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         if sentence != data:
             out.print(Text(sentence))

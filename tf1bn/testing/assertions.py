@@ -5,13 +5,9 @@
     def original(x, is_training):  # the old model, on placeholders
         return tf1bn.batch_norm(x, decay=0.9, is_training=is_training, scope="bn1")
 
-    def port(batch, training):  # the new one, on NumPy arrays
-        y = model(batch, training=training)
-        bn = model.get_layer("bn1")
-        return np.asarray(y), {"bn1": {"moving_mean": np.asarray(bn.moving_mean), "moving_variance": ...}}
-
     def test_the_port():
-        assert_parity(original, port, batches, training=[True, True, True, False])
+        model = ...  # the new one, of PyTorch or Keras
+        assert_parity(original, model, batches, training=[True, True, True, False])
 
 Nothing here imports another framework, nor pytest.
 """
@@ -36,13 +32,15 @@ from ..reports import parity as report
 from ..trace.views import TraceView
 from ..verdicts import FINDING, OK
 from . import originals, ports
+from .models import framework_of, record_model
 
+SHOWN_LAYERS = 10  # in a message
 INPUT_ERROR = 1e-5  # of layer inputs that are taken from the original, in units of their root mean square
 
 
 def assert_parity(
     original: Callable[[Any, Any], Any] | str | os.PathLike[str],
-    port: ports.Port,
+    port: ports.Port | Any,
     batches: Iterable[npt.ArrayLike],
     *,
     training: bool | Sequence[bool] = True,
@@ -61,16 +59,17 @@ def assert_parity(
         and one for the flag, in a graph of its own, and returns its output tensor. Its layers are those of tf1bn, or
         others that `tf1bn.Recorder` finds. The operations in UPDATE_OPS are run in training. Or the path of a trace of
         the old model on these batches, as docker/tf1/record_tf1.py writes it; then only the layers are compared.
-      port: ``port(batch, training)`` runs the new model, in any framework, on a NumPy array, and returns its output and
-        what its batch-norm layers hold afterwards, both as NumPy arrays: a dict from layer names to dicts with
-        "moving_mean" and "moving_variance", and, if they are at hand, "gamma" and "beta", and "inputs" and "outputs" of
-        this call. With inputs and outputs every layer is judged on what it was given; without, on what the original's
-        was given, up to `input_error`.
+      port: a `torch.nn.Module` or a Keras model, whose layers are recorded. PyTorch gets batches of rank 3 or more with
+        the channels on axis 1, unless `data_format` is "NHWC". Or ``port(batch, training)``, which runs the new model,
+        in any framework, on a NumPy array, and returns its output and what its batch-norm layers hold afterwards, both
+        as NumPy arrays: a dict from layer names to dicts with "moving_mean" and "moving_variance", and, if they are at
+        hand, "gamma" and "beta", and "inputs" and "outputs" of this call. With inputs and outputs every layer is judged
+        on what it was given; without, on what the original's was given, up to `input_error`.
       batches: the arrays that both get, in this order.
       training: whether a batch trains: one bool for all, or one for each.
       variables: None, or dict from names of the original's variables ("bn1/gamma") to the values they start with.
-      load: None, or called before the first batch with such a dict of all the original's variables, to copy them into
-        the port.
+      load: None, or called before the port's first batch with such a dict of all the original's variables, as they were
+        at its start, to copy them into the port.
       mapping: which layer of the original is which of the port, as in ``tf1bn parity --map``; None: by name and guess.
       data_format: that of the port's inputs, "NHWC" or "NCHW"; None: that of the original's layer.
       rtol: how far the port's output can be from the original's, relative to its largest value.
@@ -85,6 +84,7 @@ def assert_parity(
       AssertionError: the port differs, or it cannot be decided whether it does; the message names layers and causes.
       TypeError, ValueError: an argument, or what `original` or `port` returns, is not as above.
     """
+    __tracebackhide__ = True  # of pytest: the message says what is wrong, and these lines do not
     arrays = ports.checked_batches(batches)
     if not arrays:
         raise ValueError("`batches` is empty; give at least one batch.")
@@ -94,7 +94,8 @@ def assert_parity(
         ports.check_two_arguments("original", original, "(x, is_training)")
     elif variables is not None or load is not None:
         raise ValueError("`variables` and `load` are for an original that is built here; `original` is a trace.")
-    ports.check_two_arguments("port", port, "(batch, training)")
+    if framework_of(port) is None:
+        ports.check_two_arguments("port", port, "(batch, training)")
     with tempfile.TemporaryDirectory() as folder:
         if keep is not None:
             os.makedirs(keep, exist_ok=True)
@@ -108,7 +109,10 @@ def assert_parity(
             raise ValueError(
                 f"`original` has {old.count_steps()} steps, and `batches` are {len(arrays)}; they must fit."
             )
-        run = ports.record_beside(port, arrays, flags, old, new_path, mapping=mapping, data_format=data_format)
+        if framework_of(port) is None:
+            run = ports.record_beside(port, arrays, flags, old, new_path, mapping=mapping, data_format=data_format)
+        else:
+            run = ports.PortRun(record_model(port, arrays, flags, new_path, data_format=data_format), True, [])
         outputs = Outputs.of(run.outputs, expected, flags, rtol)
         result = _compare(old, trace.open(new_path), run, mapping, input_error)
         result["output_error"] = None if recorded else max(outputs.errors)
@@ -202,10 +206,12 @@ def _message(result, outputs, gave_inputs):
     wrong = [layer for layer in report.worst_first(result["layers"]) if layer["verdict"] != OK]
     if wrong or result["problems"]:
         lines.append(report.headline(result))
-    for layer in wrong:
+    for layer in wrong[:SHOWN_LAYERS]:
         names = ", ".join(cause["id"] for cause in layer["causes"]) or layer["verdict"]
         first = " (diverges first)" if layer.get("first") else ""
         lines.append(f"  {report.matched_names(layer)}{first}: {names}. {report.explanation(layer)}")
+    if len(wrong) > SHOWN_LAYERS:
+        lines.append(f"  and {len(wrong) - SHOWN_LAYERS} more layers; `keep` leaves the traces for `tf1bn parity`.")
     lines += [f"  {problem}" for problem in result["problems"]]
     if not gave_inputs and any(cause["id"] == "unexplained" for layer in wrong for cause in layer["causes"]):
         lines.append(

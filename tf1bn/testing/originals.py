@@ -37,10 +37,13 @@ def record_original(original, batches, flags, variables, load, path):
             session.run(v1.global_variables_initializer())
             for name, value in (variables or {}).items():
                 by_name[name].load(value, session)
-            if load is not None:
-                load(session.run(by_name))
+            values = None if load is None else session.run(by_name)
             with Recorder(session, path, overwrite=True) as recorder:
-                return [
+                outputs = [
                     recorder.run([output, updates if trains else []], {x: batch, flag: trains})[0]
                     for batch, trains in zip(batches, flags, strict=True)
                 ]
+    if load is not None:
+        # Outside of the original's graph, in which a port of Keras could not assign its variables.
+        load(values)
+    return outputs

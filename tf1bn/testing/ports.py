@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .. import trace
 from ..parity.layer_values import START
 from ..parity.matching import LayerSignature, match_layers
+from .models import framework_of, record_model
 
 # What a port may give of a layer, and the name under which a trace has it.
 KEYS = {
@@ -31,12 +32,12 @@ Port = Callable[[npt.NDArray[Any], bool], tuple[npt.ArrayLike, Mapping[str, Mapp
 
 
 def record_port(
-    port: Port,
+    port: Port | Any,
     batches: Iterable[npt.ArrayLike],
     path: str | os.PathLike[str],
     *,
     training: bool | Sequence[bool] = True,
-    data_format: str = "NHWC",
+    data_format: str | None = None,
     overwrite: bool = False,
     producer: str | None = None,
     **settings: Any,
@@ -44,16 +45,25 @@ def record_port(
     """Write the trace of a port, for ``tf1bn parity``.
 
     Args:
-      port: as for `assert_parity`; it must give "inputs" of its layers. Statistics start from (0, 1) unless it gives
-        "moving_mean_before" and "moving_variance_before".
+      port: as for `assert_parity`; a function must give "inputs" of its layers. Its statistics start from (0, 1) unless
+        it gives "moving_mean_before" and "moving_variance_before"; those of a model start as they are.
       batches, training, data_format: as for `assert_parity`.
-      path, overwrite, producer: as for `trace.Writer`.
-      settings: what the port declares of all its layers, as for `trace.Layer`: decay, epsilon, fused, ...
+      path, overwrite, producer: as for `trace.Writer`; the producer of a model's trace is its recorder.
+      settings: what a function declares of all its layers, as for `trace.Layer`: decay, epsilon, fused, ...; a model
+        says it by itself.
 
     Raises:
       TypeError, ValueError, FileExistsError: an argument, or what `port` returns, is not as above.
     """
     arrays = checked_batches(batches)
+    if framework_of(port) is not None:
+        if settings or producer is not None:
+            name = next(iter(settings), "producer")
+            raise ValueError(f"`{name}` is given, and `port` is a model, whose layers say by themselves what they are.")
+        flags = checked_flags(training, arrays)
+        record_model(port, arrays, flags, path, data_format=data_format, overwrite=overwrite)
+        return
+    data_format = data_format or "NHWC"
     check_two_arguments("port", port, "(batch, training)")
     last: dict[str, dict[str, Any]] = {}
     with trace.Writer(path, overwrite=overwrite, producer=producer) as writer:

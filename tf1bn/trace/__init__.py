@@ -20,7 +20,9 @@ The format. A trace is a folder of JSON and plain .npy files, which any program 
 SETTINGS has the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable" and "release", and
 may have "center", "scale", "axis", "renorm", "rate_dtype", "recurrence" and "unrecordable". `Layer` explains them and
 gives the values of those that are left out. Beside "layers" there may be "producer", a string that says what made the
-trace. Readers ignore all other keys, here and below.
+trace; "framework" and "framework_version", strings such as "PyTorch" and "2.13.0"; and "rank" and "ranks", which of how
+many processes that train together wrote it. A step's line may have "left_out": N, how many runs of the model since the
+step before are not in the trace. Readers ignore all other keys, here and below.
 
 RECORD has these keys. A PATH is the path of a .npy file, relative to the folder and with "/" as separator; for a vector
 it may also be such a path followed by "#i", for row i of a 2-D array:
@@ -44,6 +46,15 @@ It may also have these:
     "state": {NAME: PATH, ...}          further variables before the step: "biased" and "local_step" of zero debias,
                                         "renorm_mean", "renorm_stddev" and "moving_stddev" of renorm; with "_after"
                                         at the end of the name, their values after the step
+    "updated": [true, ...]              for each application whether it was to update the statistics, if that is not
+                                        the same as whether it trained
+    "recomputed": [true, ...]           for each application whether it repeats an earlier one of the step, as
+                                        activation checkpointing does in the backward pass
+    "replicas": [0, ...]                for each application the index of the replica that ran it
+    "reduction": "pooled"               how the applications' batches come into the statistics: "pooled" as one batch,
+                                        "mean" as the mean of their updates, "none" each by itself, one after the other
+    "inputs_dtype", "outputs_dtype": "bfloat16"
+                                        what dtype they had in the run, if it is not that of the arrays
 
 The numbers of the steps count up, perhaps with gaps. Numbers that JSON cannot hold, such as NaN, are null; arrays may
 hold NaN.
@@ -65,12 +76,13 @@ from __future__ import annotations
 import os
 
 from ..errors import TraceError
+from .joining import join
 from .reader import Step, Trace
 from .record import Record
 from .settings import Layer
 from .writer import Writer
 
-__all__ = ["Layer", "Record", "Step", "Trace", "TraceError", "Writer", "open"]
+__all__ = ["Layer", "Record", "Step", "Trace", "TraceError", "Writer", "join", "open"]
 
 
 def open(path: str | os.PathLike[str]) -> Trace:

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._util.validation import boolean, number, shown, whole
+from .._util.validation import boolean, number, one_of, shown, whole
 from .record import inputs_or_moments
-from .settings import STEP_STATISTICS
+from .settings import DTYPES, REDUCTIONS, STEP_STATISTICS
 from .storage import FLOATS, REALS
 
-_OPTIONAL = ("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "weights", "state")
+_OPTIONAL = (
+    *("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "weights", "state"),
+    *("updated", "recomputed", "replicas", "reduction", "inputs_dtype", "outputs_dtype"),
+)
 _KEYS = (*_OPTIONAL, *STEP_STATISTICS)
 
 
@@ -93,10 +96,25 @@ def encode(values: Mapping[str, Any], files: Files) -> dict[str, Any]:
         entry["training"] = _training(values["training"], len(given))
     if "decay" in values:
         entry["decay"] = number("decay", values["decay"], 0.0, 1.0)
+    entry.update(_circumstances(values, len(given)))
     if values.get("state") is not None:
         # All of them are checked before the first of them is added.
         state = {name: _vector(name, np.atleast_1d(item), None, REALS) for name, item in values["state"].items()}
         entry["state"] = {name: files.add_vector(array) for name, array in state.items()}
+    return entry
+
+
+def _circumstances(values: Mapping[str, Any], applications: int) -> dict[str, Any]:
+    """The keys that say how the applications came about, as they stand in the entry."""
+    entry: dict[str, Any] = {}
+    for name in ("updated", "recomputed"):
+        if values.get(name) is not None:
+            entry[name] = [boolean(name, flag) for flag in _list(name, values[name], applications)]
+    if values.get("replicas") is not None:
+        entry["replicas"] = [whole("replicas", index) for index in _list("replicas", values["replicas"], applications)]
+    for name, accepted in (("reduction", REDUCTIONS), ("inputs_dtype", DTYPES), ("outputs_dtype", DTYPES)):
+        if values.get(name) is not None:
+            entry[name] = one_of(name, values[name], accepted)
     return entry
 
 

@@ -30,6 +30,8 @@ class Trace:
       path: the folder.
       layers: the `Layer` settings of each layer by its name; read-only.
       producer: what made the trace, a string, or None.
+      framework, framework_version: what ran the model, such as "PyTorch" and "2.13.0"; None if the trace does not say.
+      rank, ranks: which of how many processes that train together wrote it; None if the trace does not say.
 
     Raises:
       TraceError: there is no trace, it is of another version, or what it says about its layers is damaged.
@@ -38,6 +40,10 @@ class Trace:
     path: str
     layers: Mapping[str, Layer]
     producer: str | None
+    framework: str | None
+    framework_version: str | None
+    rank: int | None
+    ranks: int | None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._folder = folder = Folder(path)
@@ -52,7 +58,12 @@ class Trace:
         if len(data) > LARGEST_JSON:
             raise folder.error(f"trace.json is longer than {LARGEST_JSON} bytes, which no list of layers is.")
         with self._naming("trace.json"):
-            self.layers, self.producer = _layers_and_producer(parse(data))
+            content = parse(data)
+            self.layers, self.producer = _layers_and_producer(content)
+            self.framework, self.framework_version = (
+                _text(content, name) for name in ("framework", "framework_version")
+            )
+            self.rank, self.ranks = (_whole_or_none(content, name) for name in ("rank", "ranks"))
 
     def __repr__(self) -> str:
         by = "" if self.producer is None else f", made by {self.producer}"
@@ -104,11 +115,14 @@ class Step:
     Attributes:
       number: the number of the step. Steps count up, perhaps with gaps.
       training: whether the run trained; single applications of a layer may differ, see `Record`.
+      left_out: how many runs of the model between the step before and this one are not in the trace; 0 if it does not
+        say.
       layers: the `Record` of each layer that took part, by the layer's name; read-only.
     """
 
     number: int
     training: bool
+    left_out: int
     layers: Mapping[str, Record]
 
     def __init__(self, folder: Folder, layers: Mapping[str, Layer], entry: Any, previous: int) -> None:
@@ -117,6 +131,7 @@ class Step:
         if self.number <= previous:
             raise ValueError(f"`step` is {self.number} after {previous}; the steps must count up.")
         self.training = boolean("training", required(entry, "training"))
+        self.left_out = _whole_or_none(entry, "left_out") or 0
         records = {}
         for name, record in member("layers", required(entry, "layers"), dict).items():
             if name not in layers:
@@ -140,9 +155,7 @@ def _layers_and_producer(content: Any) -> tuple[Mapping[str, Layer], str | None]
         raise ValueError(
             f"`version` is {shown(version)} and this tf1bn reads {VERSION}; read it with the tf1bn that wrote it."
         )
-    producer = content.get("producer")
-    if producer is not None and not isinstance(producer, str):
-        raise ValueError(f"`producer` is {shown(producer)}; it must be a string or null.")
+    producer = _text(content, "producer")
     layers = {}
     for name, settings in member("layers", required(content, "layers"), dict).items():
         with naming_layer(name):
@@ -158,3 +171,15 @@ def _layers_and_producer(content: Any) -> tuple[Mapping[str, Layer], str | None]
                 }
             )
     return types.MappingProxyType(layers), producer
+
+
+def _text(content: dict[str, Any], name: str) -> str | None:
+    value = content.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"`{name}` is {shown(value)}; it must be a string or null.")
+    return value
+
+
+def _whole_or_none(content: dict[str, Any], name: str) -> int | None:
+    value = content.get(name)
+    return None if value is None else whole(name, value)

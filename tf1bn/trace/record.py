@@ -8,9 +8,9 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._util.validation import boolean, member, number, whole
+from .._util.validation import boolean, member, number, one_of, whole
 from ..errors import TraceError
-from .settings import STEP_STATISTICS, Layer
+from .settings import DTYPES, REDUCTIONS, STEP_STATISTICS, Layer
 from .storage import REALS, Folder
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ class Record:
       layer: the settings of the layer, a `Layer`.
       training: one bool for each application of the layer: whether it trained.
       applications: how often the layer was applied in this step, 1 or more.
+      updated: one bool for each application: whether it was to update the statistics, as those that train are unless
+        the trace says otherwise.
+      recomputed: one bool for each application: whether it ran once more what had run before in the step, as
+        activation checkpointing does in the backward pass.
+      replicas: the index of the replica of each application, a tuple; None if there is one replica.
+      reduction: how the batches of the applications come into the statistics: "pooled" as one batch, "mean" as the mean
+        of their updates, "none" each by itself; None if the trace does not say, as where there is one replica.
+      inputs_dtype, outputs_dtype: the dtype that they had in the run, such as "bfloat16", which .npy cannot hold; None
+        if it is that of the arrays.
       decay: the decay in this step, a float, or None if it is not known; that of `layer` unless the step has its own.
       moving_mean_before, moving_variance_before, moving_mean_after, moving_variance_after: [channels], in the
         dtype that was written: the statistics before and after the step.
@@ -47,6 +56,12 @@ class Record:
     layer: Layer
     training: tuple[bool, ...]
     applications: int
+    updated: tuple[bool, ...]
+    recomputed: tuple[bool, ...]
+    replicas: tuple[int, ...] | None
+    reduction: str | None
+    inputs_dtype: str | None
+    outputs_dtype: str | None
     decay: float | None
 
     def __init__(self, folder: Folder, layer: Layer, training: bool, entry: Any, where: str) -> None:
@@ -72,6 +87,7 @@ class Record:
             self.training = tuple(boolean("training", flag) for flag in flags)
         else:
             self.training = (boolean("training", flags),) * self.applications
+        self._read_circumstances()
         self.decay = number("decay", entry["decay"], 0.0, 1.0) if "decay" in entry else layer.decay
         self._counts = []
         for moments in entry.get("moments", ()):
@@ -80,6 +96,21 @@ class Record:
             for name in ("mean", "variance"):
                 required(moments, name)
         self._state = member("state", entry.get("state", {}), dict)
+
+    def _read_circumstances(self) -> None:
+        """Read the keys that say how the applications came about."""
+        entry = self._entry
+        for name in ("updated", "recomputed", "replicas"):
+            if name in entry:
+                self._check_length(name)
+        self.updated = tuple(boolean("updated", flag) for flag in entry.get("updated", self.training))
+        self.recomputed = tuple(
+            boolean("recomputed", flag) for flag in entry.get("recomputed", (False,) * self.applications)
+        )
+        self.replicas = tuple(whole("replicas", i) for i in entry["replicas"]) if "replicas" in entry else None
+        self.reduction = one_of("reduction", entry.get("reduction"), (None, *REDUCTIONS))
+        self.inputs_dtype = one_of("inputs_dtype", entry.get("inputs_dtype"), (None, *DTYPES))
+        self.outputs_dtype = one_of("outputs_dtype", entry.get("outputs_dtype"), (None, *DTYPES))
 
     def __repr__(self) -> str:
         flags = {flag: "training" if flag else "inference" for flag in self.training}

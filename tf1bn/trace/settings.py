@@ -12,6 +12,8 @@ STEP_STATISTICS = ("moving_mean_before", "moving_variance_before", "moving_mean_
 
 DTYPES = ("float32", "float16", "float64", "bfloat16")
 DATA_FORMATS = ("NHWC", "NCHW")
+# How the batches of several replicas, one application each, come into one update.
+REDUCTIONS = ("none", "mean", "pooled")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

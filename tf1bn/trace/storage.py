@@ -190,8 +190,11 @@ class Folder:
         return self.error(f"the array {name!r} has dtype {dtype}; accepted are {names}.")
 
 
-def write_array(folder: Directory, name: str, array: npt.NDArray[Any]) -> None:
-    """Write ``array`` to a new file as .npy, little-endian; ``numpy.save`` does the same in more time."""
+def write_array(folder: Directory, name: str, array: npt.NDArray[Any]) -> int:
+    """Write ``array`` to a new file as .npy, little-endian, and return its size in bytes.
+
+    ``numpy.save`` does the same in more time.
+    """
     descriptor = folder.create(name)
     try:
         header = memoryview(_header_bytes(array.shape, array.dtype.newbyteorder("<").str))
@@ -199,8 +202,10 @@ def write_array(folder: Directory, name: str, array: npt.NDArray[Any]) -> None:
         body = memoryview(data.reshape(-1).view(np.uint8)) if data.size else memoryview(b"")
         if len(body) < 1 << 16:
             header, body = memoryview(bytes(header) + bytes(body)), memoryview(b"")
+        size = len(header) + len(body)
         for part in (header, body):
             write_all(descriptor, part)
+        return size
     finally:
         os.close(descriptor)
 

@@ -89,6 +89,11 @@ class TraceView:
         """The folder of the trace."""
         return self._trace.path  # type: ignore[attr-defined, no-any-return]
 
+    @property
+    def framework(self) -> Any:
+        """What the trace says of the framework that it is of, or None."""
+        return getattr(self._trace, "framework", None)
+
     def __iter__(self) -> Iterator[StepView]:
         """Yields a `StepView` of every step that is kept, also of those that hold none of the layers."""
         for step in self._trace:
@@ -108,6 +113,7 @@ class StepView:
 
     def __init__(self, step: StepLike, replaced: Mapping[str, Mapping[str, Any]]) -> None:
         self.number, self.training = step.number, step.training
+        self.left_out: int = getattr(step, "left_out", 0)
         self.layers: Mapping[str, Any] = types.MappingProxyType(
             {
                 name: RecordView(record, replaced[name]) if replaced[name] else record

@@ -16,7 +16,7 @@ from typing import Any
 from .._util.validation import boolean, whole
 from .directory import Directory, exchange
 from .encoding import Files, encode
-from .owner import LOCK, Owner, owner_of
+from .owner import LOCK, Owner, owner_of, owner_of_tag
 from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import write_all, write_array
 
@@ -34,12 +34,16 @@ class Writer:
       path: the folder to make; the folder above it must exist.
       overwrite: whether to replace a trace that is there. A folder that is neither a trace nor empty is never replaced.
       producer: what makes the trace, a string for people to read; or None.
+      framework, framework_version: what runs the model, such as "PyTorch" and "2.13.0"; or None.
+      rank, ranks: which of how many processes that train together writes it, whole numbers; or None.
 
     Attributes:
       path: the folder.
+      bytes: how many bytes the finished steps take on disk.
 
     Raises:
-      TypeError: `producer` is not a string.
+      TypeError: `producer`, `framework` or `framework_version` is not a string.
+      ValueError: `rank` or `ranks` is not a whole number.
       FileExistsError: there is something at `path`, and `overwrite` is False, it is not a trace, or another process
         is writing it.
       OSError: the folder or a file cannot be written. A step that raises it is not in the trace.
@@ -47,11 +51,27 @@ class Writer:
 
     path: str
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False, producer: str | None = None) -> None:
+    bytes: int
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        producer: str | None = None,
+        framework: str | None = None,
+        framework_version: str | None = None,
+        rank: int | None = None,
+        ranks: int | None = None,
+    ) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        if producer is not None and not isinstance(producer, str):
-            raise TypeError(f"`producer` is {producer!r}; it must be a string or None.")
-        self._producer = producer
+        self.bytes = 0
+        texts = {"producer": producer, "framework": framework, "framework_version": framework_version}
+        for name, text in texts.items():
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"`{name}` is {text!r}; it must be a string or None.")
+        numbers = {name: whole(name, value) for name, value in (("rank", rank), ("ranks", ranks)) if value is not None}
+        self._origin = {name: text for name, text in texts.items() if text is not None} | numbers
         self._layers: dict[str, Layer] = {}
         self._last = -1
         self._lock = threading.RLock()
@@ -97,7 +117,9 @@ class Writer:
                     "settings, so give this one another name."
                 )
 
-    def add_step(self, layers: Mapping[str, Mapping[str, Any]], *, training: bool, step: int | None = None) -> int:
+    def add_step(
+        self, layers: Mapping[str, Mapping[str, Any]], *, training: bool, step: int | None = None, left_out: int = 0
+    ) -> int:
         """Append one step and return its number.
 
         Args:
@@ -106,6 +128,7 @@ class Writer:
             `checker.Moments`. The optional keys may be left out.
           training: whether the run trained.
           step: the number of the step, larger than the last one; None for the next.
+          left_out: how many runs of the model between the last step and this one are not in the trace.
 
         Raises:
           TypeError: an array has a dtype that is not accepted.
@@ -116,9 +139,11 @@ class Writer:
         self._check_process()
         with self._lock:
             self._check_open()
-            return self._add_step(layers, training, step)
+            return self._add_step(layers, training, step, whole("left_out", left_out))
 
-    def _add_step(self, layers: Mapping[str, Mapping[str, Any]], training: bool, step: int | None) -> int:
+    def _add_step(
+        self, layers: Mapping[str, Mapping[str, Any]], training: bool, step: int | None, left_out: int
+    ) -> int:
         number = self._last + 1 if step is None else whole("step", step)
         if number <= self._last:
             raise ValueError(f"`step` is {number} and the last one was {self._last}; the steps must count up.")
@@ -131,13 +156,16 @@ class Writer:
                 entries[name] = encode(values, files)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Layer {name!r}: {error}") from error
-        line = {"step": number, "training": boolean("training", training), "layers": entries}
+        line: dict[str, Any] = {"step": number, "training": boolean("training", training), "layers": entries}
+        if left_out:
+            line["left_out"] = left_out
         text = json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         written: list[str] = []
+        size = len(text)
         try:
             for file, array in files.arrays():
                 written.append(file)
-                write_array(self._arrays, file, array)
+                size += write_array(self._arrays, file, array)
             self._append(text)
         except BaseException:
             # The step is not in the trace, and may be tried again.
@@ -146,6 +174,7 @@ class Writer:
                     self._arrays.remove(file)
             raise
         self._last = number
+        self.bytes += size
         return number
 
     def close(self) -> None:
@@ -194,7 +223,8 @@ class Writer:
         above, name = os.path.split(target)
         if os.path.lexists(target):
             _check_replaceable(self.path, target, overwrite)
-        new = tempfile.mkdtemp(prefix=f".{name}.", dir=above)
+        _remove_abandoned(above, name)
+        new = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
         try:
             os.chmod(new, 0o777 & ~_umask())
             folder = Directory(new)
@@ -219,9 +249,7 @@ class Writer:
             entries[name] = {
                 key: settings[key] for key in ALL_SETTINGS if key in REQUIRED_SETTINGS or settings[key] is not None
             }
-        content: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-        if self._producer is not None:
-            content["producer"] = self._producer
+        content: dict[str, Any] = {"format": FORMAT, "version": VERSION, **self._origin}
         text = json.dumps({**content, "layers": entries}, allow_nan=False, indent=1)
         beside = "trace.json.new"
         try:
@@ -249,12 +277,28 @@ class Writer:
             raise
 
 
+def _beside(name: str) -> str:
+    """What the names of folders begin with that lie beside a trace while it is made or replaced."""
+    return f".{name.encode('utf-8', 'surrogateescape')[:150].decode('utf-8', 'ignore')}."
+
+
+def _remove_abandoned(above: str, name: str) -> None:
+    """Delete what writers of the trace ``name`` left in folder ``above`` because they were killed."""
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(above):
+            if entry.startswith(_beside(name)):
+                owner = owner_of_tag(entry[len(_beside(name)) :])
+                if owner is not None and not owner.runs:
+                    shutil.rmtree(os.path.join(above, entry), ignore_errors=True)
+
+
 def _replace(target: str, new: str) -> None:
     """Put the folder ``new`` where the trace ``target`` is, and delete that; if it fails the old trace is back."""
     if exchange(new, target):
         shutil.rmtree(new, ignore_errors=True)
         return
-    old = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(target))
+    above, name = os.path.split(target)
+    old = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
     os.rename(target, os.path.join(old, "trace"))
     try:
         os.rename(new, target)

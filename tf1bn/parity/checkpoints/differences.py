@@ -138,11 +138,11 @@ def _declared(old, new):
     if not old.declared or not new.declared:
         return
     (old_epsilon, new_epsilon), (old_decay, new_decay) = (
-        (old.declared[name], new.declared[name]) for name in ("epsilon", "decay")
+        (old.declared.get(name), new.declared.get(name)) for name in ("epsilon", "decay")
     )
-    if old_epsilon != new_epsilon:
+    if None not in (old_epsilon, new_epsilon) and old_epsilon != new_epsilon:
         yield cause_entry("epsilon", f"OLD declares epsilon {old_epsilon:g} and NEW {new_epsilon:g}.")
-    if old_decay == new_decay:
+    if None in (old_decay, new_decay) or old_decay == new_decay:
         return
     text = f"OLD declares decay {old_decay:g} and NEW {new_decay:g}"
     if abs(1 - old_decay - new_decay) <= 1e-9:

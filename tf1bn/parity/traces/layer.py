@@ -129,8 +129,15 @@ def _diagnoses(layer, findings):
     """Adds the causes that only one run has; returns the ids of those that both have."""
     old, new = layer.diagnoses
     old_causes, new_causes = (
-        {cause.id: cause for cause in diagnosis.causes if cause.severity == FINDING} for diagnosis in (old, new)
+        # A layer that stands still because it is not trainable is right alone, and no port of one that moves.
+        {cause.id: cause for cause in diagnosis.causes if cause.severity == FINDING or cause.id == "trainable-false"}
+        for diagnosis in (old, new)
     )
+    if layer.comparison.start is not None and layer.comparison.start.differing_statistics:
+        # OLD shows what should have been restored, so that nothing else is left open.
+        for causes in (old_causes, new_causes):
+            if "not-restored" in causes:
+                causes.pop("not-updated", None)
     if layer.comparison.start is None or not layer.comparison.start.differing_statistics:
         # Both start from the same statistics, so there was nothing to restore.
         old_causes, new_causes = (

@@ -78,7 +78,7 @@ class MovingStatistics:
             self.stop_predicting()
             return
         for stats, view in ((self._old, old), (self._new, new)):
-            stats.update(view.all_moments[view.updates[0]], decay=old.decay)
+            stats.update(view.update_moments[0], decay=old.decay)
         expected = self._new
         self.mean.add_predicted(step, expected.mean, expected.mean_bound, new.after[0])
         self.variance.add_predicted(step, expected.variance, expected.variance_bound, new.after[1])
