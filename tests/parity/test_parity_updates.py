@@ -147,3 +147,38 @@ def test_updates_that_run_twice_in_both_are_no_finding_beside_another_decay(tmp_
     layer = next(layer for layer in compare_traces(*sides)["layers"] if layer["name"] == "bn2")
     assert [cause["id"] for cause in layer["causes"]] == ["decay"]
     assert "0.9025 (that of 2 updates with 0.95), OLD's is 0.81 (that of 2 updates with 0.9)" in layer["explanation"]
+
+
+def masked(path, *, mask, weights):
+    """The trace of a layer that leaves out the last three of eight samples if ``mask``, with their weights or not."""
+    random, used = np.random.default_rng(0), slice(0, 5 if mask else 8)
+    mean, variance = np.zeros(3, "f4"), np.ones(3, "f4")
+    with trace.Writer(path) as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False)
+        for _ in range(4):
+            x = random.normal(1, 2, (8, 10, 3)).astype("f4")
+            x[5:] = 0
+            flat = x[used].reshape(-1, 3).astype("f8")
+            record = {"inputs": [x], "moving_mean_before": mean, "moving_variance_before": variance}
+            mean = mean - (mean - flat.mean(axis=0).astype("f4")) * np.float32(0.1)
+            variance = variance - (variance - flat.var(axis=0).astype("f4")) * np.float32(0.1)
+            record |= {"moving_mean_after": mean, "moving_variance_after": variance}
+            if weights:
+                record["weights"] = [np.array([1, 1, 1, 1, 1, 0, 0, 0], "f4")]
+            writer.add_step({"bn": record}, training=True)
+    return trace.open(path)
+
+
+def test_a_mask_on_one_side_alone_is_named(tmp_path):
+    kinds = {"masks": (True, True), "counts": (False, False), "ignores": (False, True), "hides": (True, False)}
+    sides = {name: masked(tmp_path / name, mask=mask, weights=weights) for name, (mask, weights) in kinds.items()}
+
+    def layer(old, new):
+        return compare_traces(sides[old], sides[new], only="training")["layers"][0]
+
+    for old, new in (("masks", "counts"), ("counts", "masks"), ("masks", "ignores")):
+        assert [cause["id"] for cause in layer(old, new)["causes"]] == ["padding-counted"], (old, new)
+    assert layer("masks", "masks")["verdict"] == layer("counts", "counts")["verdict"] == "ok"
+    hidden = layer("masks", "hides")
+    assert (hidden["verdict"], hidden["causes"]) == ("undecidable", [])
+    assert "either NEW uses them too, or its statistics are wrong" in hidden["explanation"]

@@ -59,6 +59,7 @@ def layer_result(layer):
     _declared_kind(layer, findings)
     other_axis = "wrong-axis" in findings.ids()
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
+    unweighted = parameters.add_weights(layer.comparison, layer.measured[1], findings)
     doubtful = _match(layer, findings)
     _flags(layer.comparison.flags, findings)
     _unchecked(layer, findings)
@@ -77,7 +78,7 @@ def layer_result(layer):
         "causes": findings.in_order(),
         "undecided": findings.undecided,
         "explanation": "",
-        "checks": _checks(layer, in_both, wrong=bool(findings.ids(FINDING)), doubtful=doubtful),
+        "checks": _checks(layer, in_both, bool(findings.ids(FINDING)), doubtful, unweighted),
         "inherited_error": comparison.outputs.inherited,
         "added_error": comparison.outputs.added,
         "differences": comparison.differences,
@@ -307,7 +308,7 @@ def _unchecked(layer, findings):
         undecided.append("OLD does not declare whether it applies Bessel's correction, and its data cannot tell.")
 
 
-def _checks(layer, in_both, wrong, doubtful):
+def _checks(layer, in_both, wrong, doubtful, unweighted):
     """The checks as the JSON has them.
 
     Args:
@@ -315,6 +316,7 @@ def _checks(layer, in_both, wrong, doubtful):
       in_both: the ids of the causes that both runs have.
       wrong: whether any cause is a finding.
       doubtful: whether the two may be different layers, so that what they start with is not compared.
+      unweighted: whether NEW lacks weights that may explain its updates, so that these are not compared.
     """
     checks = layer.comparison.checks
     if doubtful and layer.comparison.start is not None:
@@ -329,7 +331,8 @@ def _checks(layer, in_both, wrong, doubtful):
     diagnosis, shown = layer.diagnoses[1], layer.measured[1]
     if in_both:
         return [*entries, *common_causes(diagnosis, in_both)]
-    return entries if layer.rule.decay is None else [*entries, *single_updates(diagnosis, shown)]
+    comparable = layer.rule.decay is not None and not unweighted
+    return [*entries, *single_updates(diagnosis, shown)] if comparable else entries
 
 
 def _overlap(old, new):
