@@ -133,6 +133,12 @@ REMEDIES = {
     "rounding": "Nothing.",
     "missing-variable": "Save all global variables; give parity --map if only names differ.",
     "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
+    "negated": "Correct the sign in the conversion; some formats store the negative mean, to be added.",
+    "folded": "Nothing for inference; if it is a finding, fold anew with the model's epsilon. To train on, keep the "
+    "checkpoint with the statistics.",
+    "folded-bias": "Keep either the bias and the mean with it, or neither; not one of each.",
+    "other-step": "Compare the checkpoints of the same step.",
+    "renumbered": "Sort names by their numbers where layers are assigned by order; nothing if they are loaded by name.",
     "renamed": "Give --map FILE, and rename in the conversion.",
     "swapped-layers": "Exchange the two layers in the conversion, or correct the map.",
     "other-inputs": "Compare what lies between the last layer that agrees and this one: padding, a resize, a kernel.",

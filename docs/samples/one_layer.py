@@ -112,3 +112,23 @@ def parity_of(old, new):
         write(f"{folder}/new", new)
         found = parity.compare_traces(trace.open(f"{folder}/old"), trace.open(f"{folder}/new"), only="training")
     return ids(dict.fromkeys(cause["id"] for one in found["layers"] for cause in one["causes"]))
+
+
+def checkpoint(**more):
+    """The variables of a convolution "conv" with bias and of a layer "bn" of eight channels after it, by name."""
+    rng = np.random.default_rng(1)
+    shapes = {"conv/kernel": (3, 3, 2, 8), "conv/bias": (8,), "bn/beta": (8,), "bn/moving_mean": (8,)}
+    variables = {name: rng.normal(0, 1, shape) for name, shape in shapes.items()}
+    variables |= {name: rng.uniform(0.5, 2, 8) for name in ("bn/gamma", "bn/moving_variance")}
+    return {name: np.asarray(values, "f") for name, values in variables.items()} | more
+
+
+def parity_of_checkpoints(old, new):
+    """What parity of two checkpoints, dicts of variables by name, names in any of their layers."""
+    from tf1bn import parity
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/old.npz", **old)
+        np.savez(f"{folder}/new.npz", **new)
+        found = parity.compare_checkpoints(f"{folder}/old.npz", f"{folder}/new.npz")
+    return ids(dict.fromkeys(cause["id"] for one in found["layers"] for cause in one["causes"]))

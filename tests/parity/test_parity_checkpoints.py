@@ -78,6 +78,10 @@ CASES = {
     "bessel": ({"moving_variance": lambda a: (a * np.float64(32 / 31)).astype("f4")}, "bessel"),
     "no bessel": ({"moving_variance": lambda a: (a * np.float64(31 / 32)).astype("f4")}, "no-bessel"),
     "deviation": ({"moving_variance": np.sqrt}, "std-for-variance"),
+    "unbiased deviation": (
+        {"moving_variance": lambda a: np.sqrt(a * np.float64(32 / 31)).astype("f4")},
+        "std-for-variance",
+    ),
     "square": ({"moving_variance": np.square}, "std-for-variance"),
     "inverse": ({"moving_variance": lambda a: (1 / np.sqrt(a + np.float64(1e-3))).astype("f4")}, "std-for-variance"),
     "epsilon inside": ({"moving_variance": lambda a: (a + np.float64(1e-3)).astype("f4")}, "epsilon"),
@@ -220,7 +224,7 @@ def test_two_layers_exchanged_are_named(write):
     new = {**OLD, "net/first": OLD["net/second"], "net/second": OLD["net/first"]}
     layers = judged(compare_checkpoints(write("old", OLD), write("new", new)))
     for name, other in (("net/first", "net/second"), ("net/second", "net/first")):
-        assert ids(layers[name])[0] == "renamed"
+        assert ids(layers[name])[0] == "swapped-layers"
         assert f"`{other}`" in layers[name]["explanation"]
         assert "the two layers are exchanged" in layers[name]["explanation"]
 
@@ -228,9 +232,9 @@ def test_two_layers_exchanged_are_named(write):
 def test_a_layer_that_is_nowhere_is_no_silence(write):
     new = {name: held for name, held in OLD.items() if name != "net/wide"}
     lost = judged(compare_checkpoints(write("old", OLD), write("new", new)))["net/wide"]
-    assert (lost["new"], lost["verdict"], ids(lost)) == (None, "finding", ["missing-variable"])
+    assert (lost["new"], lost["verdict"], ids(lost)) == (None, "finding", ["unmatched"])
     more = judged(compare_checkpoints(write("old", new), write("new", OLD)))["net/wide"]
-    assert (more["old"], more["verdict"], ids(more)) == (None, "finding", ["missing-variable"])
+    assert (more["old"], more["verdict"], ids(more)) == (None, "finding", ["unmatched"])
 
 
 def test_names_of_pytorch_are_the_same_names(write, tmp_path):
@@ -271,3 +275,14 @@ def test_the_command_refuses_what_is_no_checkpoint(write, tmp_path, capsys):
     (tmp_path / "b.npz").write_bytes(b"PK")
     assert cli.main(["parity", write("old", OLD), str(tmp_path / "b.npz")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kernel", ["bn_conv.weight", "up_bn/kernel", "bn/weights"])
+def test_a_convolution_whose_name_holds_bn_is_no_batch_norm(write, tmp_path, kernel):
+    bias = kernel.replace("weights", "biases").replace("weight", "bias").replace("kernel", "bias")
+    convolution = {kernel: np.ones((3, 3, 4, 6), "f4"), bias: np.linspace(0, 1, 6, dtype="f4")}
+    for name in ("old", "new"):
+        variables = {f"{layer}/{role}": values for layer, held in OLD.items() for role, values in held.items()}
+        np.savez(tmp_path / f"{name}.npz", **variables, **convolution)
+    result = compare_checkpoints(tmp_path / "old.npz", tmp_path / "new.npz")
+    assert (result["ok"], [layer["name"] for layer in result["layers"]]) == (True, list(OLD))

@@ -175,10 +175,19 @@ def _is_layer(scope, roles, variables):
     if roles["mean"] and roles["variance"]:
         return any(word not in VAGUE for _, word in statistics) or _candidate(scope, roles)
     if named_like_batch_norm(scope):
-        return bool(statistics or affine)
+        return bool(statistics) or (bool(affine) and not _is_convolution(scope, roles, variables))
     # A lone scalar may be the moving mean of anything.
     strong = [name for name, word in statistics if word in STATISTICS]
     return bool(strong) and bool(variables[strong[0]].shape or affine)
+
+
+def _is_convolution(scope, roles, variables):
+    """Whether a scope holds a kernel, and no gamma or beta by these names, so that its bias is that of the kernel."""
+    if any(word in STRONG for role in ROLES for _, word in roles[role]):
+        return False
+    ends = [joint + word for joint in "/." for word in ("kernel", "weights", "weight", "w")]
+    kernels = (variables.get(f"{scope}{end}{suffix}") for end in ends for suffix in ("", ":0"))
+    return any(kernel is not None and len(kernel.shape) > 1 and length(kernel.shape) is None for kernel in kernels)
 
 
 def _layer(scope, roles, notes):

@@ -46,7 +46,7 @@ def other_layer(old, new, roles, twin, mutual):
     explained = [role for role in roles if role in twin.variables and holds(twin, role, new, role)]
     text = f"NEW's `{new.name}` holds the {titles(explained)} of OLD's `{twin.name}` and not of `{old.name}`"
     text += "; the two layers are exchanged." if mutual else "."
-    return [cause_entry("renamed", text)], _without(roles, explained)
+    return [cause_entry("swapped-layers" if mutual else "renamed", text)], _without(roles, explained)
 
 
 def _start(old, new, roles):
@@ -178,6 +178,10 @@ def _deviation(before, after, epsilons, unit):
         return cause_entry("std-for-variance", text)
     if fits(np.sqrt(after), before):
         text = "NEW's moving variance is the square of OLD's, as if that were a deviation."
+        return cause_entry("std-for-variance", text)
+    if unbiased := _factor(before, np.square(after), 3 * unit):
+        text = "NEW's moving variance is a standard deviation, the square root of OLD's with Bessel's correction "
+        text += "put in." if unbiased["id"] == "bessel" else "taken out."
         return cause_entry("std-for-variance", text)
     for epsilon in epsilons:
         with np.errstate(divide="ignore"):

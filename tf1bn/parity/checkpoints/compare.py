@@ -223,7 +223,7 @@ def _unmatched(layer, run):
         "new": layer.name if run == "NEW" else None,
         "matched": None,
         "verdict": FINDING,
-        "causes": [cause_entry("missing-variable", text)],
+        "causes": [cause_entry("unmatched", text)],
         "undecided": [],
         "explanation": text,
         "differences": [],

@@ -11,9 +11,9 @@ from ..layer_values import BITS, START, STATISTIC_ROLES, TITLES, holds, titles
 from . import folded_bias
 
 # The order in which the causes of a layer are reported.
-ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "renamed", "gamma-beta-swapped")
-ORDER += ("negated", "folded-bias", "std-for-variance", "bessel", "no-bessel", "shadow-average", "half-precision")
-ORDER += ("momentum-flipped", "decay", "epsilon", "bad-variance", "unexplained")
+ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "swapped-layers", "renamed")
+ORDER += ("gamma-beta-swapped", "negated", "folded-bias", "std-for-variance", "bessel", "no-bessel", "shadow-average")
+ORDER += ("half-precision", "momentum-flipped", "decay", "epsilon", "bad-variance", "unexplained")
 
 
 def causes(old, new, twin=None, mutual=False, *, neighbours=None, ulp=0):

@@ -56,7 +56,7 @@ def _causes(layer, folded, has, lacks, epsilon):
             f"{lacks} has no batch norm for {has}'s `{layer.name}`, and its kernel `{folded.kernel[1]}` is {has}'s, "
             "not scaled: the batch norm is neither there nor folded."
         )
-        return [cause_entry("missing-variable", text)], []
+        return [cause_entry("unmatched", text)], []
     into = f"{lacks} has {has}'s `{layer.name}` folded into `{folded.kernel[1]}`"
     if not folded.possible_epsilon:
         return [cause_entry("folded", f"{into}, with other scales: {_misfit(layer, folded)}")], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -10,7 +11,10 @@ from ...checkpoints.formats.names import OPTIMIZER, length, plain_name
 from ...errors import CheckpointError
 from ..names import natural, plain_path
 
-NEAREST = 32  # variables that are looked at for each layer
+NEAREST = 32  # variables whose values are looked at for each layer
+MOST_LOOKED_AT = 2**20  # names in all, so that many layers times many variables take no longer than some seconds
+CROWDED = 1024  # names in a scope that is not looked through where a scope inside of it had some
+DEEPEST = 32  # levels of names
 LARGEST_KERNEL = 2**25  # values
 _BIAS = re.compile(r"(?i)(.*_)?(b|bias(es)?)(_\d+)?")
 _KERNEL = re.compile(r"(?i)(.*_)?(w|weights?|kernels?|filters?)(_\d+)?")
@@ -26,21 +30,27 @@ class Neighbours:
     """
 
     def __init__(self, checkpoint, taken):
-        self._checkpoint, self._vectors = checkpoint, {}
-        self._biases, self._kernels = [], []
-        for name in sorted(checkpoint.variables, key=natural):
-            variable, parts = checkpoint.variables[name], _PARTS.split(plain_name(name))
-            if name in taken or not variable.floating or any(map(OPTIMIZER.fullmatch, parts)):
+        self._checkpoint, self._taken, self._vectors = checkpoint, taken, {}
+        self._left = MOST_LOOKED_AT
+
+    @functools.cached_property
+    def _named(self):
+        """Pairs of name and path of the biases, and of the kernels: two lists."""
+        biases, kernels = [], []
+        for name in sorted(self._checkpoint.variables, key=natural):
+            variable, parts = self._checkpoint.variables[name], _PARTS.split(plain_name(name))
+            if name in self._taken or not variable.floating or any(map(OPTIMIZER.fullmatch, parts)):
                 continue
             if _BIAS.fullmatch(parts[-1]) and variable.shape and length(variable.shape):
-                self._biases.append((name, plain_path(plain_name(name))))
+                biases.append((name, plain_path(plain_name(name))))
             elif _KERNEL.fullmatch(parts[-1]) and len(variable.shape) > 1:
-                self._kernels.append((name, plain_path(plain_name(name))))
+                kernels.append((name, plain_path(plain_name(name))))
+        return biases, kernels
 
-    @property
+    @functools.cached_property
     def kernels(self):
         """The names of all kernels, by what `key_of` gives for them."""
-        return {key_of(name): name for name, _ in self._kernels}
+        return {key_of(name): name for name, _ in self._named[1]}
 
     def shape(self, name):
         """The shape of a variable."""
@@ -51,13 +61,20 @@ class Neighbours:
         return self._checkpoint.variables[name].dtype
 
     def biases(self, layer, channels):
-        """Pairs of the name and the float64 values of the biases of so many channels that are nearest to a layer."""
-        pairs = []
-        for name in self._nearest(self._biases, layer, lambda shape: length(shape) == channels):
-            if name not in self._vectors:
+        """Pairs of the name and the float64 values of the biases of so many channels that are nearest to a layer.
+
+        A bias that cannot be read is left out.
+        """
+        names = self._nearest(0, layer, lambda shape: length(shape) == channels)
+        return [(name, values) for name in names if (values := self._vector(name)) is not None]
+
+    def _vector(self, name):
+        if name not in self._vectors:
+            try:
                 self._vectors[name] = self._checkpoint.read(name).astype(np.float64).ravel()
-            pairs.append((name, self._vectors[name]))
-        return pairs
+            except CheckpointError:
+                self._vectors[name] = None
+        return self._vectors[name]
 
     def bias_beside(self, kernel, channels):
         """The name and the float64 values of the bias in the scope of a kernel; None for both if there is none."""
@@ -69,7 +86,7 @@ class Neighbours:
 
     def kernels_near(self, layer, channels):
         """The names of the kernels nearest to a layer that can have so many output channels."""
-        return self._nearest(self._kernels, layer, lambda shape: _may_give(shape, channels))
+        return self._nearest(1, layer, lambda shape: _may_give(shape, channels))
 
     def kernel(self, name):
         """The values of a kernel; None if it is too large, or only vectors are read of this file."""
@@ -80,12 +97,27 @@ class Neighbours:
         except CheckpointError:
             return None
 
-    def _nearest(self, named, layer, fits):
-        path = plain_path(layer)
-        near = sorted(
-            ((_distance(path, other), i, name) for i, (name, other) in enumerate(named) if fits(self.shape(name)))
-        )
-        return [name for *_, name in near[:NEAREST]]
+    @functools.cached_property
+    def _by_prefix(self):
+        """For the biases and the kernels, lists of (place, name, path) by the first levels of the path."""
+        indexes = {}, {}
+        for index, named in zip(indexes, self._named, strict=True):
+            for i, (name, path) in enumerate(named):
+                for depth in range(min(len(path), DEEPEST)):
+                    index.setdefault(path[:depth], []).append((i, name, path))
+        return indexes
+
+    def _nearest(self, kind, layer, fits):
+        """Names of biases (``kind`` 0) or kernels (1) of fitting shape, those in the scopes around a layer first."""
+        path, near = plain_path(layer), {}
+        for depth in reversed(range(min(max(len(path), 1), DEEPEST))):
+            around = self._by_prefix[kind].get(path[:depth], ())
+            self._left -= len(around)
+            if len(near) >= NEAREST or self._left < 0 or (near and len(around) > CROWDED):
+                break
+            fitting = [item for item in around if item[1] not in near and fits(self.shape(item[1]))]
+            near |= dict.fromkeys(name for _, name, _ in sorted(fitting, key=lambda item: _distance(path, item[2])))
+        return list(near)[:NEAREST]
 
 
 def key_of(name):

@@ -8,7 +8,7 @@ import math
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
 from . import parameters, wording
-from .measured import Effective, LayerRule, Measured, effective, measured
+from .measured import Effective, LayerRule, Measured, common_causes, effective, measured, single_updates
 from .pair import LayerComparison
 
 # The least epsilon of TensorFlow's fused kernel.
@@ -59,6 +59,7 @@ def layer_result(layer):
     _declared_kind(layer, findings)
     other_axis = "wrong-axis" in findings.ids()
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
+    unweighted = parameters.add_weights(layer.comparison, layer.measured[1], findings)
     doubtful = _match(layer, findings)
     _flags(layer.comparison.flags, findings)
     _unchecked(layer, findings)
@@ -77,7 +78,7 @@ def layer_result(layer):
         "causes": findings.in_order(),
         "undecided": findings.undecided,
         "explanation": "",
-        "checks": _checks(layer, in_both, wrong=bool(findings.ids(FINDING)), doubtful=doubtful),
+        "checks": _checks(layer, in_both, bool(findings.ids(FINDING)), doubtful, unweighted),
         "inherited_error": comparison.outputs.inherited,
         "added_error": comparison.outputs.added,
         "differences": comparison.differences,
@@ -144,12 +145,12 @@ def _diagnoses(layer, findings):
             {"not-updated" if name == "not-restored" else name: cause for name, cause in causes.items()}
             for causes in (old_causes, new_causes)
         )
-    if any(any(was) and not any(now) for _, was, now in layer.comparison.flags):
-        # It did not train, which `_flags` says, so there was nothing to update.
-        new_causes.pop("not-updated", None)
+    new_causes = _by_its_settings(layer, new_causes)
+    old_causes, new_causes = _several_updates(layer, old_causes, new_causes)
     for name, cause in new_causes.items():
         if name not in old_causes or _differs(name, layer):
-            findings.add(name, wording.only_new(name, cause.explanation, *layer.effective), FINDING, cause.misfit)
+            text = wording.only_new(name, cause.explanation, *layer.effective, several=_several(layer.measured[1]))
+            findings.add(name, text, FINDING, cause.misfit)
     for name, cause in old_causes.items():
         # Where NEW's statistics stand still, how often OLD updates its own is no difference of its own.
         hidden = name in ("double-update", "not-updated") and new_causes.keys() & STANDING_STILL
@@ -162,6 +163,46 @@ def _diagnoses(layer, findings):
         if diagnosis.verdict == UNDECIDABLE:
             findings.undecided.append(f"{run}: {diagnosis.explanation}")
     return in_both
+
+
+def _by_its_settings(layer, new_causes):
+    """NEW's causes, where its own settings and flags say why its statistics stand still."""
+    still = [name for name in ("not-updated", "not-restored") if name in new_causes]
+    if not still:
+        return new_causes
+    if layer.comparison.flags and layer.measured[1] is not None and not layer.measured[1].compared:
+        # It never trains by its own flag, which is said as such.
+        return {name: cause for name, cause in new_causes.items() if name not in still}
+    if layer.declared[1].decay == 1:
+        return {"frozen" if name in still else name: cause for name, cause in new_causes.items()}
+    return new_causes
+
+
+def _several(shown):
+    """Whether a step updates the statistics more than once by its record; ``shown`` is the `Measured` or None."""
+    return shown is not None and shown.applications > 1
+
+
+def _several_updates(layer, old_causes, new_causes):
+    """The causes of both runs, where both apply the layer several times in a step.
+
+    A diagnosis names the several updates only where nothing else is wrong, so that they are no difference if only one
+    of the two names them. Where only one of the applications updates the statistics, that is the whole difference.
+    """
+    many, one = "double-update", "one-tower-only"
+    if not all(map(_several, layer.measured)):
+        if many in old_causes and many not in new_causes and "decay" in new_causes:
+            # An update that runs twice is one with another decay, whose sentence says how often OLD's runs.
+            old_causes = {name: cause for name, cause in old_causes.items() if name != many}
+        return old_causes, new_causes
+    sides = [dict(old_causes), dict(new_causes)]
+    for mine, other in (sides, sides[::-1]):
+        if many in mine and many not in other and other:
+            if one in other and mine is sides[1]:
+                other.pop(one)  # NEW updates more often than OLD: told once
+            else:
+                mine.pop(many)
+    return sides[0], sides[1]
 
 
 def _differs(name, layer):
@@ -267,7 +308,7 @@ def _unchecked(layer, findings):
         undecided.append("OLD does not declare whether it applies Bessel's correction, and its data cannot tell.")
 
 
-def _checks(layer, in_both, wrong, doubtful):
+def _checks(layer, in_both, wrong, doubtful, unweighted):
     """The checks as the JSON has them.
 
     Args:
@@ -275,6 +316,7 @@ def _checks(layer, in_both, wrong, doubtful):
       in_both: the ids of the causes that both runs have.
       wrong: whether any cause is a finding.
       doubtful: whether the two may be different layers, so that what they start with is not compared.
+      unweighted: whether NEW lacks weights that may explain its updates, so that these are not compared.
     """
     checks = layer.comparison.checks
     if doubtful and layer.comparison.start is not None:
@@ -286,24 +328,11 @@ def _checks(layer, in_both, wrong, doubtful):
             checks.pop(name, None)
         checks |= {check.what: check for check in layer.comparison.direct.checks.values()}
     entries = [entry for check in checks.values() if (entry := check.entry()) is not None]
-    return entries if in_both else [*entries, *_single_updates(layer)]
-
-
-def _single_updates(layer):
-    """The largest error of a single update of each statistic, from the diagnosis of NEW by OLD's rule."""
     diagnosis, shown = layer.diagnoses[1], layer.measured[1]
-    entries = []
-    for name in ("mean", "variance"):
-        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
-        if error is None or layer.rule.decay is None:
-            continue
-        if diagnosis.verdict != FINDING and not error <= bound:
-            continue  # the diagnosis explains it: another correct order of summation fits
-        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
-        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
-        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
-        entries.append(entry)
-    return entries
+    if in_both:
+        return [*entries, *common_causes(diagnosis, in_both)]
+    comparable = layer.rule.decay is not None and not unweighted
+    return [*entries, *single_updates(diagnosis, shown)] if comparable else entries
 
 
 def _overlap(old, new):

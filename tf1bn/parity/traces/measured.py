@@ -10,7 +10,7 @@ import math
 
 from ...evidence.estimators import Estimate, likely_decays
 from ...evidence.output_fit import BATCH, MOVING
-from ...verdicts import OK
+from ...verdicts import FINDING, OK
 from . import wording
 
 
@@ -142,14 +142,18 @@ def effective(layer, shown):
     """The `Effective` of a layer, from its `trace.Layer` and its `Measured`, or None for the latter."""
     entry = {"decay": None, "decay_interval": None, "factor": None, "epsilon": [None, None]}
     interval = decay = None
+    # The rate of several updates together is the decay of none of them.
+    several = shown is not None and shown.applications > 1
     if shown is not None:
-        interval, decay = shown.epsilon, shown.decay
-        if math.isfinite(shown.rate.value):
+        interval, decay = shown.epsilon, None if several else shown.decay
+        if not several and math.isfinite(shown.rate.value):
             entry["decay"], entry["decay_interval"] = 1 - shown.rate.value, shown.rate.interval
             entry["factor"] = shown.factor if math.isfinite(shown.factor) else None
         if interval is not None:
             entry["epsilon"] = list(interval)
     decay_text = f"{decay:.6g}" if decay is not None else _declared(layer.decay)
+    if decay is not None and (repeats := _repeats(layer.decay, shown.rate)) > 1:
+        decay_text = f"{decay:.6g} (that of {repeats} updates with {layer.decay:g})"
     agrees = interval is None or (layer.epsilon is not None and interval[0] <= layer.epsilon <= interval[1])
     epsilon_text = _declared(layer.epsilon) if agrees else wording.interval(*interval)
     return Effective(
@@ -157,5 +161,49 @@ def effective(layer, shown):
     )
 
 
+def _repeats(decay, rate):
+    """How many updates with a decay take the measured step of `Estimate`; 1 if it is no whole number of them."""
+    if decay is None or not 0 < decay < 1 or not 0 < rate.value < 1:
+        return 1
+    repeats = round(math.log1p(-rate.value) / math.log(decay))
+    return repeats if repeats > 1 and abs(1 - decay**repeats - rate.value) <= rate.interval else 1
+
+
 def _declared(value):
     return "unknown" if value is None else f"{value:g}"
+
+
+def common_causes(diagnosis, in_both):
+    """How well what both runs do explains NEW, in units of the bounds of its prediction, as checks of the JSON.
+
+    Args:
+      diagnosis: the `Diagnosis` of NEW.
+      in_both: the ids of the causes that both runs have.
+    """
+    causes = [cause for cause in diagnosis.causes if cause.id in in_both and cause.misfit is not None]
+    empty = dict.fromkeys(("step", "channel", "old", "new", "first"))
+    return [
+        {"what": f"one step by {cause.id}, in units of its bound", "error": cause.misfit, "bound": 1.0, **empty}
+        for cause in causes
+    ]
+
+
+def single_updates(diagnosis, shown):
+    """The largest error of a single update of each statistic, as checks of the JSON.
+
+    Args:
+      diagnosis: the `Diagnosis` of NEW by OLD's rule.
+      shown: its `Measured`.
+    """
+    entries = []
+    for name in ("mean", "variance"):
+        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
+        if error is None:
+            continue
+        if diagnosis.verdict != FINDING and not error <= bound:
+            continue  # the diagnosis explains it: another correct order of summation fits
+        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
+        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
+        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
+        entries.append(entry)
+    return entries

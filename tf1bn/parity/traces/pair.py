@@ -59,6 +59,7 @@ class LayerComparison:
       data: `SameData` of the inputs.
       channels: those of OLD and NEW where they are not as many, and nothing else is compared; None otherwise.
       histories: the `LayerHistory` of OLD and NEW.
+      weighted: for OLD and NEW, whether weights leave out or prefer some values in any training step.
       flags: list of (step, OLD's training flags, NEW's training flags) where they differ.
       start: the `StartValues`; statistics: the `MovingStatistics`; both are None before a step could be compared.
       outputs: the `OutputComparison`.
@@ -71,7 +72,7 @@ class LayerComparison:
         self.data = SameData()
         self.channels = self.start = self.statistics = None
         self.histories = LayerHistory("OLD"), LayerHistory("NEW")
-        self.flags = []
+        self.flags, self.weighted = [], [False, False]
         self.outputs, self.direct = OutputComparison(rule), DirectComparison(rule)
 
     def add(self, step, old, new):
@@ -87,6 +88,8 @@ class LayerComparison:
         if self.start is None:
             self.start = StartValues(step, old, new, old_view, new_view)
             self.statistics = MovingStatistics(self._rule, old_view, new_view)
+        for i, view in enumerate(views):
+            self.weighted[i] |= bool(view.updates) and _leaves_out(view.record)
         if old.training != new.training:
             self.flags.append((step, old.training, new.training))
             self.statistics.stop_predicting()
@@ -122,6 +125,11 @@ class LayerComparison:
         parts = (*self.histories, self.outputs)
         sentences = [part.not_finite for part in parts if part.not_finite is not None]
         return [text for _, text in sorted(sentences, key=lambda pair: pair[0])]
+
+
+def _leaves_out(record):
+    """Whether a record has weights that are not the same for all values."""
+    return any(weights is not None and np.ptp(weights) > 0 for weights in record.weights or () if np.size(weights))
 
 
 def _not_finite(view):

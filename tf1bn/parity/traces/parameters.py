@@ -1,4 +1,4 @@
-"""The causes that gamma, beta and the statistics that the runs start from show."""
+"""The causes that gamma, beta, weights and the statistics that the runs start from show."""
 
 from __future__ import annotations
 
@@ -31,6 +31,36 @@ def add_causes(comparison, declared, pair, findings):
     if new is not None and old is None:
         text = f"NEW's moving statistics changed before step {new}, outside of the recorded steps."
         findings.add("unexplained", text)
+
+
+def add_weights(comparison, shown, findings):
+    """Add the cause for weights, such as those of a mask, that only one of the runs has.
+
+    Args:
+      comparison: the `LayerComparison`.
+      shown: the `Measured` of NEW, or None.
+      findings: `Findings`.
+
+    Returns:
+      Whether NEW has no weights and may use OLD's all the same, so that what its updates should be is open.
+    """
+    old, new = comparison.weighted
+    if old == new or "padding-counted" in findings.ids() or shown is None:
+        return False
+    if new:
+        text = "NEW leaves positions out by their weights, as a mask does, and OLD counts every position."
+        findings.add("padding-counted", text)
+    elif shown.as_declared:
+        text = "OLD leaves positions out by their weights, as a mask does; NEW has none and counts every position."
+        findings.add("padding-counted", text)
+    else:
+        findings.drop({"unexplained"})
+        findings.undecided.append(
+            "OLD leaves positions out by weights, which NEW does not record: either NEW uses them too, or its "
+            "statistics are wrong."
+        )
+        return True
+    return False
 
 
 def _unrecorded(comparison, new, findings):

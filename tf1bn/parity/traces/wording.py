@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 
+SOME_STEPS = re.compile(r"In \d+ of \d+ training steps \([^)]*\): ")  # with these a cause of some steps begins
 TRAINING_ONLY = "inference from the same statistics agrees, continued training will not"
 BESSEL = "Bessel's correction (its moving variance takes N/(N-1) times the batch variance)"
 
 
-def only_new(name, detail, old, new):
+def only_new(name, detail, old, new, several=False):
     """What NEW does and OLD does not.
 
     Args:
       name: the id of the cause.
       detail: its explanation by the diagnosis of NEW under OLD's rule.
       old, new: the `Effective` of both.
+      several: whether a step updates the statistics several times, so that only the diagnosis knows each one's decay.
     """
+    if name == "decay" and (several or not detail.startswith("The statistics move by")):
+        # In some steps only, or for each update of a step.
+        return f"NEW's decay is not OLD's, which is {old.decay}: {detail[:1].lower()}{detail[1:]}"
+    some_steps = SOME_STEPS.match(detail)
+    where = some_steps[0] if some_steps else ""
+    return where + _only_new(name, detail[len(where) :], old, new)
+
+
+def _only_new(name, detail, old, new):
     texts = {
         "bessel": f"NEW applies {BESSEL}, OLD does not; {TRAINING_ONLY}.",
         "no-bessel": f"OLD applies {BESSEL}, NEW does not; {TRAINING_ONLY}.",
@@ -26,11 +38,13 @@ def only_new(name, detail, old, new):
         "decay": f"NEW's decay is {new.decay}, OLD's is {old.decay}; {TRAINING_ONLY}.",
         "no-memory": f"NEW keeps only the last batch, as decay 0 does, where OLD's decay is {old.decay}; "
         f"{TRAINING_ONLY}.",
-        "not-updated": "NEW's moving statistics stand still in training, where OLD's move: its update operations do "
-        "not run. Outputs in training agree, inference afterwards will not.",
+        "not-updated": "NEW's moving statistics stand still in training, where OLD's move: either its update "
+        "operations do not run, or its decay is 1. Outputs in training agree, inference afterwards will not.",
         "frozen": "NEW's moving statistics stand still in training, where OLD's move: its decay is 1.",
         "training-flag-off": "NEW normalises by the moving statistics in training, where OLD takes the batch's: it "
         "runs with training=False.",
+        "one-tower-only": "Only one of the applications in a step updates NEW's statistics, always the same one, where "
+        "in OLD all of them do: the batches of the others have no effect.",
         "trainable-false": "NEW's moving statistics stand still in training, where OLD's move: NEW's layer is not "
         "trainable, which TF 2 and Keras take for frozen and TF 1 does not.",
         "batch-stats-at-inference": "NEW normalises by the batch's own statistics in inference, where OLD takes the "
@@ -41,7 +55,7 @@ def only_new(name, detail, old, new):
         "wrong-axis": "NEW takes its statistics along another axis than OLD, so they are not per channel of the same "
         "thing.",
     }
-    return texts.get(name, f"NEW does not do what OLD declares. {detail}")
+    return texts.get(name, f"This is in NEW and not in OLD: {detail}")
 
 
 def only_old(name, detail):
@@ -53,7 +67,7 @@ def only_old(name, detail):
         "did not run.",
         "epsilon-floor": "OLD's fused kernel raises its epsilon to 1.001e-5, and NEW takes a smaller one.",
     }
-    return texts.get(name, f"OLD does not do what it declares, and NEW does not do the same. In OLD: {detail}")
+    return texts.get(name, f"This is in OLD and not in NEW: {detail}")
 
 
 def interval(low, high):
