@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..errors import CommandError
+
 DESCRIPTION = """Run a script that was written for TensorFlow 1.x, unedited, as `python` would run it: `import
 tensorflow` gives it tf.compat.v1 with the contrib, layers and numbers of TF 1.x. Python 2 is translated in memory.
 
@@ -14,7 +16,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [-h] [--release R] [--record DIR] [-m] SCRIPT [ARGUMENT ...]"
+USAGE = "tf1bn run [-h] [--release R] [--record DIR] [--keep KIND] [...] [-m] SCRIPT [ARGUMENT ...]"
 
 
 def add_arguments(parser):
@@ -31,6 +33,21 @@ def add_arguments(parser):
         help="record every session.run that runs a batch-norm layer as a trace, for `tf1bn audit`; a second session "
         "goes to DIR.2, and so on",
     )
+    group = parser.add_argument_group("what --record writes")
+    group.add_argument(
+        "--keep",
+        choices=("auto", "moments", "inputs", "all"),
+        default="auto",
+        help="auto: inputs and outputs of the first 3 training and 3 inference steps, up to 256 MiB, which decide what "
+        "normalised the outputs, and of all other steps the moments of the inputs, which decide what updated the "
+        "statistics; moments; inputs or all: inputs and outputs of every step",
+    )
+    group.add_argument("--every", metavar="N", type=int, default=1, help="record each Nth step")
+    group.add_argument("--steps", metavar="N", type=int, help="record the first N steps")
+    group.add_argument("--layers", metavar="PATTERN", action="append", help="record the layers with such names")
+    group.add_argument(
+        "--max-bytes", metavar="N", type=int, default=1 << 30, help="end before the trace is larger; 1 GiB if not given"
+    )
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
     parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -44,4 +61,15 @@ def run(args):
     """
     from ..legacy import run_script
 
-    return run_script(args.script, args.args, release=args.release, record=args.record, module=args.module)
+    names = ("keep", "every", "steps", "layers", "max_bytes")
+    limits = {name: getattr(args, name) for name in names}
+    if args.record is not None:
+        from ..recorders.limits import Limits
+
+        try:
+            Limits(**limits)
+        except (TypeError, ValueError) as error:
+            raise CommandError(str(error).replace("`max_bytes`", "`--max-bytes`")) from error
+    return run_script(
+        args.script, args.args, release=args.release, record=args.record, module=args.module, limits=limits
+    )
