@@ -64,7 +64,7 @@ report = ["rich>=13", "matplotlib>=3.8", "jinja2>=3.1"]
 setup(
     name="tf1bn",
     version=read_version(),
-    description="The batch_norm of TensorFlow 1.x on today's TensorFlow, and a referee for moving statistics",
+    description="The batch_norm of TensorFlow 1.x on today's TensorFlow, and a checker of moving statistics",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -83,7 +83,7 @@ setup(
         "report": report,
         # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
-        # Files of Keras and safetensors; .pt files need PyTorch, TF1's need TensorFlow.
+        # Files of Keras and safetensors; .pt files need PyTorch, TensorFlow's need nothing.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
     },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli.main:main"]},

@@ -18,9 +18,17 @@ exclude_patterns = ["_build", "samples", "requirements.txt", "**/_*.md"]
 # Page order in the side bar: a caption, and the pages under it. docs/index.md has the same lists as plain links.
 CONTENTS = {
     "Getting started": ("install", "reproduction", "gpu", "troubleshooting", "glossary"),
-    "TensorFlow 1.x code": ("porting", "old-scripts", "releases"),
+    "TensorFlow 1.x code": ("porting", "other-frameworks", "old-scripts", "releases"),
     "What happened to my statistics": ("traces", "trace-format", "audit", "causes", "parity", "checker"),
-    "Reference": ("api", "design/architecture", "design/error-bounds", "design/testing"),
+    "Reference": (
+        "api",
+        "design/architecture",
+        "design/error-bounds",
+        "design/many-updates",
+        "design/kinds",
+        "design/reliability",
+        "design/testing",
+    ),
 }
 
 myst_heading_anchors = 3

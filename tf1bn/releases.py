@@ -66,8 +66,8 @@ class Release:
     """Where composed, variables that exist are reused and others are made, whatever ``reuse`` says."""
     alias_of_name_scope: bool = True
     """The alias of collected outputs is the name scope's name, not the variable scope's."""
-    frozen_core_stops: bool = False
-    """``trainable=False`` stops the updates of the core layer."""
+    trainable_false_stops_core: bool = False
+    """``trainable=False`` stops the core layer's updates, but not those of contrib's own code."""
     core_takes_numbers: bool = False
     """is_training may be 0 or 1 in the core layer."""
     core_is_keras: bool = False
@@ -105,7 +105,7 @@ _1_0 = Release(
     "1.0",
     "epsilon +1e-12 in the fused layer when it is 1e-5 or less (1.0 to 1.3); the fused layer has beta and gamma "
     "always; with a fed `is_training` the updates of the default call happen while testing too (until 1.1); existing "
-    "variables are reused without a word (1.0 alone)",
+    "variables are reused without a message (1.0 alone)",
     collects_beta_as_gamma=True,
     always_aliased=True,
     reuses_silently=True,
@@ -139,7 +139,7 @@ _1_4 = _after(
     _1_3,
     "1.4",
     "`fused=None` means True: N/(N-1) in the moving variance at rank 2 and 4 (measured); falls back to the "
-    "composed layer without a word; `param_regularizers` dropped when fused, or prevent it (rank 4, default "
+    "composed layer without a message; `param_regularizers` dropped when fused, or prevent it (rank 4, default "
     "`updates_collections`); float64 where composed; gamma made before beta; `tf.AUTO_REUSE` appears",
     fused_default=True,
     falls_back=True,
@@ -168,7 +168,7 @@ _1_6 = _after(
     "1.6",
     "`trainable=False` stops the updates of the moving statistics at rank 4 or `fused=False` with default "
     "`updates_collections` (measured)",
-    frozen_core_stops=True,
+    trainable_false_stops_core=True,
     core_takes_numbers=True,
 )
 _1_8 = _after(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf1bn.checker import batch_moments, error_bounds, summation
+from tf1bn.checker import MovingStats, batch_moments, error_bounds, summation
 
 WORKERS = summation.WORKERS
 
@@ -171,3 +171,11 @@ def test_a_layer_that_overflows_is_infinitely_far_off():
     layers = summation.ReplayedLayers(np.zeros((2, 1)), "float32", 10**6, 2)
     layers.add_step(batch_moments(batch), batch, None, 1.0, rates_with((1.0, 1.0)))
     assert np.isinf(layers.largest_error(np.array([[3e38], [0.0]]))).all()
+
+
+@pytest.mark.parametrize(("bessel", "variance"), [(True, 2.0), (False, 1.0)])
+def test_a_layer_with_bessels_correction_is_replayed_with_it(bessel, variance):
+    """0 and 2 have mean 1, variance 1 and sample variance 2 in every order of summation."""
+    stats = MovingStats([5.0], [5.0], decay=0.0, bessel=bessel)
+    stats.update(np.array([[0.0], [2.0]], np.float32))
+    assert stats._layers.largest_error(np.array([[1.0], [variance]])).tolist() == [[0.0], [0.0]]

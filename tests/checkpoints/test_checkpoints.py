@@ -29,7 +29,7 @@ FOLDER = pathlib.Path(golden.FOLDER)
 ROOT = FOLDER.parents[2]
 LAYER_KEYS = ["name", "verdict", "causes", "explanation", "mean_error", "mean_bound", "variance_error"]
 LAYER_KEYS += ["variance_bound", "steps", "first", "first_step", "inherited_error", "inherited_bound"]
-LAYER_KEYS += ["added_error", "added_bound", "accumulated", "estimates"]
+LAYER_KEYS += ["added_error", "added_bound", "accumulated", "estimates", "channels", "values"]
 NO_GAMMA = "No layer has a gamma, which is right for scale=False (the default of contrib's batch_norm)."
 GOLDEN_STATE = {"zero_debias": ["biased", "local_step"], "renorm": ["renorm_mean", "moving_stddev"]}
 
@@ -103,8 +103,8 @@ def causes(result, name="net/bn", severity="finding"):
 
 def well_formed(result):
     """What every audit must be, whatever it found."""
-    assert list(result) == ["format", "tf1bn", "ok", "layers", "problems", "notes"]
-    assert result["format"] == "tf1bn-audit"
+    assert list(result) == ["format", "kind", "tf1bn", "ok", "layers", "problems", "notes"]
+    assert (result["format"], result["kind"]) == ("tf1bn-audit", "checkpoint")
     json.dumps(result, allow_nan=False)
     for layer in result["layers"]:
         assert list(layer) == LAYER_KEYS
@@ -633,7 +633,8 @@ def test_causes(cause, row, form, tmp_path):
 
 
 def test_every_cause_has_three_variants():
-    assert set(CAUSES) == set(ORDER)
+    # Only a graph can say that a layer is in training mode; test_graphs.py has that.
+    assert {*CAUSES, "batch-stats-at-inference"} == set(ORDER)
     assert min(len(rows) for rows in CAUSES.values()) >= 3
 
 

@@ -1,19 +1,14 @@
 """Small files of PyTorch that mean many names: shared dicts, each way to which is a name. PyTorch is not needed."""
 
-import types
-
 import pytest
 
-from tf1bn.checkpoints.formats import torch as format_of_torch
+from tf1bn.checkpoints.formats.torch import state_dicts
+from tf1bn.checkpoints.formats.torch.tensors import Tensor
 from tf1bn.errors import CheckpointError
 
 
-class Tensor:
-    """What `collect` takes for a tensor."""
-
-
 def collected(value):
-    tensors = format_of_torch._Tensors(types.SimpleNamespace(Tensor=Tensor), "m.pt")
+    tensors = state_dicts._Tensors("m.pt")
     tensors.collect(value)
     return tensors.dicts
 
@@ -25,7 +20,7 @@ def nested(width, levels, leaf):
 
 
 def test_each_way_to_a_shared_dict_is_a_name():
-    dicts = collected(nested(3, 2, {"w": Tensor()}))
+    dicts = collected(nested(3, 2, {"w": Tensor((), "float32")}))
     assert sorted(map(".".join, dicts)) == [f"k{i}.k{j}" for i in range(3) for j in range(3)]
 
 
@@ -34,9 +29,9 @@ def test_each_way_to_a_shared_dict_is_a_name():
     [
         (1000, 7, {}, "items in all"),
         (8, 7, {}, "items in all"),
-        (400, 2, {"w": Tensor(), "b": Tensor()}, "tensors"),
+        (400, 2, {"w": Tensor((), "float32"), "b": Tensor((), "float32")}, "tensors"),
         (1, 9, {}, "nested more than 8 deep"),
-        (2, 2, {"w" * 2000: Tensor()}, "a key of 2000 characters"),
+        (2, 2, {"w" * 2000: Tensor((), "float32")}, "a key of 2000 characters"),
     ],
 )
 def test_too_many_ways_are_refused_before_they_are_followed(width, levels, leaf, text):
@@ -45,7 +40,7 @@ def test_too_many_ways_are_refused_before_they_are_followed(width, levels, leaf,
 
 
 def test_a_dict_in_itself_is_refused():
-    value = {"w": Tensor()}
+    value = {"w": Tensor((), "float32")}
     value["again"] = value
     with pytest.raises(CheckpointError, match="nested more than 8 deep"):
         collected(value)

@@ -90,7 +90,7 @@ def test_a_finding_is_named_and_comes_first(command, tmp_path):
         ("c", "ok"),
     ]
     (cause,) = found["layers"][1]["causes"]
-    assert set(cause) == {"id", "severity", "explanation", "misfit"}
+    assert set(cause) == {"id", "severity", "explanation", "misfit", "remedy"}
     assert (cause["id"], cause["severity"]) == ("bessel", "finding")
     assert cause["misfit"] < 1
     assert found["layers"][1]["variance_error"] > found["layers"][1]["variance_bound"]
@@ -397,6 +397,7 @@ def test_the_trace_is_read_once(command, tmp_path, monkeypatch):
     assert len(times) == 1
 
 
+@pytest.mark.slow
 def test_what_is_plotted_may_be_more_than_goes_into_memory(command, tmp_path, monkeypatch):
     path, pages = (
         of_layers(

@@ -35,7 +35,7 @@ from tf1bn.diagnosis.search import Search
 from tf1bn.diagnosis.survey import Survey
 
 RECORDINGS = sorted(path.parent for path in (Path(__file__).parents[1] / "golden/traces").glob("*/*/trace.json"))
-ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay"}
+ADVISORIES = {"cold-start", "rounding", "no-memory", "single-value", "float32-decay", "frozen-but-moves"}
 
 
 def judge(opened):
@@ -71,7 +71,7 @@ def assert_ok(result):
 KINDS = ["normal", "uniform", "relu", "lognormal", "offset", "integers", "sorted", "constant"]
 
 
-@pytest.mark.parametrize("kind", tiers.slow_but(["normal", "lognormal", "constant"], KINDS))
+@pytest.mark.parametrize("kind", tiers.slow_but(["lognormal", "constant"], KINDS))
 @pytest.mark.parametrize(
     ("decay", "shape", "settings"),
     [
@@ -158,7 +158,7 @@ def test_the_other_variance_convention(tmp_path, kind, decay, shape, settings, f
 
 
 @pytest.mark.parametrize("bessel", [False, True])
-@pytest.mark.parametrize(("count", "kind"), [(600, "normal"), (600, "uniform"), (1200, "normal")])
+@pytest.mark.parametrize(("count", "kind"), tiers.slow_after(1, [(600, "uniform"), (600, "normal"), (1200, "normal")]))
 def test_as_many_steps_or_as_small_batches_as_are_said_would_decide(tmp_path, count, kind, bessel):
     """And a tenth of the steps, or ten times the values, would not."""
 
@@ -221,9 +221,9 @@ def test_rates(tmp_path, kind, decay, shape, settings):
 @cases
 def test_two_things_at_once(tmp_path, kind, decay, shape, settings):
     arguments = {"decay": decay, "shape": shape, "kind": kind, **settings}
-    assert_named(judge(record(tmp_path / "a", Layer(1 - decay, True), **arguments)), "bessel", "momentum-flipped")
+    assert_named(judge(record(tmp_path / "a", Layer(1 - decay, True), **arguments)), "momentum-flipped", "bessel")
     result = judge(record(tmp_path / "b", Doubled(decay, True), **arguments))
-    assert_named(result, "bessel", "double-update", "decay")
+    assert set(ids(result)) == {"bessel", "double-update", "decay"}
     result = judge(record(tmp_path / "c", Layer(0.8, False), fused=True, **arguments))
     assert set(ids(result)) == {"no-bessel", "decay"}
 
@@ -314,10 +314,14 @@ def test_declared_decay_1_is_frozen(tmp_path):
 
 def test_not_trainable_and_unmoved(tmp_path):
     assert_named(
-        judge(record(tmp_path / "a", StandsStill(0.9), decay=0.9, trainable=False, outputs=True)), "trainable-false"
+        judge(record(tmp_path / "a", StandsStill(0.9), decay=0.9, trainable=False, outputs=True)),
+        "trainable-false",
+        verdict="ok",
     )
     # TF 1 goes on updating: no difference to what it should do.
-    assert_ok(judge(record(tmp_path / "b", Layer(0.9), decay=0.9, trainable=False)))
+    assert_named(
+        judge(record(tmp_path / "b", Layer(0.9), decay=0.9, trainable=False)), "frozen-but-moves", verdict="ok"
+    )
 
 
 def test_the_outputs_tell_a_flag_from_updates_that_did_not_run(tmp_path):
@@ -403,7 +407,7 @@ def test_two_applications(tmp_path, kind, decay, shape, settings):
         result = judge(record(tmp_path / layer.__name__, layer(decay), **arguments))
         assert_named(result, "double-update")
         assert result.causes[0].misfit <= 1
-        assert "TensorFlow gives such updates no order" in result.explanation
+        assert "TensorFlow gives them no order" in result.explanation
     assert_named(judge(record(tmp_path / "tower", LastTower(decay), **arguments)), "one-tower-only")
     assert_named(judge(record(tmp_path / "race", Race(decay), **arguments)), "double-update")
     result = judge(record(tmp_path / "bessel", LastTower(decay, True), **arguments))
@@ -515,8 +519,11 @@ def test_never_updated_and_not_restored(tmp_path):
             writer.add_step(layers, training=False)
         return diagnose(trace.open(path))[0]
 
-    assert_named(of("bn", "other"), "not-restored")
-    assert_named(of("bn"), "not-updated")
+    # Nothing that is recorded trains, so both causes stay open.
+    for names in (("bn", "other"), ("bn",)):
+        result = of(*names)
+        assert_named(result, "not-restored", "not-updated")
+        assert "Either they were not restored" in result.explanation
 
 
 # ---------------------------------------------------------------- outputs

@@ -75,7 +75,7 @@ CALLS = [
     ({"axis": []}, IndexError, "`axis` is an empty list; give at least one axis"),
     ({"axis": 4}, ValueError, r"`axis` is 4 and the inputs have rank 4; it must be -4 to 3"),
     ({"axis": [1, -3]}, ValueError, r"`axis` is \[1, -3\], which names a dimension .* twice"),
-    ({"virtual_batch_size": 0}, ValueError, "`virtual_batch_size` is 0; it must be None or a positive whole number"),
+    ({"virtual_batch_size": 0}, ValueError, "`virtual_batch_size` is 0; it must be None or such a number"),
     ({"virtual_batch_size": 2, "axis": 0}, ValueError, "`virtual_batch_size` splits dimension 0, and `axis` names it"),
     ({"virtual_batch_size": 2, "adjustment": len}, ValueError, "`virtual_batch_size` and `adjustment` exclude"),
     (

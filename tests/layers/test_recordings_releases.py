@@ -134,9 +134,9 @@ def test_recordings_say_what_made_them(version):
 
 
 def kinds_of(version, id):
-    """Under each release one case of each path with is_training as a tensor and not, of each dtype and deviation."""
+    """Under each release one case of each path and deviation; of each path all dtypes, is_training a tensor and not."""
     path, dtype, dynamic = replays.kind(cases.CASES[id], RECORDED[version, id])
-    return {(version, path, dynamic), (version, dtype), (version, deviation(version.rpartition(".")[0], id))}
+    return {(version, path), (path, dtype, dynamic), (version, deviation(version.rpartition(".")[0], id))}
 
 
 SAMPLE = replays.covering(RECORDED, kinds_of)

@@ -126,6 +126,19 @@ def test_status(play, tmp_path, source, status, error):
     assert bool(seen[2]) == bool(error)
 
 
+def test_ctrl_c_while_the_threads_of_the_script_are_waited_for(play):
+    source = """
+        import os, signal, sys, threading
+        def interrupts():
+            while sys._current_frames()[main].f_code.co_name not in ("join", "_wait_for_tstate_lock"):
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+        main = threading.get_ident()
+        threading.Thread(target=interrupts).start()
+        """
+    assert play(source) == (130, "", "")
+
+
 CHAINED = {
     "script.py": """
         import helper, sys
@@ -240,7 +253,7 @@ def test_modules(play, tmp_path, monkeypatch):
         play(Path("..train"), module=True)
     (package / "__init__.py").write_text("import tensorflow as tf, sys\nif tf.executing_eagerly(): sys.exit('eager')\n")
     assert play(Path("project.train"), module=True)[0] == 0
-    for line, error in [("raise ValueError(3)", "ValueError: 3"), ("import none", "No module named 'project.none'")]:
+    for line, error in [("raise ValueError(3)", "ValueError: 3"), ("import none", "No module named 'none'")]:
         (package / "__init__.py").write_text(f"{line}\n")
         status, _, err = play(Path("project.train"), module=True)
         assert (status, len(err.splitlines())) == (1, 4)

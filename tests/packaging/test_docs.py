@@ -26,7 +26,16 @@ PAGES = {path.relative_to(ROOT).as_posix(): path for path in run_blocks.pages()}
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 BLOCKS = {name: run_blocks.blocks(text) for name, text in TEXTS.items()}
 # README.md has a test of its own. These import TensorFlow, some of them several times.
-WITH_TENSORFLOW = {"gpu", "old-scripts", "parity", "porting", "releases", "reproduction", "traces", "troubleshooting"}
+WITH_TENSORFLOW = {
+    "gpu",
+    "old-scripts",
+    "other-frameworks",
+    "parity",
+    "porting",
+    "releases",
+    "reproduction",
+    "traces",
+} | {"troubleshooting"}
 RUN = [
     pytest.param(name, marks=pytest.mark.slow if PAGES[name].stem in WITH_TENSORFLOW else ())
     for name, blocks in BLOCKS.items()

@@ -79,7 +79,7 @@ def test_the_wheel_has_the_package_and_nothing_else(released):
     expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in kinds}
     assert {name for name in names if name.endswith(kinds)} == expected
     compiled = {re.sub(r"\..*", "", name) for name in names if name.endswith(".so")}
-    assert compiled == {"tf1bn/_moments", "tf1bn/_moving", "tf1bn/_replay"}
+    assert compiled == {f"tf1bn/_native/{name}" for name in ("_moments", "_moving", "_replay")}
     others = {name for name in names if not name.endswith((*kinds, ".so"))}
     assert all(".dist-info/" in name for name in others)
     assert any(name.endswith("/LICENSE") for name in others)
@@ -144,7 +144,7 @@ def test_what_is_missing_is_one_sentence(bare, tmp_path, command, sentence):
 EDITOR = """
 import numpy as np
 import tf1bn
-from tf1bn import _moments
+from tf1bn._native import _moments
 
 tf1bn.batch_norm(1, decay=0.9)
 tf1bn.batch_norm(1, dekay=0.9)
@@ -183,7 +183,7 @@ def test_an_editor_sees_the_signatures(checked_with_mypy, line, said):
 def test_the_stub_of_the_package_has_its_names_and_signatures():
     source = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
     named = set(re.findall(r"^from \S+ import (\w+) as \1$|^def (\w+)|^(__\w+__):", source, re.MULTILINE))
-    assert {name for names in named for name in names if name} == {*tf1bn.__all__, "__all__"}
+    assert {name for names in named for name in names if name} == {*tf1bn.__all__, *tf1bn._ALIASES, "__all__"}
     namespace = {}
     exec(re.sub(r"^from \..*$|^from \. .*$", "", source, flags=re.MULTILINE), namespace)
     for name in ("batch_norm", "batch_normalization"):

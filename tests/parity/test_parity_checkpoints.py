@@ -8,8 +8,8 @@ import pytest
 from tf1bn.cli import main as cli
 from tf1bn.parity.checkpoints.compare import compare_checkpoints
 from tf1bn.parity.checkpoints.differences import causes
-from tf1bn.parity.checkpoints.matching import plain_path
 from tf1bn.parity.layer_values import LayerValues, align_affine_names, rounded
+from tf1bn.parity.names import plain_path
 
 CHANNELS = 6
 
@@ -91,7 +91,7 @@ CASES = {
     "nan": ({"moving_mean": start(np.nan)}, "not-finite"),
     "infinite": ({"moving_variance": start(np.inf)}, "not-finite"),
     "swapped": ({"gamma": OLD["net/first"]["beta"], "beta": OLD["net/first"]["gamma"]}, "gamma-beta-swapped"),
-    "negative": ({"moving_variance": lambda a: np.concatenate([a[:2], -a[2:]])}, "bad-variance"),
+    "negative": ({"moving_variance": lambda a: np.concatenate([a[:2], -a[2:]])}, "negated"),
     "averages alone": (
         {"moving_mean": None, "moving_mean/ExponentialMovingAverage": OLD["net/first"]["moving_mean"]},
         "shadow-average",

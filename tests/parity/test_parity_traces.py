@@ -329,8 +329,11 @@ def test_other_data_is_said_first_and_is_no_success(old, tmp_path):
 def test_data_that_differs_later_is_said(old, tmp_path):
     data = batches(4)
     found = compare_traces(old, write(tmp_path / "t", data=[*data[:2], data[2] + 1, data[3]]))
-    assert found["ok"]
-    assert "inputs are not the same in step 2: 0." in found["notes"][0]
+    assert not found["ok"]
+    assert {layer["verdict"] for layer in found["layers"]} == {"ok"}
+    assert "inputs are not the same in step 2 (they are 0." in found["problems"][0]
+    assert "the batches are others, as no layer explains it" in found["problems"][0]
+    assert found["data"]["sentence"].startswith("Before step 2 the data is the same: ")
     found = compare_traces(old, write(tmp_path / "u", data=[*data[:2], data[2][:4], data[3]]))
     assert not found["ok"]
     assert (

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from tf1bn.checker import Moments
 from tf1bn.errors import MappingError
-from tf1bn.parity import matching, sequence
-from tf1bn.parity.checkpoints import matching as checkpoint_matching
+from tf1bn.parity import matching, names, sequence
 from tf1bn.parity.matching import LayerSignature, match_layers
 
 ITEMS = st.lists(st.integers(0, 3), max_size=12)
@@ -50,7 +49,7 @@ NAMES = st.lists(st.lists(PART, min_size=1, max_size=4).map("/".join), unique=Tr
 @given(NAMES, NAMES)
 @settings(max_examples=300, deadline=None)
 def test_names_of_which_one_ends_in_the_other(old, new):
-    paths = {name: checkpoint_matching.plain_path(name) for name in {*old, *new}}
+    paths = {name: names.plain_path(name) for name in {*old, *new}}
 
     def related(old_name, new_name):
         short, long = sorted((paths[old_name], paths[new_name]), key=len)
@@ -60,7 +59,7 @@ def test_names_of_which_one_ends_in_the_other(old, new):
     like_old = {name: [other for other in new if related(name, other)] for name in old}
     like_new = {name: [other for other in old if related(other, name)] for name in new}
     expected = [(name, others[0]) for name, others in like_old.items() if len(others) == 1 == len(like_new[others[0]])]
-    assert checkpoint_matching._common_ends(old, new) == expected
+    assert names._common_ends(old, new) == expected
 
 
 MEANS = st.lists(st.tuples(st.sampled_from([0.0, 1e-4, 5e-4, 1e-3, 1.0, 1.001, 2.0]), st.integers(2, 3)), max_size=7)

@@ -10,7 +10,7 @@ from sabotage import bessel, no_update
 
 import tf1bn
 from tf1bn.cli import main as cli
-from tf1bn.reproduce import devices, experiment, measure
+from tf1bn.reproduce import devices, experiment, run_and_check
 from tf1bn.reproduce.variants import grid
 
 DETAILS = {
@@ -283,7 +283,7 @@ def test_what_the_cpu_cannot_run_is_a_note(run, pretend, few, monkeypatch):
 def test_both_without_a_gpu(capsys, monkeypatch):
     cpu = tensorflow.config.list_physical_devices("CPU")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda kind=None: [] if kind == "GPU" else cpu)
-    monkeypatch.setattr(measure, "measure_all", None)  # nothing may be run
+    monkeypatch.setattr(run_and_check, "measure_all", None)  # nothing may be run
     assert cli.main(["reproduce", "--device", "both"]) == 2
     assert "device 'both' was asked for: looked for a GPU" in capsys.readouterr().err
 

@@ -23,7 +23,7 @@ from tf1bn._util import command as command_module
 from tf1bn._util import files, strict_json
 from tf1bn.cli import main as cli
 from tf1bn.reports import terminal
-from tf1bn.reproduce import article, devices, experiment, listing_check, measure, plot, report
+from tf1bn.reproduce import article, devices, experiment, listing_check, plot, report, run_and_check
 
 QUICK = ["--steps", "20"]
 
@@ -204,7 +204,7 @@ def test_a_sabotaged_layer_is_a_finding(command, tmp_path, monkeypatch, layer):
     ],
 )
 def test_bad_values_get_one_sentence_and_exit_2(command, monkeypatch, arguments, sentence):
-    monkeypatch.setattr(measure, "measure_all", None)  # nothing may be run
+    monkeypatch.setattr(run_and_check, "measure_all", None)  # nothing may be run
     code, out, err = command("reproduce", *arguments)
     assert code == 2
     assert out == ""
@@ -352,7 +352,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_exit_2(command, monkeypatch):
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr(measure, "measure_all", fails)
+        monkeypatch.setattr(run_and_check, "measure_all", fails)
         monkeypatch.setattr(command_module, "_discard_output", lambda: None)
         code, out, err = command("reproduce")
         assert (code, out) == (2, "")
@@ -361,7 +361,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_exit_2(command, monkeypatch):
 
 
 def test_the_two_files_must_differ(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(measure, "measure_all", None)
+    monkeypatch.setattr(run_and_check, "measure_all", None)
     path = str(tmp_path / "x.png")
     code, _, err = command("reproduce", "--json", path, "--plot", path)
     assert code == 2
@@ -378,7 +378,7 @@ def ctrl_c():
 
 def test_interrupted(command, monkeypatch, tmp_path, ctrl_c):
     path = tmp_path / "r.json"
-    monkeypatch.setattr(measure, "measure_all", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(run_and_check, "measure_all", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     code, out, err = command("reproduce", "--json", str(path))
     assert (code, out, err) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
@@ -394,7 +394,7 @@ def test_interrupted_inside_tensorflow(command, monkeypatch, ctrl_c):
         except KeyboardInterrupt:
             raise RuntimeError("cancelled") from None
 
-    monkeypatch.setattr(measure, "measure_all", measure_all)
+    monkeypatch.setattr(run_and_check, "measure_all", measure_all)
     assert command("reproduce") == (130, "", "")
 
 
@@ -405,7 +405,7 @@ def test_a_background_process_goes_on_ignoring_ctrl_c(command, monkeypatch, ctrl
         os.kill(os.getpid(), signal.SIGINT)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(measure, "measure_all", measure_all)
+    monkeypatch.setattr(run_and_check, "measure_all", measure_all)
     assert command("reproduce")[0] == 2
 
 

@@ -298,6 +298,83 @@ def in_some(wrong, right=Layer):
     return InSome
 
 
+class Recomputed(Layer):
+    """Runs every batch once more after the step, which is not recorded."""
+
+    def unseen(self, moving, batches):
+        return self.train(moving, batches)
+
+
+class RecomputedAtTimes(Recomputed):
+    def unseen(self, moving, batches):
+        return super().unseen(moving, batches) if self.steps % 3 == 1 else moving
+
+
+class RunsUnseen(Layer):
+    """Three batches of the same kind between the steps, which are not recorded."""
+
+    def unseen(self, moving, batches):
+        for factor in (0.75, 1.125, 1.25):
+            moving = self.once(moving, batches[0] * batches[0].dtype.type(factor))
+        return moving
+
+
+class RestoredBetween(Layer):
+    """Set to (0, 1) before the third step, and written to by something else before the fourth."""
+
+    def unseen(self, moving, batches):
+        if self.steps == 2:
+            return np.zeros_like(moving[0]), np.ones_like(moving[1])
+        return (moving[0] * -3, moving[1] * 7) if self.steps == 3 else moving
+
+
+class Shuffled(Layer):
+    """The updates of a step run in another order in every step."""
+
+    def train(self, moving, batches):
+        order = np.random.default_rng(self.steps).permutation(len(batches))
+        return super().train(moving, [batches[i] for i in order])
+
+
+class Stale(Layer):
+    """Every update reads what was there before the last one; of more than four, one is lost in every second step."""
+
+    def train(self, moving, batches):
+        rate = moving[0].dtype.type(1 - self.decay)
+        if len(batches) > 4 and self.steps % 2:
+            batches = batches[1:]
+        seen = [moving]
+        for batch in batches:
+            mean, variance = (values.astype(self.dtype) for values in self.moments(batch))
+            if self.bessel:
+                variance = variance * variance.dtype.type(self.count(batch) / (self.count(batch) - 1))
+            pairs = zip(seen[-1], seen[max(0, len(seen) - 2)], (mean, variance), strict=True)
+            seen.append(tuple(now - (read - new) * rate for now, read, new in pairs))
+        return seen[-1]
+
+
+class Often(Doubled):
+    times = 17
+
+
+class TimesOdd(Odd):
+    factor = 3.0
+
+
+class Cumulative(Layer):
+    """Every batch has the same weight."""
+
+    start = 1
+
+    def train(self, moving, batches):
+        (batch,) = batches
+        return self.once(moving, batch, decay=1 - 1 / (self.start + self.steps))
+
+
+class CumulativeLater(Cumulative):
+    start = 5
+
+
 class StillOrTwice(Layer):
     def train(self, moving, batches):
         return moving if self.steps == 3 else super().train(moving, batches * (2 if self.steps in (1, 6) else 1))
@@ -509,7 +586,7 @@ FAULTS = {
         ("frozen",), of(Layer, decay=1.0), more={"decay": 1.0, "trainable": False}
     ),
     "decay 1 used": Fault(("not-updated",), of(Layer, decay=1.0)),
-    "not trainable": Fault(("trainable-false",), of(StandsStill), more={"trainable": False}),
+    "not trainable": Fault(("trainable-false",), of(StandsStill), verdict="ok", more={"trainable": False}),
     "training=False": Fault(("training-flag-off",), of(FlagOff), KEPT, more={"outputs": True}),
     "training=False, fresh": Fault(
         ("training-flag-off",), of(FlagOff), KEPT, more={"outputs": True}, change={"start": "cold"}
@@ -518,10 +595,14 @@ FAULTS = {
     "updates not run, fresh": Fault(("not-updated",), of(StandsStill), change={"start": "cold"}),
     "updates not run, outputs": Fault(("not-updated",), of(StandsStill), KEPT, more={"outputs": True}),
     "not restored": Fault(
-        ("not-restored",), of(Layer), KEPT, more={"outputs": True} | EVALUATES, change={"start": "cold"}
+        ("not-restored", "not-updated"),
+        of(Layer),
+        KEPT,
+        more={"outputs": True} | EVALUATES,
+        change={"start": "cold"},
     ),
     "not restored, goes on training": Fault(
-        ("not-restored",), of(StandsStill), KEPT, more={"outputs": True}, change={"start": "cold"}
+        ("not-updated",), of(StandsStill), KEPT, more={"outputs": True}, change={"start": "cold"}
     ),
     # ---- what is averaged, and how
     "other convention": Fault(lambda config: (other(config),), of(Layer, flip=True)),
@@ -764,6 +845,146 @@ FAULTS |= {
     ),
 }
 
+# Changes outside of the steps; statistics that nobody trained, and gamma and beta that somebody did.
+UNSEEN = but(WIDE, "rank 3, .999", "NHWC composed, .999", "float64 NCHW fused, .999", "NCHW composed, one step")
+
+
+def moving_gamma(config):
+    """Gamma and beta that change from step to step, in steps without training."""
+    channels = config.shape[-1]
+
+    def extra(t):
+        return {"gamma": np.full(channels, 1 + t / 8, F32), "beta": np.full(channels, t / 4, F32)}
+
+    return EVALUATES | {"extra": extra}
+
+
+def far_from_the_data(config):
+    """Statistics of data that are smaller by a factor of eight, and elsewhere."""
+    sample = data(config.kind, np.random.default_rng(5), config.shape).reshape(-1, config.shape[-1]).astype(np.float64)
+    start = sample.mean(axis=0) + 5 * sample.std(axis=0), sample.var(axis=0) / 64 + 1e-3
+    return EVALUATES | {"start": start}
+
+
+def near_the_start(config):
+    """A fifth of the way from (0, 1) to the mean and the variance of the data, which no step trains."""
+    batches = [
+        data(config.kind, np.random.default_rng([t, 0]), config.shape).astype(np.float64) for t in range(config.steps)
+    ]
+    every = np.concatenate([batch.reshape(-1, config.shape[-1]) for batch in batches])
+    start = 0.2 * every.mean(axis=0), 0.8 + 0.2 * every.var(axis=0)
+    return EVALUATES | {"start": start, "batches": lambda t, i: batches[t].astype(config.dtype)}
+
+
+MANY_SAMPLES = {"shape": (40, 3), "steps": 10}
+FAULTS |= {
+    "each batch again, not recorded": Fault(("changed-between-steps",), of(Recomputed), UNSEEN, change=LONG),
+    "some batches again, not recorded": Fault(("changed-between-steps",), of(RecomputedAtTimes), UNSEEN, change=LONG),
+    "steps that are not recorded": Fault(("changed-between-steps",), of(RunsUnseen), UNSEEN, "ok", change=LONG),
+    "written between the steps": Fault(("changed-between-steps",), of(RestoredBetween), UNSEEN, "ok", change=LONG),
+    "not trainable, and moves": Fault(("frozen-but-moves",), of(Layer), verdict="ok", more={"trainable": False}),
+    "gamma and beta train alone, fresh": Fault(
+        ("training-flag-off",), of(Layer), SEVERAL, more=moving_gamma, change={"start": "cold"}
+    ),
+    "gamma and beta train alone, warm": Fault(
+        ("training-flag-off",), of(Layer), SEVERAL, "ok", moving_gamma, {"shape": (4, 3), "steps": 1 + 1}
+    ),
+    "statistics of other data": Fault(
+        ("statistics-do-not-fit",), of(Layer), KEPT, "ok", far_from_the_data, MANY_SAMPLES
+    ),
+    "too few updates, evaluated": Fault(
+        ("cold-start",), of(Layer), both(KEPT, WIDE), "ok", near_the_start, MANY_SAMPLES | {"kind": "uniform"}
+    ),
+}
+
+
+# Other formulas for the outputs; their data have channels of different variance, some of them small.
+def output_formula(formula):
+    """A layer whose outputs are ``formula(x - mean, variance, epsilon, gamma, beta)`` in float64."""
+
+    class Formula(Layer):
+        def output(self, moving, batch, training, gamma, beta):
+            mean, variance = (values.astype(np.float64) for values in self.statistics(moving, batch, training))
+            return formula(batch - mean, variance, self.epsilon, gamma, beta).astype(batch.dtype)
+
+    return of(Formula)
+
+
+def bfloat16(values):
+    bits = np.ascontiguousarray(values, F32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(F32)
+
+
+def varied(config):
+    """Batches whose channels have variances from 1e-4 to about 1."""
+    factors = np.logspace(-2, 0, config.shape[-1])
+
+    def batches(t, i):
+        batch = data("normal", np.random.default_rng([t, i]), config.shape, config.dtype)
+        return (batch * factors).astype(config.dtype)
+
+    sample = batches(99, 0).reshape(-1, config.shape[-1]).astype(np.float64)
+    start = sample.mean(axis=0) + sample.std(axis=0) / 8, sample.var(axis=0) * 1.2
+    return {"outputs": True, "batches": batches, "start": start}
+
+
+def varied_evaluation(config):
+    return varied(config) | EVALUATES
+
+
+FORMULAS = {
+    "epsilon outside the root": ("epsilon-outside-root", lambda x, v, e, g, b: g * x / (np.sqrt(v) + e) + b),
+    "epsilon after the division": ("epsilon-outside-root", lambda x, v, e, g, b: g * (x / np.sqrt(v) + e) + b),
+    "deviation in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x / np.sqrt(np.sqrt(v) + e) + b),
+    "no root in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x / (v + e) + b),
+    "reciprocal in the outputs": ("std-in-output", lambda x, v, e, g, b: g * x * np.sqrt(v + e) + b),
+    "beta before gamma": ("gamma-beta-swapped", lambda x, v, e, g, b: g * (x / np.sqrt(v + e) + b)),
+    "epsilon twice": ("epsilon", lambda x, v, e, g, b: g * x / np.sqrt(v + 2 * e) + b),
+}
+for _name, (_cause, _formula) in FORMULAS.items():
+    FAULTS[_name] = Fault((_cause,), output_formula(_formula), both(KEPT, WIDE), more=varied)
+    FAULTS[f"{_name}, evaluation"] = Fault(
+        (_cause,), output_formula(_formula), both(KEPT, WIDE), more=varied_evaluation, change={"steps": 2}
+    )
+FAULTS["outputs in bfloat16"] = Fault(
+    (),
+    output_formula(lambda x, v, e, g, b: bfloat16(g * x / np.sqrt(v + e) + b)),
+    but(both(KEPT, WIDE), "float64, .9", "float64 NCHW fused, .999", "NCHW composed, one step"),
+    "ok",
+    varied,
+    {"shape": (8, 5)},
+)
+
+# Many updates in a step. Of float16 statistics the worst case allows almost anything.
+FLOAT32 = but(WIDE, "NCHW composed, one step", "float64 NCHW fused, .999", "float64, .9")
+FAULTS |= {
+    "four applications in any order": Fault(("double-update",), of(Shuffled), FLOAT32, more={"applications": 4}),
+    "nine applications in any order": Fault(("double-update",), of(Shuffled), FLOAT32, more={"applications": 9}),
+    "40 applications in any order": Fault(
+        ("double-update",), of(Shuffled), FLOAT32, more={"applications": 40}, change={"shape": (5, 6), "steps": 2}
+    ),
+    "three applications, stale": Fault(("double-update",), of(Stale), WIDE, more={"applications": 3}),
+    "six applications, stale and lost": Fault(("double-update",), of(Stale), WIDE, more={"applications": 6}),
+    "eight applications in parallel, beyond 1": Fault(
+        lambda config: ("double-update",),
+        of(Parallel),
+        WIDE,
+        more=lambda config: {"applications": 8, "decay": 0.85},
+        change={"steps": 1, "decay": 0.85},
+    ),
+    "update run 17 times": Fault(("double-update", "decay"), of(Often), FLOAT32, change={"decay": 0.97}),
+    "four applications, variance times 3": Fault(
+        ("unexplained",), of(TimesOdd), but(FLOAT32, "rank 3, .999"), more={"applications": 4}
+    ),
+    "cumulative average": Fault(("cumulative-average",), of(Cumulative), UNSEEN, change=LONG),
+    "cumulative average from the fifth batch on": Fault(
+        ("cumulative-average",), of(CumulativeLater), UNSEEN, change=LONG
+    ),
+    "cumulative average, other convention": Fault(
+        lambda config: (other(config), "cumulative-average"), of(Cumulative, flip=True), UNSEEN, change=LONG
+    ),
+}
+
 # Six configurations of each fault, others for each: what the tests have time for.
 MOST = 6
 
@@ -809,6 +1030,10 @@ def problem(path, name, config_name, expected=None, verdict=None):
     result = results["bn"]
     found = tuple(cause.id for cause in result.causes)
     expected = expected or fault.expected(fault.config(config_name))
+    # Which of two comes first is a matter of size, which test_order.py looks at.
+    pair = "unexplained" not in expected and len(expected) > 1
+    if pair and set(found) == set(expected):
+        found = expected
     if (found, result.verdict) != (expected, verdict or fault.verdict):
         return f"{name}, {config_name}: {result.verdict} {found}, not {expected}. {result.explanation}"
     if any(one.misfit is not None and not one.misfit <= 1 and one.id != "unexplained" for one in result.causes):

@@ -9,7 +9,9 @@ tf = tensorflow.compat.v1
 
 @contextlib.contextmanager
 def played_in(mode):
-    """ "reference": TF1's reference variables and control flow; "resource": what TensorFlow 2 does by default."""
+    """ "reference": what ``tf.disable_v2_behavior()`` sets in a graph, TF1's reference variables, control flow and
+    shapes of Dimension objects; "resource": what TensorFlow 2 does by default.
+    """
     resource, control = tf.resource_variables_enabled(), tf.control_flow_v2_enabled()
     if mode == "reference":
         tf.disable_resource_variables()
@@ -18,7 +20,8 @@ def played_in(mode):
         tf.enable_resource_variables()
         tf.enable_control_flow_v2()
     try:
-        yield mode
+        with shapes_as("Dimension objects" if mode == "reference" else "numbers"):
+            yield mode
     finally:
         (tf.enable_resource_variables if resource else tf.disable_resource_variables)()
         (tf.enable_control_flow_v2 if control else tf.disable_control_flow_v2)()

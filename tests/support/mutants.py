@@ -37,14 +37,14 @@ MUTANTS = [
         "checker/moving_stats.py",
         "moments.count / (moments.count - 1) if self._bessel",
         "moments.count / moments.count if self._bessel",
-        "checker/test_moving_stats.py",
+        "checker/test_summation.py",
     ),
     Mutant("trace/storage.py", '".." in parts', '"..." in parts', "trace/test_trace.py"),
     Mutant(
         "evidence/estimators.py",
         "(self._moved / rate + self._kept)",
         "(self._moved / rate - self._kept)",
-        "diagnosis/test_causes.py",
+        "evidence",
     ),
     Mutant(
         "diagnosis/search.py",
@@ -78,8 +78,8 @@ MUTANTS = [
     Mutant("verdicts.py", "1 if FINDING in verdicts else 2", "2 if FINDING in verdicts else 1", "cli"),
     Mutant(
         "reproduce/variants/expected.py",
-        "extra * moments.count / (moments.count - 1)",
-        "extra * moments.count / moments.count",
+        "bessel=variant.fused,",
+        "bessel=not variant.fused,",
         "reproduce/test_variants.py",
     ),
 ]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = [
     "checker/test_moments.py",
     "checker/test_kernels.py",
-    "checker/test_threads.py",
+    "util/test_threads.py",
     "checker/test_weights.py",
     "packaging/test_native.py",
     "checker/test_moving_stats.py",
@@ -30,7 +30,7 @@ TESTS = [
     "evidence/test_read_ahead.py",
     "fuzzing/test_garbage.py",
 ]
-HELPERS = ["accuracy", "reference", "fuzz", "fuzz_recurrence", "faulty", "honest", "garbage", "traces"]
+HELPERS = ["tiers", "accuracy", "reference", "fuzz", "fuzz_recurrence", "faulty", "honest", "garbage", "traces"]
 # -O1: before the optimizer can remove an access, or make two of them one, it is checked.
 FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer"]
 
@@ -69,7 +69,7 @@ SANITIZERS = {
         },
         tests=TESTS,
         deselected={
-            "checker/test_threads.py::test_a_file_larger_than_memory": (
+            "util/test_threads.py::test_a_file_larger_than_memory": (
                 "it limits the data of the process to 64 MiB above what is in use, and the address sanitizer's shadow, "
                 "which counts as data, is terabytes"
             ),
@@ -82,9 +82,9 @@ SANITIZERS = {
         libraries=("libtsan.so",),
         # A race does not end the process; its exit code says that there was one. Python's signal handlers allocate.
         environment={"TSAN_OPTIONS": "exitcode=66:report_signal_unsafe=0"},
-        tests=["checker/test_threads.py", "evidence/test_read_ahead.py", "checker/test_regression.py"],
+        tests=["util/test_threads.py", "evidence/test_read_ahead.py", "checker/test_regression.py"],
         deselected={
-            "checker/test_threads.py::test_a_file_larger_than_memory": (
+            "util/test_threads.py::test_a_file_larger_than_memory": (
                 "it limits the data of the process, and the thread sanitizer's shadow counts as data"
             ),
         },

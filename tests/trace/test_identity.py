@@ -267,3 +267,37 @@ def test_a_count_that_no_batch_has(count, tmp_path):
     path.write_text(path.read_text().replace('"count":4', f'"count":{count}'))
     with pytest.raises(trace.TraceError, match=r"it must be a whole number below 2\^63"):
         list(trace.open(tmp_path / "t"))
+
+
+KILLED = """
+import os, signal, sys
+from tf1bn import trace
+from tf1bn.trace import writer
+
+def killed(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{patch} = killed
+trace.Writer(sys.argv[1], overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("patch", ["writer.exchange", "writer.shutil.rmtree", "writer.Owner.write"])
+def test_what_a_killed_writer_left_beside_the_trace_goes_with_the_next_one(patch, tmp_path):
+    path = tmp_path / "t"
+    new(path).close()
+    for kept in (".t.mine", f".t.{owner.Owner.current().tag}running"):
+        (tmp_path / kept).mkdir()
+    before = sorted(os.listdir(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED.format(patch=patch), path], check=False)
+    assert len(os.listdir(tmp_path)) == 4
+    new(path, overwrite=True).close()
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_processes_of_other_machines_are_not_known(monkeypatch):
+    tag = owner.Owner(2**22 + 1, "5", "elsewhere").tag
+    assert owner.owner_of_tag(tag + "abc") is None
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    assert owner.owner_of_tag(tag + "abc") == owner.Owner(2**22 + 1, "5", "elsewhere")
+    assert owner.owner_of_tag("abc") is None

@@ -869,7 +869,7 @@ def test_links_within_the_folder_are_followed(folder):
     assert np.array_equal(first.layers["bn"].inputs[0], second.layers["bn"].inputs[0])
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(1500, marks=pytest.mark.slow)])
 def test_damage_at_random_is_a_trace_error_or_harmless(folder, count):
     """Bytes changed, removed and doubled in each of the files: nothing but a TraceError comes out."""
     traces.foreign(folder)

@@ -51,7 +51,7 @@ def record(path, name):
     return path
 
 
-@pytest.mark.parametrize("kind", tiers.slow_but(["escape sequence", "lone surrogate"], list(HOSTILE)))
+@pytest.mark.parametrize("kind", tiers.slow_but(["escape sequence"], list(HOSTILE)))
 def test_the_reports_of_a_trace(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     name, path = HOSTILE[kind], str(tmp_path / "t")

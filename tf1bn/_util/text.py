@@ -33,6 +33,15 @@ def ranges(at, numbers):
     return ", ".join(text for text, _ in parts[:SHOWN_RANGES]) + (f" and {rest} more" if rest else "")
 
 
+def between(low, high):
+    """An interval as text, with as many digits as its ends differ in: "between 0.0010003 and 0.0010007"."""
+    for digits in range(4, 17):
+        ends = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if ends[0] != ends[1]:
+            break
+    return f"between {ends[0]} and {ends[1]}"
+
+
 def in_words(value):
     """A number as text with four digits; words for what is not a finite number, and text as it is."""
     if value is None:

@@ -1,4 +1,4 @@
-"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand, once for all rooms."""
+"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand."""
 
 from __future__ import annotations
 

@@ -40,16 +40,18 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         are names of variables, or a file of Keras or PyTorch (see above).
 
     Returns:
-      The dict of an audit's JSON: "format", "tf1bn", "ok", "layers", and beside them "problems" (sentences; with any
-      of them "ok" is false) and "notes" (sentences on what was read and left out). Errors and bounds are None and
-      steps are 0, since nothing was replayed.
+      The dict of an audit's JSON: "format", "kind" ("checkpoint"), "tf1bn", "ok", "layers", and beside them "problems"
+      (sentences; with any of them "ok" is false) and "notes" (sentences on what was read and left out). A layer has
+      "channels" and "values" beside what one of a trace has: by role, "mean", "variance", "gamma", "beta" or "affine"
+      (a file does not say which of the two), the "variable", "min" and "max" of its finite values, and how many are
+      "not_finite". Errors and bounds are None and steps are 0, since nothing was replayed.
 
     Raises:
       CheckpointError: there is no such checkpoint, it is damaged or too large, or a package that reads it is missing.
     """
     with open_checkpoint(path) as checkpoint:
         layers, notes = group(checkpoint.variables)
-        step = _whole_number(checkpoint, "global_step")
+        step = whole_number(checkpoint, "global_step")
         batches = [_counted_batches(checkpoint, layer) for layer in layers]
         values = [read_values(checkpoint, layer) for layer in layers]
         averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
@@ -66,6 +68,8 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             step=step,
             batches=batches[i],
             usual=() if layer.name in checkpoint.declared else {"beta"} | usual,
+            declared=checkpoint.declared.get(layer.name, {}),
+            quantized=any(name in checkpoint.steps for name in layer.parts.values()),
         )
         for i, (layer, arrays) in enumerate(zip(layers, values, strict=True))
     ]
@@ -79,6 +83,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         )
     return {
         "format": "tf1bn-audit",
+        "kind": "checkpoint",
         "tf1bn": __version__,
         "ok": not problems and all(result["verdict"] == "ok" for result in results),
         "layers": results,
@@ -115,10 +120,10 @@ def _likeliest(variables):
 def _counted_batches(checkpoint, layer):
     """PyTorch's count of the training batches that a layer saw, or None."""
     mean = layer.parts.get("mean", "")
-    return _whole_number(checkpoint, mean.removesuffix("running_mean") + "num_batches_tracked") if mean else None
+    return whole_number(checkpoint, mean.removesuffix("running_mean") + "num_batches_tracked") if mean else None
 
 
-def _whole_number(checkpoint, name):
+def whole_number(checkpoint, name):
     """The value of a scalar integer variable, or None if there is none of that name."""
     for full_name in (name, f"{name}:0"):
         variable = checkpoint.variables.get(full_name)

@@ -89,14 +89,27 @@ def group(variables):
         notes.append(f"{quoted(unpaired)} could be statistics of a batch norm, but nothing beside says so; not judged.")
     if guessed:
         notes.append(f"{quoted(guessed)} hold a mean and a variance, and were taken for batch norms for that alone.")
-    if deviations:
-        notes.append(f"{quoted(deviations)} may hold deviations, by the name; judged as variances.")
+    notes += _said_of_deviations(deviations)
     if affine:
         notes.append(
             f"{counted(len(affine), 'scope')} with gamma or beta, without moving statistics and not named like a batch "
             f"norm ({quoted(affine)}), taken for another normalisation and not judged."
         )
     return layers, notes
+
+
+def _said_of_deviations(names):
+    """Sentences on statistics that may be deviations by their names."""
+    # keras/layers/normalization.py of 0.1.0 to 1.0.5, and keras/backend of 1.0.6 to 1.2.2.
+    of_keras = [name for name in names if plain_name(name).endswith("running_std")]
+    others = [name for name in names if name not in of_keras]
+    if of_keras:
+        yield (
+            f"{quoted(of_keras)}: up to 1.0.5 Keras kept the deviation sqrt(variance + epsilon) under that name, since "
+            "1.0.6 the variance; judged as variances."
+        )
+    if others:
+        yield f"{quoted(others)} may hold deviations, by the name; judged as variances."
 
 
 def _classify(variables, notes):

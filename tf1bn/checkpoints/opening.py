@@ -6,22 +6,19 @@ import os
 
 from ..errors import CheckpointError
 from .formats.base import Checkpoint, head
-from .formats.keras import HDF5, KERAS
-from .formats.npz import NPZ
-from .formats.safetensors import SAFETENSORS
+from .formats.graphs import meta
+from .formats.registry import ENDINGS, format_at, read_formats
 from .formats.tf1 import TF1, open_prefix
 from .formats.tf1.files import all_files, prefix_of
 from .formats.tf1.state_file import STATE_FILE, latest, prefixes
-from .formats.torch import TORCH
 
-# The first whose content matches opens a file. NPZ takes every zip file, so the other zip formats come before it.
-FORMATS = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1)
-ENDINGS = tuple(ending for format in FORMATS for ending in format.endings)
 # What the names of files end with that exist where a path names a checkpoint.
 FILE_SUFFIXES = ("", ".index", ".data-00000-of-00001")
 # How the small text file begins that Git LFS leaves in the place of a large one.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SAVED_MODEL = os.path.join("variables", "variables")
+_GRAPH_OF_SAVED_MODEL = "saved_model.pb"
+_WEB_MODEL = "model.json"
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -41,14 +38,34 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not isinstance(path, str) or not path or "\0" in path:
         raise CheckpointError(f"`path` is {path!r}; it must be the path of a checkpoint as text.")
     try:
+        path = _meant(path)
         if os.path.isdir(path):
             prefix, notes = _in_folder(path)
             _refuse_pointers(prefix)
-            return open_prefix(prefix, notes)
+            return _with_graph(open_prefix(prefix, notes))
         _refuse_pointers(path)
-        return _format_of(path).open(path)
+        format = _format_of(path)
+        return _with_graph(format.open(path)) if format is TF1 else format.open(path)
     except OSError as error:
         raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror or error}.") from error
+
+
+def _meant(path):
+    """The folder of a SavedModel for its graph, the ``model.json`` of a folder that has one, else ``path`` itself."""
+    folder, name = os.path.split(path)
+    if name == _GRAPH_OF_SAVED_MODEL and os.path.isfile(os.path.join(folder, _SAVED_MODEL + ".index")):
+        return folder or os.curdir
+    web_model = os.path.join(path, _WEB_MODEL)
+    is_one = os.path.isfile(web_model) and not os.path.exists(os.path.join(path, STATE_FILE))
+    return web_model if is_one else path
+
+
+def _with_graph(checkpoint):
+    """A checkpoint of TensorFlow with what the graph says that was saved beside it."""
+    declared, notes = meta.beside(checkpoint.path)
+    checkpoint.declared |= declared
+    checkpoint.notes += notes
+    return checkpoint
 
 
 def _in_folder(folder):
@@ -72,19 +89,14 @@ def _refuse_pointers(path):
 
 def _format_of(path):
     """The `Format` of a file by its content and else by its ending; that of TF1 for the prefix of a checkpoint."""
-    is_file = os.path.isfile(path)
-    if is_file:
-        start = head(path)
-        for format in FORMATS:
-            if format.matches(path, start):
-                return format
-        for format in FORMATS:
-            if path.endswith(format.endings):
-                return format
-        raise CheckpointError(
-            f"`path` is {path!r}, which is neither a whole TF1 checkpoint nor a file of another known format; it is "
-            f"damaged or of another one ({', '.join(ENDINGS)} are read)."
-        )
+    if os.path.isfile(path):
+        format = format_at(path, head(path))
+        if format is None:
+            raise CheckpointError(
+                f"`path` is {path!r}, which is neither a whole TF1 checkpoint nor a file of another known format; it "
+                f"is damaged or of another one ({read_formats()} are read)."
+            )
+        return format
     if path.endswith(ENDINGS):
         raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
     return TF1
@@ -97,6 +109,7 @@ def looks_like_checkpoint(path: str) -> bool:
         has_one = os.path.exists(os.path.join(path, STATE_FILE)) or os.path.isfile(
             os.path.join(path, _SAVED_MODEL + ".index")
         )
+        has_one = has_one or os.path.isfile(os.path.join(path, _WEB_MODEL))
         return not is_trace and (has_one or bool(prefixes(path)))
     exists = any(os.path.isfile(path + suffix) for suffix in FILE_SUFFIXES)
     return exists or path.endswith((*ENDINGS, ".ckpt", ".index"))

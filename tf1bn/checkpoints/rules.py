@@ -6,11 +6,12 @@ from .._util.text import counted, quoted
 from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from .dead_channels import dead
 from .formats.names import length
-from .value_rules import TITLES, channels_where, half_precision, not_finite, title, updates, variances
+from .value_rules import TITLES, at_start, channels_where, half_precision, not_finite, title, updates, variances
 
 # Best first; a cause that spoils every number comes before one that spoils some.
 ORDER = (
     "not-finite",
+    "batch-stats-at-inference",
     "bad-variance",
     "wrong-axis",
     "not-restored",
@@ -22,7 +23,7 @@ ORDER = (
 )
 
 
-def audit_layer(layer, values, *, stored, averages, others_moved, step, batches, usual):
+def audit_layer(layer, values, *, stored, averages, others_moved, step, batches, usual, declared=None, quantized=False):
     """The dict of a layer in an audit's JSON.
 
     Args:
@@ -34,19 +35,23 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
       step: the checkpoint's global step, or None.
       batches: the number of training batches that PyTorch counted in the layer, or None.
       usual: those of "gamma" and "beta" whose absence is worth an advisory.
+      declared: what the file's own configuration or graph says of the layer; see `formats.base.Checkpoint`.
+      quantized: whether its values were rounded to few bits for delivery, so that small and equal ones say nothing.
     """
+    declared = declared or {}
     shapes = {key: array.shape for key, array in values.items()}
     wide = {key: array.astype(np.float64).ravel() for key, array in values.items()}
     causes = [
-        *_missing(layer, usual),
+        *(_batch_statistics(layer) if declared.get("training") else _missing(layer, usual)),
         *_lengths(layer, shapes),
         *not_finite(layer, wide),
-        *variances(layer, wide),
-        *updates(layer, values, wide, others_moved, step, batches),
-        *dead(layer, wide, channels_where),
-        *half_precision(layer, wide, stored),
+        *_with_evidence(updates(layer, values, wide, others_moved, step, batches), declared),
         *_shadows(layer, wide, averages),
     ]
+    if quantized:
+        causes = [cause for cause in causes if cause["id"] != "not-updated" or at_start(values)]
+    else:
+        causes += [*variances(layer, wide), *dead(layer, wide, channels_where), *half_precision(layer, wide, stored)]
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
     findings = any(cause["severity"] == FINDING for cause in causes)
     verdict = FINDING if findings else UNDECIDABLE if layer.unclear else OK
@@ -55,6 +60,8 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
         # An instance norm has no mean.
         channels = counted(next(iter(wide.values())).size, "channel")
         texts.insert(0, f"Nothing is wrong with the {channels} as far as values can show.")
+    if quantized and wide:
+        texts.append("The values are quantized, so dead channels and lost updates were not looked for.")
     return {
         "name": layer.name,
         "verdict": verdict,
@@ -70,7 +77,33 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
         **dict.fromkeys(("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")),
         "accumulated": {"mean": None, "variance": None},
         "estimates": {},
+        "channels": next((array.size for array in wide.values()), 0),
+        "values": {role: _value_range(layer.parts[role], wide[role]) for role in TITLES if role in layer.parts},
     }
+
+
+def _batch_statistics(layer):
+    unused = "leaves the moving ones aside" if "mean" in layer.parts else "has no moving ones"
+    yield cause_entry(
+        "batch-stats-at-inference",
+        f"The graph has the layer in training mode, beside {quoted(list(layer.parts.values()))}: it normalises by the "
+        f"statistics of each batch that it is given, and {unused}. It was exported in training mode.",
+    )
+
+
+def _with_evidence(causes, declared):
+    """The causes, with what the graph says about the updates in those that are about them."""
+    for cause in causes:
+        if declared.get("updates") and cause["id"] in ("not-updated", "not-restored"):
+            cause = {**cause, "explanation": f"{cause['explanation']} {declared['updates']}"}
+        yield cause
+
+
+def _value_range(name, array):
+    """The name of a variable, and the range of its finite values; null where there is none, as the JSON has it."""
+    finite = array[np.isfinite(array)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    return {"variable": name, "min": low, "max": high, "not_finite": int(array.size - finite.size)}
 
 
 def _missing(layer, usual):

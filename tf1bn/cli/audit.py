@@ -7,6 +7,7 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
+from . import accept
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -17,7 +18,7 @@ examples:
   tf1bn audit run.trace
   tf1bn audit run.trace --json audit.json --html audit.html
   tf1bn audit run.trace --layer 'resnet/*' --quiet
-  tf1bn audit model.ckpt-1000
+  tf1bn audit model.ckpt-1000 --values
   tf1bn audit model.keras
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
@@ -34,7 +35,13 @@ def add_arguments(parser):
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
+    parser.add_argument(
+        "--values",
+        action="store_true",
+        help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
+    )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    accept.add_arguments(parser)
 
 
 def run(args):
@@ -43,14 +50,18 @@ def run(args):
     Raises:
       Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    check_outputs({"--json": args.json, "--html": args.html}, {"PATH": read_at(args.path)})
+    inputs = {"PATH": read_at(args.path), "--baseline": [args.baseline] if args.baseline is not None else []}
+    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
     from ..reports import audit as report
 
+    known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
     result, page = with_page(
-        lambda curves: _audit(args, curves), lambda result, curves: _page(args, result, curves), args.html is not None
+        lambda curves: known.apply(_audit(args, curves), accept.rejudge_audit),
+        lambda result, curves: _page(args, result, curves),
+        args.html is not None,
     )
-    report.print_audit(result, args.path, out, quiet=args.quiet)
+    report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
@@ -65,6 +76,8 @@ def _audit(args, curves):
     if looks_like_checkpoint(args.path):
         return _only(checkpoints.audit_checkpoint(args.path), args.layer)
     opened = trace.open(args.path)
+    if args.values:
+        raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")
     if args.layer is not None:
         opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
     with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:

@@ -2,6 +2,7 @@
 
 from .._util import strict_json
 from .._util.command import write_outputs
+from .accept import baseline_of
 
 
 def with_page(compute, render, wanted):
@@ -26,7 +27,7 @@ def with_page(compute, render, wanted):
 
 
 def write_reports(args, result, page):
-    """Write the files that `--html` and `--json` of the parsed ``args`` name.
+    """Write the files that `--html`, `--write-baseline` and `--json` of the parsed ``args`` name.
 
     Args:
       args: the parsed arguments.
@@ -36,6 +37,8 @@ def write_reports(args, result, page):
     contents = {}
     if page is not None:
         contents["--html"] = args.html, page.encode()
+    if args.write_baseline is not None:
+        contents["--write-baseline"] = args.write_baseline, baseline_of(result)
     # Last, so that a file that says ok was written by a command that ends with 0.
     if args.json is not None:
         contents["--json"] = args.json, strict_json.to_json(result).encode()

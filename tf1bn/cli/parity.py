@@ -8,6 +8,7 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
+from . import accept
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -19,6 +20,7 @@ examples:
   tf1bn parity old.trace new.trace --map names.json
   tf1bn parity old.trace new.trace --json parity.json --html parity.html
   tf1bn parity model.ckpt-1000 ported.npz
+  tf1bn parity model.ckpt-1000 folded.npz --epsilon .001
   tf1bn parity parity.json
 
 names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*": "stage*.norm*"}, and null says that a
@@ -47,7 +49,21 @@ def add_arguments(parser):
         choices=("training", "inference"),
         help="be content with one of the two where the runs do not show both (traces only)",
     )
+    parser.add_argument(
+        "--ulp",
+        metavar="N",
+        type=int,
+        help="allow so many units in the last place between numbers of two checkpoints; 0 if not given, because a "
+        "conversion computes nothing",
+    )
+    parser.add_argument(
+        "--epsilon",
+        metavar="E",
+        type=float,
+        help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
+    )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    accept.add_arguments(parser)
 
 
 def run(args):
@@ -57,10 +73,13 @@ def run(args):
       Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
     inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
-    check_outputs({"--json": args.json, "--html": args.html}, inputs)
+    inputs["--baseline"] = [args.baseline] if args.baseline is not None else []
+    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+    from ..parity.verdict import rejudge
     from ..reports import parity as report
 
-    result, page = with_page(lambda curves: _compare(args, curves), _page, args.html is not None)
+    known = accept.Known(args.accept, args.baseline)
+    result, page = with_page(lambda curves: known.apply(_compare(args, curves), rejudge), _page, args.html is not None)
     report.print_comparison(result, terminal.console(), quiet=args.quiet)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
@@ -80,16 +99,28 @@ def _compare(args, curves):
     from ..parity.checkpoints import compare
 
     if args.new is None:
-        for option, value in (("--map", args.map), ("--only", args.only)):
+        for option, value in (*_of_checkpoints(args), ("--map", args.map), ("--only", args.only)):
             if value is not None:
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     mapping = None if args.map is None else matching.read_map(args.map)
     if _kind(args) == "trace":
+        for option, value in _of_checkpoints(args):
+            if value is not None:
+                raise CommandError(f"`{option}` is {value!r}, which is for checkpoints; OLD and NEW are traces.")
         return _compare_traces(args, mapping, curves)
     if args.only is not None:
         raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
-    return _selected(compare.compare_checkpoints(args.old, args.new, mapping), args.layer)
+    try:
+        result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
+    except ValueError as error:
+        raise CommandError(str(error).replace("`", "`--", 1)) from error
+    return _selected(result, args.layer)
+
+
+def _of_checkpoints(args):
+    """The options that are for checkpoints alone, with their values."""
+    return ("--ulp", args.ulp), ("--epsilon", args.epsilon)
 
 
 def _compare_traces(args, mapping, curves):

@@ -16,7 +16,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [-h] [--release R] [--record DIR] [--keep KIND] [...] [-m] SCRIPT [ARGUMENT ...]"
+USAGE = "tf1bn run [-h] [--release R] [--python2] [--record DIR] [--keep KIND] [...] [-m] SCRIPT ..."
 
 
 def add_arguments(parser):
@@ -48,6 +48,11 @@ def add_arguments(parser):
     group.add_argument(
         "--max-bytes", metavar="N", type=int, default=1 << 30, help="end before the trace is larger; 1 GiB if not given"
     )
+    parser.add_argument(
+        "--python2",
+        action="store_true",
+        help="the script is Python 2, even if Python 3 can run it; a first line #!/usr/bin/python2 says the same",
+    )
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
     parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -71,5 +76,11 @@ def run(args):
         except (TypeError, ValueError) as error:
             raise CommandError(str(error).replace("`max_bytes`", "`--max-bytes`")) from error
     return run_script(
-        args.script, args.args, release=args.release, record=args.record, module=args.module, limits=limits
+        args.script,
+        args.args,
+        release=args.release,
+        record=args.record,
+        module=args.module,
+        python2=args.python2,
+        limits=limits,
     )

@@ -96,9 +96,13 @@ def separable_convolution2d(inputs, num_outputs, kernel_size, depth_multiplier=1
     """A convolution of each channel by itself, then one of size 1 over channels; num_outputs None leaves that out.
 
     Raises:
-      ValueError: unknown `data_format`, another rank than 4, or an unknown number of channels.
+      ValueError: unknown `data_format`, another rank than 4, an unknown number of channels, or a `depth_multiplier`
+        that is no whole number.
     """
     data_format = checked_format(data_format)
+    if depth_multiplier != int(depth_multiplier):
+        raise ValueError(f"Ambiguous dimension: {depth_multiplier}. `depth_multiplier` must be a whole number.")
+    depth_multiplier = int(depth_multiplier)  # 1.x took 1.0 as well
     with layer_scope(scope, "SeparableConv2d", inputs, reuse, trainable, variables_collections) as layer:
         channels, rate = layer.channels(data_format, 4), two_element_tuple(rate)
         steps = spatial(two_element_tuple(stride), data_format)

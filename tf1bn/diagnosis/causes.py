@@ -11,6 +11,9 @@ from ..verdicts import CAUSES, FINDING
 ORDER = tuple(name for name, kind in CAUSES.items() if "trace" in kind.where)
 
 
+LARGE_COUNT = 1000  # from which N/(N-1) is written by what it exceeds 1 by
+
+
 @dataclasses.dataclass(frozen=True)
 class Cause:
     """What happened to a layer.
@@ -20,12 +23,14 @@ class Cause:
       severity: "finding", or "advisory", which is worth knowing although nothing is wrong.
       explanation: one or two sentences.
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
+      follows_from: the id of another cause of the layer, of which this one is a consequence; None if it is none.
     """
 
     id: str
     severity: str
     explanation: str
     misfit: float | None = None
+    follows_from: str | None = None
 
 
 def cause(name, explanation, misfit=None, severity=None):
@@ -68,6 +73,7 @@ class Facts:
     """The numbers in the sentences about a layer; see `sentence`.
 
     Attributes:
+      words: the `observed.wording.Words` of the framework.
       decay: the declared decay, if it is one number in all steps; else None.
       count: the largest number of values per channel in a batch.
       factor: the `Estimate` of the multiple of the batch variance that the moving variance takes.
@@ -75,11 +81,13 @@ class Facts:
       seen_decay: the decay that the numbers show, or None.
       applications: the largest number of updates in a step.
       repeats: how often each update ran.
+      start: the number of the batch, counted from 1, that a cumulative average had in the first step.
       axis: the declared axis of the channels, in words.
       zero_debias, rate_dtype, dtype: as the layer declares them.
       mean_over_deviation: the largest batch mean in units of the deviation.
     """
 
+    words: object = None
     decay: float | None = None
     count: int = 0
     factor: object = "unknown"
@@ -87,6 +95,7 @@ class Facts:
     seen_decay: float | None = None
     applications: int = 1
     repeats: int = 2
+    start: int = 1
     axis: str = ""
     zero_debias: bool = False
     rate_dtype: str | None = None
@@ -105,9 +114,9 @@ def _variance_sentences(facts):
     ratio = facts.mean_over_deviation
     return {
         "bessel": f"The moving variance has Bessel's correction: it averages {factor} times the batch variance, and "
-        f"the layer is declared to average the population variance (estimated factor {facts.factor}).",
+        f"the layer is declared to average the population variance ({_seen_factor(facts)}).{_effect(facts)}",
         "no-bessel": "The moving variance lacks Bessel's correction: it averages the population variance, and the "
-        f"layer is declared to average {factor} times that (estimated factor {facts.factor}).",
+        f"layer is declared to average {factor} times that ({_seen_factor(facts)}).{_effect(facts)}",
         "keras-bessel": "The moving variance averages N/(N-1-epsilon) times the batch variance, as the old "
         f"multi-backend Keras did, with N = {n} (estimated factor {facts.factor}).",
         "std-for-variance": "The moving variance averages the batch's standard deviation instead of its variance.",
@@ -122,20 +131,44 @@ def _variance_sentences(facts):
     }
 
 
+def _seen_factor(facts):
+    """The estimated multiple of the batch variance; for large N what it exceeds 1 by, beside what decides."""
+    value = getattr(facts.factor, "value", math.nan)
+    text = f"estimated factor {facts.factor}"
+    if facts.count < LARGE_COUNT or not math.isfinite(value):
+        return text
+    return f"{text}: k - 1 = {value - 1:.4g} +- {facts.factor.interval:.1g}, and 1/(N-1) = {1 / (facts.count - 1):.4g}"
+
+
+def _effect(facts):
+    """By how much a missing or an extra N/(N-1) changes what users see, a sentence; empty without a count."""
+    n = facts.count
+    if n < 2:
+        return ""
+    return (
+        f" At N = {n} that changes the moving variance by {100 / (n - 1):.2g} % and, once it rules, outputs in "
+        f"inference by up to {100 * (math.sqrt(n / (n - 1)) - 1):.2g} %; outputs in training stay as they are."
+    )
+
+
 def _rate_sentences(facts):
     d = facts.decay
-    decay = "the decay" if d is None else f"the decay {d:.6g}"
+    decay = "the decay" if d is None else f"the decay {facts.words.decay(d)}"
     flipped = "the decay times the way to the batch and not by 1 - decay"
     if d is not None:
         flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
     seen = facts.seen_decay
-    seen = f"{seen:.6g}" if seen is not None and math.isfinite(seen) else "unknown"
+    seen = facts.words.decay(seen) if seen is not None and math.isfinite(seen) else "unknown"
     return {
         "momentum-flipped": f"The decay and 1 - decay are exchanged: each step moves the statistics by {flipped}; "
         "PyTorch's momentum is 1 - decay.",
-        "no-memory": f"Each step replaces the statistics by the batch's, as decay 0 does; {decay} is declared.",
+        "no-memory": f"Each step replaces the statistics by the batch's, as decay {facts.words.decay(0)} does; "
+        f"{decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
-        f"{seen} and not {'the declared one' if d is None else format(d, '.6g')}.",
+        f"{seen} and not {'the declared one' if d is None else facts.words.decay(d)}.",
+        "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
+        f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
+        "declared.",
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
         if facts.zero_debias
         else "The layer zero-debiases its moving mean, and is not declared to.",
@@ -151,7 +184,7 @@ def _update_sentences(facts):
     if facts.applications > 1:
         double = (
             f"The updates of the {facts.applications} applications in a step raced: they started from the same old "
-            "values, or one was lost; TensorFlow gives them no order."
+            f"values, or one was lost; {facts.words.no_order}."
         )
     else:
         power = f"{facts.decay**facts.repeats:.6g}" if facts.decay is not None else f"d^{facts.repeats} instead of d"

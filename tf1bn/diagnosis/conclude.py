@@ -10,9 +10,14 @@ from typing import Any
 from .. import __version__
 from ..evidence.error_propagation import AccumulatedError
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
-from . import divergence, observations
+from . import divergence
 from .causes import Cause, Explanation, is_finding
 from .naming import explain_training, name_convention
+from .observed import inference, training
+from .observed.gaps import changed_between_steps
+from .observed.outputs import outputs as explain_outputs
+from .observed.population import does_not_fit
+from .observed.values import values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,27 +80,32 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
       search, some_steps: its `Search` and `SomeSteps`; None where the layer did not need them.
       others_moved: whether the statistics of another layer are not (0, 1).
     """
-    training = _training(survey, search, some_steps, others_moved)
-    survey = survey.explained(training)
-    causes = [*training.causes, *observations.inference(survey)]
-    outputs = observations.outputs(survey, {cause.id for cause in causes})
-    causes += [*outputs.causes, *observations.values(survey, others_moved)]
+    trained = _training(survey, search, some_steps)
+    survey = survey.explained(trained)
+    causes = [*trained.causes, *inference.moved_without_training(survey)]
+    outputs = explain_outputs(survey, {cause.id for cause in causes})
+    further = inference.trained_without_updates(survey), training.moved_though_frozen(survey)
+    causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
-        causes += observations.advise(survey)
-    undecided, notes = [*training.undecided], [*training.notes, *outputs.notes]
+        causes += [*training.advise(survey), *does_not_fit(survey)]
+    changed = changed_between_steps(survey)
+    if changed is not None:
+        causes.append(changed)
+    undecided, notes = [*trained.undecided], [*trained.notes, *outputs.notes]
     if survey.progress.trained and not survey.best.steps and survey.declared.decay_known:
         undecided.append("No training step could be compared.")
-    causes = _sorted(causes)
-    jumps = divergence.jumps(survey)
+    causes = _with_consequences(_sorted(causes), survey)
     if is_finding(causes):
         verdict = FINDING
         wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
-        sentences = [*wrong, *divergence.account(survey), jumps]
+        sentences = [*wrong, *divergence.account(survey)]
+        if changed is not None and changed.severity != FINDING:
+            sentences.append(changed.explanation)
     elif undecided:
         verdict, sentences = UNDECIDABLE, undecided
     else:
         verdict = OK
-        notes += [survey.outputs.not_compared, jumps]
+        notes.append(survey.outputs.not_compared)
         sentences = [*_all_is_well(survey), *notes, *(cause.explanation for cause in causes)]
     return Diagnosis(
         name,
@@ -115,6 +125,29 @@ def _sorted(causes):
     for cause in causes:
         first.setdefault(cause.id, cause)
     return tuple(sorted(first.values(), key=lambda cause: (cause.severity != FINDING, cause.id == "unexplained")))
+
+
+# What each of these causes can make of the values of a layer.
+_CONSEQUENCES = {"bad-variance": ("double-update", "cancellation"), "not-finite": ("bad-variance",)}
+
+
+def _with_consequences(causes, survey):
+    """The causes with those marked that follow from another finding, which has to be as early."""
+    findings = {cause.id for cause in causes if cause.severity == FINDING}
+    seen = survey.anomalies
+    started = {"bad-variance": seen.bad_variance and seen.bad_variance[0]}
+    started["not-finite"] = seen.not_finite.step if seen.not_finite else None
+    first_wrong = survey.best.findings[0] if survey.best.findings else None
+    result = []
+    for cause in causes:
+        roots = [root for root in _CONSEQUENCES.get(cause.id, ()) if root in findings]
+        start = started.get(cause.id)
+        earlier = started.get(roots[0], first_wrong) if roots else None
+        if earlier is not None and start is not None and earlier <= start and not survey.starts_wrong:
+            text = f"{cause.explanation} That follows from `{roots[0]}`."
+            cause = dataclasses.replace(cause, explanation=text, follows_from=roots[0])
+        result.append(cause)
+    return tuple(sorted(result, key=lambda cause: (cause.severity != FINDING, cause.follows_from is not None)))
 
 
 def _numbers(survey):
@@ -162,7 +195,7 @@ def _percent(share):
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
-def _training(survey, search, some_steps, others_moved):
+def _training(survey, search, some_steps):
     """The `Explanation` of the training steps."""
     declared, progress, accepted = survey.declared, survey.progress, survey.accepted.values()
     if not progress.trained:
@@ -170,14 +203,14 @@ def _training(survey, search, some_steps, others_moved):
     if survey.missing:
         text = f"The trace does not hold {survey.missing}, so the training steps could not be checked."
         return Explanation(undecided=(text,))
-    causes = observations.batches(survey)
-    if declared.always_one and (frozen := observations.frozen(survey)):
+    causes = training.batches(survey)
+    if declared.always_one and (frozen := training.frozen(survey)):
         return Explanation((*causes, frozen))
     fits = declared.decay_known and any(worst.verdict == OK and worst.steps for worst in accepted)
     result = Explanation()
     if progress.unmoved and (not fits or _swallowed(survey)):
         if survey.best.steps or not declared.decay_known:
-            causes.append(observations.unmoved(survey, others_moved))
+            causes.append(training.unmoved(survey))
     elif fits:
         if survey.layer.fused is None:
             result = name_convention(survey)
@@ -202,6 +235,13 @@ def _swallowed(survey):
     return survey.layer.dtype == "float16" and math.isfinite(rate.value) and not survey.declared.always_zero
 
 
+def _entry(cause, survey):
+    """The dict of a `Cause` in the JSON, with what to do in the layer's framework."""
+    known = {} if survey is None else {"framework": survey.framework, "release": survey.layer.release}
+    entry = cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, **known)
+    return entry if cause.follows_from is None else {**entry, "follows_from": cause.follows_from}
+
+
 def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
     """The dict that the JSON of an audit holds, from the `Diagnosis` of each layer."""
     diagnoses = list(diagnoses)
@@ -209,9 +249,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
         {
             "name": diagnosis.name,
             "verdict": diagnosis.verdict,
-            "causes": [
-                cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit) for cause in diagnosis.causes
-            ],
+            "causes": [_entry(cause, diagnosis.survey) for cause in diagnosis.causes],
             "explanation": diagnosis.explanation,
             "mean_error": diagnosis.mean_error,
             "mean_bound": diagnosis.mean_bound,

@@ -8,11 +8,20 @@ import dataclasses
 import math
 
 from .._util.text import listed
+from ..evidence.gaps import AGAIN
 from ..verdicts import FINDING, OK
 
 # Findings that are seen in the values from the first training step on, and those that are seen in the outputs.
 _STANDING = {"frozen", "trainable-false", "training-flag-off", "half-precision", "not-restored", "not-updated"}
-_OUTPUTS = {"epsilon", "epsilon-floor", "gamma-beta-swapped", "batch-stats-at-inference", "training-flag-off"}
+_OUTPUTS = {
+    "epsilon",
+    "epsilon-floor",
+    "epsilon-outside-root",
+    "std-in-output",
+    "gamma-beta-swapped",
+    "batch-stats-at-inference",
+    "training-flag-off",
+}
 
 
 def first_step(survey, causes):
@@ -43,6 +52,8 @@ def first_step(survey, causes):
         steps.append(first["seen"])
     if "not-finite" in ids:
         steps.append(seen.not_finite.step if seen.not_finite else seen.not_updated_with_input[0])
+    if "changed-between-steps" in ids:
+        steps.append(min(gap.step for gap in survey.gaps.found if gap.kind == AGAIN))
     if "bad-variance" in ids:
         steps.append(seen.bad_variance[0])
     return min(steps, default=None)
@@ -94,15 +105,6 @@ def _outputs(errors):
 
 def _allowed(bound):
     return f"{bound:.2g} allowed" if bound and math.isfinite(bound) else "none allowed" if not bound else "no bound"
-
-
-def jumps(survey):
-    """A sentence about statistics that changed between two recorded steps; None if they did not."""
-    steps = survey.best_fit.statistic_errors.jumps
-    if not steps:
-        return None
-    word = "step" if len(steps) == 1 else "steps"
-    return f"The statistics changed outside of the recorded steps before {word} {listed(steps, 6)}."
 
 
 def note(results):

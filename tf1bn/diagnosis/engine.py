@@ -21,6 +21,7 @@ from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
 from . import divergence
 from .conclude import Diagnosis, conclude_layer
+from .observed.wording import framework_of
 from .partial import SomeSteps
 from .search import Search
 from .survey import Survey
@@ -75,8 +76,9 @@ def diagnose(
         trace = Trace(trace)
     elif iter(trace) is trace:
         raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
+    framework = framework_of(trace)
     surveys = {
-        name: Survey(layer, None if curves is None else functools.partial(curves.add, name))
+        name: Survey(layer, None if curves is None else functools.partial(curves.add, name), framework)
         for name, layer in trace.layers.items()
         if layer.dtype in COMPARABLE
     }

@@ -12,6 +12,7 @@ from ..checker.roundoff import SMALLEST, UNIT_ROUNDOFF
 from ..evidence.averaged import debias_state, renormalised
 from ..evidence.step_view import select_channels
 from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
+from .hypotheses import Cumulative
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
       updates_before: how many updates the layer had before, for zero debias without a recorded state.
     """
     moments = _moments(view, _quantity(view, hypothesis))
-    decay = _decay(view, hypothesis)
+    decay = _decay(view, hypothesis, updates_before)
     if moments is None or decay is None:
         return IMPOSSIBLE
     if hypothesis.dtype == "float16" and not _all_float16(view):
@@ -247,8 +248,10 @@ def _around(view, hypothesis):
     return np.stack([before[0], was]), np.stack([after[0], now]) if assigned.all() else None
 
 
-def _decay(view, hypothesis):
+def _decay(view, hypothesis, updates_before):
     decay = hypothesis.decay
+    if isinstance(decay, Cumulative):
+        return decay.decay(updates_before)
     if decay is None:
         return view.decay
     if decay == "flipped":

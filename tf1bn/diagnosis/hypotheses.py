@@ -9,13 +9,24 @@ import itertools
 
 
 @dataclasses.dataclass(frozen=True)
+class Cumulative:
+    """The rates of an average in which every batch has the same weight: 1/n in the first step, then 1/(n + 1)."""
+
+    start: int
+
+    def decay(self, updates_before):
+        """The decay of the step before which there were so many updates."""
+        return 1 - 1 / (self.start + updates_before)
+
+
+@dataclasses.dataclass(frozen=True)
 class Hypothesis:
     """Deviations from what a layer declares; without any, the layer as it is declared.
 
     Attributes:
       ids: the causes that it stands for.
       bessel: None for the declared convention, True, False, or "keras" for N/(N-1-epsilon).
-      decay: a number, "flipped" for 1 - d, or None for the declared one.
+      decay: a number, "flipped" for 1 - d, a `Cumulative`, or None for the declared one.
       repeats: how often each update of a step runs.
       order: "successive": the updates of a step run one after the other, in any order; "any": any outcome of updates
         that race; or the index of the only update that runs.
@@ -55,13 +66,15 @@ def _kinds(hypothesis):
     return {same.get(name, name) for name in _changed(hypothesis)}
 
 
-def singles(view, bessel, decays):
+def singles(view, bessel, decays, repeats=(2, 3, 4), starts=()):
     """Every `Hypothesis` of one deviation that a layer can have.
 
     Args:
       view: the `View` of a training step of the layer.
       bessel: the declared convention.
       decays: the decays that the data suggest.
+      repeats: how often an update may have run with one batch.
+      starts: the numbers that a `Cumulative` may start with.
     """
     layer, rows = view.layer, []
     if not view.weighted:
@@ -71,10 +84,11 @@ def singles(view, bessel, decays):
         rows += [("one-tower-only", {"order": i}) for i in range(len(view.updates))]
         rows.append(("double-update", {"order": "any"}))
     else:
-        rows += [("double-update", {"repeats": times}) for times in (2, 3, 4)]
+        rows += [("double-update", {"repeats": times}) for times in repeats]
     rows.append(("momentum-flipped", {"decay": "flipped"}))
     rows.append(("no-memory", {"decay": 0.0}))
     rows += [("decay", {"decay": decay}) for decay in decays]
+    rows += [("cumulative-average", {"decay": Cumulative(start)}) for start in starts]
     rows.append(("std-for-variance", {"quantity": "deviation"}))
     if view.weighted and view.record.inputs is not None:
         rows.append(("padding-counted", {"quantity": "unweighted"}))

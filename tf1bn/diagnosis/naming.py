@@ -5,8 +5,12 @@ import math
 
 from ..evidence.estimators import Estimate, likely_decays
 from ..evidence.output_fit import BATCH
+from ..evidence.reachable import MOST
 from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence
+from .hypotheses import Cumulative
+from .many_updates import explain_several
+from .observed.wording import words_of
 from .search import GIVES_WAY_TO
 
 CONVENTIONS = {False: "the batch variance (population)", True: "N/(N-1) times the batch variance (Bessel)"}
@@ -45,16 +49,20 @@ def explain_training(survey, search, some_steps):
     """
     facts, fitting = _facts(survey), search.explanations()
     if not survey.declared.decay_known:
-        plain = [candidate for candidate in fitting if candidate.ids == ("decay",)]
-        if plain:
-            return _name_decay(survey, plain)
+        for name in ("decay", "cumulative-average"):
+            plain = [candidate for candidate in fitting if candidate.ids == (name,)]
+            if plain:
+                return _name_decay(survey, plain)
         if not fitting:
             text = "The trace does not say what the decay is, and no constant one explains all steps; record the decay "
             return Explanation(undecided=(text + "of each step.",))
         # A decay that the trace does not know is no deviation from what it declares.
         fitting = [_without(candidate, "decay") for candidate in fitting]
+    single = bool(fitting) and len(fitting[0].ids) == 1
+    if not single and (several := explain_several(search, survey, exact=bool(fitting))):
+        return Explanation(causes=tuple(several))
     if fitting:
-        return _name(survey, fitting, facts)
+        return _name(survey, fitting, facts, search.alone)
     if search.cancels:
         misfit = search.cancelled.misfit
         return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
@@ -70,6 +78,7 @@ def _facts(survey):
     agrees = agrees and abs(rate.value - declared_rate.value) <= 3 * rate.interval
     used = declared_rate if agrees or not math.isfinite(rate.value) else rate
     return Facts(
+        words=words_of(survey),
         decay=declared.decay,
         count=max(declared.counts, default=0),
         factor=survey.estimates.factor.estimate(used.value),
@@ -87,11 +96,13 @@ def _facts(survey):
 def _name_decay(survey, plain):
     """The `Explanation` where the trace does not know the decay and one of the `Candidate`s ``plain`` is it."""
     best = plain[0]
-    text = f"The trace does not say what the decay is; {best.hypothesis.decay:.6g} explains all steps."
+    (name,), decay = best.ids, best.hypothesis.decay
+    shown = f"1 - 1/n, with n = {decay.start} in the first step," if isinstance(decay, Cumulative) else f"{decay:.6g}"
+    text = f"The trace does not say what the decay is; {shown} explains all steps."
     undecided = ()
     if survey.layer.fused is None and len({candidate.bessel for candidate in plain}) > 1:
         undecided = ("The data cannot tell whether the variance carries Bessel's correction.",)
-    causes = (cause("decay", text, best.worst.misfit, ADVISORY),)
+    causes = (cause(name, text, best.worst.misfit, ADVISORY),)
     return Explanation(causes, undecided, accepted={best.bessel: best.worst})
 
 
@@ -100,8 +111,8 @@ def _without(candidate, name):
     return dataclasses.replace(candidate, hypothesis=dataclasses.replace(candidate.hypothesis, ids=ids))
 
 
-def _name(survey, fitting, facts):
-    """The `Explanation` by `Candidate`s that fit, best first."""
+def _name(survey, fitting, facts, alone):
+    """The `Explanation` by fitting `Candidate`s, best first; of two causes the one that leaves less ``alone`` leads."""
     sets = {frozenset(candidate.ids) for candidate in fitting}
     coarse = any({"half-precision", convention} in sets for convention in ("bessel", "no-bessel"))
     least = len(fitting[0].ids)
@@ -121,9 +132,11 @@ def _name(survey, fitting, facts):
         hypothesis = candidate.hypothesis
         if hypothesis.repeats > 1:
             facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
+        if isinstance(hypothesis.decay, Cumulative):
+            facts = dataclasses.replace(facts, start=hypothesis.decay.start)
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
-        for name in sorted(candidate.ids, key=rank):
+        for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
             if name not in named:
                 text = sentence(name, facts)
                 if candidate.ids == ("half-precision",) and coarse:
@@ -145,7 +158,24 @@ def _gives_way(ids, sets):
     for name, others in GIVES_WAY_TO.items():
         if name in ids and any(ids - {name} | {other} in sets for other in others):
             return True
-    return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and "decay" not in each for each in sets)
+    others = {"decay"}, {"cumulative-average"}
+    return "decay" in ids and len(ids) == 1 and any(len(each) == 1 and each not in others for each in sets)
+
+
+def _like_several(survey, facts):
+    """A sentence where the rate is that of more updates than are recorded; empty otherwise."""
+    rate, decay = facts.rate, facts.decay
+    if decay is None or not 0 < decay < 1 or not 0 < rate.value < 1 or survey.declared.applications > 1:
+        return ""
+    if not rate.interval < 0.1 * rate.value:
+        return ""
+    count = math.log1p(-rate.value) / math.log(decay)
+    if not 1.5 <= count <= MOST:
+        return ""
+    return (
+        f" The rate is that of about {count:.2g} updates of the declared decay in a step, of which one is recorded: "
+        "other towers or calls may update the statistics with other batches."
+    )
 
 
 def _unexplained(survey, facts):
@@ -161,4 +191,5 @@ def _unexplained(survey, facts):
         f"explains all steps. Estimates: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = "
         f"{facts.factor}{epsilon}."
     )
+    text += _like_several(survey, facts)
     return cause("unexplained", text, None if math.isinf(worst.misfit) else worst.misfit)

@@ -16,7 +16,8 @@ from ..verdicts import FINDING
 from .causes import cause, rank, sentence
 from .fitting import fit_step
 from .hypotheses import Hypothesis, singles
-from .search import GIVES_WAY_TO, candidate_decays
+from .observed.wording import words_of
+from .search import GIVES_WAY_TO, candidate_decays, candidate_repeats
 
 
 @dataclasses.dataclass
@@ -116,7 +117,7 @@ class SomeSteps:
             rate.add(*rate_terms(view))
         decays = dict.fromkeys([*self._decays, *candidate_decays(rate.estimate(), len(view.updates))])
         fits = {}
-        for hypothesis in singles(view, self._bessel, list(decays)):
+        for hypothesis in singles(view, self._bessel, list(decays), candidate_repeats(rate.estimate(), view.decay)):
             (name,) = hypothesis.ids
             if name == "decay" and name in fits:
                 continue  # the first that fits: one of the steps before, where that is possible
@@ -143,7 +144,7 @@ class SomeSteps:
             indices = [i for i, step in enumerate(explained.steps) if step in steps]
             misfit = max(explained.misfits[i] for i in indices)
             where = self._where(sorted(steps))
-            text = _text(name, explained, indices, facts)
+            text = _text(name, explained, indices, facts, words_of(self._survey))
             causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
@@ -170,17 +171,14 @@ class SomeSteps:
         return f"In {len(steps)} of {total} training steps ({ranges(steps, self._numbers)})"
 
 
-def _text(name, explained, indices, facts):
+def _text(name, explained, indices, facts, words):
     """The sentence about a cause in the steps at these indices of an `_Explained`."""
     if name == "not-updated":
-        return (
-            "The statistics have the same bits before and after, where an update was expected; the update operations "
-            "(UPDATE_OPS) did not run."
-        )
+        return f"The statistics have the same bits before and after, where an update was expected. {words.no_updates}"
     if name == "training-flag-off":
         return (
             "The statistics have the same bits before and after, and the outputs are normalised by the moving "
-            "statistics; the layer ran with training=False."
+            f"statistics; {words.flag_off}."
         )
     if name == "decay":
         low, high = (pick(explained.decays[i] for i in indices) for pick in (min, max))

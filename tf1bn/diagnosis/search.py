@@ -6,19 +6,23 @@ import math
 import numpy as np
 
 from ..checker.roundoff import UNIT_ROUNDOFF, sum_dtype
-from ..evidence.estimators import likely_decays
+from ..evidence.estimators import Slope, likely_decays, rate_terms
+from ..evidence.reachable import MOST
 from ..verdicts import FINDING, OK, RANK
 from .causes import rank
 from .fitting import WorstFit, fit_step
-from .hypotheses import Hypothesis, pairs, singles
+from .hypotheses import Cumulative, Hypothesis, pairs, singles
+from .many_updates import ManyUpdates
 
+LATEST = 1000  # batches, after which an average of all is no longer told from one of constant decay
 CANCELS = 30.0  # mean over deviation, from which a difference of squares can lose what shows
 
 # Causes that give way where another one explains the numbers too: they predict the same up to the bound, or they have
 # a number of their own to fit.
 GIVES_WAY_TO = {
     "keras-bessel": ("bessel", "no-bessel"),
-    "double-update": ("one-tower-only",),
+    "double-update": ("one-tower-only", "momentum-flipped", "no-memory"),
+    "cumulative-average": ("decay", "momentum-flipped"),
     "decay": ("momentum-flipped", "no-memory", "double-update", "float32-decay", "zero-debias"),
 }
 
@@ -31,6 +35,34 @@ def candidate_decays(rate, applications):
         kept = max(0.0, 1 - rate.value) ** (1 / applications)
         decays += [round(kept, digits) for digits in (1, 2, 3, 4) if 0 <= kept <= 1]
     return list(dict.fromkeys(decays))
+
+
+def candidate_repeats(rate, decay):
+    """How often an update may have run with one batch, by an `Estimate` of the rate and the declared decay."""
+    repeats = [2, 3, 4]
+    if decay is not None and 0 < decay < 1 and 0 < rate.value < 1:
+        times = math.log1p(-rate.value) / math.log(decay)
+        if 4 < times <= MOST:
+            repeats += [math.floor(times), math.ceil(times)]
+    return list(dict.fromkeys(repeats))
+
+
+def cumulative_starts(view, trained):
+    """The n of a layer whose steps may have the rates 1/n, 1/(n + 1) and so on, by its first step.
+
+    Args:
+      view: the `View` of that step.
+      trained: how many training steps there are; of fewer than three any decay may be one.
+    """
+    if trained < 3 or len(view.updates) != 1 or view.all_moments is None or view.layer.renorm:
+        return []
+    rate = Slope()
+    rate.add(*rate_terms(view))
+    value = rate.estimate().value
+    if not 1 / LATEST <= value < 1.5:
+        return []
+    middle = max(1, round(1 / value))
+    return [start for start in (middle, middle - 1, middle + 1) if start >= 1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +87,8 @@ class Search:
 
     Attributes:
       cancelled: the `WorstFit` of a variance computed as E[x^2] - E[x]^2.
+      several: `ManyUpdates` of both variance conventions.
+      alone: by cause, the misfit that is left in the first step where it alone is accounted for.
     """
 
     def __init__(self, survey):
@@ -62,15 +96,24 @@ class Search:
         self._updates = 0
         self._candidates = None
         self.cancelled = WorstFit()
+        self.alone = {}
+        self.several = [ManyUpdates(bessel) for bessel in (False, True)]
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
         if view.updates and 0 not in view.counts and view.finite.any():
-            if self._candidates is None:
+            first = self._candidates is None
+            if first:
                 self._candidates = self._all_candidates(view)
             for candidate in self._candidates:
-                candidate.worst.add(fit_step(view, candidate.hypothesis, candidate.bessel, self._updates))
+                fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
+                candidate.worst.add(fit)
+                if first and len(candidate.ids) == 1:
+                    (name,) = candidate.ids
+                    self.alone[name] = min(fit.misfit, self.alone.get(name, math.inf))
             self._candidates = [candidate for candidate in self._candidates if candidate.worst.verdict != FINDING]
+            for several in self.several:
+                several.add(view)
             if self._can_cancel and view.decay is not None:
                 self._cancel(view)
         self._updates += len(view.updates)
@@ -78,12 +121,14 @@ class Search:
     def _all_candidates(self, view):
         declared = self._survey.declared
         decays = candidate_decays(self._survey.estimates.rate.estimate(), declared.applications)
-        single = singles(view, declared.bessel, decays)
+        repeats = candidate_repeats(self._survey.estimates.rate.estimate(), declared.decay)
+        starts = cumulative_starts(view, self._survey.progress.trained)
+        single = singles(view, declared.bessel, decays, repeats, starts)
         if len(declared.conventions) == 2:
             single = [hypothesis for hypothesis in single if hypothesis.bessel in (None, "keras")]
         every = [*single, *pairs(single)]
         if not declared.decay_known:
-            every = [hypothesis for hypothesis in every if isinstance(hypothesis.decay, float)]
+            every = [hypothesis for hypothesis in every if isinstance(hypothesis.decay, (float, Cumulative))]
         return [Candidate(each, bessel, WorstFit()) for each in every for bessel in declared.conventions]
 
     @property
@@ -112,7 +157,7 @@ class Search:
     @property
     def explains(self):
         """Whether something explains all training steps."""
-        return bool(self.explanations()) or self.cancels
+        return bool(self.explanations()) or self.cancels or any(each.fits and each.steps for each in self.several)
 
     @property
     def cancels(self):

@@ -2,11 +2,15 @@
 
 import copy
 
+import numpy as np
+
 from ..evidence import averaged
 from ..evidence.error_propagation import StatisticErrors
 from ..evidence.estimators import Estimates
+from ..evidence.gaps import Gaps
 from ..evidence.output_errors import OutputErrors
 from ..evidence.output_fit import OutputFit
+from ..evidence.population import Population
 from ..verdicts import FINDING, OK
 from .anomalies import Anomalies
 from .fitting import IMPOSSIBLE, WorstFit, badness, fit_step
@@ -25,6 +29,7 @@ class Declared:
       start_weight: how much of the statistics is still their start value, after all updates.
       applications: the largest number of updates in a step.
       counts: the set of the numbers of values per channel of the batches.
+      recomputed: whether an update of any step repeated an earlier one, in a backward pass.
       from_moments: whether moments are recorded instead of inputs in any training step.
     """
 
@@ -36,11 +41,14 @@ class Declared:
         self.always_one = self.always_zero = True
         self.start_weight = 1.0
         self.applications = 1
+        self.recomputed = False
         self.counts, self.from_moments = set(), False
 
     def add(self, number, view):
         """Take a training step."""
         self.applications = max(self.applications, len(view.updates))
+        recomputed = getattr(view.record, "recomputed", None)
+        self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
         self.decay_known &= view.decay is not None
         if view.left_out:
             self.start_weight = (
@@ -68,8 +76,11 @@ class Progress:
       updates: how many updates it had; a step without training that moved the statistics counts as its applications.
       first: the number of the first step, by what happened in it: "seen", "trained", "moved" without training.
       fresh: whether the statistics were (0, 1) before the first step; None before it.
+      start_is_bad: whether they were negative or not finite there.
       initial: whether they were then, and are so after the last step.
       affine_trained: whether gamma or beta has other values than an initializer gives, in the last step.
+      affine_trained_before: whether one of them had before the first step.
+      affine_moved: the number of steps without training after which gamma or beta were others and the statistics not.
       unmoved: whether every training step left the statistics as they were, bit by bit.
     """
 
@@ -77,8 +88,11 @@ class Progress:
         self.steps = self.trained = self.tested = self.updates = 0
         self.first = {}
         self.fresh = None
-        self.initial = self.affine_trained = False
+        self.start_is_bad = False
+        self.initial = self.affine_trained = self.affine_trained_before = False
+        self.affine_moved = 0
         self.unmoved = True
+        self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
 
     def add(self, number, view):
         """Take a step."""
@@ -86,9 +100,15 @@ class Progress:
         self.first.setdefault("seen", number)
         if self.fresh is None:
             self.fresh = _is_initial(view.before)
+            self.start_is_bad = not np.isfinite(view.before).all() or bool((view.before[1] < 0).any())
         self.initial = self.fresh and _is_initial(view.after)
         gamma, beta = view.record.gamma, view.record.beta
         self.affine_trained = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and beta.any()))
+        self.affine_trained_before |= self.affine_trained and self.steps == 1
+        state = tuple(None if values is None else values.tobytes() for values in (gamma, beta))
+        if self._untrained is not None and self._untrained[1] == view.before.tobytes() and self._untrained[0] != state:
+            self.affine_moved += 1
+        self._untrained = None if view.updates else (state, view.after.tobytes())
         if view.updates:
             self.trained += 1
             self.first.setdefault("trained", number)
@@ -126,20 +146,24 @@ class Survey:
       layer: the `trace.Layer`.
       observe: None, or called after each training step that was compared with the step's number, its `View` and the
         `checker.MovingStats` of the layer as it is declared, or None.
+      framework: the name of the framework that the trace says it is of, or None.
 
     Attributes:
       declared: `Declared`; progress: `Progress`; estimates: `Estimates`; anomalies: `Anomalies`.
-      outputs: the `OutputFit` of the steps.
+      outputs: the `OutputFit` of the steps; gaps: the `Gaps` between them.
+      population: the `Population` of the data of inference steps.
       fits: `ConventionFit` by convention, for each convention that the layer's declaration allows.
       accepted: `WorstFit` by convention, of what the layer is compared with in the end: those of ``fits``, or the
         explanation that takes their place.
       missing: what the trace would have to hold so that the training steps can be compared, in words; or None.
     """
 
-    def __init__(self, layer, observe=None):
+    def __init__(self, layer, observe=None, framework=None):
+        self.framework = framework
         self.declared, self.progress, self.estimates = Declared(layer), Progress(), Estimates()
         self.anomalies = Anomalies(self.declared.conventions)
-        self.outputs = OutputFit()
+        self.outputs, self.population = OutputFit(), Population()
+        self.gaps = Gaps(layer, self.declared.conventions)
         self.fits = {bessel: ConventionFit(layer, bessel) for bessel in self.declared.conventions}
         self.accepted = {bessel: fit.worst for bessel, fit in self.fits.items()}
         self.missing = None
@@ -183,6 +207,11 @@ class Survey:
         return result
 
     @property
+    def starts_wrong(self):
+        """Whether the statistics were negative or not finite before the first step already."""
+        return self.progress.start_is_bad
+
+    @property
     def is_wrong(self):
         """Whether the training steps are not as declared, so that a cause has to be searched for."""
         if not self.progress.trained or self.progress.unmoved or self.missing:
@@ -193,6 +222,9 @@ class Survey:
         """Take a step, as `step_view.View`."""
         updates_before = self.progress.updates
         self.progress.add(number, view)
+        self.gaps.add(number, view)
+        if not self.progress.trained:
+            self.population.add(number, view)
         for fit in self.fits.values():
             fit.statistic_errors.before_updates(number, view, updates_before)
         self.outputs.add(number, view)

@@ -24,7 +24,9 @@ class Estimate:
             return "unknown"
         if not math.isfinite(self.interval):
             return f"{self.value:.6g}"
-        return f"{self.value:.6g} +- {self.interval:.1g}"
+        # As many digits as the interval leaves, so that values that differ by it read differently.
+        left = math.log10(abs(self.value) / self.interval) if self.value and self.interval > 0 else 6
+        return f"{self.value:.{min(15, max(6, math.ceil(left) + 1))}g} +- {self.interval:.1g}"
 
 
 class Slope:

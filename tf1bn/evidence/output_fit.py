@@ -13,6 +13,7 @@ import numpy as np
 from .. import checker
 from ..checker.regression import fit_line
 from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
+from .output_forms import FORMS, LOWER, FormFit, fit_forms, lower_precision
 from .step_view import select_channels
 
 FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
@@ -130,6 +131,9 @@ class OutputFit:
     Attributes:
       sources: `SourceFit` by (training, BATCH or MOVING).
       swapped: `SourceFit` by training, with gamma and beta exchanged and the statistics that the layer has to use.
+      forms: by training and name, the `FormFit` of other formulas, from the first outputs on that the declared one does
+        not explain.
+      rounded: the lower precision that outputs in float32 were rounded to, such as "bfloat16"; or None.
       not_compared: why some outputs could not be compared, a sentence; or None.
       lines: the `OutputLine` of each application of the last step that could be compared.
       first_wrong: by training, the first step in which the outputs do not allow the declared epsilon with the
@@ -139,7 +143,8 @@ class OutputFit:
     def __init__(self):
         self.sources = {(training, source): SourceFit() for training in (True, False) for source in (BATCH, MOVING)}
         self.swapped = {True: SourceFit(), False: SourceFit()}
-        self.not_compared = None
+        self.forms = {True: {form: FormFit() for form in FORMS}, False: {form: FormFit() for form in FORMS}}
+        self.rounded = self.not_compared = None
         self.lines, self.first_wrong = [], {}
 
     def add(self, number, view):
@@ -168,6 +173,9 @@ class OutputFit:
             right = self.sources[training, BATCH if training else MOVING]
             if right.seen and layer.epsilon is not None and not right.allows(layer.epsilon):
                 self.first_wrong.setdefault(training, number)
+            if self.lines and training in self.first_wrong and self.lines[-1].training == training:
+                for form, result in fit_forms(self.lines[-1]).items():
+                    self.forms[training][form].add(*result)
 
     def _add(self, view, i, training, gamma, beta):
         """Take the outputs of application ``i``."""
@@ -187,6 +195,8 @@ class OutputFit:
         unit = unit_roundoff(x.dtype, y.dtype, "float32")
         if getattr(view.record, "outputs_dtype", None) == "bfloat16":
             unit = max(unit, BFLOAT16_ROUNDOFF)
+        elif (rounded := lower_precision(y)) is not None:
+            self.rounded, unit = rounded, max(unit, 2.0 ** -LOWER[rounded][0])
         moments = select_channels(moments, mask)
         batch = _batch_statistics(select_channels(weighted, mask))
         zero = np.zeros(moments.mean.size)

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as _tf
 
+from .. import releases
 from . import training_flag
 
 NHWC, NCHW = "NHWC", "NCHW"
@@ -104,7 +105,8 @@ def checked_clipping(clipping):
     unknown = set(clipping) - set(_CLIPPING)
     if unknown:
         raise ValueError(
-            f"`renorm_clipping` has the keys {sorted(unknown)}; its keys must be among {', '.join(_CLIPPING)}."
+            f"renorm_clipping {clipping} contains keys not in {list(_CLIPPING)}. `renorm_clipping` has the keys "
+            f"{sorted(unknown)}; its keys must be among {', '.join(_CLIPPING)}."
         )
     return clipping
 
@@ -116,7 +118,8 @@ def check_data_format(data_format):
     """Raises ValueError unless ``data_format`` is "NHWC" or "NCHW"."""
     if data_format not in (NHWC, NCHW):
         raise ValueError(
-            f"`data_format` is {data_format!r}; it must be 'NHWC' (channels last) or 'NCHW' (channels in axis 1)."
+            f"data_format has to be either NCHW or NHWC. `data_format` is {data_format!r}; it must be 'NHWC' (channels "
+            "last) or 'NCHW' (channels in axis 1)."
         )
 
 
@@ -133,8 +136,18 @@ def checked_is_training(is_training, path):
         number = path.release.core_takes_numbers and is_training in (True, False)
         wrong = not (isinstance(is_training, bool) or number)
     if wrong:
-        raise (TypeError if path.core else ValueError)(f"`is_training` is {is_training!r}; it must be {_FLAGS}.")
+        phrase = _no_flag(is_training, path.release) if path.core else "value_or_tensor_or_var cannot be None."
+        raise (TypeError if path.core else ValueError)(
+            f"{phrase} `is_training` is {is_training!r}; it must be {_FLAGS}."
+        )
     return is_training
+
+
+def _no_flag(flag, release):
+    """What ``tf.cond`` said of a flag that is none."""
+    if release.core_takes_numbers:
+        return f"`pred` must be a Tensor, or a Python bool, or 1 or 0. Found instead: {flag!r}."
+    return "`pred` must be a Tensor, a Variable, or a Python bool."
 
 
 def checked_renorm(renorm, clipping, path):
@@ -148,7 +161,8 @@ def checked_renorm(renorm, clipping, path):
         return {}
     if not path.core:
         raise ValueError(
-            "`renorm` is set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
+            "renorm is not supported with batch_weights, updates_collections or zero_debias_moving_mean. `renorm` is "
+            "set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
             "than the default; batch renormalisation works with none of them, leave them out."
         )
     if not path.release.renorm_of_1_15:
@@ -160,28 +174,39 @@ def checked_renorm(renorm, clipping, path):
     return checked_clipping(clipping)
 
 
-def channel_count(inputs, data_format):
-    """The number of channels of the inputs of ``batch_norm``.
+def channel_count(inputs, data_format, path):
+    """The number of channels of the inputs of ``batch_norm``; messages begin as those of the `Path` of 1.15 did.
 
     Raises:
       ValueError: the rank is unknown or too small, or the number of channels is unknown.
     """
     shape = inputs.shape
     if shape.rank is None:
+        phrase = (
+            "Input has undefined rank: TensorShape(None)" if path.core else f"Inputs {inputs.name} has undefined rank"
+        )
         raise ValueError(
-            f"`inputs` ({inputs.name}) has an unknown rank; batch_norm needs the rank and the number of channels when "
+            f"{phrase}. `inputs` ({inputs.name}) has an unknown rank; batch_norm needs the rank and the number of "
+            f"channels when "
             "the graph is built. Give them with `inputs.set_shape(...)`."
         )
     needed = 2 if data_format == NCHW else 1
     if shape.rank < needed:
+        phrase = "Invalid axis: 1" if shape.rank else "Input has undefined rank: TensorShape([])"
         raise ValueError(
-            f"`inputs` ({inputs.name}) has shape {shape}; batch_norm needs rank {needed} or more with "
+            f"{phrase}. `inputs` ({inputs.name}) has shape {shape}; batch_norm needs rank {needed} or more with "
             f"data_format={data_format!r}."
         )
     channels = shape.as_list()[1 if data_format == NCHW else -1]
     if channels is None:
+        if path.fused and shape.rank == 2:
+            phrase = "`C` dimension must be known but is None"
+        elif path.core:
+            phrase = f"Input has undefined `axis` dimension. Input shape: {shape}"
+        else:
+            phrase = f"Inputs {inputs.name} has undefined {'`C`' if path.fused else 'channels'} dimension"
         raise ValueError(
-            f"`inputs` ({inputs.name}) has shape {shape} with an unknown number of channels for "
+            f"{phrase}. `inputs` ({inputs.name}) has shape {shape} with an unknown number of channels for "
             f"data_format={data_format!r}; give it with `inputs.set_shape(...)`."
         )
     return channels
@@ -198,7 +223,8 @@ def weights_per_sample(batch_weights, inputs):
     weights = _tf.convert_to_tensor(batch_weights)
     if not weights.shape.is_compatible_with(inputs.shape[:1]):
         raise ValueError(
-            f"`batch_weights` has shape {weights.shape} and the batch {inputs.shape[:1]}; give one weight per sample."
+            f"Shapes {inputs.shape[:1]} and {weights.shape} are incompatible. `batch_weights` has shape "
+            f"{weights.shape} and the batch {inputs.shape[:1]}; give one weight per sample."
         )
     return _tf.reshape(weights, [-1] + [1] * (inputs.shape.rank - 1))
 
@@ -218,12 +244,17 @@ def checked_axis(axis):
     if isinstance(axis, list) and not axis:
         raise IndexError("`axis` is an empty list; give at least one axis that holds the channels.")
     if not isinstance(axis, list) or not all(isinstance(i, numbers.Integral) for i in axis):
-        raise TypeError(f"`axis` is {axis!r}; it must be an int or a list of ints.")
+        raise TypeError(
+            f"axis must be int or list, type given: {type(axis)}. `axis` is {axis!r}; it must be an int or a list of "
+            f"ints."
+        )
     return [int(i) for i in axis]
 
 
 def single_tensor(inputs):
-    """`inputs` of ``batch_normalization`` as a tensor; TypeError for a collection of several."""
+    """`inputs` of ``batch_normalization`` as a tensor; TypeError for a collection of several, ValueError for None."""
+    if inputs is None:
+        raise ValueError("Input has undefined rank: TensorShape(None). `inputs` is None; it must be a tensor or array.")
     if isinstance(inputs, list | tuple | dict):
         raise TypeError(
             f"`inputs` is a {type(inputs).__name__}; it must be one tensor or array. The layers of TF 1.15 take a "
@@ -241,38 +272,32 @@ def resolved_axes(axis, inputs):
     rank = inputs.shape.rank
     if not rank:
         raise ValueError(
-            f"`inputs` ({inputs.name}) has {'an unknown rank' if rank is None else 'rank 0'}; batch_normalization "
+            f"Input has undefined rank: TensorShape({'None' if rank is None else '[]'}). `inputs` ({inputs.name}) has "
+            f"{'an unknown rank' if rank is None else 'rank 0'}; batch_normalization "
             "needs rank 1 or more, and the size of every axis in `axis`, when the graph is built. Give them with "
             "`inputs.set_shape(...)`."
         )
     for number in axis:
         if not -rank <= number < rank:
-            raise ValueError(f"`axis` is {number} and the inputs have rank {rank}; it must be {-rank} to {rank - 1}.")
+            # 1.15 counted from the end first, and named what came of it.
+            raise ValueError(
+                f"Invalid axis: {number if number >= 0 else number + rank}. `axis` is {number} and the inputs have "
+                f"rank {rank}; it must be {-rank} to {rank - 1}."
+            )
     axes = [i + rank if i < 0 else i for i in axis]
     if len(set(axes)) < len(axes):
-        raise ValueError(f"`axis` is {axis!r}, which names a dimension of the inputs (rank {rank}) twice.")
+        raise ValueError(
+            f"Duplicate axis: {axes}. `axis` is {axis!r}, which names a dimension of the inputs (rank {rank}) twice."
+        )
     sizes = inputs.shape.as_list()
     unknown = [i for i in axes if sizes[i] is None]
     if unknown:
         raise ValueError(
-            f"`inputs` ({inputs.name}) has shape {inputs.shape} with an unknown size of axis {unknown[0]}, which "
-            "`axis` names; give it with `inputs.set_shape(...)`."
+            f"Input has undefined `axis` dimension. Input shape: {inputs.shape}. `inputs` ({inputs.name}) has shape "
+            f"{inputs.shape} with an unknown size of axis {unknown[0]}, which `axis` names; give it with "
+            f"`inputs.set_shape(...)`."
         )
     return sorted(axes)
-
-
-def check_virtual_batches(size, axes, adjustment):
-    """Raises ValueError for a `virtual_batch_size` that is not positive, or together with what excludes it."""
-    if size is None:
-        return
-    if size <= 0:
-        raise ValueError(
-            f"`virtual_batch_size` is {size!r}; it must be None or a positive whole number that divides the batch."
-        )
-    if 0 in axes:
-        raise ValueError("`virtual_batch_size` splits dimension 0, and `axis` names it as one of the channels.")
-    if adjustment is not None:
-        raise ValueError("`virtual_batch_size` and `adjustment` exclude each other; leave one of them out.")
 
 
 def checked_training(training):
@@ -286,7 +311,7 @@ def checked_training(training):
     tensor = _tf.is_tensor(training) or isinstance(training, _tf.Variable)
     # An array of several flags cannot be hashed, and comparing it gives no single answer.
     if not tensor and not (isinstance(training, Hashable) and training in (True, False)):
-        raise TypeError(f"`training` is {training!r}; it must be {_FLAGS}.")
+        raise TypeError(f"{_no_flag(training, releases.LATEST)} `training` is {training!r}; it must be {_FLAGS}.")
     return training
 
 
@@ -305,20 +330,6 @@ def check_numbers(epsilon, momentum, training, path):
 def _check_number(value, argument, error_for_none):
     if value is None or isinstance(value, str):
         raise (error_for_none if value is None else TypeError)(
-            f"`{argument}` is {value!r}; it must be a number, or a scalar tensor or variable."
+            f"{'None values not supported. ' if value is None else ''}`{argument}` is {value!r}; it must be a number, "
+            f"or a scalar tensor or variable."
         )
-
-
-def in_virtual_batches(inputs, size):
-    """[N, ...] as [size, N / size, ...], where the second dimension numbers the virtual batches.
-
-    Raises:
-      TypeError: a size other than that of the batch is unknown.
-    """
-    rest = inputs.shape.as_list()[1:]
-    if None in rest:
-        raise TypeError(
-            f"`inputs` ({inputs.name}) has shape {inputs.shape}; with `virtual_batch_size` every size but that of the "
-            "batch must be known when the graph is built. Give them with `inputs.set_shape(...)`."
-        )
-    return _tf.reshape(inputs, [size, -1, *rest])

@@ -74,24 +74,41 @@ def path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size,
         and adjustment is None
     )
     if fused not in (None, True, False) and fused and not possible:
-        raise ValueError(f"`fused` is {fused!r}; it must be None, True or False.")
+        raise ValueError(
+            "Unsupported axis, fused batch norm only supports axis == [1] or axis == [3]. `fused` is "
+            f"{fused!r}; it must be None, True or False."
+        )
     return Path(core=True, fused=possible and (fused is None or bool(fused)), release=releases.LATEST)
 
 
 def _check_fused(release, rank, batch_weights, renorm, regularizers):
     unfit = [
-        name
-        for name, present in (
-            ("`batch_weights`", batch_weights is not None),
-            ("`param_regularizers`", regularizers is not None),
-            ("`renorm`", renorm),
-            (f"inputs of rank {rank}", rank not in (2, 4)),
+        (name, phrase)
+        for name, phrase, present in (
+            (
+                "`batch_weights`",
+                "Weighted mean and variance is not currently supported for fused batch norm.",
+                batch_weights is not None,
+            ),
+            (
+                "`param_regularizers`",
+                "Regularizers are not currently supported for fused batch norm.",
+                regularizers is not None,
+            ),
+            ("`renorm`", "Renorm is not supported for fused batch norm.", renorm),
+            (
+                f"inputs of rank {rank}",
+                f"Inputs has unsupported rank. Expected 2 or 4 but got {rank}; only 4D inputs are currently supported "
+                "with fused batch norm.",
+                rank not in (2, 4),
+            ),
         )
         if present
     ]
     if unfit:
         raise ValueError(
-            f"`fused` is True together with {' and '.join(unfit)}, which the fused layer of TensorFlow {release.name} "
+            f"{unfit[0][1]} `fused` is True together with {' and '.join(name for name, _ in unfit)}, which the fused "
+            f"layer of TensorFlow {release.name} "
             "does not take; leave `fused` out, or take `tf1bn.release` 1.4 or later, which falls back to the "
             "composed layer."
         )
@@ -126,6 +143,6 @@ def check_parameters(path, data_format, center):
     """Raises ValueError for the arguments with which contrib's own composed code failed before 1.4."""
     if not path.core and not path.fused and not path.release.falls_back and data_format == NCHW and not center:
         raise ValueError(
-            f"`center` is False with `data_format` 'NCHW', on which contrib's own composed code of TensorFlow "
-            f"{path.release.name} fails; leave `center` True, or take `tf1bn.release` 1.4 or later."
+            "None values not supported. `center` is False with `data_format` 'NCHW', on which contrib's own composed "
+            f"code of TensorFlow {path.release.name} fails; leave `center` True, or take `tf1bn.release` 1.4 or later."
         )

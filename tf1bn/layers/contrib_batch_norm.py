@@ -134,7 +134,7 @@ def batch_norm(
             path=path,
             inputs=inputs,
             batch=inputs,
-            parameter_shape=[arguments.channel_count(inputs, data_format)],
+            parameter_shape=[arguments.channel_count(inputs, data_format, path)],
             channel_axes=[1 if data_format == NCHW else inputs.shape.rank - 1],
             data_format=data_format,
             decay=decay,

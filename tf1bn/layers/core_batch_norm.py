@@ -104,13 +104,13 @@ def batch_normalization(
     with _scopes(name, reuse):
         inputs = arguments.single_tensor(inputs)
         axes = arguments.resolved_axes(axis, inputs)
-        arguments.check_virtual_batches(virtual_batch_size, axes, adjustment)
+        _check_virtual_batches(virtual_batch_size, axes, adjustment)
         path = code_paths.path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment)
         training = arguments.checked_training(training)
         arguments.check_numbers(epsilon, momentum, training, path)
         batch, virtual_axis = inputs, None
         if virtual_batch_size is not None:
-            batch, virtual_axis = arguments.in_virtual_batches(inputs, virtual_batch_size), 1
+            batch, virtual_axis = _in_virtual_batches(inputs, virtual_batch_size), 1
             axes = [i + 1 for i in axes]
         rank = inputs.shape.rank
         data_format = NCHW if axes == [1] and rank > 2 else NHWC
@@ -178,3 +178,40 @@ def _unrecordable(axis, virtual_batch_size):
     if len(axis) > 1:
         return f"it has the channels in several axes ({axis}), and a trace holds layers with one"
     return None
+
+
+def _check_virtual_batches(size, axes, adjustment):
+    """Raises ValueError for a `virtual_batch_size` that is not positive, or together with what excludes it."""
+    if size is None:
+        return
+    if size <= 0:
+        raise ValueError(
+            "virtual_batch_size must be a positive integer that divides the true batch size of the input Tensor. "
+            f"`virtual_batch_size` is {size!r}; it must be None or such a number."
+        )
+    if 0 in axes:
+        raise ValueError(
+            "When using virtual_batch_size, the batch dimension must be 0 and thus axis cannot include 0. "
+            "`virtual_batch_size` splits dimension 0, and `axis` names it as one of the channels; leave one of them "
+            "out."
+        )
+    if adjustment is not None:
+        raise ValueError(
+            "When using virtual_batch_size, adjustment cannot be specified. `virtual_batch_size` and `adjustment` "
+            "exclude each other; leave one of them out."
+        )
+
+
+def _in_virtual_batches(inputs, size):
+    """[N, ...] as [size, N / size, ...], where the second dimension numbers the virtual batches.
+
+    Raises:
+      TypeError: a size other than that of the batch is unknown.
+    """
+    rest = inputs.shape.as_list()[1:]
+    if None in rest:
+        raise TypeError(
+            f"`inputs` ({inputs.name}) has shape {inputs.shape}; with `virtual_batch_size` every size but that of the "
+            "batch must be known when the graph is built. Give them with `inputs.set_shape(...)`."
+        )
+    return _tf.reshape(inputs, [size, -1, *rest])

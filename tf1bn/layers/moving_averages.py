@@ -114,7 +114,7 @@ class Updates:
         self._statistics, self._debias = variables.statistics, variables.debias
         self._update_renormalised_variance = update_renormalised_variance
         # The core layer of TF 1.6 on freezes the statistics with trainable=False; contrib's own code never does.
-        self._active = bool(call.trainable) or not (path.core and release.frozen_core_stops)
+        self._updates_statistics = bool(call.trainable) or not (path.core and release.trainable_false_stops_core)
         self._core_fused = path.core and path.fused
         how = release.core_fused_dynamic if path.fused else release.core_composed_dynamic
         value = training_flag.static_value(call.is_training)
@@ -138,7 +138,7 @@ class Updates:
 
     def collect(self, moments):
         """Put the updates into the collections, for the caller to run with the training step."""
-        if not self._active:
+        if not self._updates_statistics:
             return
         moments = over_replicas(moments)
         functions, is_training = self._functions(moments), self._call.is_training

@@ -167,8 +167,8 @@ class _Maker:
             return keras_names.initializer(initializer, argument)
         if self._path.core and not (initializer is None or callable(initializer)):
             raise ValueError(
-                f"`{argument}` is {initializer!r}; it must be an initializer, a function from a shape to a tensor, or "
-                "a name."
+                f"Could not interpret initializer identifier: {initializer!r}. `{argument}` is {initializer!r}; it "
+                "must be an initializer, a function from a shape to a tensor, or a name."
             )
         return initializer() if inspect.isclass(initializer) else initializer
 

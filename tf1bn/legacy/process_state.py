@@ -65,7 +65,7 @@ def tensorflow_1():
         (tf.control_flow_v2_enabled(), tf.enable_control_flow_v2, tf.disable_control_flow_v2),
         (isinstance(tf.TensorShape([1])[0], int), tf.enable_v2_tensorshape, tf.disable_v2_tensorshape),
     ]
-    defined = set(flags.FLAGS)
+    own_flags = _OwnFlags(flags.FLAGS)
     with _quiet():
         tf.disable_v2_behavior()
     used = bool(tf.get_default_graph().get_operations())
@@ -79,14 +79,36 @@ def tensorflow_1():
         if not used:
             with contextlib.suppress(AssertionError):
                 tf.reset_default_graph()
-        for name in set(flags.FLAGS) - defined:
-            delattr(flags.FLAGS, name)
-        flags.FLAGS.unparse_flags()
+        own_flags.put_back()
         with _quiet():
+            flags.FLAGS.unparse_flags()
             if eager:
                 tf.enable_v2_behavior()
             for enabled, enable, disable in switches:
                 (enable if enabled else disable)()
+
+
+class _OwnFlags:
+    """The flags that a script may define in its turn: log_dir, v and verbosity were free until TF 1.11."""
+
+    def __init__(self, flags):
+        self._flags = flags
+        self._before = {
+            name: (flags[name], flags[name].allow_override, flags.find_module_defining_flag(name)) for name in flags
+        }
+        for flag, _, _ in self._before.values():
+            flag.allow_override = True
+
+    def put_back(self):
+        for name in list(self._flags):
+            if name not in self._before or self._flags[name] is not self._before[name][0]:
+                delattr(self._flags, name)
+        for name, (flag, _, module) in self._before.items():
+            if name not in self._flags:
+                self._flags[name] = flag
+                self._flags.register_flag_by_module(module, flag)
+        for flag, allowed, _ in self._before.values():
+            flag.allow_override = allowed
 
 
 def _close_sessions(tf, before):
@@ -99,11 +121,10 @@ def _close_sessions(tf, before):
 
 @contextlib.contextmanager
 def _quiet():
-    """Suppresses TensorFlow's warning that its old behaviour is deprecated."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Suppresses what TensorFlow logs about its old behaviour, and absl about its flags."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)

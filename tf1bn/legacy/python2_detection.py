@@ -1,6 +1,7 @@
-"""Whether a source is Python 2: what only Python 2 has is found in the syntax tree of Python 3.
+"""What in one source only Python 2 has, found in the syntax tree of Python 3, and which files the source imports.
 
-A source that Python 3 cannot parse is not judged here; see `python2_translation`.
+Whether a whole script is Python 2, its imports and sources that Python 3 cannot parse included, is decided by
+`python2_translation.is_python2`.
 """
 
 import ast

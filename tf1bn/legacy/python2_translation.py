@@ -27,6 +27,7 @@ from .python2_detection import bindings, imported_files, parsed, python2_only
 from .python2_semantics import DIVIDE, DIVIDE_IN_PLACE, ROUND
 
 _SOURCE = "__tf1bn_source__"
+_SHEBANG = re.compile(rb"#!.*\bpython2(\.\d+)?\b")
 
 
 def compiled(data, path, in_package=False, python2=False):
@@ -54,7 +55,12 @@ def compiled(data, path, in_package=False, python2=False):
 
 
 def is_python2(data, path, folder):
-    """Whether a script is Python 2: only Python 2 can run its source, or one below ``folder`` that it imports."""
+    """Whether a script is Python 2.
+
+    It is if its first line says so, or if only Python 2 can run its source, or one below ``folder`` that it imports.
+    """
+    if _SHEBANG.match(data):
+        return True
     waiting, seen = [(data, path)], {path}
     while waiting:
         data, path = waiting.pop()

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import signal
 import sys
-import sysconfig
 import threading
 import traceback
 import types
@@ -20,9 +19,9 @@ from .._util.printable import printable
 from .._util.text import counted
 from ..errors import CommandError
 from . import python2_translation
+from .own_modules import own_folders
 from .process_state import in_force, restored_process, tensorflow_1
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 # What runs and records a script, and finds the names of `tf.contrib`: such frames are left out of its tracebacks.
 _HIDDEN = (
     *(os.path.join(os.path.dirname(os.path.dirname(__file__)), room, "") for room in ("legacy", "recorders")),
@@ -39,6 +38,7 @@ def run_script(
     record: str | None = None,
     module: bool = False,
     limits: Mapping[str, Any] | None = None,
+    python2: bool = False,
 ) -> int:
     """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
 
@@ -54,6 +54,8 @@ def run_script(
         ``record.2``, and so on.
       limits: None, or what limits each recording, arguments of `tf1bn.Recorder` by name: keep, every, steps, layers,
         max_bytes.
+      python2: whether the script is Python 2 even if Python 3 can run it, and divides integers otherwise; a first line
+        that names python2 says the same.
 
     Returns:
       The status that Python would have ended with: the script's own in ``sys.exit``, 1 after an uncaught exception,
@@ -79,7 +81,7 @@ def run_script(
         _import_tensorflow()
         from .tensorflow_module import OldTensorFlow
 
-        old = OldTensorFlow(release, _own_folders(sys.path[0]))
+        old = OldTensorFlow(release, own_folders(sys.path[0]))
         stack.callback(old.forget, set(sys.modules))
         at_exit = stack.enter_context(_AtExit(old.builtins))
         sys.meta_path.insert(0, old)
@@ -92,7 +94,8 @@ def run_script(
 
             recording = stack.enter_context(Recording(record, limits))
         status = _execute(
-            lambda: _main_of_module(script, old) if module else _main_of_script(script, data, old), at_exit.run
+            lambda: _main_of_module(script, old, python2) if module else _main_of_script(script, data, old, python2),
+            at_exit.run,
         )
         stack.close()
     return status if recording is None else _report(recording, record, status)
@@ -276,15 +279,15 @@ def _import_tensorflow():
     import_tensorflow(False, start=False)
 
 
-def _main_of_script(script, data, old):
+def _main_of_script(script, data, old, python2):
     path = os.path.abspath(script)
     main = _new_main(path, old)
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
-    old.python2 = python2_translation.is_python2(data, path, sys.path[0])
+    old.python2 = python2 or python2_translation.is_python2(data, path, sys.path[0])
     return python2_translation.compiled(data, path, python2=old.python2), main
 
 
-def _main_of_module(name, old):
+def _main_of_module(name, old, python2):
     if not all(name.split(".")):
         raise CommandError(f"`script` is {name!r}; it must be the name of a module, such as package.module.")
     above = name.rpartition(".")[0]
@@ -305,7 +308,7 @@ def _main_of_module(name, old):
             f"`script` is {name!r}, and there is no module of that name with a source; leave out -m for a path."
         )
     data = spec.loader.get_data(spec.origin)
-    old.python2 = python2_translation.is_python2(data, spec.origin, sys.path[0])
+    old.python2 = python2 or python2_translation.is_python2(data, spec.origin, sys.path[0])
     main = _new_main(spec.origin, old)
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
     sys.argv[0] = spec.origin
@@ -317,32 +320,3 @@ def _new_main(path, old):
     main.__file__, main.__cached__, main.__builtins__ = path, None, old.builtins
     sys.modules["__main__"] = main
     return main
-
-
-def _own_folders(first):
-    """A function that says whether modules in a folder are the script's own.
-
-    They are below its own folder ``first``, and below the folders that it adds to ``sys.path``.
-    """
-    foreign = {os.path.realpath(entry) for entry in sys.path[1:] if entry not in _python_path()}
-    standard = [os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")]
-    standard.append(_PACKAGE)
-    first = os.path.realpath(first)
-
-    def own(folder):
-        folder = os.path.realpath(folder)
-        if any(folder == other or folder.startswith(other + os.sep) for other in standard):
-            return False
-        # A virtual environment may lie inside the project.
-        if {"site-packages", "dist-packages"} & (set(folder.split(os.sep)) - set(first.split(os.sep))):
-            return False
-        own_entries = {os.path.realpath(entry) for entry in sys.path} - foreign | {first}
-        return any(folder == entry or folder.startswith(entry + os.sep) for entry in own_entries)
-
-    return own
-
-
-def _python_path():
-    """The entries of PYTHONPATH that hold a project's modules and no installed packages."""
-    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    return [entry for entry in entries if not glob.glob(os.path.join(glob.escape(entry), "*.dist-info"))]

@@ -62,6 +62,8 @@ class OldTensorFlow:
         self.module.nn = _Module("tensorflow.nn", lambda name: getattr(self._v1.nn, name))
         self.module.nn.__all__ = [name for name in dir(self._v1.nn) if not name.startswith("_")]
         self.module.nn.conv2d_transpose = self._conv2d_transpose
+        self.module.gfile = _Module("tensorflow.gfile", self._find_file)
+        self.module.py_func = self._py_func
         self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
         self.module.compat.v1 = self.module
         self.module.compat.v2 = tensorflow.compat.v2
@@ -83,8 +85,14 @@ class OldTensorFlow:
             except ModuleNotFoundError as error:
                 if level or error.name != top or not (globals or {}).get("__package__"):
                     raise
+                missing = error
             # In Python 2 a module of a package imports its neighbours like this.
-            return self._import(name, globals, locals, fromlist, 1)
+            try:
+                return self._import(name, globals, locals, fromlist, 1)
+            except ModuleNotFoundError as error:
+                if error.name != f"{globals['__package__']}.{top}":
+                    raise
+            raise missing
         found = self._walk(rest)
         if found is None:
             try:
@@ -120,6 +128,8 @@ class OldTensorFlow:
 
     def _internal(self, found):
         """A module below ``tensorflow.python`` that also finds what has left it since, by the public names."""
+        if getattr(found, "__name__", "") == "tensorflow.python.platform.gfile":
+            return self.module.gfile
         if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
             return found
 
@@ -155,6 +165,22 @@ class OldTensorFlow:
         with contextlib.suppress(TypeError, ValueError):
             outputs.set_shape(shape if isinstance(shape, self._v1.TensorShape) else self._static_value(shape))
         return outputs
+
+    def _find_file(self, name):
+        """An attribute of ``tensorflow.gfile``."""
+        if self.python2 and name in ("FastGFile", "GFile", "Open"):
+            from .python2_tensorflow import File
+
+            return File
+        return getattr(self._v1.gfile, name)
+
+    def _py_func(self, *args, **kwargs):
+        """`tf.py_func`, which gives Python 2 the strings that it takes."""
+        if self.python2:
+            from .python2_tensorflow import py_func
+
+            return py_func(*args, **kwargs)
+        return self._v1.py_func(*args, **kwargs)
 
     def _find_layer(self, name):
         """An attribute of ``tensorflow.layers``."""

@@ -8,8 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._util.text import counted, listed
 from ..verdicts import cause_entry
-from .layer_values import BITS, START, STATISTIC_ROLES, TITLES, absolute_difference, equal, holds, rounded, titles
+from .layer_values import (
+    BITS,
+    START,
+    STATISTIC_ROLES,
+    TITLES,
+    absolute_difference,
+    equal,
+    holds,
+    rounded,
+    titles,
+    truncated,
+    ulps_apart,
+)
 
 _EPSILONS = (1e-3, 1e-5, 1e-4, 1e-6, 1e-8, 1e-12, 1.001e-5)
 # Roundings in a square root, a quotient or a product, and in what was read back, with room for a poor library.
@@ -86,20 +99,58 @@ def _averages(old, new, roles):
 
 
 def _half_precision(old, new, roles):
-    """NEW holds numbers of half precision in a wider dtype."""
+    """One of the two holds the other's numbers as they are in half precision, rounded or cut off."""
     causes = []
     for half in ("float16", "bfloat16"):
-        explained = [
-            role
-            for role in roles
-            if BITS[new.stored(role)] > BITS[half] and (rounded(old.flat(role), half) == new.flat(role)).all()
-        ]
-        if explained:
-            verb = "are" if explained[1:] else "is"
-            text = f"NEW's {titles(explained)} {verb} OLD's rounded to {half}, though stored as "
-            causes.append(cause_entry("half-precision", f"{text}{new.stored(explained[0])}."))
-            roles = _without(roles, explained)
+        for shorten, how in ((rounded, "rounded to"), (truncated, "cut off (not rounded) to the bits of")):
+            for source, kept, names in ((old, new, ("NEW", "OLD")), (new, old, ("OLD", "NEW"))):
+                explained = [role for role in roles if _shortened(source, kept, role, shorten, half)]
+                if kept is old:
+                    # Round numbers in OLD are also what a small change of NEW would be rounded to.
+                    explained = [role for role in explained if _needs_bits(old.flat(role), BITS[half] - 3)]
+                if explained:
+                    verb = "are" if explained[1:] else "is"
+                    though = f", though stored as {dtype}" if (dtype := kept.stored(explained[0])) != half else ""
+                    text = f"{names[0]}'s {titles(explained)} {verb} {names[1]}'s {how} {half}{though}."
+                    causes.append(cause_entry("half-precision", text))
+                    roles = _without(roles, explained)
     return causes, roles
+
+
+def _shortened(source, kept, role, shorten, half):
+    """Whether ``kept`` has the numbers of ``source``, which has more bits, in a role as ``shorten`` makes them."""
+    numbers = source.flat(role)
+    if BITS[source.stored(role)] <= BITS[half] or BITS[kept.stored(role)] < BITS[half]:
+        return False
+    return numbers.size > 0 and bool((shorten(numbers, half) == kept.flat(role)).all())
+
+
+def _needs_bits(numbers, bits):
+    """Whether at least four numbers, and half of all, are not round: they need more than so many bits."""
+    scaled = np.ldexp(np.frexp(numbers)[0], bits)
+    count = np.count_nonzero(scaled != np.rint(scaled))
+    return count >= 4 and 2 * count >= numbers.size
+
+
+def _negated(old, new, roles):
+    """NEW has the numbers of OLD with the other sign, in all channels or in some."""
+    explained = [
+        role for role in roles if (np.abs(rounded(old.flat(role), new.stored(role))) == np.abs(new.flat(role))).all()
+    ]
+    if not explained:
+        return [], roles
+    texts = []
+    for role in explained:
+        flipped = np.flatnonzero(rounded(old.flat(role), new.stored(role)) != new.flat(role))
+        every = flipped.size == np.count_nonzero(new.flat(role))
+        where = "all channels" if every else _channels_in_words(flipped, new, role)
+        texts.append(f"NEW's {TITLES[role]} is OLD's with the other sign in {where}.")
+    return [cause_entry("negated", " ".join(texts))], _without(roles, explained)
+
+
+def _channels_in_words(channels, layer, role):
+    """Some channels of a role of a `LayerValues`: "2 of 8 channels (0, 5)"."""
+    return f"{channels.size} of {counted(layer.flat(role).size, 'channel')} ({listed(channels, 5)})"
 
 
 def _variance(old, new, roles):
@@ -190,10 +241,10 @@ def _reordered(old, new, roles):
     return [cause_entry("wrong-axis", text)], _without(roles, explained)
 
 
-def _unexplained(old, new, roles):
-    """Everything that is left."""
+def unexplained(old, new, roles):
+    """The cause for everything that is left, in a list; an empty one if nothing is left."""
     if not roles:
-        return [], []
+        return []
     texts = []
     for role in roles:
         before, after, dtype = rounded(old.flat(role), new.stored(role)), new.flat(role), new.stored(role)
@@ -203,21 +254,23 @@ def _unexplained(old, new, roles):
             f"The {TITLES[role]} differs in {count} of {after.size} channels; the most in channel {worst}: "
             f"{before[worst]:.9g} -> {after[worst]:.9g}, {difference[worst]:.3g} off{_in_ulps(before, after, dtype)}."
         )
-    return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]))], []
+    return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]))]
 
 
 def _in_ulps(before, after, dtype):
     """How many units in the last place the difference is, as the end of a sentence; empty if it is more than a few."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ulps = np.abs(after - before) / (2.0 ** (1 - BITS[dtype]) * np.maximum(np.abs(before), np.abs(after)))
-    most = np.nanmax(ulps)
-    if not most <= 16:
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
         return ""
-    count = max(round(float(most)), 1)
-    return f" (about {count} ulp at most: computed anew or written as decimal text, because a copy would keep the bits)"
+    count = int(ulps_apart(before, after, dtype).max())
+    if count > 16:
+        return ""
+    return (
+        f" ({count} ulp at most: computed anew or written as decimal text, because a copy would keep the bits; "
+        f"`--ulp {count}` allows it)"
+    )
 
 
 # In this order, each with what the former left.
-EXPLAIN = (_start, _exchanged, _averages, _half_precision, _variance, _reordered, _unexplained)
+EXPLAIN = (_start, _exchanged, _averages, _negated, _half_precision, _variance, _reordered)
 # Those that say what a conversion did, whatever it is that holds the numbers.
-CONVERSIONS = (_exchanged, _half_precision, _variance, _reordered)
+CONVERSIONS = (_exchanged, _negated, _half_precision, _variance, _reordered)

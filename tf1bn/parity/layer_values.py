@@ -1,7 +1,9 @@
 """The values of one batch-norm layer in one checkpoint, and comparison of two of them.
 
 Equal means: NEW holds the numbers of OLD, or what they are when rounded to the dtype that NEW stores. Nothing else is
-near enough: a conversion computes nothing. NaN and Inf equal nothing. The sign of a zero does not matter.
+near enough: a conversion computes nothing, so that float32 to float32 keeps every bit and a narrower dtype rounds once,
+to the nearest. Where somebody allows N units in the last place, it is so many numbers of NEW's dtype further. NaN and
+Inf equal nothing. The sign of a zero does not matter.
 """
 
 from __future__ import annotations
@@ -78,14 +80,55 @@ def rounded(values, dtype):
         return np.where(np.isnan(values), np.nan, bits.astype(np.uint32).view(np.float32)).astype(np.float64)
 
 
-def equal(old, new, dtype):
-    """Whether NEW's numbers are OLD's in NEW's dtype; both are float64 vectors."""
-    return old.size == new.size and bool((np.isfinite(new) & (rounded(old, dtype) == new)).all())
+def truncated(values, dtype):
+    """Float64 numbers cut off, towards zero, to the bits of ``dtype``, "float16" or "bfloat16", in float64."""
+    if dtype == "bfloat16":
+        bits = values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+        return bits.view(np.float32).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        nearest = values.astype(np.float16)
+        away = np.abs(nearest.astype(np.float64)) > np.abs(values)
+        return np.where(away, np.nextafter(nearest, np.float16(0)), nearest).astype(np.float64)
 
 
-def holds(old, old_role, new, new_role):
+def equal(old, new, dtype, ulp=0):
+    """Whether NEW's numbers are OLD's in NEW's dtype, or at most ``ulp`` units in the last place from them.
+
+    Args:
+      old, new: float64 vectors.
+      dtype: the name of the dtype that NEW stores.
+      ulp: how many numbers of that dtype further NEW's may be.
+    """
+    if old.size != new.size or not np.isfinite(new).all():
+        return False
+    expected = rounded(old, dtype)
+    if ulp == 0:
+        return bool((expected == new).all())
+    return bool(np.isfinite(expected).all() and (ulps_apart(expected, new, dtype) <= ulp).all())
+
+
+def ulps_apart(old, new, dtype):
+    """How many steps from number to number of ``dtype`` lie between finite float64 values that it holds: uint64."""
+    ordinals = [_ordinals(values, dtype) for values in (old, new)]
+    low, high = np.minimum(*ordinals), np.maximum(*ordinals)
+    return high.view(np.uint64) - low.view(np.uint64)
+
+
+def _ordinals(values, dtype):
+    """The places of numbers in the ascending order of all numbers of ``dtype``, both zeros at 0: int64."""
+    if dtype == "bfloat16":
+        bits = values.astype(np.float32).view(np.int32).astype(np.int64) >> 16
+        return np.where(bits < 0, -(bits & 0x7FFF), bits)
+    with np.errstate(over="ignore", under="ignore"):
+        bits = values.astype(dtype)
+    bits = bits.view(f"i{bits.itemsize}").astype(np.int64)
+    most = np.iinfo(f"i{np.dtype(dtype).itemsize}").max
+    return np.where(bits < 0, -(bits & most), bits)
+
+
+def holds(old, old_role, new, new_role, ulp=0):
     """Whether NEW holds in one role the numbers that OLD has in another one; both are `LayerValues`."""
-    return equal(old.flat(old_role), new.flat(new_role), new.stored(new_role))
+    return equal(old.flat(old_role), new.flat(new_role), new.stored(new_role), ulp)
 
 
 def variable_differences(old, new):
@@ -97,7 +140,7 @@ def variable_differences(old, new):
         old_values, new_values, dtype = old.flat(role), new.flat(role), new.stored(role)
         entry = {"what": TITLES.get(role, role), "old": old.variables[role], "new": new.variables[role]}
         entry |= {"dtypes": [old.stored(role), dtype], "equal": equal(old_values, new_values, dtype)}
-        entry |= {"channels": new_values.size, "differing": None, "largest": None, "channel": None, "values": None}
+        entry |= {"channels": new_values.size, **dict.fromkeys(("differing", "largest", "channel", "ulps", "values"))}
         if old_values.size == new_values.size and old_values.size:
             difference = absolute_difference(rounded(old_values, dtype), new_values)
             worst = int(np.argmax(np.where(np.isnan(difference), np.inf, difference)))
@@ -106,6 +149,9 @@ def variable_differences(old, new):
                 "largest": _number(difference[worst]),
                 "channel": worst,
             }
+            finite = np.isfinite(difference)
+            apart = ulps_apart(rounded(old_values, dtype)[finite], new_values[finite], dtype)
+            entry["ulps"] = int(min(apart.max(initial=0), 2**62)) if finite.all() else None
             entry["values"] = [_number(old_values[worst]), _number(new_values[worst])]
         entries.append(entry)
     return entries

@@ -14,7 +14,8 @@ from .._util.text import listed
 from .._util.validation import shown
 from ..errors import MappingError
 from ..evidence.step_view import View
-from .sequence import common_subsequence
+from .names import pairs_by_name, unique_pairs
+from .order import pairs_in_order
 
 CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
 MOST_TRIALS = 2**24  # patterns of a map times layers
@@ -28,11 +29,15 @@ class LayerSignature:
       name: the layer's.
       channels: how many values its statistics have; None if no step holds it.
       moments: the `checker.Moments` of its first application; None if they are not there or are not finite.
+      values: float64 vectors by role that the layer begins with, such as "gamma"; those that are recorded.
+      key: bits that only this layer is likely to have, such as those of trained parameters; or None.
     """
 
     name: str
     channels: int | None
     moments: object = None
+    values: dict = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    key: bytes | None = None
 
     def same_data(self, other):
         """Whether both layers were given the same data first, up to rounding; None if that cannot be seen."""
@@ -61,10 +66,23 @@ def layer_signatures(trace):
     for step in trace:
         for name, record in step.layers.items():
             if name not in signatures:
-                signatures[name] = LayerSignature(name, record.moving_mean_before.size, _first_moments(record))
+                signatures[name] = _signature(name, record)
         if signatures.keys() >= {name for name, layer in trace.layers.items() if layer.unrecordable is None}:
             break
     return [*signatures.values(), *(LayerSignature(name, None) for name in trace.layers if name not in signatures)]
+
+
+def _signature(name, record):
+    """The `LayerSignature` of the first `trace.Record` of a layer."""
+    moments = _first_moments(record)
+    held = {"mean": record.moving_mean_before, "variance": record.moving_variance_before}
+    held |= {role: getattr(record, role) for role in ("gamma", "beta")}
+    values = {role: np.asarray(array, np.float64).ravel() for role, array in held.items() if array is not None}
+    trained = [values[role] for role in ("gamma", "beta") if role in values and np.ptp(values[role]) > 0]
+    if moments is not None:
+        values |= {"batch mean": moments.mean, "batch variance": moments.variance}
+    key = b"".join(array.astype(np.float32).tobytes() for array in trained) or None
+    return LayerSignature(name, record.moving_mean_before.size, moments, values, key)
 
 
 def _first_moments(record):
@@ -116,7 +134,9 @@ def match_layers(old, new, mapping=None):
         be patterns with as many "*" each: "block*/bn*" to "stage*.norm*" keeps what the stars stand for.
 
     Returns:
-      `Matching`. A guess pairs layers that are given the same data, then those of as many channels in the same order.
+      `Matching`. Names that differ in what frameworks differ in, such as separators, are the same names, see
+      `names.pairs_by_name`. A guess pairs layers that are given the same data, then those that begin with the same
+      trained parameters, then those of as many channels in the same order, see `order.pairs_in_order`.
 
     Raises:
       MappingError: the map is none, a name or pattern in it fits no layer, or two old layers would be one new layer.
@@ -130,6 +150,14 @@ def match_layers(old, new, mapping=None):
         if name not in mapped and name in by_new and name not in taken:
             pairs[name] = LayerPair(name, name, "name")
             taken.add(name)
+    for name, target in pairs_by_name(
+        [name for name in by_old if name not in pairs and name not in ignored],
+        [name for name in by_new if name not in taken],
+        by_old,
+        by_new,
+    ):
+        pairs[name] = LayerPair(name, target, "name")
+        taken.add(target)
     open_old = [layer for layer in old if layer.name not in pairs and layer.name not in ignored]
     open_new = [layer for layer in new if layer.name not in taken]
     for old_layer, new_layer in _guess(open_old, open_new):
@@ -144,13 +172,28 @@ def match_layers(old, new, mapping=None):
 
 
 def _guess(old, new):
-    """Pairs of signatures: first by data where that is unambiguous, then by channels in order."""
-    pairs = _by_data(old, new)
-    done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
-    old = [layer for layer in old if layer.name not in done_old and layer.channels is not None]
-    new = [layer for layer in new if layer.name not in done_new and layer.channels is not None]
-    by_order = common_subsequence([layer.channels for layer in old], [layer.channels for layer in new])
-    return pairs + [(old[i], new[j]) for i, j in by_order]
+    """Pairs of signatures: by data, then by parameters where these are unambiguous, then by channels in order."""
+    pairs = []
+    for match in (_by_data, _by_key, _by_order):
+        done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
+        pairs += match(
+            [layer for layer in old if layer.name not in done_old],
+            [layer for layer in new if layer.name not in done_new],
+        )
+    return pairs
+
+
+def _by_key(old, new):
+    """The pairs of signatures with the same bits, where neither is like another one."""
+    by_name = ({layer.name: layer for layer in layers} for layers in (old, new))
+    old, new = by_name
+    pairs = unique_pairs(list(old), list(new), lambda name: old[name].key, lambda name: new[name].key)
+    return [(old[name], new[other]) for name, other in pairs]
+
+
+def _by_order(old, new):
+    known = ([layer for layer in layers if layer.channels is not None] for layers in (old, new))
+    return pairs_in_order(*known)
 
 
 def _by_data(old, new):

@@ -133,7 +133,7 @@ _CHECK = _Object(
     },
     needed=("what", "error", "bound"),
 )
-# The differences of one variable in two checkpoints.
+# The differences of one variable in two checkpoints; "within" says that rounding explains them.
 _DIFFERENCE = _Object(
     {
         **dict.fromkeys(("what", "old", "new"), _TEXT),
@@ -142,7 +142,8 @@ _DIFFERENCE = _Object(
         "channels": _COUNT,
         "differing": _Either(_COUNT),
         "largest": _OPTIONAL_NUMBER,
-        "channel": _Either(_COUNT),
+        **dict.fromkeys(("channel", "ulps"), _Either(_COUNT)),
+        "within": _FLAG,
         "values": _Either(_List(_OPTIONAL_NUMBER, 2)),
     }
 )
@@ -173,6 +174,8 @@ _RESULT = _Object(
         "ok": _FLAG,
         "data": _Either(_DATA),
         "steps": _Either(_List(_COUNT, 2)),
+        "ulp": _Either(_COUNT),
+        "renames": _List(_Object({"layers": _SENTENCES, "sentence": _TEXT}, needed=("layers",))),
         "notes": _SENTENCES,
         "problems": _SENTENCES,
         "layers": _List(_LAYER),

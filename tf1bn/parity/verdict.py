@@ -23,10 +23,12 @@ def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
       result: the dict of `compare_traces` or `compare_checkpoints`, or what `stored.checked` accepts.
     """
     layers = [_with_verdict(layer) for layer in result["layers"]]
+    # A difference without a step, such as a variable that is missing, is there from the start.
+    earliest = min((step for layer in layers for step in _first_steps(layer)), default=0)
     starts = [
-        (min(steps), i)
+        (min(_first_steps(layer), default=earliest), i)
         for i, layer in enumerate(layers)
-        if layer["verdict"] == FINDING and layer.get("matched") and (steps := _first_steps(layer))
+        if layer["verdict"] == FINDING and layer.get("matched") and "checks" in layer
     ]
     if starts:
         layers[min(starts)[1]]["first"] = True
@@ -42,7 +44,11 @@ def _with_verdict(layer):
     checks = layer.get("checks") or []
     missing = [check for check in checks if not _finite(check.get("bound"))]
     outside = outside_of(checks)
-    if any(cause["severity"] == FINDING for cause in causes):
+    findings = [cause for cause in causes if cause["severity"] == FINDING]
+    if findings and all(cause.get("accepted") for cause in findings):
+        # The errors outside of their bounds are those of what is accepted.
+        verdict = UNDECIDABLE if missing or layer.get("undecided") else OK
+    elif findings:
         verdict = FINDING
     elif outside:
         causes = [_by_number(outside), *causes]
@@ -105,6 +111,9 @@ def _explanation(layer):
         return " ".join(cause["explanation"] for cause in layer["causes"] if cause["severity"] == FINDING)
     if layer["verdict"] == UNDECIDABLE:
         return " ".join(layer["undecided"]) or "A check has no bound, so nothing can be concluded from it."
+    accepted = [cause["explanation"] for cause in layer["causes"] if cause.get("accepted")]
+    if accepted:
+        return f"Accepted: {' '.join(accepted)}"
     shares = [share(check) for check in layer["checks"]]
     text = "NEW does what OLD does"
     if shares:

@@ -1,11 +1,12 @@
 """The result of an audit as text on a terminal."""
 
 from .._util.printable import printable, printable_values
-from ..verdicts import OK, VERDICTS
-from .layer_table import count_verdicts, print_layers
+from ..verdicts import VERDICTS
+from .checkpoint_values import print_values
+from .layer_table import count_verdicts, is_shown, print_layers, print_remedies
 
 
-def print_audit(result, path, out, *, quiet=False):
+def print_audit(result, path, out, *, quiet=False, values=False):
     """Print the result of an audit, the worst layers first.
 
     Args:
@@ -13,6 +14,7 @@ def print_audit(result, path, out, *, quiet=False):
       path: that of the trace or checkpoint.
       out: a rich console.
       quiet: whether to list only the layers that are not ok.
+      values: whether to print the ranges of a checkpoint's variables too, of the same layers.
     """
     from rich.text import Text
 
@@ -21,9 +23,12 @@ def print_audit(result, path, out, *, quiet=False):
     rows = [
         (layer, layer["name"], _first_step(layer), layer["explanation"])
         for layer in layers
-        if not quiet or layer["verdict"] != OK
+        if not quiet or is_shown(layer)
     ]
     print_layers(rows, out, causes_width=14)
+    if values and rows:
+        print_values([layer for layer, *_ in rows], out)
+    print_remedies([layer for layer, *_ in rows], out)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         out.print(Text(sentence))
     summary = count_verdicts(layers) if layers else "no layers, so nothing was judged."

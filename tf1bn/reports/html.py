@@ -4,9 +4,16 @@ from importlib import resources
 
 from .._util import files
 from .._util.printable import printable
+from .checkpoint_values import COLUMNS, is_checkpoint, with_ranges
 from .packages import import_for
 from .page_content import SEVERITIES, layer_content, overall_severity, overall_verdict, plot_content
 
+CAPTIONS = {
+    None: "Each error is the largest of all channels and steps; a correctly rounded layer stays within what is "
+    "allowed.",
+    "checkpoint": "Of each variable the smallest and the largest value of all channels.",
+    "checkpoints": "How many channels of each variable differ, and by how much; a conversion keeps every value.",
+}
 PLOTTED = 40  # layers with plots; a page with all of a thousand would be 100 MB
 
 
@@ -25,6 +32,7 @@ def render(result, title=None):
 
     Args:
       result: the dict of the audit's JSON. These further keys are shown if they are there: "path", "tf1bn" (a version),
+        "kind" ("checkpoint" or "checkpoints" where values are shown in the place of errors),
         and the sentences "problems", "notes", "headline" and "legend" (of the plots); of a layer "first" (whether it
         diverges first), "first_step", "explanation", "estimates" (dict from a name to a value, interval or text),
         "facts" (pairs of a name and a text), "accumulated", "inherited_error" and "added_error" (with bounds if they
@@ -36,7 +44,10 @@ def render(result, title=None):
       ImportError: jinja2 or matplotlib is missing; the message says how to install it.
     """
     markup = import_for("The HTML report", "jinja2").utils.markupsafe.Markup
-    layers = sorted((layer_content(given) for given in result.get("layers") or []), key=lambda layer: layer["rank"])
+    given_layers = result.get("layers") or []
+    if is_checkpoint(result):
+        given_layers = [with_ranges(layer) for layer in given_layers]
+    layers = sorted(map(layer_content, given_layers), key=lambda layer: layer["rank"])
     left_out = 0
     for number, layer in enumerate(layers, 1):
         layer["id"] = f"layer-{number}"
@@ -62,6 +73,8 @@ def render(result, title=None):
         counts=counts,
         problems=problems,
         layers=layers,
+        columns=COLUMNS if is_checkpoint(result) else ("moving mean", "moving variance"),
+        caption=CAPTIONS.get(result.get("kind"), CAPTIONS[None]),
         # A single layer is shown open even if it is ok: it is what the reader asked for.
         open=[layer for layer in layers if layer["severity"] != "ok" or len(layers) == 1],
         folded=[layer for layer in layers if layer["severity"] == "ok" and len(layers) > 1],

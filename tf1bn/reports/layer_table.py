@@ -1,9 +1,11 @@
 """The layers of an audit or of a comparison on a terminal, and how many there are of each verdict."""
 
 from .._util.text import counted
-from ..verdicts import FINDING, OK, UNDECIDABLE, VERDICTS
+from ..verdicts import ADVISORY, FINDING, OK, SEVERITIES, UNDECIDABLE, VERDICTS
 
 NARROW = 96  # columns of the terminal, below which the table would leave only a word or two to each line
+# Advisories that --quiet does not leave out: a part of the run was not seen, or the statistics are of something else.
+TELL_ALWAYS = ("changed-between-steps", "statistics-do-not-fit")
 STYLES = {FINDING: "bold red", UNDECIDABLE: "bold yellow", OK: "green"}
 
 
@@ -55,7 +57,38 @@ def _print_table(rows, out, causes_width):
 
 
 def _causes(layer):
-    return [cause["id"] + (" (advisory)" if cause["severity"] == "advisory" else "") for cause in layer["causes"]]
+    return [cause["id"] + _kind(cause) for cause in layer["causes"]]
+
+
+def _kind(cause):
+    """What a cause is if it makes no finding, in brackets."""
+    return " (accepted)" if cause.get("accepted") else " (advisory)" if cause["severity"] == ADVISORY else ""
+
+
+def print_remedies(layers, out):
+    """Print what to do about the causes of some layers, each once, the findings first."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    remedies = {}
+    for severity in SEVERITIES:
+        for layer in layers:
+            for cause in layer["causes"]:
+                if cause["severity"] == severity and cause.get("remedy") and not cause.get("accepted"):
+                    remedies.setdefault(cause["id"], cause["remedy"])
+    if not remedies:
+        return
+    out.print(Text("What to do", style="bold"))
+    for name, text in remedies.items():
+        line = Text(f"{name}: ", style="bold")
+        line.append(text, style="not bold")
+        out.print(Padding(line, (0, 0, 0, 2)))
+    out.print()
+
+
+def is_shown(layer):
+    """Whether a layer is listed where only those are that need a look: not ok, or with a change that no step shows."""
+    return layer["verdict"] != OK or any(cause["id"] in TELL_ALWAYS for cause in layer["causes"])
 
 
 def count_verdicts(layers):

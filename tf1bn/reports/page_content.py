@@ -19,7 +19,8 @@ def layer_content(given):
     """What the template shows of one layer.
 
     Args:
-      given: the layer in the result that `html.render` takes.
+      given: the layer in the result that `html.render` takes; with "cells", pairs of a column's name and a text, it is
+        one of a checkpoint, which has no steps and no errors.
 
     Returns:
       dict: "rank" sorts layers, the most severe first; "curves" are those of ``given``; everything else is text, or
@@ -30,7 +31,8 @@ def layer_content(given):
     severity = verdict if verdict in SEVERITIES else UNDECIDABLE
     if severity == OK and causes:
         severity = ADVISORY
-    errors = [_error(given, statistic) for statistic in ("mean", "variance")]
+    of_checkpoint = given.get("cells") is not None
+    errors = [] if of_checkpoint else [_error(given, statistic) for statistic in ("mean", "variance")]
     first = bool(given.get("first"))
     explanation = str(given.get("explanation") or "")
     for cause in causes:
@@ -45,7 +47,8 @@ def layer_content(given):
         "causes": [_cause(cause) for cause in causes],
         "explanation": explanation,
         "errors": errors,
-        "steps": _whole(given.get("steps")),
+        "cells": [{"name": name, "text": text, "over": False} for name, text in given.get("cells") or ()] or errors,
+        "steps": None if of_checkpoint else _whole(given.get("steps")),
         "facts": _facts(given),
         "curves": given.get("curves") or {},
         "rank": (SEVERITIES.index(severity), not first, -worst),
@@ -67,6 +70,8 @@ def _cause(cause):
         "advisory": cause.get("severity") == ADVISORY,
         "explanation": cause.get("explanation") or "No explanation is given.",
         "fit": fit,
+        "remedy": str(cause.get("remedy") or ""),
+        "accepted": bool(cause.get("accepted")),
     }
 
 

@@ -1,10 +1,9 @@
 """The result of a comparison of two runs or checkpoints as an HTML page."""
 
-import math
-
-from .._util.text import in_words
+from .._util.text import counted, in_words
 from ..parity.verdict import share
 from . import html
+from .checkpoint_values import COLUMNS, differences, is_checkpoint
 from .page_content import error_in_words
 from .parity import data_sentence, headline, matched_names
 
@@ -23,10 +22,17 @@ def render_comparison(result, curves=None):
     layers = [
         {**_layer_of_page(layer), "curves": (curves or {}).get(layer.get("new"), {})} for layer in result["layers"]
     ]
+    if is_checkpoint(result):
+        layers = [
+            {**shown, "cells": list(zip(COLUMNS, differences(layer), strict=True))}
+            for shown, layer in zip(layers, result["layers"], strict=True)
+        ]
     problems = result.get("problems") or []
-    sentences = (data_sentence(result), *result.get("notes", ()))
+    renames = (group.get("sentence") for group in result.get("renames", ()))
+    sentences = (data_sentence(result), *renames, *result.get("notes", ()))
     return html.render(
         {
+            "kind": result.get("kind"),
             "tf1bn": result.get("tf1bn"),
             "path": f"{result.get('old')} -> {result.get('new')}",
             "ok": result["ok"],
@@ -67,11 +73,6 @@ def _errors(layer):
         worst = max(checks, key=share, default=None)
         errors[f"{name}_error"] = None if worst is None else worst["error"]
         errors[f"{name}_bound"] = None if worst is None else worst["bound"]
-        for difference in _differences(layer):
-            if difference.get("what") == f"moving {name}" and difference.get("differing") is not None:
-                # Checkpoints must hold the very same numbers.
-                largest = difference.get("largest")
-                errors |= {f"{name}_error": math.nan if largest is None else largest, f"{name}_bound": 0.0}
     return errors
 
 
@@ -108,11 +109,14 @@ def _facts(layer):
         text = words.get(data["state"]) or data.get("reason")
         facts.append(("inputs in the first step", text or f"{in_words(data.get('error'))} standard deviations apart"))
     facts += [(check["what"], _check_in_words(check)) for check in layer.get("checks") or [] if not _is_moving(check)]
-    facts += [
-        (f"{item.get('what')}: {item.get('old')} -> {item.get('new')}", _difference_in_words(item))
-        for item in _differences(layer)
-    ]
+    facts += [(f"{item.get('what')}: {_names(item)}", _difference_in_words(item)) for item in _differences(layer)]
     return facts
+
+
+def _names(item):
+    """The name of a variable in OLD and in NEW, once where it is the same."""
+    old, new = item.get("old"), item.get("new")
+    return old if old == new else f"{old} -> {new}"
 
 
 def _check_in_words(check):
@@ -125,11 +129,16 @@ def _check_in_words(check):
 
 def _difference_in_words(difference):
     if difference.get("equal"):
-        return f"equal in {difference.get('channels')} channels"
+        return f"equal in {counted(difference.get('channels'), 'channel')}"
     if difference.get("differing") is None:
         return "of different sizes"
-    text = f"different in {difference['differing']} of {difference.get('channels')} channels"
+    text = f"different in {difference['differing']} of {counted(difference.get('channels'), 'channel')}"
+    if difference.get("within"):
+        text += ", by no more than rounding"
     if difference.get("values"):
         old, new = ("not finite" if value is None else in_words(value) for value in difference["values"])
+        if old == new and None not in difference["values"]:
+            # The digits in which they differ.
+            old, new = (f"{value:.9g}" for value in difference["values"])
         text += f", most in channel {difference.get('channel')}: {old} -> {new}"
     return text

@@ -27,11 +27,11 @@ def run(args):
     from .. import checker  # noqa: F401
 
     import_tensorflow(args.verbose)
-    from . import devices, measure
+    from . import devices, run_and_check
 
     devices.require(args.device)
-    measured = measure.measure_all(args, further)
-    result = measure.to_result(measured, args, further)
+    measured = run_and_check.measure_all(args, further)
+    result = run_and_check.to_result(measured, args, further)
     if args.print_variables:
         _print_variables([listing.run for listing in measured.reported], out)
     report.print_result(result, out)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import socket
 from typing import Any
 
 from .directory import Directory
 
 LOCK = "writer.lock"
+_TAG = re.compile(r"([0-9a-f]{8})-(\d+)-(\d*)-")
 
 
 class Owner:
@@ -45,6 +48,11 @@ class Owner:
         # The number may have gone to another process since.
         return self.start is None or self.start == _start_of(self.process)
 
+    @property
+    def tag(self) -> str:
+        """What tells the process in the name of a file that it alone uses; `owner_of_tag` reads it."""
+        return f"{_digest(self.host)}-{self.process}-{self.start or ''}-"
+
     def write(self, folder: Directory) -> None:
         """Write the lock file into a trace that has none."""
         descriptor = folder.create(LOCK)
@@ -65,6 +73,19 @@ def owner_of(path: str) -> Owner | None:
     if type(process) is not int or process <= 0 or not isinstance(start, (str, type(None))) or type(host) is not str:
         return None
     return Owner(process, start, host)
+
+
+def owner_of_tag(text: str) -> Owner | None:
+    """The `Owner` whose tag ``text`` begins with; None if it is no tag, or that of a process on another machine."""
+    tag = _TAG.match(text)
+    host = socket.gethostname()
+    if tag is None or tag[1] != _digest(host) or not int(tag[2]):
+        return None
+    return Owner(int(tag[2]), tag[3] or None, host)
+
+
+def _digest(host: str) -> str:
+    return hashlib.sha256(host.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _start_of(process: int) -> str | None:

@@ -89,6 +89,11 @@ class TraceView:
         """The folder of the trace."""
         return self._trace.path  # type: ignore[attr-defined, no-any-return]
 
+    @property
+    def framework(self) -> Any:
+        """What the trace says of the framework that it is of, or None."""
+        return getattr(self._trace, "framework", None)
+
     def __iter__(self) -> Iterator[StepView]:
         """Yields a `StepView` of every step that is kept, also of those that hold none of the layers."""
         for step in self._trace:

@@ -16,7 +16,7 @@ from typing import Any
 from .._util.validation import boolean, whole
 from .directory import Directory, exchange
 from .encoding import Files, encode
-from .owner import LOCK, Owner, owner_of
+from .owner import LOCK, Owner, owner_of, owner_of_tag
 from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import write_all, write_array
 
@@ -223,7 +223,8 @@ class Writer:
         above, name = os.path.split(target)
         if os.path.lexists(target):
             _check_replaceable(self.path, target, overwrite)
-        new = tempfile.mkdtemp(prefix=f".{name}.", dir=above)
+        _remove_abandoned(above, name)
+        new = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
         try:
             os.chmod(new, 0o777 & ~_umask())
             folder = Directory(new)
@@ -276,12 +277,28 @@ class Writer:
             raise
 
 
+def _beside(name: str) -> str:
+    """What the names of folders begin with that lie beside a trace while it is made or replaced."""
+    return f".{name.encode('utf-8', 'surrogateescape')[:150].decode('utf-8', 'ignore')}."
+
+
+def _remove_abandoned(above: str, name: str) -> None:
+    """Delete what writers of the trace ``name`` left in folder ``above`` because they were killed."""
+    with contextlib.suppress(OSError):
+        for entry in os.listdir(above):
+            if entry.startswith(_beside(name)):
+                owner = owner_of_tag(entry[len(_beside(name)) :])
+                if owner is not None and not owner.runs:
+                    shutil.rmtree(os.path.join(above, entry), ignore_errors=True)
+
+
 def _replace(target: str, new: str) -> None:
     """Put the folder ``new`` where the trace ``target`` is, and delete that; if it fails the old trace is back."""
     if exchange(new, target):
         shutil.rmtree(new, ignore_errors=True)
         return
-    old = tempfile.mkdtemp(prefix=".old.", dir=os.path.dirname(target))
+    above, name = os.path.split(target)
+    old = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
     os.rename(target, os.path.join(old, "trace"))
     try:
         os.rename(new, target)

@@ -28,15 +28,21 @@ class Format:
       name: what it is called in a sentence.
       matches: function of a path and of the first `HEAD_BYTES` bytes of the file there, true if the file is of this
         kind by its content. It may read more of the file, and raises nothing but OSError.
-      open: function from a path to a `Checkpoint`; it raises CheckpointError where the file is damaged, too large, or a
-        package that reads it is missing.
+      open: function from a path to a `Checkpoint`; it raises CheckpointError where the file is damaged, too large, of a
+        kind that is known and not read, or a package that reads it is missing.
       endings: endings of a file's name which say that the file should be of this kind, whatever its content.
+      known_by: by what content it is recognised, for the documentation.
+      read_with: the packages that read it, for the documentation; empty if it is known only to be refused.
+      remarks: what else a reader should know, for the documentation.
     """
 
     name: str
     matches: Callable[[str, bytes], bool]
     open: Callable[[str], Checkpoint]
     endings: tuple[str, ...] = ()
+    known_by: str = ""
+    read_with: str = ""
+    remarks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +66,19 @@ class Checkpoint:
       variables: `Variable` by name.
       notes: sentences on how it was found.
       declared: what the configuration of a layer says, by the layer's name: its "epsilon", "decay", "scale", ...
+      steps: by the name of a quantised variable, the distance of two neighbouring values.
       problems: sentences on layers that could not be read.
+      vectors_only: whether only variables of one or two axes were read before where a crash does no harm, so that no
+        others should be read.
     """
 
+    vectors_only = False
     path: str
     variables: Mapping[str, Variable]
     notes: list[str]
     declared: dict[str, dict[str, Any]]
     problems: list[str]
+    steps: dict[str, float]
 
     def __init__(
         self,
@@ -78,6 +89,7 @@ class Checkpoint:
         close: Callable[[], object] | None = None,
         declared: dict[str, dict[str, Any]] | None = None,
         problems: Iterable[str] = (),
+        steps: dict[str, float] | None = None,
     ) -> None:
         if len(variables) > MOST_VARIABLES:
             raise CheckpointError(
@@ -90,7 +102,7 @@ class Checkpoint:
                 "are read."
             )
         self.path, self.variables, self.notes = path, variables, list(notes)
-        self.declared, self.problems = declared or {}, list(problems)
+        self.declared, self.problems, self.steps = declared or {}, list(problems), steps or {}
         self._read, self._close, self._left = read, close, MOST_VALUES
 
     def __repr__(self) -> str:
@@ -103,21 +115,30 @@ class Checkpoint:
         if self._close:
             self._close()
 
-    def read(self, name: str) -> npt.NDArray[Any]:
+    def read(self, name: str, *, most: int | None = None) -> npt.NDArray[Any]:
         """The values of the variable ``name``, in the shape that `variables` states.
+
+        Args:
+          name: the variable's.
+          most: how many values it may have, where the caller lets go of them soon, so that they do not count towards
+            the `MOST_VALUES` of all; None for `LONGEST_VECTOR`.
 
         Raises:
           CheckpointError: they are too many, or damaged.
         """
         size = math.prod(self.variables[name].shape)
-        if size > LONGEST_VECTOR:
-            raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {LONGEST_VECTOR} are read.")
-        self._left -= size
+        limit = LONGEST_VECTOR if most is None else most
+        if size > limit:
+            raise CheckpointError(f"`{name}` in {self.path!r} has {size} values; at most {limit} are read.")
+        self._left -= size if most is None else 0
         if self._left < 0:
             raise CheckpointError(f"The layers of {self.path!r} have more than {MOST_VALUES} values; no more are read.")
         values = np.asarray(self._read(name))
         if values.shape != self.variables[name].shape:
             raise damaged(self.path, f"`{name}` has the shape {values.shape} and not {self.variables[name].shape}")
+        if values.dtype.kind == "f" and (bad := np.isnan(values)).any():
+            # A signalling NaN, as damaged files have them, would warn wherever it is converted.
+            values = np.where(bad, values.dtype.type(np.nan), values)
         return values
 
 
@@ -137,6 +158,15 @@ def tail(path: str, size: int) -> bytes:
     with open(path, "rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - size, 0))
         return file.read(size)
+
+
+def refusing(sentence: str) -> Callable[[str], Checkpoint]:
+    """A function for `Format.open` that refuses each file; ``sentence`` follows "`path` is PATH, "."""
+
+    def refuse(path):
+        raise CheckpointError(f"`path` is {path!r}, {sentence}")
+
+    return refuse
 
 
 def reason(error: BaseException) -> str:

@@ -36,7 +36,7 @@ _HAND_WRITTEN = {
 _ROLE_AND_FAMILY |= {word: (role, 0) for role, words in _HAND_WRITTEN.items() for word in words}
 # Other things have these names as well, such as the two parameters of a normal distribution.
 VAGUE = ("mu", "sigma")
-# By their name these hold a deviation; Keras 1 kept a variance under such a name in some releases.
+# By their name these hold a deviation; what Keras calls running_std is a variance since 1.0.6.
 DEVIATIONS = ("sigma", "moving_std", "running_std")
 # Words that mean a batch norm wherever they stand. The others mean one only beside further variables of it.
 STRONG = {*STATISTICS, "gamma", "beta", *(word for word in _ROLE_AND_FAMILY if word.startswith("bn_"))}

@@ -5,25 +5,25 @@ import io
 import math
 import warnings
 import zipfile
-import zlib
 
 import numpy as np
 
 from ...errors import CheckpointError
-from . import base
+from . import base, zips
+from .archives import likely
 from .base import Checkpoint, Format, Variable, damaged, reason
 from .names import role_of
+from .zips import BROKEN
 
 # Bytes: longer than the header of any plain array, and too short to do harm.
 LONGEST_HEADER = 4096
-_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
 
 def open_npz(path):
     """The `Checkpoint` of an ``.npz`` file; the arrays' headers are read first, and Python objects never."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
+            members = [member.filename for member in zips.members(path)]
             if len(members) > base.MOST_VARIABLES:
                 raise CheckpointError(f"`path` is {path!r}, which has more than {base.MOST_VARIABLES} arrays.")
             if len(set(members)) < len(members):
@@ -31,10 +31,12 @@ def open_npz(path):
             headers = {name[:-4]: _variable(archive, name) for name in members if name.endswith(".npy")}
     except CheckpointError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise damaged(path, f"it is not a whole `.npz` file ({reason(error)})") from error
     if not headers:
-        raise CheckpointError(f"`path` is {path!r}, a zip file without a single array; give one that `np.savez` wrote.")
+        raise CheckpointError(
+            f"`path` is {path!r}, a zip file without a single array of `np.savez`; unpack it first{likely(members)}."
+        )
     pickled = sorted(name for name, header in headers.items() if header is None)
     if len(pickled) == len(headers) or any(map(role_of, pickled)):
         raise CheckpointError(
@@ -43,13 +45,13 @@ def open_npz(path):
     variables = {name: header for name, header in headers.items() if header is not None}
     try:
         archive = zipfile.ZipFile(path)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise damaged(path, f"it is not a whole `.npz` file ({reason(error)})") from error
 
     def read(name):
         try:
             return _array(archive, name + ".npy")
-        except (*_BROKEN, OSError) as error:
+        except (*BROKEN, OSError) as error:
             raise damaged(path, f"reading `{name}` failed ({reason(error)})") from error
 
     notes = [f"{len(pickled)} arrays of Python objects were not read."] if pickled else []
@@ -105,4 +107,12 @@ def _parsed(size, header):
 
 
 # Any zip file that is of no other format: what is wrong with it is then said in these words.
-NPZ = Format("a file of np.savez", lambda path, head: head.startswith(b"PK"), open_npz, (".npz",))
+NPZ = Format(
+    "an .npz file",
+    lambda path, head: head.startswith(b"PK"),
+    open_npz,
+    (".npz",),
+    known_by="a zip file with arrays of NumPy",
+    read_with="NumPy",
+    remarks="arrays of Python objects are never unpickled",
+)

@@ -66,4 +66,11 @@ def _check_header(path):
 
 
 # The form has no mark of its own, so the ending decides.
-SAFETENSORS = Format("a safetensors file", lambda path, head: False, open_safetensors, (".safetensors",))
+SAFETENSORS = Format(
+    "a safetensors file",
+    lambda path, head: False,
+    open_safetensors,
+    (".safetensors",),
+    known_by="its ending",
+    read_with="safetensors",
+)

@@ -6,104 +6,113 @@ rounding to another dtype that NEW stores, see ``parity.layer_values``. Needs no
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ... import __version__
 from ..._util.text import counted, quoted
 from ...checkpoints import open_checkpoint
-from ...checkpoints.audit import read_values, stored
-from ...checkpoints.grouping import group, length
+from ...checkpoints.formats.names import length
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
-from ..layer_values import LayerValues, align_affine_names, variable_differences
+from ..layer_values import TITLES, align_affine_names, variable_differences
+from ..names import natural
 from ..verdict import FORMAT
 from .differences import causes
+from .folded_layers import folded_result
 from .matching import fingerprint, match_checkpoint_layers
+from .renames import rename_groups, with_number_order
+from .same_run import with_other_step
+from .side import Side
 
 __all__ = ["compare_checkpoints"]
 
+MOST_ULP = 2**20
+
 
 def compare_checkpoints(
-    old: str | os.PathLike[str], new: str | os.PathLike[str], mapping: Mapping[str, str | None] | None = None
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    mapping: Mapping[str, str | None] | None = None,
+    *,
+    ulp: int = 0,
+    epsilon: float | None = None,
 ) -> dict[str, Any]:
     """Compare the batch-norm layers of two checkpoints by their values.
 
     Args:
       old, new: paths; see `checkpoints.audit_checkpoint` for what they may be.
       mapping: None, or a dict from OLD's names or patterns to NEW's, or to None; see `matching.match_layers`.
+      ulp: how many units in the last place of NEW's dtype a number of NEW may be from OLD's, rounded to that dtype. The
+        default is what a conversion does: none, as it computes nothing.
+      epsilon: that of the layers, for batch norms that one of the two has only folded into convolutions; None if it is
+        to be solved for.
 
     Returns:
-      The dict of a comparison's JSON: "format", "tf1bn", "kind", "ok", "old", "new", "layers", "problems" (sentences;
-      with any of them "ok" is false) and "notes". A layer has "name", "old", "new", "matched" ("name", "map", "guess",
-      or None where it has no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps" (0) and
-      "differences", one dict for each variable: "what", the names "old" and "new", "dtypes", "equal", "channels",
-      "differing" (how many channels), "largest" difference and its "channel", and the two "values" there.
+      The dict of a comparison's JSON: "format", "tf1bn", "kind", "ok", "old", "new", "ulp", "layers", "renames",
+      "problems" (sentences; with any of them "ok" is false) and "notes". A layer has "name", "old", "new", "matched"
+      ("name", "map", "guess", "folded" where one of the names is that of a convolution's kernel, or None where it has
+      no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps" (0) and "differences", one
+      dict for each variable: "what", the names "old" and "new", "dtypes", "equal", "channels", "differing" (how many
+      channels), "largest" difference and its "channel", the two "values" there, and "ulps", the most units in the last
+      place. "renames" has groups of layers that were renamed in the same way: "layers" and "sentence".
 
     Raises:
       CheckpointError: a checkpoint is not there, damaged or too large, or a package that reads it is missing.
       MappingError: the map cannot be used.
+      ValueError: `ulp` or `epsilon` is no such number.
     """
-    (old_layers, notes, problems), (new_layers, more_notes, more_problems) = _read(old, "OLD"), _read(new, "NEW")
-    by_old, by_new = ({layer.name: layer for layer in layers} for layers in (old_layers, new_layers))
-    signatures = ({name: _signature(layer) for name, layer in layers.items()} for layers in (by_old, by_new))
-    matching = match_checkpoint_layers(*signatures, mapping)
-    twins = _twins(matching.pairs, by_old, by_new)
-    same_framework = _framework(old, old_layers) == _framework(new, new_layers)
-    layers = []
-    for pair in matching.pairs:
-        twin = by_old.get(twins.get(pair.old))
-        by_old[pair.old], new_layer, warnings = align_affine_names(by_old[pair.old], by_new[pair.new])
-        mutual = twins.get(twins.get(pair.old)) == pair.old
-        own_causes = causes(by_old[pair.old], new_layer, twin, mutual)
-        layers.append(_pair(pair, by_old[pair.old], new_layer, own_causes, warnings, same_framework))
-    layers += [_unmatched(by_old[name], "OLD") for name in matching.only_old]
-    layers += [_unmatched(by_new[name], "NEW") for name in matching.only_new]
-    if matching.ignored:
-        notes.append(f"The map leaves out {quoted(sorted(matching.ignored))} of OLD.")
-    problems = [*problems, *more_problems]
+    _check_numbers(ulp, epsilon)
+    with contextlib.ExitStack() as stack:
+        sides = [Side(stack.enter_context(open_checkpoint(path)), run) for path, run in ((old, "OLD"), (new, "NEW"))]
+        layers, ignored = _compare(sides, mapping, ulp, epsilon)
+    notes = [f"The map leaves out {quoted(sorted(ignored))} of OLD."] if ignored else []
+    found_folded = any(layer["matched"] == "folded" for layer in layers)
+    problems = [text for side in sides for text in (*side.problems, *([] if found_folded else side.nothing))]
     if not layers and not problems:
         problems.append("Nothing was compared: the map leaves out every layer.")
     ok = not problems and all(layer["verdict"] == OK for layer in layers)
     result = {"format": FORMAT, "tf1bn": __version__, "kind": "checkpoints", "ok": ok}
-    result |= {"old": os.fspath(old), "new": os.fspath(new), "layers": layers}
-    return result | {"problems": problems, "notes": [*notes, *more_notes]}
+    result |= {"old": os.fspath(old), "new": os.fspath(new), "ulp": ulp, "layers": layers}
+    result |= {"renames": rename_groups(layers), "problems": problems}
+    return result | {"notes": [*sides[0].notes, *notes, *sides[1].notes]}
 
 
-def _read(path, which):
-    """Reads one checkpoint, "OLD" or "NEW".
-
-    Returns:
-      layers: list of `LayerValues`.
-      notes, problems: lists of sentences.
-    """
-    with open_checkpoint(path) as checkpoint:
-        groups, notes = group(checkpoint.variables)
-        layers = [_layer_values(checkpoint, layer) for layer in groups]
-        problems = [f"{which}: {sentence}" for sentence in checkpoint.problems]
-        if not layers:
-            problems.append(f"None of the {len(checkpoint.variables)} variables of {which} belongs to a batch norm.")
-        return layers, [f"{which}: {sentence}" for sentence in (*checkpoint.notes, *notes)], problems
+def _check_numbers(ulp, epsilon):
+    """Raise ValueError for arguments that are not the numbers they must be."""
+    if isinstance(ulp, bool) or not isinstance(ulp, int) or not 0 <= ulp <= MOST_ULP:
+        raise ValueError(f"`ulp` is {ulp!r}; it must be a whole number from 0 to {MOST_ULP}.")
+    number = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
+    if epsilon is not None and not (number and 0 <= epsilon < math.inf):
+        raise ValueError(f"`epsilon` is {epsilon!r}; it must be a number, 0 or more.")
 
 
-def _layer_values(checkpoint, layer):
-    """The `LayerValues` of one `checkpoints.grouping.Layer`."""
-    values = {role: array.astype(np.float64) for role, array in read_values(checkpoint, layer).items()}
-    short = {}
-    for role in values:
-        word = role if role in layer.parts else role.rpartition("/")[2]
-        short[role] = role if word in short.values() else word
-    return LayerValues(
-        layer.name,
-        {short[role]: layer.parts.get(role, role) for role in values},
-        {short[role]: array for role, array in values.items()},
-        {short[role]: dtype for role, dtype in stored(checkpoint, layer).items()},
-        {role: checkpoint.read(name).astype(np.float64) for role, name in layer.shadows.items()},
-        checkpoint.declared.get(layer.name, {}),
-        tuple(layer.unclear.values()),
+def _compare(sides, mapping, ulp, epsilon):
+    """The results of all layers of two `Side`, and the names of OLD's layers that the map leaves out."""
+    by_old, by_new = (side.layers for side in sides)
+    signatures = (
+        {name: (*_signature(layer), _vectors(layer)) for name, layer in layers.items()} for layers in (by_old, by_new)
     )
+    matching = match_checkpoint_layers(*signatures, mapping)
+    twins = _twins(matching.pairs, by_old, by_new)
+    same_framework = sides[0].framework == sides[1].framework
+    layers, values, neighbours = [], [], [side.neighbours for side in sides]
+    for pair in sorted(matching.pairs, key=lambda pair: natural(pair.old)):
+        twin = by_old.get(twins.get(pair.old))
+        by_old[pair.old], new_layer, warnings = align_affine_names(by_old[pair.old], by_new[pair.new])
+        mutual = twins.get(twins.get(pair.old)) == pair.old
+        own_causes = causes(by_old[pair.old], new_layer, twin, mutual, neighbours=neighbours, ulp=ulp)
+        layers.append(_pair(pair, by_old[pair.old], new_layer, own_causes, warnings, same_framework, ulp))
+        values.append((by_old[pair.old], new_layer))
+    layers = with_other_step(with_number_order(layers), values, [side.step for side in sides])
+    for names, has, lacks in ((matching.only_old, *sides), (matching.only_new, *reversed(sides))):
+        for name in names:
+            around = has.neighbours, lacks.neighbours
+            folded = folded_result(has.layers[name], has.run, lacks.run, around, epsilon)
+            layers.append(folded or _unmatched(has.layers[name], has.run))
+    return layers, matching.ignored
 
 
 def _signature(layer):
@@ -115,12 +124,9 @@ def _signature(layer):
     return channels, fingerprint(layer.flat("mean"), layer.flat("variance"))
 
 
-def _framework(path, layers):
-    """By what conventions the variables are named: what loads them looks for these names."""
-    words = {name for layer in layers for name in layer.variables.values()}
-    if any("running_" in word for word in words):
-        return "PyTorch"
-    return "Keras" if os.fspath(path).endswith((".keras", ".h5", ".hdf5")) else "TensorFlow"
+def _vectors(layer):
+    """The values of a layer by role, by which it is told from others."""
+    return {role: layer.flat(role) for role in TITLES if role in layer.values}
 
 
 def _twins(pairs, by_old, by_new):
@@ -137,7 +143,7 @@ def _twins(pairs, by_old, by_new):
     return twins
 
 
-def _pair(pair, old, new, own_causes, warnings, same_framework):
+def _pair(pair, old, new, own_causes, warnings, same_framework, ulp):
     """The result for a `LayerPair`.
 
     Args:
@@ -146,6 +152,7 @@ def _pair(pair, old, new, own_causes, warnings, same_framework):
       own_causes: list of the causes that the values show, as `differences.causes` gives them.
       warnings: sentences on what cannot be compared.
       same_framework: whether both checkpoints name their variables by the same conventions.
+      ulp: how many units in the last place are allowed.
     """
     undecided = [
         *warnings,
@@ -164,7 +171,7 @@ def _pair(pair, old, new, own_causes, warnings, same_framework):
     own_causes = sorted(own_causes, key=lambda cause: cause["severity"] != FINDING)
     texts = [cause["explanation"] for cause in own_causes]
     if verdict == OK:
-        texts.insert(0, _same(compared))
+        texts.insert(0, _same(compared, ulp))
     return {
         "name": old.name,
         "old": old.name,
@@ -195,10 +202,12 @@ def _guess(old, new, own_causes, compared, same_framework):
     return [cause_entry("renamed", text)], []
 
 
-def _same(compared):
+def _same(compared, ulp):
     changed = sorted({" -> ".join(entry["dtypes"]) for entry in compared if len({*entry["dtypes"]}) > 1})
     words = ", ".join(entry["what"] for entry in compared)
-    text = f"The same numbers in {counted(compared[-1]['channels'], 'channel')} ({words})"
+    apart = max((entry["ulps"] or 0 for entry in compared if not entry["equal"]), default=0)
+    text = "The same numbers" if not apart else f"The same numbers but for {apart} ulp at most, of {ulp} allowed,"
+    text += f" in {counted(compared[-1]['channels'], 'channel')} ({words})"
     return text + (f", converted {' and '.join(changed)}." if changed else ".")
 
 

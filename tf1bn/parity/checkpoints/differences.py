@@ -6,22 +6,25 @@ import numpy as np
 
 from ..._util.text import quoted
 from ...verdicts import ADVISORY, FINDING, cause_entry
-from ..conversions import EXPLAIN, other_layer
+from ..conversions import EXPLAIN, other_layer, unexplained
 from ..layer_values import BITS, START, STATISTIC_ROLES, TITLES, holds, titles
+from . import folded_bias
 
 # The order in which the causes of a layer are reported.
 ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "renamed", "gamma-beta-swapped")
-ORDER += ("std-for-variance", "bessel", "no-bessel", "shadow-average", "half-precision", "momentum-flipped", "decay")
-ORDER += ("epsilon", "bad-variance", "unexplained")
+ORDER += ("negated", "folded-bias", "std-for-variance", "bessel", "no-bessel", "shadow-average", "half-precision")
+ORDER += ("momentum-flipped", "decay", "epsilon", "bad-variance", "unexplained")
 
 
-def causes(old, new, twin=None, mutual=False):
+def causes(old, new, twin=None, mutual=False, *, neighbours=None, ulp=0):
     """The causes for which NEW's layer is not OLD's, best first.
 
     Args:
       old, new: `LayerValues`.
       twin: the `LayerValues` of another layer of OLD whose statistics NEW's layer has; None if there is none.
       mutual: whether the layer of NEW that should be that one has those of ``old``.
+      neighbours: the `Neighbours` of OLD and of NEW, or None where nothing is known but the layers.
+      ulp: how many units in the last place a number of NEW may be from OLD's.
     """
     result = [*_not_finite(old, new), *_negative(old, new), *_missing(old, new)]
     both = [role for role in TITLES if role in old.variables and role in new.variables]
@@ -35,14 +38,18 @@ def causes(old, new, twin=None, mutual=False):
         if role not in lengths
         and np.isfinite(old.flat(role)).all()
         and np.isfinite(new.flat(role)).all()
-        and not holds(old, role, new, role)
+        and not holds(old, role, new, role, ulp)
     ]
     explained, differing = other_layer(old, new, differing, twin, mutual)
     result += explained
     for explain in EXPLAIN:
         explained, differing = explain(old, new, differing)
         result += explained
-    result += [*_narrowed(old, new, both), *_state(old, new), *_declared(old, new)]
+    if neighbours is not None:
+        explained, differing = folded_bias.explain(old, new, differing, neighbours)
+        result += explained
+    result += unexplained(old, new, differing)
+    result += [*_narrowed(old, new, both), *_state(old, new, ulp), *_declared(old, new)]
     return sorted(result, key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
 
 
@@ -113,7 +120,7 @@ def _narrowed(old, new, both):
         )
 
 
-def _state(old, new):
+def _state(old, new, ulp):
     """Variables of zero-debiasing and renorm: continued training needs them, inference does not."""
     words = [role for role in {**old.variables, **new.variables} if role not in TITLES]
     lone = [word for word in words if (word in old.variables) != (word in new.variables)]
@@ -121,7 +128,7 @@ def _state(old, new):
         where = "NEW" if lone[0] in old.variables else "OLD"
         text = f"{where} has no {', '.join(lone)}: inference agrees without, continued training does not."
         yield cause_entry("missing-variable", text, ADVISORY)
-    differing = [word for word in words if word not in lone and not holds(old, word, new, word)]
+    differing = [word for word in words if word not in lone and not holds(old, word, new, word, ulp)]
     if differing:
         verb = "differ" if differing[1:] else "differs"
         yield cause_entry("unexplained", f"The {', '.join(differing)} {verb}, which continued training starts from.")
@@ -131,11 +138,11 @@ def _declared(old, new):
     if not old.declared or not new.declared:
         return
     (old_epsilon, new_epsilon), (old_decay, new_decay) = (
-        (old.declared[name], new.declared[name]) for name in ("epsilon", "decay")
+        (old.declared.get(name), new.declared.get(name)) for name in ("epsilon", "decay")
     )
-    if old_epsilon != new_epsilon:
+    if None not in (old_epsilon, new_epsilon) and old_epsilon != new_epsilon:
         yield cause_entry("epsilon", f"OLD declares epsilon {old_epsilon:g} and NEW {new_epsilon:g}.")
-    if old_decay == new_decay:
+    if None in (old_decay, new_decay) or old_decay == new_decay:
         return
     text = f"OLD declares decay {old_decay:g} and NEW {new_decay:g}"
     if abs(1 - old_decay - new_decay) <= 1e-9:

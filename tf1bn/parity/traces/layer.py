@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
@@ -10,6 +11,8 @@ from . import parameters, wording
 from .measured import Effective, LayerRule, Measured, effective, measured
 from .pair import LayerComparison
 
+# The least epsilon of TensorFlow's fused kernel.
+FUSED_FLOOR = 1.001e-5
 # Causes for which the moving statistics stand still, or nearly so.
 STANDING_STILL = {"not-updated", "frozen", "training-flag-off", "trainable-false", "not-restored", "half-precision"}
 
@@ -51,12 +54,12 @@ class MatchedLayer:
 def layer_result(layer):
     """The dict of a `MatchedLayer` in the JSON of a comparison, its verdict and explanation left open."""
     findings = Findings()
-    _match(layer, findings)
     in_both = _diagnoses(layer, findings)
     _declared_rule(layer, findings)
     _declared_kind(layer, findings)
     other_axis = "wrong-axis" in findings.ids()
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
+    doubtful = _match(layer, findings)
     _flags(layer.comparison.flags, findings)
     _unchecked(layer, findings)
     if other_axis:
@@ -74,11 +77,11 @@ def layer_result(layer):
         "causes": findings.in_order(),
         "undecided": findings.undecided,
         "explanation": "",
-        "checks": _checks(layer, in_both, wrong=bool(findings.ids(FINDING))),
+        "checks": _checks(layer, in_both, wrong=bool(findings.ids(FINDING)), doubtful=doubtful),
         "inherited_error": comparison.outputs.inherited,
         "added_error": comparison.outputs.added,
         "differences": comparison.differences,
-        "data": dict(zip(("state", "error", "reason"), data or (None, None, None), strict=True)),
+        "data": dict(zip(("state", "error", "reason"), (data or (None,) * 3)[:3], strict=True)),
         "effective": {"old": layer.effective[0].entry, "new": layer.effective[1].entry},
         "notes": list(comparison.outputs.notes),
         "steps": comparison.steps,
@@ -86,10 +89,13 @@ def layer_result(layer):
 
 
 def _match(layer, findings):
-    """Says what confirms a guess."""
+    """Says what confirms a guess; returns whether nothing does.
+
+    Where nothing does, other values to start from say no more than that the guess may be wrong.
+    """
     pair, start = layer.pair, layer.comparison.start
     if pair.how != "guess" or pair.old == pair.new:
-        return
+        return False
     if pair.confirmed:
         by_state = {"bitwise": "bit for bit the same inputs", "moments": "inputs of the same moments"}
         why = by_state.get(layer.comparison.data.first.state, "the same inputs up to rounding")
@@ -98,21 +104,40 @@ def _match(layer, findings):
     elif layer.in_sequence:
         why = "their place in the same sequence of layers"
     else:
+        doubted = findings.ids(FINDING) & {"other-parameters", "not-restored"}
+        findings.drop(doubted)
         findings.add("renamed", "The layers were matched by order and shape alone.", ADVISORY)
         findings.undecided.append(
             f"NEW's {pair.new!r} was matched with OLD's {pair.old!r} by order and shape alone, which the data do not "
-            "confirm; name the pair with --map."
+            f"confirm{_doubt(doubted)}; name the pair with --map."
         )
-        return
+        return True
     findings.add("renamed", f"The layers were matched by order and shape, confirmed by {why}.", ADVISORY)
+    return False
+
+
+def _doubt(causes):
+    """What speaks against a guess, as a part of a sentence; ``causes`` are ids."""
+    if not causes:
+        return ""
+    what = "gamma, beta" if causes == {"other-parameters"} else "statistics"
+    what = "parameters and statistics" if len(causes) == 2 else what
+    return f": it starts with other {what}, so either it is another layer, or these were not carried over"
 
 
 def _diagnoses(layer, findings):
     """Adds the causes that only one run has; returns the ids of those that both have."""
     old, new = layer.diagnoses
     old_causes, new_causes = (
-        {cause.id: cause for cause in diagnosis.causes if cause.severity == FINDING} for diagnosis in (old, new)
+        # A layer that stands still because it is not trainable is right alone, and no port of one that moves.
+        {cause.id: cause for cause in diagnosis.causes if cause.severity == FINDING or cause.id == "trainable-false"}
+        for diagnosis in (old, new)
     )
+    if layer.comparison.start is not None and layer.comparison.start.differing_statistics:
+        # OLD shows what should have been restored, so that nothing else is left open.
+        for causes in (old_causes, new_causes):
+            if "not-restored" in causes:
+                causes.pop("not-updated", None)
     if layer.comparison.start is None or not layer.comparison.start.differing_statistics:
         # Both start from the same statistics, so there was nothing to restore.
         old_causes, new_causes = (
@@ -157,11 +182,13 @@ def _declared_rule(layer, findings):
         text = f"NEW declares the decay {new.decay:g}, OLD {old.decay:g}; no training step shows which one NEW uses."
         findings.add("decay", text)
     epsilons = old.epsilon, new.epsilon
-    if None not in epsilons and old.epsilon != new.epsilon and not seen & {"epsilon", "epsilon-floor"}:
+    if None not in epsilons and not _same_epsilon(old, new) and not seen & {"epsilon", "epsilon-floor"}:
         interval = layer.effective[1].epsilon_interval
         allows_old, allows_new = (_overlap(interval, [epsilon] * 2) for epsilon in epsilons)
         text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}"
-        if not allows_old:
+        if not allows_old and layer.only == "training":
+            findings.add("epsilon", f"{text}; outputs were not asked for.", ADVISORY)
+        elif not allows_old:
             findings.add("epsilon", f"{text}; no outputs show which one NEW uses.")
         elif allows_new:
             findings.add("epsilon", f"{text}; the outputs cannot tell the two apart.", ADVISORY)
@@ -173,6 +200,14 @@ def _declared_rule(layer, findings):
             findings.add(name, f"{text}; no training step shows what NEW does.")
         elif shown is not None and shown.compared and not seen & STANDING_STILL:
             findings.add(name, f"{text}; in these steps the difference is smaller than rounding.", ADVISORY)
+
+
+def _same_epsilon(old, new):
+    """Whether two declared epsilons can be one value: the fused kernel takes none below 1.001e-5."""
+    possible = [
+        {layer.epsilon, max(layer.epsilon, FUSED_FLOOR)} if layer.fused else {layer.epsilon} for layer in (old, new)
+    ]
+    return any(math.isclose(a, b, rel_tol=2.0**-22) for a in possible[0] for b in possible[1])
 
 
 def _declared_kind(layer, findings):
@@ -232,15 +267,19 @@ def _unchecked(layer, findings):
         undecided.append("OLD does not declare whether it applies Bessel's correction, and its data cannot tell.")
 
 
-def _checks(layer, in_both, wrong):
+def _checks(layer, in_both, wrong, doubtful):
     """The checks as the JSON has them.
 
     Args:
       layer: the `MatchedLayer`.
       in_both: the ids of the causes that both runs have.
       wrong: whether any cause is a finding.
+      doubtful: whether the two may be different layers, so that what they start with is not compared.
     """
     checks = layer.comparison.checks
+    if doubtful and layer.comparison.start is not None:
+        for name in layer.comparison.start.checks:
+            checks.pop(name, None)
     if in_both and not wrong:
         # Both runs do what OLD does not declare, so nothing follows from what it declares.
         for name in ("moving mean", "moving variance", "outputs"):

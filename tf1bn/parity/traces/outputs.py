@@ -14,7 +14,7 @@ import numpy as np
 
 from ... import checker
 from ...checker.roundoff import SMALLEST, unit_roundoff
-from .same_data import blocks, channels_last
+from .same_data import aligned, blocks, channels_last
 from .worst_error import WorstError, largest, largest_of_channels
 
 ROUNDINGS = 8.0  # of one output
@@ -78,7 +78,7 @@ class OutputComparison:
         self.unrecorded, self.without_them = [], WorstError("outputs")
         self.notes = []
 
-    def add(self, step, old, new, expected_statistics, direct):
+    def add(self, step, old, new, expected_statistics, direct, bitwise):
         """Take the `View` of a step in OLD and in NEW.
 
         Args:
@@ -86,6 +86,7 @@ class OutputComparison:
           old, new: `View`.
           expected_statistics: the `checker.MovingStats` that NEW should hold before the step; None for those it holds.
           direct: the `DirectComparison`, which is given the outputs while it is possible.
+          bitwise: whether the inputs of all steps so far are equal bit for bit, so that nothing is inherited with them.
         """
         records = old.record, new.record
         if any(record.outputs is None or record.inputs is None for record in records):
@@ -106,7 +107,7 @@ class OutputComparison:
         for i in range(len(old.record.training)):
             old_formula = _formula(old, i, self._epsilon)
             new_formula = _formula(new, i, self._epsilon, defaults=old.record, expected=expected_statistics)
-            self._add_application(step, i, records, (old_formula, new_formula), direct)
+            self._add_application(step, i, records, (old_formula, new_formula), direct, bitwise)
             if lacks:
                 self._add_without(step, i, new.record, _formula(new, i, self._epsilon, expected=expected_statistics))
 
@@ -117,9 +118,12 @@ class OutputComparison:
             *_, worst = formula.compare(inputs, outputs)
             self.without_them.add(step, *worst)
 
-    def _add_application(self, step, i, records, formulas, direct):
+    def _add_application(self, step, i, records, formulas, direct, bitwise):
         (old_inputs, old_outputs), (new_inputs, new_outputs) = (
             (channels_last(record.inputs[i], record), channels_last(record.outputs[i], record)) for record in records
+        )
+        (old_inputs, new_inputs), (old_outputs, new_outputs) = (
+            aligned(*pair) for pair in ((old_inputs, new_inputs), (old_outputs, new_outputs))
         )
         of_old = [old_inputs] if old_inputs.shape == new_inputs.shape else []
         if of_old and direct.possible:
@@ -132,7 +136,10 @@ class OutputComparison:
             if not old_rows:
                 continue
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-                self._add_inherited(step, expected - old_formula.outputs(old_rows[0]))
+                of_the_original = old_formula.outputs(old_rows[0])
+                self._add_inherited(step, 0 * expected if bitwise else expected - of_the_original)
+                if bitwise:
+                    self.added = max(self.added, largest(outputs - of_the_original))
                 if old_rows[1:]:
                     slope = 2 * (old_formula.slope_bound + new_formula.slope_bound)
                     constant = 2 * (old_formula.constant_bound + new_formula.constant_bound)

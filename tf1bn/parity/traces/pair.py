@@ -91,7 +91,7 @@ class LayerComparison:
             self.flags.append((step, old.training, new.training))
             self.statistics.stop_predicting()
         self.direct.begin_step(self.data.bitwise)
-        self.outputs.add(step, old_view, new_view, self.statistics.expected, self.direct)
+        self.outputs.add(step, old_view, new_view, self.statistics.expected, self.direct, self.data.bitwise)
         self.direct.add_statistics(step, old_view, new_view)
         self.statistics.add(step, old_view, new_view)
 

@@ -10,9 +10,6 @@ import math
 from ...verdicts import FINDING, cause_entry
 from ..verdict import outside_of
 
-# Standard deviations. Two trainings that drift apart by rounding stay below in a first layer, other batches do not.
-OTHER_DATA = 0.1
-
 
 def in_sequence(old, new, pairs):
     """Whether both runs apply the same number of layers, matched in order, to the same data.
@@ -60,20 +57,33 @@ def with_other_inputs(layers, comparisons):
     """The results, with a cause for the first layer that gets other inputs although none before it is wrong."""
     if not layers or layers[0]["data"]["state"] in ("different", None):
         return layers
-    explained, results = False, []
+    explained, outputs_seen, half, results = False, True, 0.0, []
     for layer, comparison in zip(layers, comparisons, strict=True):
+        inputs = comparison.data.first
+        # What was rounded to half precision once stays as inexact as that, whatever dtype it has later.
+        half = max(half, inputs.half if inputs else 0.0)
+        if inputs and inputs.state == "different" and inputs.reason is None and inputs.error <= half * inputs.rounding:
+            layer = {**layer, "data": {**layer["data"], "state": "close"}}
         different = layer["data"]["state"] == "different"
         wrong = any(cause["severity"] == FINDING for cause in layer["causes"]) or bool(outside_of(layer["checks"]))
         result = layer
         if different and not wrong and not explained:
             reason = layer["data"]["reason"] or f"{layer['data']['error']:.3g} standard deviations off"
-            text = (
-                f"NEW gives this layer other inputs than OLD in the first step ({reason}), although every batch-norm "
-                "layer before it does what OLD's does: what lies between them differs."
-            )
+            text = f"NEW gives this layer other inputs than OLD in the first step ({reason}), "
+            if outputs_seen:
+                text += "although every batch norm before it does what OLD's does: what lies between them differs."
+            else:
+                text += (
+                    "and nothing in the batch norms before it explains it: either what lies between them differs, or "
+                    "their outputs, which were not recorded and would tell."
+                )
             result = _with_first(layer, "other-inputs", text, comparison)
         results.append(result)
-        explained |= wrong or different
+        seen = comparison.outputs.steps > 0
+        # Without outputs, an epsilon that is declared otherwise may be what makes the inputs of later layers differ.
+        unseen_epsilon = not seen and any(cause["id"] == "epsilon" for cause in layer["causes"])
+        explained |= wrong or different or unseen_epsilon
+        outputs_seen &= seen
     return results
 
 
@@ -136,7 +146,8 @@ def same_run(layers, comparisons):
     ]
     if not compared:
         return {"state": None, "error": None, "sentence": "No layer was compared."}, [], []
-    first, later = compared[0][1].data.first, compared[0][1].data.later
+    data = compared[0][1].data
+    first = data.first
     if first.state == "different" and any(cause["id"] == "swapped-layers" for cause in layers[0]["causes"]):
         sentence = "The data is the same as far as the swapped layers show."
         return {"state": "close", "error": None, "sentence": sentence}, [], []
@@ -155,14 +166,31 @@ def same_run(layers, comparisons):
             "on their own data."
         )
         problems.append(sentence)
-    elif later is not None:
-        step, inputs = later
-        text = f"The first layer's inputs are not the same in step {step}"
-        if inputs.reason is not None or not math.isfinite(inputs.error):
-            problems.append(f"{text} ({inputs.reason or 'they contain NaN or infinity in one of the runs'}).")
-        elif inputs.error > OTHER_DATA:
-            notes.append(f"{text}: {inputs.error:.2g} deviations apart. Each layer is judged by its own inputs.")
+    elif data.other is not None:
+        sentence = sentence.replace("The data is the same", f"Before step {data.other[0]} the data is the same", 1)
+        problems.append(_from_a_step_on(data, layers))
     return {"state": first.state, "error": first.error, "sentence": sentence}, problems, notes
+
+
+def _from_a_step_on(data, layers):
+    """The sentence for a first layer that gets other inputs in later steps.
+
+    Args:
+      data: its `SameData`.
+      layers: the results of all layers.
+    """
+    step, inputs = data.other
+    where = f"in step {step}" if data.other_steps == 1 else f"in {data.other_steps} steps, first in step {step}"
+    how_far = f"they are {inputs.error:.2g} deviations apart"
+    if not math.isfinite(inputs.error):
+        how_far = inputs.reason or "they contain NaN or infinity in one of the runs"
+    text = f"The first layer's inputs are not the same {where} ({how_far}): "
+    if any(cause["severity"] == FINDING for layer in layers for cause in layer["causes"]):
+        return (
+            f"{text}either the batches are others, or the weights before it were trained otherwise, which a layer that "
+            "is wrong can cause. Each layer is judged by its own inputs."
+        )
+    return f"{text}the batches are others, as no layer explains it. Each layer is judged by its own inputs."
 
 
 def unmatched(old, new):

@@ -11,6 +11,11 @@ from ...evidence.step_view import View
 from ..matching import CLOSE, moments_distance
 
 BLOCK = 2**18  # elements that are compared at a time
+# Standard deviations. Two trainings that drift apart by rounding stay below in a first layer, other batches do not.
+OTHER_DATA = 0.1
+# Of numbers that a layer of half precision gives, in its unit roundoff: one of the input, those of the weights, and
+# those of sums and products over a few layers. Other data is further off by a factor of 20.
+HALF_ROUNDINGS = 16
 SAME_MOMENTS = 1e-9  # largest distance of equal moments that were written in float64, in standard deviations
 
 
@@ -18,15 +23,19 @@ class InputComparison(typing.NamedTuple):
     """How NEW's inputs of a layer in one step compare with OLD's.
 
     Attributes:
-      state: "bitwise"; "moments" (the moments are the same, the values were not recorded); "close" (to `CLOSE`); or
-        "different".
+      state: "bitwise"; "moments" (the moments are the same, the values were not recorded); "close" (to `CLOSE`, or to
+        the rounding of half precision where one of the two holds float16 or bfloat16 numbers); or "different".
       error: the distance in standard deviations of OLD's inputs; inf where they cannot be compared.
       reason: why they cannot be compared; None if they can.
+      half: the unit roundoff of half precision where one of the two holds only such numbers; else 0.0.
+      rounding: how far apart, in standard deviations, a unit roundoff of 1 may bring them.
     """
 
     state: str
     error: float
     reason: str | None = None
+    half: float = 0.0
+    rounding: float = 0.0
 
 
 class SameData:
@@ -36,11 +45,14 @@ class SameData:
       first: the `InputComparison` of the first step that both runs hold; None before it.
       first_step: the number of that step.
       later: None, or the first later step with different inputs: its number and its `InputComparison`.
+      other: None, or the same for the first later step whose inputs are further apart than `OTHER_DATA`.
+      other_steps: how many such steps there are.
       bitwise: whether the inputs of all steps are equal bit for bit.
     """
 
     def __init__(self):
-        self.first = self.first_step = self.later = None
+        self.first = self.first_step = self.later = self.other = None
+        self.other_steps = 0
         self.bitwise = True
 
     def add(self, step, old, new):
@@ -49,8 +61,25 @@ class SameData:
         self.bitwise &= comparison.state == "bitwise"
         if self.first is None:
             self.first, self.first_step = comparison, step
-        elif comparison.state == "different" and self.later is None:
-            self.later = step, comparison
+            return
+        if comparison.state == "different":
+            self.later = self.later or (step, comparison)
+            if not comparison.error <= OTHER_DATA:
+                self.other = self.other or (step, comparison)
+                self.other_steps += 1
+
+
+def aligned(old, new):
+    """Two arrays, channels last, without axes of size 1 where these alone tell their shapes apart.
+
+    Contrib's fused layer records [N, 1, 1, C] of an input [N, C].
+    """
+    if old.shape == new.shape:
+        return old, new
+    squeezed = [
+        array.reshape([size for size in array.shape[:-1] if size != 1] + [array.shape[-1]]) for array in (old, new)
+    ]
+    return squeezed if squeezed[0].shape == squeezed[1].shape else (old, new)
 
 
 def channels_last(array, record):
@@ -113,21 +142,59 @@ def compare_inputs(old, new, axis=None):
         return _different(f"OLD applies it {old.applications} times and NEW {new.applications} times")
     if old.inputs is None or new.inputs is None:
         return _compare_moments(View(old).all_moments or (), View(new).all_moments or ())
-    error = 0.0
+    error = half = rounding = 0.0
     axes = old.layer.channel_axis, new.layer.channel_axis if axis is None else axis
     for old_input, new_input in zip(old.inputs, new.inputs, strict=True):
-        if new_input.ndim != old_input.ndim:
-            return _different(f"the ranks are {old_input.ndim} and {new_input.ndim}")
         for run, array, channels in zip(("OLD", "NEW"), (old_input, new_input), axes, strict=True):
             if not has_axis(array, channels):
                 return _different(f"{run} declares axis {channels} for the channels of an input of rank {array.ndim}")
         old_input, new_input = (
             np.moveaxis(array, channels, -1) for array, channels in zip((old_input, new_input), axes, strict=True)
         )
+        old_input, new_input = aligned(old_input, new_input)
+        if old_input.ndim != new_input.ndim:
+            return _different(f"the ranks are {old_input.ndim} and {new_input.ndim}")
         if old_input.shape != new_input.shape:
             return _different(f"the shapes, channels last, are {old_input.shape} and {new_input.shape}")
-        error = max(error, distance(old_input, new_input))
-    return InputComparison("bitwise" if error == 0 else "close" if error <= CLOSE else "different", error)
+        apart = distance(old_input, new_input)
+        if apart > 0:
+            half = max(half, *map(_half_unit, (old_input, new_input)))
+        if apart > CLOSE:
+            rounding = max(rounding, _rounding(old_input))
+        error = max(error, apart)
+    state = "bitwise" if error == 0 else "close" if error <= max(CLOSE, half * rounding) else "different"
+    return InputComparison(state, error, half=half, rounding=rounding)
+
+
+def _rounding(inputs):
+    """How far a unit roundoff of 1 may move inputs, channels last, in standard deviations."""
+    size, count, total = np.zeros(inputs.shape[-1]), 0, np.zeros(inputs.shape[-1])
+    with np.errstate(invalid="ignore", over="ignore"):
+        for (rows,) in blocks(inputs):
+            size, total, count = size + np.square(rows).sum(axis=0), total + rows.sum(axis=0), count + len(rows)
+        variance = size / count - np.square(total / count)
+        share = np.sqrt(size / count) / np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny))
+    share = share[np.isfinite(share) & (variance > 1e-12 * size / count)]
+    return HALF_ROUNDINGS * float(share.max(initial=0.0))
+
+
+def _half_unit(array):
+    """The unit roundoff of half precision if all values of an array are such numbers; else 0.0."""
+    for unit, is_number in ((2.0**-11, _is_float16), (2.0**-8, _is_bfloat16)):
+        if all(is_number(rows).all() for (rows,) in blocks(array)):
+            return unit
+    return 0.0
+
+
+def _is_float16(values):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return values.astype(np.float16).astype(np.float64) == values
+
+
+def _is_bfloat16(values):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        wide = values.astype(np.float32)
+    return (wide == values) & ((wide.view(np.uint32) & np.uint32(0xFFFF)) == 0)
 
 
 def _compare_moments(old, new):

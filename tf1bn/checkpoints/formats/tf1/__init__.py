@@ -27,10 +27,22 @@ def open_prefix(path, notes=()):
     if not os.path.isfile(tables[0]):
         if data := data_files(prefix):
             raise damaged(prefix, f"{os.path.basename(data[0])!r} is there, and {os.path.basename(index)!r} not")
+        if path.endswith(".meta") and os.path.isfile(path):
+            raise CheckpointError(
+                f"`path` is {path!r}, a graph without values, and the checkpoint {prefix!r} that belongs to it is not "
+                "there; give a checkpoint."
+            )
         raise CheckpointError(f"`path` is {prefix!r}, and there is no checkpoint with that name or prefix.")
     if bad := [table for table in tables if not is_table(table)]:
         raise damaged(prefix, f"the file {os.path.basename(bad[0])!r} is cut off or of another format")
     return open_v1(prefix, tables, notes)
 
 
-TF1 = Format("a TensorFlow checkpoint", matches, open_prefix)
+TF1 = Format(
+    "a TensorFlow checkpoint",
+    matches,
+    open_prefix,
+    known_by="the files of a prefix, or a table of LevelDB's form",
+    read_with="NumPy",
+    remarks="V1, V2, prefix or folder; also that of a SavedModel or a module of TF-Hub; checksums are compared",
+)

@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from ...errors import CheckpointError
-from .base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged, reason
+from ....errors import CheckpointError
+from ..base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged, reason
 
 DEEPEST = 64
 MOST_GROUPS = 2**20
@@ -107,7 +107,8 @@ def _variable(item, name, path):
 
 def _texts(group):
     """The attributes that matter here: layers' names, the form of the file, and a model's configuration."""
-    return {key: _text(group.attrs, key) for key in ("name", "layer_names", "model_config") if key in group.attrs}
+    keys = ("name", "layer_names", "model_config", "keras_version")
+    return {key: _text(group.attrs, key) for key in keys if key in group.attrs}
 
 
 def _text(attributes, key):

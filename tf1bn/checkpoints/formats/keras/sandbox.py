@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
-from .base import LONGEST_VECTOR, damaged
+from ..base import LONGEST_VECTOR, damaged
 
 LEAST_SECONDS = 60
 BYTES_PER_SECOND = 20_000_000
 _CODE = (
     "import sys; sys.path[:] = sys.argv[4:]; "
-    "from tf1bn.checkpoints.formats import sandbox; sandbox.read_vectors(*sys.argv[1:4])"
+    "from tf1bn.checkpoints.formats.keras import sandbox; sandbox.read_vectors(*sys.argv[1:4])"
 )
 
 
@@ -49,7 +49,7 @@ def attempt(reader, path):
 
 def read_vectors(module, name, path):
     """Open a file by a function of a module, by its name, and read all vectors: what the subprocess does."""
-    from ...errors import CheckpointError
+    from ....errors import CheckpointError
 
     try:
         checkpoint = getattr(importlib.import_module(module), name)(path)

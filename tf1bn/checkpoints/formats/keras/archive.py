@@ -7,20 +7,20 @@ import io
 import json
 import os
 import zipfile
-import zlib
 
-from ...errors import CheckpointError
+from ....errors import CheckpointError
+from .. import zips
+from ..base import Checkpoint, Format, damaged, reason
+from ..zips import BROKEN
 from . import hdf5, sandbox
-from .base import Checkpoint, Format, damaged, reason
-from .keras_config import declared_batch_norms
-from .keras_names import name_variables
+from .config import declared_batch_norms
+from .layer_names import name_variables
 
 LARGEST_CONFIG = 2**26
 # Keras stores the weights as they are; packed again by another program they are unpacked in memory.
 LARGEST_UNPACKED = 2**30
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _HDF5_MAGIC = bytes.fromhex("894844460d0a1a0a")
-_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError, KeyError)
 
 
 def _is_keras(path, head):
@@ -30,7 +30,7 @@ def _is_keras(path, head):
     try:
         with zipfile.ZipFile(path) as archive:
             return bool({_WEIGHTS, "metadata.json", "model.weights.json"} & set(archive.namelist()))
-    except _BROKEN:
+    except BROKEN:
         return False
 
 
@@ -38,7 +38,7 @@ def open_keras(path):
     """The `Checkpoint` of a ``.keras`` file, opened in this process."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
+            members = [member.filename for member in zips.members(path)]
             if len(set(members)) < len(members):
                 raise damaged(path, "two of its members have the same name")
             if _WEIGHTS not in members:
@@ -51,7 +51,7 @@ def open_keras(path):
             source = _member(archive, path)
     except CheckpointError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise damaged(path, f"it is not a whole `.keras` file ({reason(error)})") from error
     try:
         return _opened(source, path, config, source.close)
@@ -154,7 +154,11 @@ def _opened(source, path, config, close):
     def read(name):
         return hdf5.read(file, naming.datasets[name], variables[name], path)
 
-    return Checkpoint(path, variables, read, naming.notes, close_all, naming.settings, naming.problems)
+    version = contents.attributes[""].get("keras_version")
+    notes = [*naming.notes, *([f"The file was written by Keras {version[:32]}."] if version else [])]
+    checkpoint = Checkpoint(path, variables, read, notes, close_all, naming.settings, naming.problems)
+    checkpoint.vectors_only = True
+    return checkpoint
 
 
 def _in_sandbox(reader):
@@ -167,5 +171,21 @@ def _in_sandbox(reader):
     return open_untrusted
 
 
-KERAS = Format("a file of Keras 3", _is_keras, _in_sandbox(open_keras), (".keras",))
-HDF5 = Format("an HDF5 file", lambda path, head: head.startswith(_HDF5_MAGIC), _in_sandbox(open_hdf5), (".h5", ".hdf5"))
+KERAS = Format(
+    "a .keras file",
+    _is_keras,
+    _in_sandbox(open_keras),
+    (".keras",),
+    known_by="a zip file with the members that Keras writes",
+    read_with="h5py",
+    remarks="also holds epsilon, momentum and axis",
+)
+HDF5 = Format(
+    "an HDF5 file",
+    lambda path, head: head.startswith(_HDF5_MAGIC),
+    _in_sandbox(open_hdf5),
+    (".h5", ".hdf5"),
+    known_by="the magic number of HDF5",
+    read_with="h5py",
+    remarks="`.weights.h5` does not say whether a single parameter is gamma or beta; opened first in another process",
+)

@@ -8,8 +8,8 @@ are. Where it is missing (``.weights.h5``) their number says it, except whether 
 import dataclasses
 import re
 
-from ..._util.text import quoted
-from .names import length, named_like_batch_norm
+from ...._util.text import quoted
+from ..names import length, named_like_batch_norm
 
 _NUMBERED = re.compile(r"(?:(?P<layer>.*)/)?vars/(?P<number>0|[1-9]\d{0,5})", re.DOTALL)
 # Groups that every model has; the second is that of TensorFlow 2.12 and 2.13.
@@ -41,7 +41,7 @@ def name_variables(contents, declared):
 
     Args:
       contents: the file's `hdf5.Contents`.
-      declared: settings of batch norms by group; see `keras_config.declared_batch_norms`.
+      declared: settings of batch norms by group; see `config.declared_batch_norms`.
     """
     if any("layer_names" in texts for texts in contents.attributes.values()):
         return _named_by_keras_2(contents, declared)

@@ -1,0 +1,67 @@
+"""Statistics that changed between the recorded steps, as a cause with what explains the change."""
+
+from ..._util.text import listed
+from ...evidence.gaps import AGAIN, BACK, OTHER, START, UPDATES
+from ...verdicts import ADVISORY, FINDING
+from ..causes import cause
+from .wording import words_of
+
+
+def changed_between_steps(survey):
+    """The cause of statistics that changed outside of the recorded steps; None if they did not.
+
+    It is a finding where the batch of the step before explains the change, since that batch counts more than once. Else
+    it is an advisory: the recorded steps may be a part of the run.
+    """
+    found = survey.gaps.found
+    if not found:
+        return None
+    word = "step" if len(found) == 1 else "steps"
+    numbers = listed([gap.step for gap in found], 6)
+    parts = [f"The statistics changed outside of the recorded steps before {word} {numbers}."]
+    for kind, sentence in ((AGAIN, _again), (UPDATES, _updates), (START, _start), (BACK, _back), (OTHER, _other)):
+        gaps = [gap for gap in found if gap.kind == kind]
+        if gaps:
+            where = "" if len(gaps) == len(found) else f" (before {listed([gap.step for gap in gaps], 6)})"
+            parts.append(sentence(gaps, where, survey))
+    again = any(gap.kind == AGAIN for gap in found)
+    return cause("changed-between-steps", " ".join(parts), severity=FINDING if again else ADVISORY)
+
+
+def _again(gaps, where, survey):
+    counts = sorted({int(gap.count) for gap in gaps})
+    times = "one more update" if counts == [1] else f"{listed(counts, 3)} more updates"
+    return (
+        f"They are what {times} with the batch of the step before make of them{where}, so that batch was counted more "
+        f"than once: {words_of(survey).same_batch}."
+    )
+
+
+def _updates(gaps, where, survey):
+    shares = [gap.share for gap in gaps]
+    low, high = min(shares), max(shares)
+    share = f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
+    counts = [gap.count for gap in gaps if gap.count is not None]
+    text = f"They moved {share} of the way to the batches of the recorded steps{where}"
+    if len(counts) == len(gaps):
+        low, high = round(max(1, min(counts))), round(max(1, max(counts)))
+        text += f", as about {low if low == high else f'{low} to {high}'} updates of this decay by such data do"
+    return (
+        text + ": either only a part of the run is recorded, or something runs the layer in training mode beside it; "
+        "recording every step tells."
+    )
+
+
+def _start(gaps, where, survey):
+    return f"They were set to (0, 1){where}, as an initialization does."
+
+
+def _back(gaps, where, survey):
+    return f"They were set back to what they were before the first recorded step{where}, as a restore does."
+
+
+def _other(gaps, where, survey):
+    return (
+        f"Neither the batch of the step before nor updates by such data explain the change{where}: other data updated "
+        "them, or something else wrote them, as a restore or a synchronisation does."
+    )

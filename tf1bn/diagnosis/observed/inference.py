@@ -1,0 +1,56 @@
+"""What steps without training show: statistics that move in them, and gamma or beta that are trained in them."""
+
+import math
+
+from ..._util.text import counted, ranges
+from ...evidence.output_fit import BATCH, MOVING
+from ...verdicts import ADVISORY, FINDING, OK
+from ..causes import cause
+from .wording import words_of
+
+
+def moved_without_training(survey):
+    """Causes in statistics that moved in steps without training."""
+    steps, leak_fit = survey.anomalies.moved_in_tests, survey.anomalies.leak
+    words = words_of(survey)
+    if not steps:
+        return []
+    moved = f"The statistics changed in {len(steps)} of {counted(survey.progress.tested, 'inference step')}"
+    if len(steps) < survey.progress.tested:
+        moved += f" ({ranges(steps, range(steps[-1] + 1))})"
+    if leak_fit.verdict == FINDING:
+        return [cause("unexplained", f"{moved}, and not as an update with the batch of the step would change them.")]
+    if leak_fit.verdict != OK and math.isinf(leak_fit.misfit):
+        text = f"{moved}, and the bounds are too wide to tell whether by an update with the batch of the step."
+        return [cause("unexplained", text)]
+    leak = cause(
+        "validation-leak",
+        f"{moved}, each time by an update with the batch of the step: evaluation data went into them.",
+        leak_fit.misfit,
+    )
+    flag = cause(
+        "batch-stats-at-inference",
+        f"{moved}, as they do when {words.flag_on_where} and normalises by the batch.",
+        leak_fit.misfit,
+    )
+    moving, batch = (survey.outputs.sources[False, source] for source in (MOVING, BATCH))
+    if moving.seen and moving.consistent and not batch.consistent:
+        return [leak]
+    if batch.seen and batch.consistent and not moving.consistent:
+        return [flag]
+    return [leak, flag]
+
+
+def trained_without_updates(survey):
+    """The cause where gamma or beta change in steps that run the layer in inference; None if they do not."""
+    progress, words = survey.progress, words_of(survey)
+    if progress.trained or not progress.affine_moved:
+        return None
+    text = (
+        f"Gamma or beta changed in {progress.affine_moved} of {counted(progress.tested, 'step')} that run the layer in "
+        f"inference, and the statistics did not: the layer is trained while {words.flag_off_while}"
+    )
+    if progress.initial:
+        return cause("training-flag-off", f"{text}, and its statistics are still (0, 1).", severity=FINDING)
+    text = f"{text}. That is right where the statistics are frozen on purpose, as in fine-tuning, and else a flag that "
+    return cause("training-flag-off", text + "was never set.", severity=ADVISORY)

@@ -1,0 +1,106 @@
+"""What training steps show: sizes of batches, statistics that stand still, and advice where nothing is wrong."""
+
+import math
+
+from ..._util.text import counted
+from ...evidence.output_fit import BATCH, MOVING
+from ...verdicts import ADVISORY, FINDING, OK
+from ..causes import cause
+from .wording import words_of
+
+DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
+WARM = 0.01
+
+
+def batches(survey):
+    """Causes in the sizes of the training batches."""
+    seen, causes = survey.anomalies, []
+    if seen.empty:
+        text = f"In {counted(seen.empty, 'step')} the batch was empty, which makes both statistics NaN."
+        causes.append(cause("empty-batch", text))
+    if seen.single:
+        text = f"In {counted(seen.single, 'step')} there was one value per channel, whose variance is 0"
+        if seen.single_nan:
+            text += "; the moving variance became NaN, as on a GPU, where N/(N-1) is infinite at N = 1."
+            causes.append(cause("single-value", text, severity=FINDING))
+        else:
+            causes.append(cause("single-value", text + ": the moving variance only shrinks."))
+    return causes
+
+
+def frozen(survey):
+    """The cause of a layer whose decay is 1 in all training steps; None if its statistics move all the same."""
+    unmoved = survey.progress.unmoved
+    if not (unmoved or survey.declared_fit.verdict == OK):
+        return None
+    text = f"The decay is {words_of(survey).decay(1)} in training, so the statistics keep their start values for ever."
+    return cause("frozen", text, 0.0 if unmoved else survey.declared_fit.misfit)
+
+
+def unmoved(survey):
+    """Why the statistics have the same bits before and after every training step."""
+    progress, layer, words = survey.progress, survey.layer, words_of(survey)
+    steps = f"all {progress.trained} training steps" if progress.trained > 1 else "the training step"
+    stood = f"The statistics have the same bits before and after {steps}"
+    if not layer.trainable:
+        return cause("trainable-false", f"{stood}: the layer is declared not trainable, and is frozen.", 0.0)
+    moving, batch = survey.outputs.sources[True, MOVING], survey.outputs.sources[True, BATCH]
+    if moving.seen and moving.consistent and not batch.consistent:
+        text = f"{stood}, and the outputs are normalised by the moving statistics: {words.flag_off}."
+        return cause("training-flag-off", text, moving.misfit)
+    if layer.dtype == "float16" and any(worst.verdict == OK for worst in survey.accepted.values()):
+        text = f"{stood}: they are float16, and the updates are too small to change a float16 number."
+        return cause("half-precision", text, survey.best.misfit)
+    if not progress.initial:
+        return cause("not-updated", f"{stood}. {words.no_updates}", 0.0)
+    text = f"{stood}, and are still (0, 1). {words.no_updates}"
+    if progress.affine_trained_before:
+        text += (
+            " Beta or gamma were trained before the first recorded step, so either no update ran before it, too, or "
+            f"the statistics were not restored with them; {words.what_was_restored}."
+        )
+    return cause("not-updated", text, 0.0)
+
+
+def moved_though_frozen(survey):
+    """The cause of a layer that is declared not trainable and whose statistics move in training; None for any other."""
+    progress, layer = survey.progress, survey.layer
+    if layer.trainable or not progress.trained or progress.unmoved or survey.declared.always_one:
+        return None
+    words = words_of(survey)
+    text = f"The layer is declared not trainable, and training steps move its statistics. {words.frozen_moves}"
+    return cause("frozen-but-moves", text, severity=FINDING if words.freezes else ADVISORY)
+
+
+def advise(survey):
+    """What is worth knowing about training steps that are as declared."""
+    worst, declared, causes = survey.best, survey.declared, []
+    if worst.verdict != OK or not survey.declared_fit.steps:
+        return []
+    if declared.applications > 1:
+        text = (
+            f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
+            f"after the other; {words_of(survey).no_order}, and one can be lost."
+        )
+        if declared.recomputed:
+            text = (
+                "A backward pass computed the layer once more (activation checkpointing), which updated its statistics "
+                "a second time with the same batch; keep batch norm out of what is recomputed, or switch its updates "
+                "off there."
+            )
+        causes.append(cause("double-update", text, worst.misfit))
+    if declared.always_zero:
+        text = "The decay is 0: the statistics are those of the last batch."
+        causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
+    if worst.replayed:
+        text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
+        causes.append(cause("rounding", text, worst.misfit))
+    if survey.progress.fresh and declared.start_weight > DOMINATED:
+        text = (
+            f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
+            f"{counted(survey.progress.updates, 'update')}"
+        )
+        if declared.decay is not None and 0 < declared.decay < 1:
+            text += f"; after {math.ceil(math.log(WARM) / math.log(declared.decay)):,} updates it is 1 %"
+        causes.append(cause("cold-start", text + "."))
+    return causes

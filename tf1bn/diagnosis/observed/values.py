@@ -1,0 +1,48 @@
+"""What the values themselves show, whatever the updates should have been."""
+
+import numpy as np
+
+from ..._util.text import listed
+from ..causes import cause
+from .wording import words_of
+
+
+def values(survey, others_moved):
+    """Causes that are seen in the values themselves."""
+    seen, progress, causes = survey.anomalies, survey.progress, []
+    if (first := seen.not_finite) is not None:
+        source = "; the input holds NaN or infinity there" if first.from_input else ""
+        text = f"The {first.statistic} is NaN or infinite {first.when} step {first.step}, in channel "
+        causes.append(cause("not-finite", f"{text}{listed(first.channels, 6)}{source}."))
+    elif seen.not_updated_with_input is not None:
+        number, channels = seen.not_updated_with_input
+        text = (
+            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do "
+            "not, before or after: they were not updated with this input."
+        )
+        causes.append(cause("not-finite", text))
+    if seen.bad_variance is not None:
+        number, channel = seen.bad_variance
+        causes.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
+    if seen.dead is not None and seen.dead.any():
+        channels = listed(np.flatnonzero(seen.dead), 6)
+        text = f"The moving variance is 0 in every step in channel {channels}: no input that varies has reached it."
+        causes.append(cause("dead-channel", text))
+    if not progress.trained and progress.initial and progress.affine_trained and not progress.affine_moved:
+        causes += _never_moved(survey, others_moved)
+    return causes
+
+
+def _never_moved(survey, others_moved):
+    """The two causes that fit statistics at (0, 1) beside a trained gamma or beta, in a run that trains nothing."""
+    words = words_of(survey)
+    start = "The statistics are still (0, 1) while beta or gamma are trained"
+    if others_moved:
+        start += ", and other layers have moved statistics"
+    either = f"Either they were not restored with beta and gamma, or no update ever ran; {words.what_was_restored}."
+    restored = cause("not-restored", f"{start}. {either}")
+    updated = cause(
+        "not-updated",
+        "The other way to read them: no update of the statistics had ever run when beta and gamma were saved.",
+    )
+    return [restored, updated]

@@ -1,0 +1,123 @@
+"""What happened to a layer, in the terms of the framework that made its trace."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """How one framework says the things that the sentences of a diagnosis speak of.
+
+    Attributes:
+      no_updates: that nothing updated the statistics in training, a sentence.
+      flag_off: that the layer ran in inference mode in training, a clause.
+      flag_off_while: the same, as it goes on after "while".
+      flag_on: that it ran in training mode in inference, a clause.
+      flag_on_where: the same, as it goes on after "when".
+      frozen_moves: why the statistics of a layer that is not trainable can move, a sentence.
+      what_was_restored: what tells statistics that were not restored from statistics that never moved, a clause.
+      same_batch: what makes the same batch update the statistics once more, a clause.
+      no_order: why several updates of a step have no fixed order, a clause.
+      has_momentum: whether the framework's momentum is 1 - decay.
+      freezes: whether a layer that is not trainable must keep its statistics in this framework.
+    """
+
+    no_updates: str
+    flag_off: str
+    flag_off_while: str
+    flag_on: str
+    flag_on_where: str
+    frozen_moves: str
+    what_was_restored: str
+    same_batch: str
+    no_order: str = "TensorFlow gives them no order"
+    has_momentum: bool = False
+    freezes: bool = False
+
+    def decay(self, value):
+        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
+        return f"{value:.6g}" + (f" (momentum {1 - value:.6g})" if self.has_momentum else "")
+
+
+_RESTORED = (
+    "what tells the two apart are the statistics in the checkpoint that was restored: (0, 1) there as well, or other "
+    "values, or none"
+)
+
+_NEUTRAL = Words(
+    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS).",
+    flag_off="the layer ran with training=False",
+    flag_off_while="it runs with training=False",
+    flag_on="the layer was left in training mode (is_training=True)",
+    flag_on_where="the layer runs in training mode (is_training=True)",
+    frozen_moves="TF 1.x and PyTorch do that in training mode, TF 2 and Keras do not.",
+    what_was_restored=_RESTORED,
+    same_batch="a pass that was not recorded ran it again, as activation checkpointing and a second call do",
+)
+
+_TENSORFLOW_1 = dataclasses.replace(
+    _NEUTRAL,
+    no_updates="The update operations (UPDATE_OPS) did not run.",
+    flag_on="is_training was left True",
+    flag_on_where="the layer runs with is_training=True",
+    frozen_moves="In TF 1.x `trainable=False` keeps gamma and beta as they are and not the statistics.",
+    same_batch="the update operations ran again with it, by a further call of session.run",
+)
+
+_KERAS = dataclasses.replace(
+    _NEUTRAL,
+    no_updates="No update of the moving statistics ran, although the layer was called in training.",
+    flag_on="the layer was called with training=True",
+    flag_on_where="the layer is called with training=True",
+    frozen_moves="Keras runs a layer with `trainable = False` in inference mode, so it was set after the call was "
+    "traced, or something else writes the statistics.",
+    same_batch="the layer was called once more with training=True, as recomputation and a second call do",
+    freezes=True,
+)
+
+_TORCH = dataclasses.replace(
+    _NEUTRAL,
+    no_updates="The module was in training mode and did not update its buffers: `track_running_stats` is False, or "
+    "its momentum is 0.",
+    flag_off="the module ran in evaluation mode (`eval()`)",
+    flag_off_while="the module is in evaluation mode (`eval()`)",
+    flag_on="the module was left in training mode (no `model.eval()`)",
+    flag_on_where="the module is in training mode (no `model.eval()`)",
+    frozen_moves="In PyTorch `requires_grad = False` keeps weight and bias as they are; the buffers move until "
+    "`eval()` is called on the module.",
+    what_was_restored="what tells the two apart are the buffers running_mean and running_var in the state_dict that "
+    "was loaded: (0, 1) there as well, or other values, or none, as in a copy that averages parameters alone",
+    same_batch="the module ran it again in training mode: activation checkpointing does so in the backward pass",
+    no_order="the module was called in another order than is recorded, or by several threads",
+    has_momentum=True,
+)
+
+_BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL}
+
+
+def words_for(framework, release):
+    """The `Words` of a framework.
+
+    Args:
+      framework: "torch", "keras", "tensorflow" or None, as the trace names it.
+      release: the release of TensorFlow 1.x that the layer declares, or None.
+    """
+    if release is not None:
+        return _TENSORFLOW_1
+    return _BY_NAME.get(framework, _NEUTRAL)
+
+
+def words_of(survey):
+    """The `Words` of the framework that made the trace of a `survey.Survey`."""
+    return words_for(survey.framework, survey.layer.release)
+
+
+def framework_of(trace):
+    """The framework that a trace says it is of: "torch", "keras", "tensorflow" or another; None if it does not say."""
+    framework = getattr(trace, "framework", None)
+    name = framework.get("name") if hasattr(framework, "get") else getattr(framework, "name", framework)
+    if not isinstance(name, str):
+        return None
+    name = name.lower()
+    return {"pytorch": "torch", "tf_keras": "keras", "tf.keras": "keras"}.get(name, name)

@@ -1,0 +1,207 @@
+"""A batch norm that the other checkpoint has folded into the convolution before it, recomputed from the folded weights.
+
+Inference of a convolution with kernel W and bias b (or none) and of a batch norm after it is that of one convolution,
+
+    W' = s W,    b' = beta - (m - b) s,    s = gamma / sqrt(v + epsilon),
+
+per output channel [1]. The quotient of the kernels gives s, and each channel its own epsilon = (gamma / s)**2 - v; one
+epsilon must do for all channels.
+
+With u the unit roundoff of the narrowest dtype that was computed in or stored, float32 or less: s is the result of an
+addition, a root and a division, and W' of a product that is stored, so that each W' is within 5 u of s W, and so is the
+mean of the quotients, weighted by W**2. Then gamma / s is within 5 u too and its square within 10 u + O(u**2), taken as
+11 u (v + epsilon). b' sums |beta|, |m| s and |b| s with three operations on each beside those of s, and s itself comes
+from the quotients: 12 u (|beta| + (|m| + |b|) |s|).
+
+[1] B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+    CVPR 2018, section 3.2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..layer_values import BITS
+from .neighbours import key_of
+
+KERNELS_TRIED = 8
+SCALE_UNITS, SQUARE_UNITS, SHIFT_UNITS = 5, 11, 12
+# Orders of the axes of the same kernel: as it is; TensorFlow's in PyTorch's order and back; those of a matrix.
+_ORDERS = {2: ((0, 1), (1, 0)), 4: ((0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0)), 5: ((0, 1, 2, 3, 4), (4, 3, 0, 1, 2))}
+_LEAST = 2.0**-140  # below which float32 rounds by more than its unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded:
+    """What the folded convolution shows about a batch norm.
+
+    Attributes:
+      kernel: the names of the convolution's kernel in the checkpoint with the batch norm and in the one without.
+      scale: s, float64 [channels]; NaN where the kernel is 0 in all of a channel.
+      unit: the unit roundoff that the bounds count.
+      epsilon: the interval that all channels allow, (low, high); it is empty, with low > high, if no epsilon fits.
+      worst: the channel that is farthest from any common epsilon.
+      bias: the names of the bias without and with the batch norm; None for one that is not there.
+      shift_error: |b' - expected| of each channel in units of its bound; None where b' is not there.
+      shifts: the expected and the observed b', [channels] each; None where b' is not there.
+    """
+
+    kernel: tuple[str, str]
+    scale: np.ndarray
+    unit: float
+    epsilon: tuple[float, float]
+    worst: int
+    bias: tuple[str | None, str | None] = (None, None)
+    shift_error: np.ndarray | None = None
+    shifts: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def unscaled(self):
+        """Whether the kernel is the same in both checkpoints, so that nothing was folded into it."""
+        known = self.scale[np.isfinite(self.scale)]
+        return known.size > 0 and bool((known == 1).all())
+
+    @property
+    def possible_epsilon(self):
+        """Whether there is an epsilon, 0 or more, that gives the scales of all channels."""
+        return self.epsilon[0] <= self.epsilon[1] and self.epsilon[1] >= 0
+
+    @property
+    def likely_epsilon(self):
+        """The middle of the interval, at least 0; 0.0 where it has no middle."""
+        middle = sum(self.epsilon) / 2 if self.possible_epsilon else 0.0
+        return max(0.0, middle) if math.isfinite(middle) else 0.0
+
+
+def find_folded(layer, with_norm, without):
+    """Find the convolution that a batch norm was folded into.
+
+    Args:
+      layer: the `LayerValues` of the batch norm; it must have both statistics.
+      with_norm, without: the `Neighbours` of its checkpoint and of the other one.
+
+    Returns:
+      The `Folded` of the nearest kernel whose counterpart is its multiple in each channel, one whose scales fit before
+      others; None if there is no such kernel.
+    """
+    channels, best = layer.flat("variance").size, None
+    for name, counterpart in _candidates(layer, channels, with_norm, without):
+        kernels = with_norm.kernel(name), without.kernel(counterpart)
+        if any(kernel is None for kernel in kernels):
+            continue
+        unit = _unit(layer, (with_norm.dtype(name), without.dtype(counterpart)))
+        scale = _scale(*kernels, channels, unit)
+        if scale is None:
+            continue
+        folded = _with_shift(_with_epsilon(layer, (name, counterpart), scale, unit), layer, with_norm, without)
+        if folded.possible_epsilon and not folded.unscaled:
+            return folded
+        best = best or folded
+    return best
+
+
+def _candidates(layer, channels, with_norm, without):
+    """Pairs of names of kernels that may be the same one: those of one name first, then those of as many values."""
+    near = with_norm.kernels_near(layer.name, channels)[:KERNELS_TRIED]
+    others = without.kernels
+    same = [(name, others[key_of(name)]) for name in near if key_of(name) in others]
+    yield from same
+    for name in near:
+        if name in {pair[0] for pair in same} or math.prod(with_norm.shape(name)) == channels:
+            continue  # one value per channel is a multiple of anything
+        for other in without.kernels_near(layer.name, channels)[:KERNELS_TRIED]:
+            if sorted(without.shape(other)) == sorted(with_norm.shape(name)):
+                yield name, other
+
+
+def _unit(layer, kernel_dtypes):
+    dtypes = [*kernel_dtypes, *(layer.stored(role) for role in ("gamma", "variance") if role in layer.variables)]
+    return 2.0 ** -min(24, *(BITS.get(dtype, 24) for dtype in dtypes))
+
+
+def _scale(before, after, channels, unit):
+    """The quotient of two kernels per output channel, [channels]; None if they are not proportional in each."""
+    for order in _ORDERS.get(before.ndim, (tuple(range(before.ndim)),)):
+        if after.ndim == before.ndim and before.transpose(order).shape == after.shape:
+            for matrix in _by_channel(before.transpose(order), channels):
+                scale = _quotients(matrix(before.transpose(order)), matrix(after), unit)
+                if scale is not None:
+                    return scale
+    return None
+
+
+def _by_channel(kernel, channels):
+    """Functions that make a matrix [channels, values] of a kernel, one for each axis that may have the channels."""
+    axes = [axis for axis in (0, 1, kernel.ndim - 1, kernel.ndim - 2) if kernel.shape[axis] == channels]
+    for axis in dict.fromkeys(axes):
+        yield lambda array, axis=axis: np.moveaxis(array, axis, 0).reshape(channels, -1)
+    if kernel.shape[-1] * kernel.shape[-2] == channels:
+        # A depthwise kernel of TensorFlow: input channels times multiplier.
+        yield lambda array: array.reshape(-1, channels).T
+
+
+def _quotients(before, after, unit):
+    """The factor from each row of a matrix to that of another one; None if a row is not a multiple of the other."""
+    scale = np.full(len(before), np.nan)
+    for i, (old, new) in enumerate(zip(before, after, strict=True)):
+        old, new = old.astype(np.float64), new.astype(np.float64)
+        size = old @ old
+        if not (np.isfinite(size) and np.isfinite(new).all()):
+            return None
+        if size == 0:
+            if new.any():
+                return None
+            continue
+        scale[i] = (new @ old) / size
+        if (np.abs(new - scale[i] * old) > 2 * SCALE_UNITS * unit * np.abs(scale[i] * old) + _LEAST).any():
+            return None
+    return scale
+
+
+def _with_epsilon(layer, kernel, scale, unit):
+    """The `Folded` of these scales, its shift left open."""
+    variance = layer.flat("variance")
+    gamma = layer.flat("gamma") if "gamma" in layer.variables else np.ones_like(variance)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        squares = np.square(gamma / scale)
+    known = np.isfinite(squares) & (np.sign(gamma) == np.sign(scale)) & (scale != 0)
+    # A channel whose gamma is 0 must have a kernel of 0, and one that has not has no epsilon.
+    wrong = np.isfinite(scale) & ~known & ~((gamma == 0) & (scale == 0))
+    low = np.where(known, squares * (1 - SQUARE_UNITS * unit) - variance, -np.inf)
+    high = np.where(known, squares * (1 + SQUARE_UNITS * unit) - variance, np.inf)
+    if wrong.any():
+        return Folded(kernel, scale, unit, (np.inf, -np.inf), int(np.argmax(wrong)))
+    # The channel that the narrowest interval, which tells most about epsilon, is farthest from.
+    narrowest = int(np.argmin(high - low))
+    with np.errstate(invalid="ignore"):
+        middle = (low[narrowest] + high[narrowest]) / 2
+        outside = np.maximum(low - middle, middle - high) / np.maximum(high - low, np.finfo(float).tiny)
+    worst = int(np.argmax(np.where(np.isnan(outside), -np.inf, outside)))
+    return Folded(kernel, scale, unit, (float(low.max()), float(high.min())), worst)
+
+
+def _with_shift(folded, layer, with_norm, without):
+    """The `Folded` with the bias of the folded convolution against what the batch norm makes of its statistics."""
+    mean, variance = layer.flat("mean"), layer.flat("variance")
+    zero = np.zeros_like(mean)
+    beta = layer.flat("beta") if "beta" in layer.variables else zero
+    own_name, own = with_norm.bias_beside(folded.kernel[0], mean.size)
+    own = zero if own is None else own
+    new_name, new = without.bias_beside(folded.kernel[1], mean.size)
+    if new is None:
+        return dataclasses.replace(folded, bias=(own_name, None))
+    gamma = layer.flat("gamma") if "gamma" in layer.variables else np.ones_like(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(np.isnan(folded.scale), gamma / np.sqrt(variance + folded.likely_epsilon), folded.scale)
+        expected = beta - (mean - own) * scale
+        bound = SHIFT_UNITS * folded.unit * (np.abs(beta) + (np.abs(mean) + np.abs(own)) * np.abs(scale))
+        error = np.where(new == expected, 0.0, np.abs(new - expected) / (bound + _LEAST))
+    return dataclasses.replace(
+        folded,
+        bias=(own_name, new_name),
+        shift_error=np.where(np.isnan(error), np.inf, error),
+        shifts=(expected, new),
+    )

@@ -1,0 +1,156 @@
+"""What to do about each cause, in one to three lines, by framework where frameworks differ."""
+
+# By cause the text for every framework, or by framework: "" is what holds where none is known or has a text of its own.
+# "tensorflow1" is TF 1.x, as a layer says that declares its release.
+REMEDIES = {
+    "frozen": {
+        "": "Use a decay below 1 in training; to freeze a trained layer on purpose, run it in inference mode.",
+        "torch": "Use a momentum above 0 (it is 1 - decay); to freeze the module on purpose, call `eval()` on it.",
+    },
+    "trainable-false": "Nothing, if the layer is to be frozen. Else make it trainable; in a port remember that Keras's "
+    "`trainable = False` also changes the mode and that of TF 1.x's contrib layer does not.",
+    "frozen-but-moves": {
+        "": "Run the layer in inference mode where its statistics are to stay as they are.",
+        "tensorflow1": "Pass `is_training=False` where the statistics are to stay; `trainable=False` keeps only gamma "
+        "and beta.",
+        "torch": "Call `eval()` on the module after every `model.train()`; `requires_grad = False` keeps only weight "
+        "and bias.",
+        "keras": "Set `layer.trainable = False` before the model is compiled or the call is traced, or call the layer "
+        "with training=False.",
+    },
+    "training-flag-off": {
+        "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
+        "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
+        "`tf.layers.batch_normalization` has training=False by default.",
+        "torch": "Call `model.train()` before training, and again after each evaluation.",
+        "keras": "Call the model with `training=True` in your training loop, and look for `trainable = False`.",
+    },
+    "half-precision": "Keep the moving statistics in float32, also with float16 inputs (TF 1.5 and later, Keras's "
+    "mixed policies and PyTorch's autocast do).",
+    "not-restored": {
+        "": "Save and restore the moving statistics with gamma and beta; if no checkpoint has them, recompute them "
+        "from training data.",
+        "tensorflow1": "Give `tf.train.Saver` `tf.global_variables()`, not `tf.trainable_variables()`, and do not "
+        "restore with ignore_missing_vars; if no checkpoint has the statistics, recompute them from training data.",
+        "torch": "Load the whole state_dict with strict=True; a copy that averages parameters needs the buffers too "
+        "(`use_buffers=True`, or `torch.optim.swa_utils.update_bn`).",
+        "keras": "Load all weights (`load_weights` without by_name or skip_mismatch); a copy needs `get_weights()`, "
+        "not the trainable ones alone.",
+    },
+    "not-updated": {
+        "": "Run the layer's updates with each training step; then train on, or recompute the statistics from data.",
+        "tensorflow1": "Run `tf.get_collection(tf.GraphKeys.UPDATE_OPS)` with the training operation, or pass "
+        "updates_collections=None; a `tf.keras` layer keeps its updates in `layer.updates`. Then train on.",
+        "torch": "Make the module with `track_running_stats=True` and a momentum above 0; then train on, or recompute "
+        "the buffers by passes over the training data in `train()`.",
+        "keras": "Call the layer with `training=True` in the training step, inside of the function that is run.",
+    },
+    "empty-batch": "Do not run the layer on empty batches (a filter that leaves nothing, a tower without data), and "
+    "restore the statistics from before.",
+    "single-value": "Avoid batches with one value per channel in training: drop the last incomplete batch.",
+    "renorm": "Declare renorm alike on both sides, or drop it; its further variables go with the checkpoint.",
+    "zero-debias": "Set zero_debias_moving_mean alike on both sides, and carry `biased` and `local_step` over.",
+    "bessel": {
+        "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
+        "stay, accept it with --accept bessel. Inference from the same statistics agrees.",
+        "tensorflow1": "Pass `fused=False`: from 1.4 on the default is the fused layer, which takes N/(N-1).",
+        "torch": "PyTorch always takes N/(N-1); docs/other-frameworks.md has a layer that averages as TF 1.x does. "
+        "Or accept it with --accept bessel.",
+    },
+    "no-bessel": {
+        "": "Use a layer that averages N/(N-1) times the variance, or put the factor in; if it must stay, accept it "
+        "with --accept no-bessel. Inference from the same statistics agrees.",
+        "tensorflow1": "Pass `fused=True`: up to 1.3 the default is the composed layer, which takes no N/(N-1).",
+        "keras": "Keras 3 never takes N/(N-1); docs/other-frameworks.md has a layer that averages as the fused one "
+        "does. Or accept it with --accept no-bessel.",
+    },
+    "keras-bessel": "Decide whether the port must repeat N/(N-1-epsilon); the difference is small for all but tiny N.",
+    "float32-decay": "Nothing; set `rate_dtype` in the trace if the declaration is to say it.",
+    "momentum-flipped": {
+        "": "PyTorch's momentum is 1 - decay; Keras's momentum, Flax's and TF's are the decay.",
+        "torch": "Set momentum = 1 - decay: TF's decay .99 is momentum .01.",
+        "keras": "Set momentum = decay: PyTorch's momentum .1 is .9 here.",
+    },
+    "no-memory": {
+        "": "Use a decay near 1, unless inference on the last batch's statistics is wanted.",
+        "torch": "Use a momentum near 0 (the default is .1), unless inference on the last batch is wanted.",
+    },
+    "one-tower-only": "Run the updates of all towers, or average their moments first; if one tower is wanted, a port "
+    "has to do the same.",
+    "double-update": {
+        "": "Update once per step, from one application or from the merged batch; where an original updates several "
+        "times, a port has to do it too, and parity accepts it.",
+        "tensorflow1": "Collect UPDATE_OPS of one tower, or run the updates one after the other with "
+        "control_dependencies: TensorFlow gives them no order. A port has to repeat what stays.",
+    },
+    "wrong-axis": "Set `data_format` or `axis` to where the channels are; in a conversion do not transpose them.",
+    "padding-counted": "Pass the weights or the mask to the layer (`batch_weights`, `mask`), or leave padding out.",
+    "std-for-variance": "Square the deviation in the conversion (and take the reciprocal where that is stored).",
+    "cumulative-average": {
+        "": "Use a constant decay if the original does; all batches alike is right for a last pass over the data.",
+        "torch": "Give `momentum` a number: None averages all batches alike (num_batches_tracked counts them).",
+    },
+    "decay": {
+        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9.",
+        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default.",
+    },
+    "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
+    "validation-leak": {
+        "": "Run evaluation in inference mode, and updates only with the training operation.",
+        "torch": "Call `model.eval()` before evaluation; `torch.no_grad()` does not stop the buffers.",
+        "keras": "Evaluate with `training=False`.",
+    },
+    "batch-stats-at-inference": {
+        "": "Run inference in inference mode.",
+        "tensorflow1": "Pass `is_training=False`; look whether the placeholder is fed and the export was made with it.",
+        "torch": "Call `model.eval()` before inference; with track_running_stats=False there is no inference mode.",
+        "keras": "Call the model with `training=False`, or use `predict`.",
+    },
+    "gamma-beta-swapped": "Exchange the two (gamma scales, beta shifts), and scale before you shift.",
+    "epsilon-floor": "Use 1.001e-5 in a port, or `fused=False` if the smaller one is wanted.",
+    "epsilon-outside-root": "Add epsilon to the variance before the root is taken; a model that was trained otherwise "
+    "has to keep its formula, or be trained on.",
+    "std-in-output": "Divide by sqrt(variance + epsilon), and convert what is stored to a variance first.",
+    "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
+    "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
+    "never recovers from NaN: restore it.",
+    "bad-variance": "Restore it, or recompute it from data; negative values come from a conversion, or from several "
+    "updates in parallel. All 0: set it to 1 before you train on.",
+    "dead-channel": "Often nothing. If most channels are dead, look at what lies before the layer.",
+    "unexplained": "Look at the first step that is named: something else may write the variables, the layer may be "
+    "another formula, or several things are wrong at once.",
+    "changed-between-steps": {
+        "": "Record every run of the layer, or stop what runs it in between: recomputation, a second call, a restore.",
+        "tensorflow1": "Record every session.run that runs the layer, or stop what updates it in between.",
+        "torch": "With activation checkpointing keep batch norms out of the checkpointed part, or set momentum to "
+        "1 - sqrt(1 - momentum), since each batch counts twice; else record every forward pass.",
+    },
+    "statistics-do-not-fit": {
+        "": "Recompute the statistics: run the layer in training mode over training data (without training weights).",
+        "torch": "Run `torch.optim.swa_utils.update_bn(loader, model)`, or average the buffers with the parameters.",
+    },
+    "cold-start": "Train longer before you evaluate, or use a smaller decay; the report says how many it takes.",
+    "rounding": "Nothing.",
+    "missing-variable": "Save all global variables; give parity --map if only names differ.",
+    "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
+    "renamed": "Give --map FILE, and rename in the conversion.",
+    "swapped-layers": "Exchange the two layers in the conversion, or correct the map.",
+    "other-inputs": "Compare what lies between the last layer that agrees and this one: padding, a resize, a kernel.",
+    "other-parameters": "Copy the weights before you record; a comparison of training needs the same start.",
+    "unmatched": "Give --map FILE; null stands for a layer that has no counterpart.",
+}
+GENERAL = "Look at the cause's entry in docs/causes.md."
+
+
+def remedy(cause, framework=None, release=None):
+    """What to do about a cause, in one to three lines.
+
+    Args:
+      cause: its id.
+      framework: "torch", "keras", "tensorflow" or None.
+      release: the release of TensorFlow 1.x that the layer declares, or None.
+    """
+    texts = REMEDIES.get(cause, GENERAL)
+    if isinstance(texts, str):
+        return texts
+    return texts.get("tensorflow1" if release is not None else framework) or texts[""]
