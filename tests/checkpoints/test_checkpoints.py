@@ -112,7 +112,7 @@ def well_formed(result):
         findings = [cause for cause in layer["causes"] if cause["severity"] == "finding"]
         assert (layer["verdict"] == "finding") == bool(findings)
         for cause in layer["causes"]:
-            assert list(cause) == ["id", "severity", "explanation", "misfit"]
+            assert list(cause) == ["id", "severity", "explanation", "misfit", "remedy"]
             assert cause["id"] in ORDER
             assert cause["misfit"] is None
         for text in [layer["explanation"], *(cause["explanation"] for cause in layer["causes"])]:
