@@ -1,5 +1,6 @@
 """Sphinx's configuration: Markdown pages by MyST, API pages from docstrings; `make docs` builds docs/_build/html."""
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -44,6 +45,8 @@ templates_path = []
 
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
+# Not among the requirements; the page of its recorder needs its names alone.
+autodoc_mock_imports = [name for name in ("torch",) if importlib.util.find_spec(name) is None]
 autodoc_typehints_format = "short"
 # Attributes that a docstring lists are not repeated as entries of their own.
 napoleon_use_ivar = True

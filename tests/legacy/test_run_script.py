@@ -541,8 +541,8 @@ def test_every_session_is_recorded(play, tmp_path, body, steps):
     status, _, err = play(textwrap.dedent(TRAINING) + textwrap.dedent(body), record=path)
     assert status == 0, err
     folders = [path, f"{path}.2"][: len(steps)]
-    assert err.splitlines()[-len(steps) :] == [
-        f"tf1bn run: {count} step{'s' * (count > 1)} of 1 layer recorded in {folder}."
+    assert [line.rpartition(", ")[0] for line in err.splitlines()[-len(steps) :]] == [
+        f"tf1bn run: {count} step{'s' * (count > 1)} of 1 layer recorded in {folder}"
         for count, folder in zip(steps, folders, strict=True)
     ]
     for folder, count in zip(folders, steps, strict=True):
@@ -581,7 +581,7 @@ def test_the_trace_lies_where_the_user_stood(play, tmp_path, monkeypatch, when):
 def test_what_is_said_about_a_recording_does_not_steer_a_terminal(play, tmp_path):
     name = "\x1b[2Jtrace\n"
     status, _, err = play("import tensorflow as tf\n", record=str(tmp_path / name))
-    assert status == 0
+    assert status == 2
     assert err.endswith("\\x1b[2Jtrace\\n was not written.\n")
 
 
@@ -621,8 +621,30 @@ def test_a_thread_that_fills_a_queue_does_not_wait_for_the_layer_that_empties_it
 def test_a_script_that_runs_no_layer_says_so(play, tmp_path):
     path = str(tmp_path / "trace")
     status, _, err = play("import tensorflow as tf\ntf.Session().run(tf.constant(1))\n", record=path)
-    assert (status, err) == (0, f"tf1bn run: no layer took part in any run of the script; {path} was not written.\n")
+    assert (status, err) == (2, f"tf1bn run: no layer took part in any run of the script; {path} was not written.\n")
     assert not os.path.exists(path)
+
+
+def test_a_recording_has_limits(tmp_path, capfd):
+    from tf1bn.cli import main as cli
+
+    body = """
+        x, y = build("a")
+        with tf.Session() as sess:
+            sess.run(tf.global_variables_initializer())
+            for i in range(8):
+                sess.run([y, tf.get_collection("update_ops")], {x: batch(i)})
+        """
+    script, path = tmp_path / "script.py", tmp_path / "run.trace"
+    script.write_text(textwrap.dedent(TRAINING) + textwrap.dedent(body))
+    assert cli.main(["run", "--record", str(path), "--every", "2", "--steps", "7", str(script)]) == 0
+    steps = list(trace.open(path))
+    assert [step.number for step in steps] == [0, 2, 4, 6]
+    kinds = [next(iter(step.layers.values())).inputs is not None for step in steps]
+    assert kinds == [True, True, True, False]
+    assert f"tf1bn run: 4 steps of 1 layer recorded in {path}, " in capfd.readouterr().err
+    assert cli.main(["run", "--record", str(tmp_path / "other"), "--every", "0", str(script)]) == 2
+    assert "`every` is 0; it must be a whole number, 1 or more." in capfd.readouterr().err
 
 
 def test_where_nothing_can_be_recorded_is_said_before(play, tmp_path):

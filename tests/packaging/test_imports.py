@@ -49,6 +49,8 @@ LAZILY = {"_util/tensorflow_import.py", "testing/originals.py", "cli/doctor.py"}
 WITH_KERAS = {"recorders/keras/__init__.py"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {
+    "diagnosis/observed/wording.py",
+    "testing/models.py",
     "cli/doctor.py",
     "cli/run.py",
     "contrib/_names.py",

@@ -16,8 +16,9 @@ from modes import played_in
 
 import tf1bn
 from tf1bn import checker, trace
+from tf1bn.diagnosis import diagnose
 from tf1bn.layers import graph_collections
-from tf1bn.recorders import session as recorder
+from tf1bn.recorders import limits
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[2]
@@ -564,8 +565,8 @@ def test_a_monitored_session_counts_its_own_steps(mode, folder):
 
 def test_arguments_are_checked(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
-        with pytest.raises(ValueError, match='`keep` is \'all\'; it must be "inputs" or "moments"'):
-            tf1bn.Recorder(session, tmp_path / "a", keep="all")
+        with pytest.raises(ValueError, match='`keep` is \'none\'; it must be "auto", "moments", "inputs" or "all"'):
+            tf1bn.Recorder(session, tmp_path / "a", keep="none")
         with pytest.raises(TypeError, match="`sess` is 3; it must be a session, with `run` and `graph`"):
             tf1bn.Recorder(3, tmp_path / "a")
         assert not (tmp_path / "a").exists()
@@ -573,6 +574,70 @@ def test_arguments_are_checked(tmp_path):
         with pytest.raises(FileExistsError, match="where a trace is"):
             tf1bn.Recorder(session, tmp_path / "a")
         tf1bn.Recorder(session, tmp_path / "a", overwrite=True).close()
+
+
+def test_limits(mode, folder):
+    x = tf.placeholder(tf.float32, [None, 3])
+    y = tf1bn.batch_norm(x, 0.9, scope="a/bn")
+    z = tf1bn.batch_norm(y, 0.9, scope="b/bn")
+    fetches = [z, updates()]
+    with ready() as session:
+        with tf1bn.Recorder(session, folder, every=2, steps=slice(1, 6), layers="a/*") as rec:
+            for i in range(8):
+                rec.run(fetches, {x: batch((8, 3), i)})
+        opened = trace.open(folder)
+        assert list(opened.layers) == ["a/bn"]
+        assert [(step.number, step.left_out) for step in opened] == [(1, 1), (3, 1), (5, 1)]
+        (result,) = diagnose(opened)
+        assert result.verdict == "ok"
+        assert "outside of the recorded steps" not in result.explanation
+        with tf1bn.Recorder(session, folder, keep="auto", overwrite=True) as rec:
+            for i in range(5):
+                rec.run(fetches, {x: batch((8, 3), i)})
+        kinds = [step.layers["a/bn"].inputs is not None for step in trace.open(folder)]
+        assert kinds == [True, True, True, False, False]
+        assert [result.verdict for result in diagnose(folder)] == ["ok", "ok"]
+        with tf1bn.Recorder(session, folder, overwrite=True, max_bytes=2500) as rec:
+            for i in range(5):
+                rec.run(fetches, {x: batch((8, 3), i)})
+        assert 0 < rec.steps < 5
+        assert rec.bytes == sum(file.stat().st_size for file in Path(folder, "arrays").iterdir()) + (
+            Path(folder, "steps.jsonl").stat().st_size
+        )
+        assert "with which it would exceed `max_bytes`" in rec.problem
+
+
+def test_the_hook_of_a_monitored_session(folder):
+    from tf1bn.recorders.estimator import RecorderHook
+
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [None, 3])
+        step = tf.train.get_or_create_global_step()
+        y = tf1bn.batch_norm(x, 0.9, scope="bn")
+        with tf.control_dependencies(updates()):
+            train = tf.assign_add(step, 1)
+        hook = RecorderHook(folder, every=2)
+        with tf.train.MonitoredSession(hooks=[hook]) as session:
+            for i in range(5):
+                session.run([train, y], {x: batch((4, 3), i)})
+            assert session.run(step) == 5
+    steps = list(trace.open(folder))
+    assert [(one.number, one.left_out, one.training) for one in steps] == [(0, 0, True), (2, 1, True), (4, 1, True)]
+    for one in steps:
+        assert_honest(one.layers["bn"])
+        assert one.layers["bn"].outputs is not None
+    with pytest.raises(ValueError, match=r"^`every` is 0; it must be a whole number, 1 or more.$"):
+        RecorderHook(folder, every=0)
+
+
+def test_a_hook_that_sees_no_layer_says_so(folder, capsys):
+    from tf1bn.recorders.estimator import RecorderHook
+
+    with tf.Graph().as_default():
+        y = tf.constant(1.0) + 1
+        with tf.train.MonitoredSession(hooks=[RecorderHook(folder)]) as session:
+            session.run(y)
+    assert "Nothing was recorded: no run depends on a batch-norm layer" in capsys.readouterr().err
 
 
 def test_registration_is_not_seen(mode):
@@ -928,7 +993,7 @@ def test_recording_changes_no_bit(tmp_path, variables, onednn):
 
 
 def test_kept_is_what_is_documented():
-    assert recorder.KEEP == ("inputs", "moments")
+    assert limits.KEEP == ("auto", "moments", "inputs", "all")
 
 
 def test_the_package_imports_no_tensorflow():

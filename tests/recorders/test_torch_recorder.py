@@ -256,6 +256,8 @@ def test_recomputed_activations(torch, record, path, reentrant):
         np.testing.assert_array_equal(entry.inputs[0], entry.inputs[1])
         assert step.layers["head.1"].recomputed == (False,)
     assert verdicts(path) == {"block.1": ("finding", ["double-update"]), "head.1": ("ok", [])}
+    (explanation,) = [result.explanation for result in diagnose(path) if result.name == "block.1"]
+    assert explanation.startswith("A backward pass computed the layer once more (activation checkpointing)")
 
 
 @pytest.mark.parametrize(("reentrant", "expected"), [(True, ("ok", [])), (False, ("finding", ["not-updated"]))])

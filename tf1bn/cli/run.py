@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..errors import CommandError
+
 DESCRIPTION = """Run a script that was written for TensorFlow 1.x, unedited, as `python` would run it: `import
 tensorflow` gives it tf.compat.v1 with the contrib, layers and numbers of TF 1.x. Python 2 is translated in memory.
 
@@ -14,7 +16,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [-h] [--release R] [--record DIR] [--python2] [-m] SCRIPT ..."
+USAGE = "tf1bn run [-h] [--release R] [--python2] [--record DIR] [--keep KIND] [...] [-m] SCRIPT ..."
 
 
 def add_arguments(parser):
@@ -30,6 +32,21 @@ def add_arguments(parser):
         metavar="DIR",
         help="record every session.run that runs a batch-norm layer as a trace, for `tf1bn audit`; a second session "
         "goes to DIR.2, and so on",
+    )
+    group = parser.add_argument_group("what --record writes")
+    group.add_argument(
+        "--keep",
+        choices=("auto", "moments", "inputs", "all"),
+        default="auto",
+        help="auto: inputs and outputs of the first 3 training and 3 inference steps, up to 256 MiB, which decide what "
+        "normalised the outputs, and of all other steps the moments of the inputs, which decide what updated the "
+        "statistics; moments; inputs or all: inputs and outputs of every step",
+    )
+    group.add_argument("--every", metavar="N", type=int, default=1, help="record each Nth step")
+    group.add_argument("--steps", metavar="N", type=int, help="record the first N steps")
+    group.add_argument("--layers", metavar="PATTERN", action="append", help="record the layers with such names")
+    group.add_argument(
+        "--max-bytes", metavar="N", type=int, default=1 << 30, help="end before the trace is larger; 1 GiB if not given"
     )
     parser.add_argument(
         "--python2",
@@ -50,6 +67,15 @@ def run(args):
     """
     from ..legacy import run_script
 
+    names = ("keep", "every", "steps", "layers", "max_bytes")
+    limits = {name: getattr(args, name) for name in names}
+    if args.record is not None:
+        from ..recorders.limits import Limits
+
+        try:
+            Limits(**limits)
+        except (TypeError, ValueError) as error:
+            raise CommandError(str(error).replace("`max_bytes`", "`--max-bytes`")) from error
     return run_script(
         args.script,
         args.args,
@@ -57,4 +83,5 @@ def run(args):
         record=args.record,
         module=args.module,
         python2=args.python2,
+        limits=limits,
     )

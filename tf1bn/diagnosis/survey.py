@@ -29,6 +29,7 @@ class Declared:
       start_weight: how much of the statistics is still their start value, after all updates.
       applications: the largest number of updates in a step.
       counts: the set of the numbers of values per channel of the batches.
+      recomputed: whether an update of any step repeated an earlier one, in a backward pass.
       from_moments: whether moments are recorded instead of inputs in any training step.
     """
 
@@ -40,11 +41,14 @@ class Declared:
         self.always_one = self.always_zero = True
         self.start_weight = 1.0
         self.applications = 1
+        self.recomputed = False
         self.counts, self.from_moments = set(), False
 
     def add(self, number, view):
         """Take a training step."""
         self.applications = max(self.applications, len(view.updates))
+        recomputed = getattr(view.record, "recomputed", None)
+        self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
         self.decay_known &= view.decay is not None
         if view.left_out:
             self.start_weight = (

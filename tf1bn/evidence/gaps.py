@@ -1,7 +1,8 @@
 """What happened to a layer's statistics between one recorded step and the next.
 
-A trace is without gaps where the statistics before a step are, bit for bit, those after the one before it. In a gap
-something changed them that was not recorded; `Gaps` looks for what the numbers tell about it. Vectors only are kept.
+A trace is without gaps where the statistics before a step are, bit for bit, those after the one before it, or where it
+says that it left out steps there. In a gap something changed them that was not recorded; `Gaps` looks for what the
+numbers tell about it. Vectors only are kept.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Gaps:
         """Take a step, as `step_view.View`."""
         if self._first is None:
             self._first = view.before
-        elif not np.array_equal(self._after, view.before, equal_nan=True):
+        elif not view.left_out and not np.array_equal(self._after, view.before, equal_nan=True):
             self.found.append(self._gap(number, view))
         self._after, self._decay = view.after, view.decay
         self._batch = _batch_of(view)
@@ -122,7 +123,7 @@ def _batch_of(view):
     """The `Moments` of the one batch that a step trains with; None if it trains with none or with several."""
     if len(view.updates) != 1 or not view.all_moments:
         return None
-    moments = view.all_moments[view.updates[0]]
+    moments = view.update_moments[0]
     return moments if moments.count else None
 
 

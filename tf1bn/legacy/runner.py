@@ -11,7 +11,8 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import contrib, releases
 from .._util.printable import printable
@@ -36,6 +37,7 @@ def run_script(
     release: str = "1.15",
     record: str | None = None,
     module: bool = False,
+    limits: Mapping[str, Any] | None = None,
     python2: bool = False,
 ) -> int:
     """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
@@ -50,6 +52,8 @@ def run_script(
       release: "1.0" to "1.15"; see `tf1bn.release`.
       record: None, or the folder for a trace of the session; of several sessions that run layers, the second goes to
         ``record.2``, and so on.
+      limits: None, or what limits each recording, arguments of `tf1bn.Recorder` by name: keep, every, steps, layers,
+        max_bytes.
       python2: whether the script is Python 2 even if Python 3 can run it, and divides integers otherwise; a first line
         that names python2 says the same.
 
@@ -88,7 +92,7 @@ def run_script(
         if record is not None:
             from ..recorders.all_sessions import Recording
 
-            recording = stack.enter_context(Recording(record))
+            recording = stack.enter_context(Recording(record, limits))
         status = _execute(
             lambda: _main_of_module(script, old, python2) if module else _main_of_script(script, data, old, python2),
             at_exit.run,
@@ -212,7 +216,9 @@ def _of_script(trace):
 def _report(recording, path, status):
     """Print to stderr what was recorded; returns the status, or 2 instead of 0 if the recording failed."""
     for folder, steps, layers in recording.traces:
-        _say(f"{counted(steps, 'step')} of {counted(layers, 'layer')} recorded in {folder}")
+        size, problem = recording.details[folder]
+        text = f"{counted(steps, 'step')} of {counted(layers, 'layer')} recorded in {folder}, {size}"
+        _say(text if problem is None else f"{text}; {problem}")
     if recording.partial:
         _say(f"{counted(recording.partial, 'step')} in `partial_run` cannot be recorded, and no trace has them")
         status = status or 2
@@ -221,6 +227,7 @@ def _report(recording, path, status):
         return status or 2
     if not recording.traces:
         _say(f"no layer took part in any run of the script; {path} was not written")
+        return status or 2
     elif not any(steps for _, steps, _ in recording.traces):
         _say("no run of a layer could be recorded; the traces say why")
     return status

@@ -9,6 +9,7 @@ import weakref
 import tensorflow as _tf
 
 from .._util.printable import printable
+from .limits import in_bytes
 from .session import Plans, Recorder
 
 tf = _tf.compat.v1
@@ -26,14 +27,18 @@ class Recording:
       path: the folder of the first session that runs a layer; the second one's is ``path.2``, and so on. A relative
         path is below the working directory of this moment, wherever the script goes.
 
+      limits: None, or arguments of each `Recorder` by name: keep, every, steps, layers, max_bytes.
+
     Attributes:
+      details: for each of these paths the size as text, and why the recording ended early or None.
       traces: a list of (path, number of steps, number of layers) of the traces, complete when the block is left.
       partial: the number of partial runs with a layer, which are in no trace.
       problem: None, or a sentence about what ended the recording.
     """
 
-    def __init__(self, path):
-        self._path = os.path.abspath(path)
+    def __init__(self, path, limits=None):
+        self._path, self._limits = os.path.abspath(path), dict(limits or {})
+        self.details = {}
         self._sessions = weakref.WeakKeyDictionary()
         self._recorders = []
         self._lock = threading.Lock()
@@ -63,6 +68,7 @@ class Recording:
             with contextlib.suppress(OSError):
                 recorder.close()
             self.traces.append((recorder.path, recorder.steps, recorder.layers))
+            self.details[recorder.path] = in_bytes(recorder.bytes), recorder.problem
 
     def _wrapped(self, original):
         recording = self
@@ -126,7 +132,7 @@ class Recording:
             try:
                 if recorded.recorder is None:
                     with self._lock:
-                        recorded.recorder = Recorder(recorded, self._next_path())
+                        recorded.recorder = Recorder(recorded, self._next_path(), **self._limits)
                         self._recorders.append(recorded.recorder)
                 return recorded.recorder.run(*arguments)
             except (OSError, ValueError, TypeError) as error:

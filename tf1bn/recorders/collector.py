@@ -214,7 +214,7 @@ class Collector:
         return text
 
     def _write(self, records: dict[str, dict[str, Any]], training: bool) -> None:
-        size = self.bytes + _size(records)
+        size = self.bytes + size_of(records)
         if not self._limits.allows(size):
             self._stop(f"the recording ended before step {self.seen - 1}, with which it would exceed `max_bytes`")
             return
@@ -305,7 +305,7 @@ def _record(part: list[_Kept], training: bool, all_train: bool, layer: trace.Lay
     return record
 
 
-def _size(records: Mapping[str, Mapping[str, Any]]) -> int:
+def size_of(records: Mapping[str, Mapping[str, Any]]) -> int:
     """About how many bytes the arrays of a step take."""
     total = 0
     for record in records.values():

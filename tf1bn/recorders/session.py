@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from .. import trace
 from ..checker import batch_moments
 from ..graphs.layers import layers_in
 from . import run_plan
+from .collector import size_of
+from .limits import Limits
 
 tf = _tf.compat.v1
-
-KEEP = ("inputs", "moments")
 
 
 class Recorder:
@@ -37,41 +38,62 @@ class Recorder:
     Args:
       sess: a ``tf.compat.v1.Session``, or another session with its ``run``, such as a ``MonitoredSession``.
       path: the folder of the trace, which is made.
-      keep: "inputs" writes inputs and outputs; "moments" writes count, mean and variance of the inputs instead, which
-        is small and fast. Inputs with sample weights are always written.
+      keep: "inputs" and "all" write inputs and outputs; "moments" writes count, mean and variance of the inputs
+        instead, which is small and fast; "auto" does so after the first steps, see `recorders.limits.Limits`. Inputs
+        with sample weights are always written.
       overwrite: whether to replace a trace that is there.
+      every, steps, layers, max_bytes: as for `recorders.limits.Limits`; a step is a run that a layer takes part in.
 
     Attributes:
       path: the folder of the trace.
       steps: the number of steps recorded so far.
       layers: the number of layers listed in the trace so far.
+      bytes: the size of the trace so far.
+      problem: None, or why the recording ended before the runs did, the rest of a sentence.
 
     A layer inside a ``tf.cond`` or ``tf.while_loop``, whose tensors cannot be fetched, is listed in the trace with the
     reason, and not recorded; so is one whose form cannot be understood.
 
     Raises:
       TypeError: `sess` is no session.
-      ValueError: `keep` is neither "inputs" nor "moments".
+      TypeError, ValueError: what limits the recording is not as above.
       FileExistsError: there is something at `path`; see `trace.Writer`.
     """
 
     path: str
     steps: int
 
-    def __init__(self, sess: Any, path: str | os.PathLike[str], keep: str = "inputs", overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        sess: Any,
+        path: str | os.PathLike[str],
+        keep: str = "inputs",
+        overwrite: bool = False,
+        *,
+        every: int = 1,
+        steps: int | slice | None = None,
+        layers: str | Iterable[str] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
         if not callable(getattr(sess, "run", None)) or not isinstance(getattr(sess, "graph", None), tf.Graph):
             raise TypeError(f"`sess` is {sess!r}; it must be a session, with `run` and `graph`.")
-        if keep not in KEEP:
-            raise ValueError(f'`keep` is {keep!r}; it must be "inputs" or "moments".')
-        self._writer = trace.Writer(path, overwrite=overwrite, producer=f"tf1bn.Recorder, TensorFlow {_tf.__version__}")
+        self._limits = Limits(keep, every, steps, layers, max_bytes)
+        self._writer = trace.Writer(
+            path,
+            overwrite=overwrite,
+            producer=f"tf1bn.Recorder, TensorFlow {_tf.__version__}",
+            framework="TensorFlow",
+            framework_version=_tf.__version__,
+        )
         self._session = sess
         self._keep = keep
-        self._plans = Plans(sess.graph, keep == "inputs")
+        self._plans = Plans(sess.graph, keep != "moments", self._limits)
         self._readers = {}
         self._planning, self._running = threading.Lock(), threading.RLock()
         self._declared = {}
         self.path = self._writer.path
-        self.steps = 0
+        self.steps = self._seen = self._left_out = 0
+        self.problem: str | None = None
 
     def run(
         self,
@@ -94,28 +116,74 @@ class Recorder:
         """
         if training is not None and not isinstance(training, bool):
             raise ValueError(f"`training` is {training!r}; it must be True, False or None.")
-        # Nothing is declared: it raises where the trace is closed, replaced, or belongs to another process, which may
-        # hold a lock for ever.
-        self._writer.add_layers({})
-        with self._planning:
-            plan = self._plans.of(fetches, feed_dict)
-            self._declare(plan)
+        plan = self.plan(fetches, feed_dict)
         if not plan.parts:
             # It waits for no other run: one that is being recorded may wait for what this one puts into a queue.
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
         with self._running:
             return self._recorded(plan, fetches, feed_dict, options, run_metadata, training)
 
+    def plan(self, fetches, feed_dict):
+        """The `run_plan.Plan` of a run, whose layers are listed in the trace. Private."""
+        # Nothing is declared: it raises where the trace is closed, replaced, or belongs to another process, which may
+        # hold a lock for ever.
+        self._writer.add_layers({})
+        with self._planning:
+            plan = self._plans.of(fetches, feed_dict)
+            self._declare(plan)
+        return plan
+
     def _recorded(self, plan, fetches, feed_dict, options, run_metadata, training):
         """Run and record one step, and return the results."""
-        before = self._read(plan.before)
+        before = self.before(plan)
+        if before is None:
+            return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
         results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
+        self.after(plan, before, results[1], training)
+        return results[0]
+
+    def use(self, session):
+        """Read variables through this session of the same graph from now on. Private."""
+        if session is not self._session:
+            self._session, self._readers = session, {}
+
+    def before(self, plan):
+        """Begin a step: the values before it by the names of tensors, or None if the step is left out. Private."""
+        number = self._seen
+        self._seen += 1
+        if self.problem is not None or not self._limits.takes_step(number):
+            self._left_out += 1
+            return None
+        return self._read(plan.before)
+
+    def after(self, plan, before, extra, training):
+        """Write the step that `before` began, with what it fetched in addition. Private."""
         after = self._read(plan.after)
         moments = _moments if self._keep == "moments" else None
-        layers, trained = plan.step(before, results[1], after, moments, training)
-        self._writer.add_step(layers, training=trained)
-        self.steps += 1
-        return results[0]
+        layers, trained = plan.step(before, extra, after, moments, training)
+        if self._keep == "auto":
+            layers = {name: self._reduced(entry, trained, self._declared[name]) for name, entry in layers.items()}
+        if not self._limits.allows(self.bytes + size_of(layers)):
+            self.problem = f"the recording ended before step {self._seen - 1}, with which it would exceed `max_bytes`"
+            return
+        self._writer.add_step(layers, training=trained, step=self._seen - 1, left_out=self._left_out)
+        self._limits.count_step(trained)
+        self.steps, self._left_out = self.steps + 1, 0
+
+    def _reduced(self, entry, trained, layer):
+        """A layer's part of a step, with moments in the place of arrays where these are no longer kept."""
+        arrays = [*entry["inputs"], *entry.get("outputs", ())]
+        if "weights" in entry or self._limits.kind(trained, sum(array.nbytes for array in arrays)) != "moments":
+            return entry
+        axis = layer.channel_axis
+        moments = [_moments(np.moveaxis(batch, axis % batch.ndim, -1)) for batch in entry["inputs"]]
+        rest = {key: value for key, value in entry.items() if key not in ("inputs", "outputs")}
+        return {**rest, "moments": moments}
+
+    @property
+    def bytes(self) -> int:
+        """The size of the trace so far."""
+        return self._writer.bytes
 
     @property
     def layers(self) -> int:
@@ -161,10 +229,11 @@ class Plans:
     Args:
       graph: the graph.
       outputs: whether outputs are recorded.
+      limits: None, or the `Limits` that say which layers are recorded.
     """
 
-    def __init__(self, graph, outputs):
-        self._graph, self._outputs = graph, outputs
+    def __init__(self, graph, outputs, limits=None):
+        self._graph, self._outputs, self._limits = graph, outputs, limits
         self._version = None
         self._layers, self._plans = [], {}
 
@@ -177,6 +246,8 @@ class Plans:
         graph = self._graph
         if graph.version != self._version:
             self._layers, self._plans, self._version = layers_in(graph), {}, graph.version
+            if self._limits is not None:
+                self._layers = [layer for layer in self._layers if self._limits.takes_layer(layer.name)]
         targets = run_plan.elements(graph, fetches, "fetches", _components)
         fed = run_plan.elements(graph, list(feed_dict or ()), "feed_dict", _components)
         key = tuple(element.name for element in targets), frozenset(element.name for element in fed)

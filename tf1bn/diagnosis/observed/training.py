@@ -82,6 +82,12 @@ def advise(survey):
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
             f"after the other; {words_of(survey).no_order}, and one can be lost."
         )
+        if declared.recomputed:
+            text = (
+                "A backward pass computed the layer once more (activation checkpointing), which updated its statistics "
+                "a second time with the same batch; keep batch norm out of what is recomputed, or switch its updates "
+                "off there."
+            )
         causes.append(cause("double-update", text, worst.misfit))
     if declared.always_zero:
         text = "The decay is 0: the statistics are those of the last batch."
