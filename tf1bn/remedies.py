@@ -133,6 +133,12 @@ REMEDIES = {
     "rounding": "Nothing.",
     "missing-variable": "Save all global variables; give parity --map if only names differ.",
     "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
+    "negated": "Correct the sign in the conversion; some formats store the negative mean, to be added.",
+    "folded": "Nothing for inference; fold anew with the model's epsilon if it is a finding. To train on, keep the "
+    "statistics.",
+    "folded-bias": "Drop the bias in the port, or give the port both: the bias and the moving mean as they are.",
+    "other-step": "Compare checkpoints of the same step, or of the same file that was converted.",
+    "renumbered": "Nothing if layers are loaded by name; where they go by order, sort names by their numbers.",
     "renamed": "Give --map FILE, and rename in the conversion.",
     "swapped-layers": "Exchange the two layers in the conversion, or correct the map.",
     "other-inputs": "Compare what lies between the last layer that agrees and this one: padding, a resize, a kernel.",

@@ -112,3 +112,22 @@ def parity_of(old, new):
         write(f"{folder}/new", new)
         found = parity.compare_traces(trace.open(f"{folder}/old"), trace.open(f"{folder}/new"), only="training")
     return ids(dict.fromkeys(cause["id"] for one in found["layers"] for cause in one["causes"]))
+
+
+def variables(name="bn", seed=0, **more):
+    """The variables of a trained layer in a checkpoint, by name; ``more`` replaces some or adds others."""
+    rng = np.random.default_rng(seed)
+    values = {"moving_mean": rng.normal(2, 3, 5), "moving_variance": rng.uniform(1, 9, 5)}
+    values |= {"gamma": rng.uniform(0.5, 1.5, 5), "beta": rng.normal(0, 1, 5)}
+    return {f"{name}/{key}": np.asarray(value, "f") for key, value in (values | more).items()}
+
+
+def parity_of_checkpoints(old, new):
+    """What parity of two checkpoints names in any of their layers; each is a dict of arrays by name."""
+    from tf1bn import parity
+
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/old.npz", **old)
+        np.savez(f"{folder}/new.npz", **new)
+        found = parity.compare_checkpoints(f"{folder}/old.npz", f"{folder}/new.npz")
+    return ids(dict.fromkeys(cause["id"] for one in found["layers"] for cause in one["causes"]))
