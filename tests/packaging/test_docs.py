@@ -376,3 +376,13 @@ def test_the_json_blocks_are_json():
         for block in blocks:
             if block.language == "json":
                 json.loads(block.code)
+
+
+def test_every_cause_has_an_example_that_makes_it():
+    """The blocks themselves run above; here, what each prints begins with the cause of its entry, or holds it."""
+    page = TEXTS["docs/causes.md"]
+    for entry in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
+        name = re.match(r"`([^`]+)`", entry).group(1)
+        (printed,) = re.findall(r"```python\n.*?```\n\n```text\n(.*?)\n```", entry, re.DOTALL)
+        assert name in printed.split(", "), entry.splitlines()[0]
+        assert entry.count("**Its neighbours.**") == 1, name

@@ -1,4 +1,4 @@
-"""What is released: an sdist, from it a wheel, from that the checker and its commands beside NumPy and rich; the stubs."""
+"""What is released: an sdist, from it a wheel, and from that the commands beside NumPy and rich; the stubs in it."""
 
 import inspect
 import os

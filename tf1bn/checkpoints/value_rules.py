@@ -154,10 +154,12 @@ def updates(layer, values, wide, others_moved, step, batches):
         if trained and others_moved:
             yield cause_entry(
                 "not-restored",
-                f"{text}, though {' and '.join(trained)}, and the statistics of other layers moved: these were at "
-                "their start values when this was saved, as after a restore by Saver(trainable_variables())"
-                f"{_counted_batches(batches)}.",
+                f"{text}, though {' and '.join(trained)}, and the statistics of other layers moved: either these were "
+                "at their start values when this was saved because they were not restored, as after "
+                "Saver(trainable_variables()), or no update of this layer ever ran; what tells the two apart are the "
+                f"statistics in the checkpoint that was restored, if any was{_counted_batches(batches)}.",
             )
+            yield cause_entry("not-updated", "The other way to read them: no update of these statistics ever ran.")
             return
         though = f", though {' and '.join(trained)}" if trained else ""
         yield cause_entry(

@@ -114,9 +114,9 @@ def _variance_sentences(facts):
     ratio = facts.mean_over_deviation
     return {
         "bessel": f"The moving variance has Bessel's correction: it averages {factor} times the batch variance, and "
-        f"the layer is declared to average the population variance ({_seen_factor(facts)}).{_effect(facts)}",
+        f"the layer is declared to average the population variance{_seen_factor(facts)}.{_effect(facts)}",
         "no-bessel": "The moving variance lacks Bessel's correction: it averages the population variance, and the "
-        f"layer is declared to average {factor} times that ({_seen_factor(facts)}).{_effect(facts)}",
+        f"layer is declared to average {factor} times that{_seen_factor(facts)}.{_effect(facts)}",
         "keras-bessel": "The moving variance averages N/(N-1-epsilon) times the batch variance, as the old "
         f"multi-backend Keras did, with N = {n} (estimated factor {facts.factor}).",
         "std-for-variance": "The moving variance averages the batch's standard deviation instead of its variance.",
@@ -132,12 +132,15 @@ def _variance_sentences(facts):
 
 
 def _seen_factor(facts):
-    """The estimated multiple of the batch variance; for large N what it exceeds 1 by, beside what decides."""
+    """The estimated multiple of the batch variance in brackets, for large N with what decides; empty if not known."""
     value = getattr(facts.factor, "value", math.nan)
+    if not math.isfinite(value):
+        return ""
     text = f"estimated factor {facts.factor}"
-    if facts.count < LARGE_COUNT or not math.isfinite(value):
-        return text
-    return f"{text}: k - 1 = {value - 1:.4g} +- {facts.factor.interval:.1g}, and 1/(N-1) = {1 / (facts.count - 1):.4g}"
+    if facts.count >= LARGE_COUNT:
+        excess, due = value - 1, 1 / (facts.count - 1)
+        text += f": k - 1 = {excess:.4g} +- {facts.factor.interval:.1g}, and 1/(N-1) = {due:.4g}"
+    return f" ({text})"
 
 
 def _effect(facts):

@@ -130,6 +130,9 @@ def _name(survey, fitting, facts, alone):
     named = {}
     for candidate in fitting:
         hypothesis = candidate.hypothesis
+        if {"one-tower-only", "wrong-axis", "padding-counted"} & set(candidate.ids):
+            # The estimate takes the declared batches, all together.
+            facts = dataclasses.replace(facts, factor=Estimate(math.nan, math.nan))
         if hypothesis.repeats > 1:
             facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
         if isinstance(hypothesis.decay, Cumulative):

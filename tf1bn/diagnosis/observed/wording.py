@@ -120,4 +120,5 @@ def framework_of(trace):
     if not isinstance(name, str):
         return None
     name = name.lower()
-    return {"pytorch": "torch", "tf_keras": "keras", "tf.keras": "keras"}.get(name, name)
+    # "PyTorch", "Keras", and the older Keras under another name of its own.
+    return next((known for known in ("torch", "keras") if known in name), name)
