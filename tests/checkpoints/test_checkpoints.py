@@ -258,8 +258,8 @@ def test_what_may_be_deviations_is_said(words, tmp_path):
     (name,) = (name for name in trained(words=("gamma", "beta", *words)) if name.endswith(words[1]))
     said = {
         "sigma": f"`{name}` may hold deviations, by the name; judged as variances.",
-        "running_std": f"`{name}`: up to 1.0.5 Keras kept the deviation sqrt(variance + epsilon) under that name, since "
-        "1.0.6 the variance; judged as variances.",
+        "running_std": f"`{name}`: up to 1.0.5 Keras kept the deviation sqrt(variance + epsilon) under that name, "
+        "since 1.0.6 the variance; judged as variances.",
     }
     assert result["notes"] == [said[words[1]]]
 
