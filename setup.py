@@ -83,7 +83,7 @@ setup(
         "report": report,
         # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
-        # Files of Keras and safetensors; .pt files need PyTorch, TensorFlow's need nothing.
+        # Files of Keras and safetensors; all other formats are read with NumPy.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
     },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli.main:main"]},

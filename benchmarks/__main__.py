@@ -9,6 +9,7 @@ NAMES = {
     "moments": ("checker", "`batch_moments` beside what plain C reaches"),
     "bounds": ("checker", "the error bounds beside the errors of correctly rounded layers"),
     "growth": ("checkpoints", "how the time of audit and parity grows with the layers of a checkpoint"),
+    "formats": ("checkpoints", "the formats of checkpoints: seconds and MB of an audit of each"),
     "layer": ("layers", "what the layer costs beside the bare operation and TF 1.15"),
     "recorder": ("recorders", "what recording a session costs"),
     "frameworks": ("recorders", "what recording PyTorch and Keras models costs"),

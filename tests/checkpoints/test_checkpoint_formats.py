@@ -494,7 +494,7 @@ def test_no_pickle_runs(name, tmp_path):
         assert not result["layers"]
         assert re.search(r"would call `\w+.open` as well; nothing of that was run", " ".join(result["notes"]))
     else:
-        refused(path, "damaged")
+        refused(path, "a pickle that `torch.save` did not write, and pickles are never run")
     assert not (tmp_path / "exploded").exists()
 
 

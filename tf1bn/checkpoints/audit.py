@@ -1,8 +1,8 @@
 """The audit of a checkpoint: what the values of its batch-norm layers say, before anybody trains or restores it.
 
-These are read, with the packages in brackets: prefixes and folders of TF1 checkpoints of both forms, ``.npz``,
-``.keras``, ``.weights.h5`` and ``.h5`` (h5py), ``.safetensors`` (safetensors), and ``.pt`` and ``.pth`` (PyTorch).
-Nothing is unpickled that could run code, and only vectors whose names may belong to a batch norm are read.
+`formats.registry` has what is read: checkpoints and frozen graphs of TensorFlow, files of Keras (h5py), PyTorch, ONNX,
+TensorFlow.js, ``.safetensors`` (safetensors) and ``.npz``. Nothing in a file is run, and only vectors that may belong
+to a batch norm, by their names or by a graph, are read.
 
 Limits: 2**20 values in a vector, 2**25 in all, 2**18 variables with names of 1024 characters, and 2**28 bytes of an
 index or a state file; those of each format are in the module that reads it.

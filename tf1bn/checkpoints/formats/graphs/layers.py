@@ -51,7 +51,7 @@ def batch_norms(graph):
     """The `GraphLayer` of each batch norm, those with the same variables as one."""
     layers = {}
     for node in graph.nodes.values():
-        if _FUSED.fullmatch(node.op):
+        if "BatchNorm" in node.op and _FUSED.fullmatch(node.op):
             layer = _fused(graph, node)
         elif node.op == _GLOBAL:
             layer = _global(graph, node)

@@ -4,6 +4,7 @@ A MetaGraphDef has no values. It shows each layer's epsilon, which operations up
 and whether a train op depends on them.
 """
 
+import collections
 import os
 
 from ...._util.text import counted, listed, quoted
@@ -45,7 +46,8 @@ def _read(data, name):
     graph = graph_from_bytes(values.get(2, b""))
     epsilons = {scope: layer.epsilon for scope, layer in variables_of(batch_norms(graph))[1].items()}
     updates = _updates(graph)
-    trained = _ancestors(graph, _collection(data, b"train_op"))
+    wanted = {node.name for nodes in updates.values() for node in nodes}
+    trained = _ancestors(graph, _collection(data, b"train_op"), wanted)
     declared = {}
     for scope, nodes in updates.items():
         epsilon = epsilons.get(scope)
@@ -126,14 +128,21 @@ def _collection(data, name):
     return names
 
 
-def _ancestors(graph, names):
-    """The names of all nodes that those with these names depend on, and of themselves; None without any."""
-    waiting, seen = [name.partition(":")[0] for name in names], set()
-    while waiting:
-        name = waiting.pop()
-        if name not in seen and name in graph.nodes:
-            seen.add(name)
-            waiting += [text.lstrip("^").partition(":")[0] for text in graph.nodes[name].inputs]
+def _ancestors(graph, names, wanted):
+    """The names of the nodes that those with these names depend on, and of themselves; None without any.
+
+    The nearest come first, and the search ends with the last of the ``wanted`` ones.
+    """
+    waiting, seen, missing = collections.deque(name.partition(":")[0] for name in names), set(), set(wanted)
+    while waiting and missing:
+        name = waiting.popleft()
+        if name in seen or name not in graph.nodes:
+            continue
+        seen.add(name)
+        missing.discard(name)
+        node = graph.nodes[name]
+        further = {text.partition(":")[0] for text in node.inputs}
+        waiting.extend(one for one in further.union(node.controls) if one not in seen)
     return seen or None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base import LONGEST_VECTOR
 from ..binary import numbers
-from ..protobuf import BYTES, FIXED32, VARINT, fields, message
+from ..protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, varint
 from ..tf1.tensors import dtype_name, numpy_dtype, parse_shape
 from ..tf1.values import READ, typed_values
 
@@ -24,7 +24,8 @@ _PASSES_ON = {
     *("Snapshot", "ReadVariableOp", "Cast", "Reshape", "Squeeze", "ExpandDims", "PlaceholderWithDefault"),
 }
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"}
-_FURTHEST = 64
+# So many nodes are looked at on the way to a constant, and behind one; a layer has a few.
+_FURTHEST = 256
 
 
 def mapped(path):
@@ -38,13 +39,27 @@ def mapped(path):
 class Node:
     """An operation of a graph: its name, kind and inputs.
 
-    Its attributes are in ``raw``, by name, as the bytes of an AttrValue; the methods read them.
+    The nodes that only have to run before it, its controls, and its attributes are read when they are asked for, from
+    ``rest``, the part of a NodeDef that has them.
     """
 
-    __slots__ = ("inputs", "name", "op", "raw")
+    __slots__ = ("_raw", "inputs", "name", "op", "rest")
 
-    def __init__(self, name, op, inputs, raw):
-        self.name, self.op, self.inputs, self.raw = name, op, inputs, raw
+    def __init__(self, name, op, inputs, rest):
+        self.name, self.op, self.inputs, self.rest, self._raw = name, op, inputs, rest, None
+
+    @property
+    def controls(self):
+        """The names of its controls."""
+        return [_text(value)[1:] for value in repeated(self.rest, 3)]
+
+    @property
+    def raw(self):
+        """The bytes of each attribute, an AttrValue, by its name."""
+        if self._raw is None:
+            entries = [message(entry, {1: BYTES, 2: BYTES}) for entry in repeated(self.rest, 5)]
+            self._raw = {_text(entry.get(1, b"")): entry.get(2, b"") for entry in entries}
+        return self._raw
 
     def number(self, name, default):
         """A float attribute, as the shortest decimal number that is this float32."""
@@ -104,19 +119,20 @@ class Graph:
             self.nodes[node.name] = node
             if len(self.nodes) > MOST_NODES:
                 raise ValueError(f"it has more than {MOST_NODES} nodes")
-        self._consumers = None
+        self._consumers, self._leaves = None, {}
 
     def source(self, text):
-        """The node that an input like "name:1" names, or None; for "^name", which orders and brings no value, too."""
-        return None if text.startswith("^") else self.nodes.get(text.partition(":")[0])
+        """The node that an input like "name:1" names, or None."""
+        return self.nodes.get(text.partition(":")[0])
 
     def consumers(self, node):
-        """The nodes that take a value of a node."""
+        """The nodes that take a value of a node, as many as are looked at."""
         if self._consumers is None:
             self._consumers = collections.defaultdict(list)
             for consumer in self.nodes.values():
-                for text in dict.fromkeys(one.partition(":")[0] for one in consumer.inputs):
-                    self._consumers[text].append(consumer)
+                for text in dict.fromkeys(one.partition(":")[0] for one in consumer.inputs[:_FURTHEST]):
+                    if len(self._consumers[text]) < _FURTHEST:
+                        self._consumers[text].append(consumer)
         return self._consumers.get(node.name, [])
 
     def leaf(self, text):
@@ -124,18 +140,25 @@ class Graph:
 
         Where a switch chooses between a computed value and one that is stored, it is the stored one.
         """
-        waiting, found = [(text, 0)], {}
+        if text not in self._leaves:
+            self._leaves[text] = self._leaf(text)
+        return self._leaves[text]
+
+    def _leaf(self, text):
+        waiting, seen, found = [text], set(), {}
         while waiting:
-            text, depth = waiting.pop()
-            node = self.source(text)
-            if node is None or depth > _FURTHEST:
+            node = self.source(waiting.pop())
+            if node is None or node.name in seen:
                 continue
+            seen.add(node.name)
+            if len(seen) > _FURTHEST:
+                return None
             if node.op == "Const" or node.op in VARIABLES:
                 found[node.name] = node
-            elif node.op == "Merge" and len(node.inputs) <= 8 and depth < 16:
-                waiting += [(one, depth + 16) for one in node.inputs]
+            elif node.op == "Merge":
+                waiting += node.inputs[:_FURTHEST]
             elif node.op in _PASSES_ON and node.inputs:
-                waiting.append((node.inputs[0], depth + 1))
+                waiting.append(node.inputs[0])
         return next(iter(found.values())) if len(found) == 1 else None
 
 
@@ -145,21 +168,27 @@ def graph_from_bytes(data):
 
 
 def _node(data):
-    name = op = ""
-    inputs, raw = [], {}
-    for number, kind, value in fields(data):
-        if kind != BYTES:
-            continue
-        if number == 1:
-            name = _text(value)
-        elif number == 2:
-            op = _text(value)
-        elif number == 3:
-            inputs.append(_text(value))
-        elif number == 5:
-            entry = message(value, {1: BYTES, 2: BYTES})
-            raw[_text(entry.get(1, b""))] = entry.get(2, b"")
-    return Node(name, op, inputs, raw)
+    """The node of a NodeDef. Graphs have many, so this goes through its fields by itself.
+
+    Name, operation and inputs are fields 1 to 3, and come before the attributes; inputs that bring a value come before
+    controls, of which a training graph may have hundreds in each node.
+    """
+    texts, at, end = ([], [], []), 0, len(data)
+    # Each key is that of a field with bytes, two apart by 8; a control begins with a circumflex.
+    while at < end:
+        before, key = at, data[at] - 0x0A
+        if key not in (0, 8, 16):
+            break
+        size, at = (data[at + 1], at + 2) if at + 1 < end and data[at + 1] < 128 else varint(data, at + 1)
+        if size > end - at:
+            raise ValueError("a node is cut off")
+        if key == 16 and size and data[at] == 0x5E:
+            at = before
+            break
+        texts[key >> 3].append(_text(data[at : at + size]))
+        at += size
+    name, op, inputs = texts
+    return Node(name[-1] if name else "", op[-1] if op else "", inputs, data[at:])
 
 
 def _text(data):

@@ -175,6 +175,10 @@ class _JsonNode(Node):
 
     __slots__ = ("shards", "weight")
 
+    @property
+    def raw(self):
+        return self.rest
+
     def number(self, name, default):
         value = self._attribute(name, "f")
         return default if value is None else float(value)
@@ -201,7 +205,7 @@ class _JsonNode(Node):
 def _graph(entries, weights, shards):
     nodes = []
     for entry in entries:
-        inputs = [str(one) for one in entry.get("input", ())]
+        inputs = [str(one) for one in entry.get("input", ()) if not str(one).startswith("^")]
         node = _JsonNode(str(entry["name"]), str(entry["op"]), inputs, entry.get("attr") or {})
         node.weight, node.shards = weights.get(node.name), shards
         if node.op != "Const" or node.weight is not None:

@@ -49,8 +49,10 @@ class ZipFile:
         self.notes = [] if self._has_checksums else ["The file was written without checksums, so none were compared."]
         try:
             self.saved, machine = load(io.BytesIO(self._whole(pickles[0], LARGEST_PICKLE)))
+        except CheckpointError:
+            raise
         except ValueError as error:
-            raise damaged(path, str(error)) from error
+            raise damaged(path, f"its pickle is not one of PyTorch ({reason(error)})") from error
         self.called = machine.called
 
     def _check(self, members):
