@@ -24,7 +24,13 @@ def test_importing_the_checker_imports_no_tensorflow():
     modules = result.stdout.split()
     assert {name.split(".")[0] for name in modules}.isdisjoint({"tensorflow", "keras", "matplotlib", "rich"})
     own = {name for name in modules if name.split(".")[0] == "tf1bn"}
-    assert {name.split(".")[1] for name in own if "." in name} == {"_native", "_util", "checker", "verdicts"}
+    assert {name.split(".")[1] for name in own if "." in name} == {
+        "_native",
+        "_util",
+        "checker",
+        "remedies",
+        "verdicts",
+    }
 
 
 # ---------------------------------------------------------------- MovingStats

@@ -25,8 +25,9 @@ import run_blocks  # noqa: E402
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in run_blocks.pages()}
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 BLOCKS = {name: run_blocks.blocks(text) for name, text in TEXTS.items()}
-# README.md has a test of its own. These import TensorFlow, some of them several times.
-WITH_TENSORFLOW = {
+# README.md has a test of its own. These import TensorFlow, some of them several times, or make a trace for each cause.
+LONG = {
+    "causes",
     "gpu",
     "old-scripts",
     "other-frameworks",
@@ -37,7 +38,7 @@ WITH_TENSORFLOW = {
     "traces",
 } | {"troubleshooting"}
 RUN = [
-    pytest.param(name, marks=pytest.mark.slow if PAGES[name].stem in WITH_TENSORFLOW else ())
+    pytest.param(name, marks=pytest.mark.slow if PAGES[name].stem in LONG else ())
     for name, blocks in BLOCKS.items()
     if name != "README.md" and any(block.language in run_blocks.RUN for block in blocks)
 ]

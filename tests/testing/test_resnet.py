@@ -65,10 +65,11 @@ def test_the_real_one_and_pytorch_as_recorded():
     assert found["ok"], [layer["explanation"] for layer in found["layers"]]
     assert found["data"]["state"] in ("bitwise", "close")
     assert [layer["new"] for layer in found["layers"]] == [name.replace("/", ".") for name in resnet.NORMS]
-    assert {layer["matched"] for layer in found["layers"]} == {"guess"}
+    # The names differ by their separators alone.
+    assert {layer["matched"] for layer in found["layers"]} == {"name"}
     found = parity.compare_traces(trace.open(COMPOSED), trace.open(TORCH))
     for layer in found["layers"]:
-        assert [cause["id"] for cause in layer["causes"]] == ["bessel", "renamed"]
+        assert [cause["id"] for cause in layer["causes"]] == ["bessel"]
         assert layer["causes"][0]["explanation"].startswith("NEW applies Bessel's correction")
     assert found["layers"][0]["first"]
     back = parity.compare_traces(trace.open(TORCH), trace.open(COMPOSED))
@@ -100,7 +101,8 @@ def test_tf1bn_does_what_the_real_one_did(tmp_path, fused):
 def test_keras_does_what_the_composed_layers_do(keras):
     port = resnet.keras_port(keras, resnet.keras_net(keras))
     found = assert_parity(COMPOSED, port, resnet.batches(), training=STEPS)
-    assert {layer["matched"] for layer in found["layers"]} == {"guess"}
+    # stem/bn is stem_bn there; the others have other names.
+    assert [layer["matched"] for layer in found["layers"]].count("name") == 1
 
 
 @pytest.mark.slow
@@ -127,7 +129,7 @@ def test_bessel_in_keras(keras):
     port = resnet.keras_port(keras, resnet.keras_net(keras))
     with pytest.raises(AssertionError) as failure:
         assert_parity(FUSED, port, resnet.batches(), training=STEPS)
-    assert str(failure.value).count(": no-bessel, renamed. OLD applies Bessel's correction") == 6
+    assert str(failure.value).count("OLD applies Bessel's correction") == 6
 
 
 @pytest.mark.parametrize("framework", ["keras", pytest.param("torch", marks=pytest.mark.torch)])

@@ -16,7 +16,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [-h] [--release R] [--python2] [--record DIR] [--keep KIND] [...] [-m] SCRIPT ..."
+USAGE = "tf1bn run [--release R] [--python2] [--record DIR ...] [-m] SCRIPT ..."
 
 
 def add_arguments(parser):
