@@ -147,7 +147,7 @@ cases = pytest.mark.parametrize(("kind", "decay", "shape", "settings"), Shape.CA
 
 @cases
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("keep", ["inputs", "moments"])
+@pytest.mark.parametrize("keep", tiers.slow_but(["moments"], ["inputs", "moments"]))
 def test_the_other_variance_convention(tmp_path, kind, decay, shape, settings, fused, keep):
     arguments = {"decay": decay, "shape": shape, "kind": kind, "keep": keep, "fused": fused, **settings}
     assert_ok(judge(record(tmp_path / "honest", Layer(decay, fused), **arguments)))

@@ -134,9 +134,9 @@ def test_recordings_say_what_made_them(version):
 
 
 def kinds_of(version, id):
-    """Under each release one case of each path and deviation; of each path all dtypes, is_training a tensor and not."""
+    """One case of each code path in each release, of each dtype, of ``is_training`` a tensor, and of each deviation."""
     path, dtype, dynamic = replays.kind(cases.CASES[id], RECORDED[version, id])
-    return {(version, path), (path, dtype, dynamic), (version, deviation(version.rpartition(".")[0], id))}
+    return {(version, path), (path, dtype), dynamic, deviation(version.rpartition(".")[0], id)}
 
 
 SAMPLE = replays.covering(RECORDED, kinds_of)

@@ -27,6 +27,7 @@ TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 BLOCKS = {name: run_blocks.blocks(text) for name, text in TEXTS.items()}
 # README.md has a test of its own. These import TensorFlow, some of them several times, or make a trace for each cause.
 LONG = {
+    "audit",
     "causes",
     "gpu",
     "old-scripts",

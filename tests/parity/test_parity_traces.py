@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import tiers
 from portnet import CHANNELS, NAMES, Net, Rules, batches, write
 
 from tf1bn import checker, trace
@@ -74,7 +75,7 @@ def test_parity_holds(old, tmp_path, port):
         assert layer["inherited_error"] < 1e-5
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", tiers.slow_but([0], range(3)))
 @pytest.mark.parametrize("decay", [0.5, 0.99, 0.999])
 def test_honest_ports_raise_no_alarm(tmp_path, seed, decay):
     data = batches(8, shape=(6 + seed, 3, 3, 2), seed=seed)
@@ -130,7 +131,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-@pytest.mark.parametrize("declared", [False, True], ids=["declared", "declared as OLD"])
+@pytest.mark.parametrize("declared", tiers.slow_but([False], [False, True]), ids=["declared", "declared as OLD"])
 def test_the_layer_and_the_cause_are_named(old, tmp_path, case, declared):
     """Whatever the trace of NEW declares: its numbers count."""
     rules, names, text = WRONG[case]

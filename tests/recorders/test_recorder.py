@@ -117,7 +117,7 @@ CASES = {  # the letter is the code path in TF 1.15
 }
 
 
-@pytest.mark.parametrize("by_form", [False, True], ids=["built", "by form"])
+@pytest.mark.parametrize("by_form", tiers.slow_but([True], [False, True]), ids=["built", "by form"])
 @pytest.mark.parametrize("id", tiers.slow_but(list(CASES)[::3], list(CASES)))
 def test_every_code_path_is_recorded(mode, folder, id, by_form):
     arguments, shape = CASES[id]

@@ -166,6 +166,7 @@ def on_the_gpu_alone(monkeypatch, module, name, layer):
     monkeypatch.setattr(module, name, run_on)
 
 
+@pytest.mark.slow
 def test_a_wrong_variant_on_the_gpu_alone_is_a_finding(run, pretend, few, monkeypatch):
     on_the_gpu_alone(monkeypatch, grid, "run_variant", no_update)
     code, text, _, result = run("--device", "both")

@@ -152,7 +152,7 @@ def test_a_nan_stays_in_its_channel_and_is_a_finding():
     assert any("moving_mean" in problem and "2" in problem for problem in check.problems), check.problems
 
 
-@pytest.mark.parametrize("decay", tiers.slow_but([0.0, 0.999], [0.0, 0.3, 0.999, 1.0]))
+@pytest.mark.parametrize("decay", tiers.slow_but([0.999], [0.0, 0.3, 0.999, 1.0]))
 @pytest.mark.parametrize("shape", [(7, 5), (3, 4, 2), (2, 3, 3, 4), (2, 2, 2, 2, 3), (1, 1, 1, 2)])
 @pytest.mark.parametrize("fused", [False, True])
 def test_real_runs_of_other_shapes_agree(decay, shape, fused):
