@@ -6,6 +6,7 @@ this run, which is removed at its end. docs/design/testing.md says what the tier
 
 # ruff: noqa: E402
 
+import gc
 import os
 import shutil
 import signal
@@ -52,6 +53,12 @@ LONG = (
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+def pytest_collection_finish():
+    # What TensorFlow and the tests consist of stays, and would be gone through in every collection of garbage.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():
