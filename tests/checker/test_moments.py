@@ -61,7 +61,7 @@ def test_any_memory_layout_gives_the_exact_moments(batch, data_format):
     assert_accurate(batch_moments(batch, data_format=data_format), batch, data_format)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", tiers.slow_but(["float64"], ["float32", "float64"]))
 @pytest.mark.parametrize("kind", HARD)
 def test_hard_data_over_many_chunks(kind, dtype):
     values = HARD[kind](np.random.default_rng(5), (2, 50_000)).astype(dtype)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import tiers
 from accuracy import DTYPES, HARD, assert_close, exact_weighted
 from reference import channels_first
 
@@ -40,7 +41,9 @@ def assert_weighted(moments, batch, weights, data_format="NHWC"):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("shape", "data_format"),
-    [((500, 3), "NHWC"), ((500, 3), "NCHW"), ((300, 5, 2), "NHWC"), ((300, 2, 5), "NCHW"), ((30, 90), "NHWC")],
+    tiers.slow_after(
+        3, [((300, 5, 2), "NHWC"), ((300, 2, 5), "NCHW"), ((30, 90), "NHWC"), ((500, 3), "NHWC"), ((500, 3), "NCHW")]
+    ),
     ids=str,
 )
 def test_weighted_moments_are_exact(shape, data_format, dtype, kind):
@@ -51,7 +54,7 @@ def test_weighted_moments_are_exact(shape, data_format, dtype, kind):
 
 
 @pytest.mark.parametrize("kind", HARD)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", tiers.slow_but(["float32"], ["float32", "float64"]))
 def test_weighted_moments_of_hard_data(kind, dtype):
     rng = np.random.default_rng(2)
     batch = HARD[kind](rng, (2, 3000)).astype(dtype).T

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from modes import played_in
 
 import tf1bn
@@ -192,7 +193,7 @@ def record(folder, shape, arguments, steps=3, forget=False):
             return rec.steps
 
 
-@pytest.mark.parametrize("id", RECORDABLE)
+@pytest.mark.parametrize("id", tiers.slow_but(list(RECORDABLE)[::2], list(RECORDABLE)))
 def test_layers_of_one_axis_are_recorded_and_judged(mode, tmp_path, id):
     arguments, shape, data_format, axis = RECORDABLE[id]
     assert record(str(tmp_path / "t"), shape, dict(arguments, training=True)) == 3

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow
+import tiers
 from modes import SHAPES, played_in, shapes_as
 
 import tf1bn
@@ -73,7 +74,7 @@ def test_a_gate_keeps_names_and_signatures():
     assert LAYERS.flatten.__name__ == "flatten"
 
 
-@pytest.mark.parametrize("mode", ["reference", "resource"])
+@pytest.mark.parametrize("mode", tiers.slow_but(["reference"], ["reference", "resource"]))
 @pytest.mark.parametrize("through", ["map_fn", "while_loop", "cond", "function", "wrap_function", "data"])
 def test_what_belongs_to_a_graph_builds_in_it(mode, through):
     with played_in(mode), tf.Graph().as_default(), tf.variable_scope("", reuse=tf.AUTO_REUSE):

@@ -72,10 +72,12 @@ REPLAYS = [("reference", id) for id in BOTH] + [
 
 
 def kinds_of(mode, id):
-    """One case of each kind, one of each group, and all that is refused, which takes no session."""
+    """One case of each kind in each mode, one of each group, and all that is refused, which takes no session."""
     case, recorded = cases.CASES[id], RECORDED[id]
     if mode == "reference" and recorded.get("error", {}).get("when") == "build":
         return {(mode, id)}
+    if mode != "reference":
+        return {(mode, replays.kind(case, recorded))}
     return {(mode, replays.kind(case, recorded)), (mode, case.group)}
 
 

@@ -660,7 +660,7 @@ def in_loop(x, layer):
     return tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, layer(x)), [0, x])[1]
 
 
-@pytest.mark.parametrize("by_form", [False, True], ids=["built", "by form"])
+@pytest.mark.parametrize("by_form", tiers.slow_but([True], [False, True]), ids=["built", "by form"])
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "composed"])
 @pytest.mark.parametrize("around", [in_cond, in_loop])
 def test_a_layer_in_control_flow_is_listed(mode, folder, around, fused, by_form):
