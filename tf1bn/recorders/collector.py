@@ -19,6 +19,7 @@ from .. import trace
 from .._util.printable import printable
 from .._util.text import counted
 from ..checker import batch_moments
+from .deciding import moments_decide
 from .limits import Limits, in_bytes
 
 Array = npt.NDArray[Any]
@@ -158,7 +159,12 @@ class Collector:
             else:
                 size = application.inputs.nbytes + (0 if application.outputs is None else application.outputs.nbytes)
                 kind = self._limits.kind(application.training, size)
-            earlier.append(_kept(application, kind, self.layers[name]))
+            layer = self.layers[name]
+            kept = _kept(application, kind, layer)
+            undecided = not earlier and kind == "moments" and not _decided(application, kept.inputs, layer)
+            if undecided and self._limits.keeps_undecided(application.inputs.nbytes):
+                kept = _kept(application, "inputs", layer)
+            earlier.append(kept)
 
     def end(self, training: bool | None = None, *, all_train: bool = False) -> None:
         """Write the step that runs, if it is recorded and any layer was applied.
@@ -263,6 +269,15 @@ def _kept(application: Application, kind: str, layer: trace.Layer) -> _Kept:
         outputs = np.array(outputs) if kind == "all" and outputs is not None else None
     bare = dataclasses.replace(application, inputs=np.empty(0), outputs=None, mask=None)
     return _Kept(bare, kind, kept, outputs, weights)
+
+
+def _decided(application: Application, moments: Any, layer: trace.Layer) -> bool:
+    """Whether the moments of an application tell whether it updated the statistics rightly."""
+    updated = application.training if application.updated is None else application.updated
+    if not updated or application.unknown_decay or application.mask is not None:
+        return True
+    decay = layer.decay if application.decay is None else application.decay
+    return moments_decide(layer, application.before, application.after, moments, decay)
 
 
 def _record(part: list[_Kept], training: bool, all_train: bool, layer: trace.Layer) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class Limits:
     Args:
       keep: "moments": count, mean and variance of every input, which decide what updated the statistics; "inputs": the
         inputs; "all": inputs and outputs, which also decide what normalised them; "auto": inputs and outputs of the
-        first 3 training and the first 3 inference steps, up to 256 MiB, and moments of everything else.
+        first 3 training and the first 3 inference steps, inputs of those whose moments do not decide, both together
+        up to 256 MiB, and moments of everything else.
       every: record each so many-th step, from the first of `steps` on.
       steps: None for all; a number for the first so many; or a slice of them, such as slice(100, 200).
       layers: None for all; or a pattern, or several, as of `fnmatch`, for the names of the layers: "encoder.*".
@@ -72,10 +73,19 @@ class Limits:
         """
         if self.keep != "auto":
             return self.keep
-        if self._full_steps[training] >= FULL_STEPS or self._full_bytes + size > FULL_BYTES:
+        if self._full_steps[training] >= FULL_STEPS or not self._fits(size):
             return "moments"
-        self._full_bytes += size
         return "all"
+
+    def keeps_undecided(self, size: int) -> bool:
+        """Whether inputs of so many bytes are kept where moments do not decide."""
+        return self.keep == "auto" and self._fits(size)
+
+    def _fits(self, size: int) -> bool:
+        if self._full_bytes + size > FULL_BYTES:
+            return False
+        self._full_bytes += size
+        return True
 
     def count_step(self, training: bool) -> None:
         """Take note of a step that was written."""

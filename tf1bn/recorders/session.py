@@ -16,6 +16,7 @@ from ..checker import batch_moments
 from ..graphs.layers import layers_in
 from . import run_plan
 from .collector import size_of
+from .deciding import moments_decide
 from .limits import Limits
 
 tf = _tf.compat.v1
@@ -177,6 +178,8 @@ class Recorder:
             return entry
         axis = layer.channel_axis
         moments = [_moments(np.moveaxis(batch, axis % batch.ndim, -1)) for batch in entry["inputs"]]
+        if not _decided(entry, trained, layer, moments) and self._limits.keeps_undecided(entry["inputs"][0].nbytes):
+            return {key: value for key, value in entry.items() if key != "outputs"}
         rest = {key: value for key, value in entry.items() if key not in ("inputs", "outputs")}
         return {**rest, "moments": moments}
 
@@ -221,6 +224,16 @@ class Recorder:
         if key not in self._readers:
             self._readers[key] = _reader(self._session, tensors)
         return dict(zip(key, self._readers[key](), strict=True))
+
+
+def _decided(entry, trained, layer, moments):
+    """Whether the moments of a layer's inputs in a step tell whether its statistics are right."""
+    training = entry.get("training", trained)
+    if len(moments) != 1 or not (training[0] if isinstance(training, (list, tuple)) else training):
+        return True
+    before = entry["moving_mean_before"], entry["moving_variance_before"]
+    after = entry["moving_mean_after"], entry["moving_variance_after"]
+    return moments_decide(layer, before, after, moments[0], entry.get("decay", layer.decay))
 
 
 class Plans:
