@@ -146,7 +146,12 @@ def test_a_renamed_layer_and_two_that_are_swapped(request, framework):
     message = str(failure.value)
     assert "in 2 of 6 layers: block1/bn1 -> " in message
     assert message.count("swapped-layers") == 2
-    assert "holds the gamma and beta of OLD's 'block1/bn2'" in message
+    # Names that differ by separators alone belong together, so PyTorch's layers are known by what they are given.
+    said = {
+        "keras": "holds the gamma and beta of OLD's 'block1/bn2'",
+        "torch": "the layers 'block1/bn2' and 'block1/bn1' are swapped",
+    }
+    assert said[framework] in message
 
 
 @pytest.mark.torch
@@ -231,7 +236,7 @@ def test_a_model_is_its_own_port(request, framework, tmp_path):
         pytest.param("torch", "epsilon", "epsilon", marks=pytest.mark.torch),
         pytest.param("torch", "momentum", "momentum-flipped", marks=pytest.mark.torch),
         pytest.param("torch", "gamma", "missing-variable", marks=pytest.mark.torch),
-        pytest.param("torch", "missing updates", "not-updated", marks=pytest.mark.torch),
+        pytest.param("torch", "missing updates", "frozen", marks=pytest.mark.torch),
     ],
 )
 def test_faults_of_models(request, framework, fault, cause):

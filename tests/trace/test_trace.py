@@ -502,12 +502,18 @@ def child(path, moment):
     return reported, os.WIFSIGNALED(status), *(json.loads(b"[" + counted) if counted else (None, None))
 
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
-work(sys.argv[1] + "/whole", os.open(os.devnull, os.O_WRONLY))  # imports and caches are not what is killed
-reported, killed, calls, writes = child(sys.argv[1] + "/counted", None)
+
+def alone(name):
+    # A folder of its own: a writer looks at what lies beside its trace.
+    os.mkdir(f"{sys.argv[1]}/{name}")
+    return f"{sys.argv[1]}/{name}/t"
+
+work(alone("whole"), os.open(os.devnull, os.O_WRONLY))  # imports and caches are not what is killed
+reported, killed, calls, writes = child(alone("counted"), None)
 assert reported == b"o" + b"." * STEPS and not killed
 half = 0
 for moment in sorted({*range(0, calls, 7), *writes}):
-    path = f"{sys.argv[1]}/{moment}"
+    path = alone(moment)
     reported, killed, *_ = child(path, moment)
     assert killed or moment > calls - 20, moment
     finished = []
