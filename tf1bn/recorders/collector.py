@@ -20,7 +20,7 @@ from .._util.printable import printable
 from .._util.text import counted
 from ..checker import batch_moments
 from .deciding import moments_decide
-from .limits import Limits, in_bytes
+from .limits import Limits, contents
 
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
@@ -125,6 +125,10 @@ class Collector:
         """Whether the layer of this name is recorded."""
         return self._limits.takes_layer(name)
 
+    def lacks(self, name: str) -> bool:
+        """Whether the layer of this name is recorded and not listed yet."""
+        return name not in self.layers and self.takes_layer(name)
+
     def begin(self) -> None:
         """Begin a step; `end` or `drop` must have ended the one before."""
         with self._lock:
@@ -137,7 +141,7 @@ class Collector:
 
     def declare(self, layers: Mapping[str, trace.Layer]) -> None:
         """List layers in the trace; those that are listed already keep their settings."""
-        new = {name: layer for name, layer in layers.items() if name not in self.layers and self.takes_layer(name)}
+        new = {name: layer for name, layer in layers.items() if self.lacks(name)}
         if not new or self.problem is not None:
             return
         with self._lock:
@@ -161,8 +165,13 @@ class Collector:
                 kind = self._limits.kind(application.training, size)
             layer = self.layers[name]
             kept = _kept(application, kind, layer)
-            undecided = not earlier and kind == "moments" and not _decided(application, kept.inputs, layer)
-            if undecided and self._limits.keeps_undecided(application.inputs.nbytes):
+            if (
+                not earlier
+                and kind == "moments"
+                and self._limits.keeps_undecided(
+                    application.inputs.nbytes, lambda: _decided(application, kept.inputs, layer)
+                )
+            ):
                 kept = _kept(application, "inputs", layer)
             earlier.append(kept)
 
@@ -205,9 +214,7 @@ class Collector:
 
     def summary(self) -> str:
         """What the trace holds, in a sentence or more."""
-        text = (
-            f"{self.path}: {counted(self.steps, 'step')}, {counted(len(self.layers), 'layer')}, {in_bytes(self.bytes)}."
-        )
+        text = contents(self.path, self.steps, len(self.layers), self.bytes)
         left_out = self.seen - self.steps
         if left_out and self.steps:
             text += f" {counted(left_out, 'step')} of {self.seen} left out."

@@ -15,8 +15,7 @@ from typing import Any
 import tensorflow as _tf
 
 from .._util.printable import printable
-from .._util.text import counted
-from .limits import MAX_BYTES, Limits, in_bytes
+from .limits import MAX_BYTES, Limits, contents
 from .session import Recorder
 
 __all__ = ["RecorderHook"]
@@ -87,8 +86,7 @@ class RecorderHook(tf.train.SessionRunHook):
         if recorder is None:
             return
         recorder.close()
-        text = f"{recorder.path}: {counted(recorder.steps, 'step')}, {counted(recorder.layers, 'layer')}, "
-        text += f"{in_bytes(recorder.bytes)}."
+        text = contents(recorder.path, recorder.steps, recorder.layers, recorder.bytes)
         if recorder.problem is not None:
             text += f" {recorder.problem[0].upper()}{recorder.problem[1:]}."
         elif not recorder.layers:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from .._util.text import counted
 from .._util.validation import one_of, shown, whole
 
 KEEP = ("auto", "moments", "inputs", "all")
@@ -57,10 +58,6 @@ class Limits:
         inside = self._first <= number and (self._end is None or number < self._end)
         return inside and (number - self._first) % self.every == 0
 
-    def is_past(self, number: int) -> bool:
-        """Whether neither this step nor a later one is recorded."""
-        return self._end is not None and number >= self._end
-
     def takes_layer(self, name: str) -> bool:
         """Whether the layer of this name is recorded."""
         return self._patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
@@ -77,9 +74,12 @@ class Limits:
             return "moments"
         return "all"
 
-    def keeps_undecided(self, size: int) -> bool:
-        """Whether inputs of so many bytes are kept where moments do not decide."""
-        return self.keep == "auto" and self._fits(size)
+    def keeps_undecided(self, size: int, decided: Callable[[], bool]) -> bool:
+        """Whether inputs of so many bytes are kept because moments do not decide.
+
+        ``decided`` says whether they do; it is asked only where the inputs may be kept.
+        """
+        return self.keep == "auto" and self._full_bytes + size <= FULL_BYTES and not decided() and self._fits(size)
 
     def _fits(self, size: int) -> bool:
         if self._full_bytes + size > FULL_BYTES:
@@ -94,6 +94,11 @@ class Limits:
     def allows(self, size: int) -> bool:
         """Whether a trace may have so many bytes."""
         return self.max_bytes is None or size <= self.max_bytes
+
+
+def contents(path: str, steps: int, layers: int, size: int) -> str:
+    """What a trace holds, as a sentence: "run.trace: 3 steps, 1 layer, 3.1 MB."."""
+    return f"{path}: {counted(steps, 'step')}, {counted(layers, 'layer')}, {in_bytes(size)}."
 
 
 def in_bytes(size: int) -> str:

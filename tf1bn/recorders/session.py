@@ -178,7 +178,8 @@ class Recorder:
             return entry
         axis = layer.channel_axis
         moments = [_moments(np.moveaxis(batch, axis % batch.ndim, -1)) for batch in entry["inputs"]]
-        if not _decided(entry, trained, layer, moments) and self._limits.keeps_undecided(entry["inputs"][0].nbytes):
+        size = entry["inputs"][0].nbytes
+        if self._limits.keeps_undecided(size, lambda: _decided(entry, trained, layer, moments)):
             return {key: value for key, value in entry.items() if key != "outputs"}
         rest = {key: value for key, value in entry.items() if key not in ("inputs", "outputs")}
         return {**rest, "moments": moments}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..collecting import CollectingRecorder
 from ..collector import Application, Collector
 from ..limits import Limits
 from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings
@@ -18,15 +19,8 @@ from .tensors import tensors_of
 _recorded: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-class KerasRecorder:
-    """Records a model until it is closed; made by `record`.
-
-    Attributes:
-      path: the folder of the trace.
-      steps: the number of steps recorded so far.
-      layers: the number of layers listed in the trace so far.
-      bytes: the size of the trace so far.
-    """
+class KerasRecorder(CollectingRecorder):
+    """Records a model until it is closed; made by `record`."""
 
     def __init__(
         self, model: Any, path: str | os.PathLike[str], limits: Limits, *, overwrite: bool, quiet: bool = False
@@ -60,11 +54,6 @@ class KerasRecorder:
         self._jit = _without_compiled_functions(model)
         _recorded[id(model)] = self
 
-    path = property(lambda self: self._collector.path)
-    steps = property(lambda self: self._collector.steps)
-    layers = property(lambda self: len(self._collector.layers))
-    bytes = property(lambda self: self._collector.bytes)
-
     def close(self) -> None:
         """Finish the trace and let go of the model; closing again does nothing."""
         with self._lock:
@@ -80,16 +69,6 @@ class KerasRecorder:
                 if layer.built and name not in self._collector.layers and layer.input_spec is not None:
                     self._declare(name, layer, _rank(layer))
             self._collector.close()
-
-    def summary(self) -> str:
-        """What the trace holds, in a sentence or more."""
-        return self._collector.summary()
-
-    def __enter__(self) -> KerasRecorder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _wrap(self, layer: Any, around: Any) -> None:
         """Put a function around the `call` of one layer; ``around`` makes it from the layer and its own `call`."""

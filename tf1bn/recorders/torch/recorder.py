@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..collecting import CollectingRecorder
 from ..collector import Application, Collector
 from ..limits import Limits
 from . import calls
@@ -24,15 +25,8 @@ def is_recorded(model: nn.Module) -> bool:
     return model in _recorded
 
 
-class TorchRecorder:
-    """Records a model until it is closed; made by `record`.
-
-    Attributes:
-      path: the folder of the trace.
-      steps: the number of steps recorded so far.
-      layers: the number of layers listed in the trace so far.
-      bytes: the size of the trace so far.
-    """
+class TorchRecorder(CollectingRecorder):
+    """Records a model until it is closed; made by `record`."""
 
     def __init__(
         self,
@@ -72,11 +66,6 @@ class TorchRecorder:
         calls.listen(self)
         _recorded.add(model)
 
-    path = property(lambda self: self._collector.path)
-    steps = property(lambda self: self._collector.steps)
-    layers = property(lambda self: len(self._collector.layers))
-    bytes = property(lambda self: self._collector.bytes)
-
     def step(self) -> None:
         """End the step that runs; the next application of a layer begins another."""
         with self._lock:
@@ -94,16 +83,6 @@ class TorchRecorder:
             self._end()
             self._declare_all()
             self._collector.close()
-
-    def summary(self) -> str:
-        """What the trace holds, in a sentence or more."""
-        return self._collector.summary()
-
-    def __enter__(self) -> TorchRecorder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     # The hooks.
 
@@ -271,7 +250,8 @@ class TorchRecorder:
 
     def _declare_all(self) -> None:
         """List the layers in the order of the model; those that wait for their first input come later."""
-        self._collector.declare({name: settings(m) for name, m in self._norms.items() if not is_lazy(m)})
+        new = {name: module for name, module in self._norms.items() if self._collector.lacks(name)}
+        self._collector.declare({name: settings(module) for name, module in new.items() if not is_lazy(module)})
 
     def _check_layers(self, limits: Limits) -> None:
         names = [*self._norms, *self._others]
