@@ -107,3 +107,14 @@ def _descriptor(path):
         except OSError:
             return None
     return None
+
+
+def why_unreachable(path):
+    """Why nothing can be known of what is at ``path``, in the system's words; None if it can, or there is nothing."""
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        return error.strerror
+    except (OSError, ValueError):
+        pass
+    return None

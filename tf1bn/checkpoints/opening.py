@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .._util.files import why_unreachable
 from ..errors import CheckpointError
 from .formats.base import Checkpoint, head
 from .formats.graphs import meta
@@ -97,12 +98,8 @@ def _format_of(path):
                 f"is damaged or of another one ({read_formats()} are read)."
             )
         return format
-    try:
-        os.stat(path)
-    except PermissionError as error:
-        raise CheckpointError(f"`path` is {path!r}, which cannot be read: {error.strerror}.") from error
-    except (OSError, ValueError):
-        pass
+    if reason := why_unreachable(path):
+        raise CheckpointError(f"`path` is {path!r}, which cannot be read: {reason}.")
     if path.endswith(ENDINGS):
         raise CheckpointError(f"`path` is {path!r}, and there is no such file.")
     return TF1

@@ -5,6 +5,7 @@ import os
 import sys
 
 from .._util.command import check_outputs
+from .._util.files import why_unreachable
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
@@ -168,12 +169,8 @@ def _kinds(path, name):
         )
     if any(os.path.exists(path + ending) for ending in FILE_SUFFIXES):
         return ["checkpoint"]
-    try:
-        os.stat(path)
-    except PermissionError as error:
-        raise CommandError(f"{name} is {path!r}, which cannot be read: {error.strerror}.") from error
-    except (OSError, ValueError):
-        pass
+    if reason := why_unreachable(path):
+        raise CommandError(f"{name} is {path!r}, which cannot be read: {reason}.")
     raise CommandError(f"{name} is {path!r}, which does not exist; give the folder of a trace, or a checkpoint.")
 
 

@@ -6,14 +6,13 @@ compared with what each explanation predicts. Only sums per channel are kept.
 """
 
 import dataclasses
-import math
 
 import numpy as np
 
 from .. import checker
 from ..checker.regression import fit_line
 from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
-from .output_forms import FORMS, LOWER, FormFit, fit_forms, lower_precision
+from .output_forms import FORMS, LOWER, Fit, FormFit, fit_forms, lower_precision
 from .step_view import select_channels
 
 FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
@@ -45,22 +44,8 @@ class OutputLine:
     statistics: tuple
 
 
-class SourceFit:
-    """How well one source of (M, V) explains the outputs so far, and with which epsilon.
-
-    Attributes:
-      low, high: the interval of epsilon that every channel of every step allows.
-      misfit: the largest error of the values at the batch's mean and of the scatter, in units of the bound.
-      seen: whether any outputs were compared.
-    """
-
-    def __init__(self):
-        self.low, self.high, self.misfit, self.seen = -math.inf, math.inf, 0.0, False
-
-    def add(self, misfit, low, high):
-        """Take the result of `compare_sources` for one application."""
-        self.misfit, self.low, self.high = max(self.misfit, misfit), max(self.low, low), min(self.high, high)
-        self.seen = True
+class SourceFit(Fit):
+    """How well one source of (M, V) explains the outputs so far, at the batch's mean and by the scatter."""
 
     @property
     def consistent(self):

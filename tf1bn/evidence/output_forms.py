@@ -28,8 +28,14 @@ SAMPLE = 256
 LEAST_VALUES = 16
 
 
-class FormFit:
-    """How well one formula explains the outputs so far: as `output_fit.SourceFit`."""
+class Fit:
+    """How well one explanation fits the outputs so far, and with which epsilon.
+
+    Attributes:
+      low, high: the interval of epsilon that every channel of every step allows.
+      misfit: the largest error, in units of the bound.
+      seen: whether any outputs were compared.
+    """
 
     def __init__(self):
         self.low, self.high, self.misfit, self.seen = -math.inf, math.inf, 0.0, False
@@ -38,6 +44,10 @@ class FormFit:
         """Take the misfit and the interval of epsilon of one application."""
         self.misfit, self.low, self.high = max(self.misfit, misfit), max(self.low, low), min(self.high, high)
         self.seen = True
+
+
+class FormFit(Fit):
+    """How well one formula explains the outputs so far."""
 
     @property
     def consistent(self):

@@ -39,7 +39,7 @@ def initializer(value, argument):
     make, config = _found(_INITIALIZERS, value)
     if make is None:
         raise ValueError(
-            f"Unknown initializer: {_class_name(value)}. `{argument}` is {value!r}; it must be an initializer, or one "
+            f"{unknown('initializer', value)} `{argument}` is {value!r}; it must be an initializer, or one "
             f"of the names {', '.join(_INITIALIZERS)}."
         )
     return make(**config)
@@ -58,7 +58,7 @@ def regularizer(value, argument):
     weights = _REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)
     if weights is None:
         raise ValueError(
-            f"{_unknown('regularizer', value)} `{argument}` is {value!r}; it must be a function from a variable to its "
+            f"{unknown('regularizer', value)} `{argument}` is {value!r}; it must be a function from a variable to its "
             "loss, or one of the names "
             f"{', '.join(_REGULARIZERS)}."
         )
@@ -88,21 +88,17 @@ def constraint(value, argument):
         if make is not None:
             return make(**config)
     raise ValueError(
-        f"{_unknown('constraint', value)} `{argument}` is {value!r}; it must be a function from a variable to its new "
+        f"{unknown('constraint', value)} `{argument}` is {value!r}; it must be a function from a variable to its new "
         "value, or one of the names "
         f"{', '.join(_CONSTRAINTS)}."
     )
 
 
-def _unknown(kind, value):
-    """What Keras said of a value that means no regularizer or constraint, by which people search."""
+def unknown(kind, value):
+    """What Keras said of a value that means no initializer, regularizer or constraint, by which people search."""
     if isinstance(value, str | dict):
-        return f"Unknown {kind}: {_class_name(value)}."
+        return f"Unknown {kind}: {value.get('class_name') if isinstance(value, dict) else value}."
     return f"Could not interpret {kind} identifier: {value!r}."
-
-
-def _class_name(value):
-    return value.get("class_name") if isinstance(value, dict) else value
 
 
 def _found(table, value):

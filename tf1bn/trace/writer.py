@@ -224,7 +224,7 @@ class Writer:
         if os.path.lexists(target):
             _check_replaceable(self.path, target, overwrite)
         _remove_abandoned(above, name)
-        new = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
+        new = _folder_beside(above, name)
         try:
             os.chmod(new, 0o777 & ~_umask())
             folder = Directory(new)
@@ -282,6 +282,11 @@ def _beside(name: str) -> str:
     return f".{name.encode('utf-8', 'surrogateescape')[:150].decode('utf-8', 'ignore')}."
 
 
+def _folder_beside(above: str, name: str) -> str:
+    """A new folder beside the trace ``name``, whose name says which process it belongs to."""
+    return tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
+
+
 def _remove_abandoned(above: str, name: str) -> None:
     """Delete what writers of the trace ``name`` left in folder ``above`` because they were killed."""
     with contextlib.suppress(OSError):
@@ -297,8 +302,7 @@ def _replace(target: str, new: str) -> None:
     if exchange(new, target):
         shutil.rmtree(new, ignore_errors=True)
         return
-    above, name = os.path.split(target)
-    old = tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
+    old = _folder_beside(*os.path.split(target))
     os.rename(target, os.path.join(old, "trace"))
     try:
         os.rename(new, target)
