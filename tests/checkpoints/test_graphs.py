@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from protobuf_bytes import field
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats.graphs import layers, meta, nodes
@@ -152,20 +153,6 @@ def test_a_graph_beside_that_is_too_large(with_meta, monkeypatch):
 
 
 # Graphs that are written here.
-
-
-def number(value):
-    data = b""
-    while value > 127:
-        data, value = data + bytes([value & 127 | 128]), value >> 7
-    return data + bytes([value])
-
-
-def field(key, value):
-    if isinstance(value, int):
-        return number(key << 3) + number(value)
-    value = value.encode() if isinstance(value, str) else value
-    return number(key << 3 | 2) + number(len(value)) + value
 
 
 def attribute(name, value):

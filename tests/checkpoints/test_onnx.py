@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from protobuf_bytes import field, number
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 
@@ -65,20 +66,6 @@ def test_values_elsewhere(tmp_path):
     data = (ONNX / "external.onnx").read_bytes()
     (model / "external.onnx").write_bytes(data.replace(b"external.bin", b"../exter.bin"))
     refused("outside of the folder")
-
-
-def number(value):
-    data = b""
-    while value > 127:
-        data, value = data + bytes([value & 127 | 128]), value >> 7
-    return data + bytes([value])
-
-
-def field(key, value):
-    if isinstance(value, int):
-        return number(key << 3) + number(value)
-    value = value.encode() if isinstance(value, str) else value
-    return number(key << 3 | 2) + number(len(value)) + value
 
 
 def tensor(name, values, dtype, data=None):

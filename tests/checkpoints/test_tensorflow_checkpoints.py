@@ -19,6 +19,7 @@ import tiers
 from golden.record import checkpoints as golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protobuf_bytes import field, number
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
 from tf1bn.checkpoints.formats import base, protobuf
@@ -44,22 +45,6 @@ def one_sentence(error):
 
 
 # A writer of tables, which puts any bytes into the right frame.
-
-
-def number(value):
-    """A varint."""
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
-
-
-def field(at, value):
-    """A field of a message: an int as a varint, bytes as they are, and a float as four bytes."""
-    if isinstance(value, int):
-        return number(at << 3) + number(value & 2**64 - 1)
-    return number(at << 3 | 2) + number(len(value)) + value
 
 
 def framed(contents, kind=0):

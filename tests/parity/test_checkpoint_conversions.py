@@ -3,6 +3,7 @@
 import json
 import struct
 
+import layer_vectors
 import numpy as np
 import pytest
 
@@ -16,13 +17,7 @@ LAYERS = ("block1/conv/BatchNorm", "block2/conv/BatchNorm", "block10/conv/BatchN
 
 
 def draw(seed, channels=CHANNELS):
-    random = np.random.default_rng(seed)
-    return {
-        "gamma": random.uniform(0.5, 2, channels).astype("f4"),
-        "beta": random.normal(0, 1, channels).astype("f4"),
-        "moving_mean": random.normal(3, 2, channels).astype("f4"),
-        "moving_variance": random.uniform(0.5, 9, channels).astype("f4"),
-    }
+    return layer_vectors.vectors(seed, channels)
 
 
 def network(seed=0, bias=False, layers=LAYERS):

@@ -2,6 +2,7 @@
 
 import json
 
+import layer_vectors
 import numpy as np
 import pytest
 
@@ -15,13 +16,7 @@ CHANNELS = 6
 
 
 def vectors(seed, channels=CHANNELS):
-    random = np.random.default_rng(seed)
-    return {
-        "gamma": random.uniform(0.5, 2, channels).astype("f4"),
-        "beta": random.normal(0, 1, channels).astype("f4"),
-        "moving_mean": random.normal(3, 2, channels).astype("f4"),
-        "moving_variance": random.uniform(0.5, 9, channels).astype("f4"),
-    }
+    return layer_vectors.vectors(seed, channels)
 
 
 OLD = {"net/first": vectors(1), "net/second": vectors(2), "net/wide": vectors(3, 9)}

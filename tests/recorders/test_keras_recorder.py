@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import resnet
+from recorded import verdicts
 
 from tf1bn import trace
-from tf1bn.diagnosis import diagnose
 from tf1bn.parity.traces.compare import compare_traces
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -29,16 +29,6 @@ def _policy():
     keras.utils.set_random_seed(0)
     yield
     keras.mixed_precision.set_global_policy("float32")
-
-
-def verdicts(path):
-    """Verdict and findings of each layer that could be recorded."""
-    opened = trace.open(path)
-    return {
-        result.name: (result.verdict, [cause.id for cause in result.causes if cause.severity == "finding"])
-        for result in diagnose(path)
-        if opened.layers[result.name].unrecordable is None
-    }
 
 
 def assert_all_ok(path, layers):
@@ -339,9 +329,12 @@ import sys
 import numpy as np
 {imports}
 from tf1bn.recorders.keras import Recorder
+# Keras subtracts squares for the variance on PyTorch and JAX: 2 of 300 kernels made its error larger than the bound.
+kernel = keras.initializers.GlorotUniform(seed=0)
 layers = keras.layers
 norm = layers.BatchNormalization(momentum=0.9, name="bn")
-model = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3), norm, layers.GlobalAveragePooling2D()])
+convolution = layers.Conv2D(4, 3, kernel_initializer=kernel)
+model = keras.Sequential([keras.Input((6, 6, 3)), convolution, norm, layers.GlobalAveragePooling2D()])
 x = np.random.default_rng(0).normal(2, 1.5, (40, 6, 6, 3)).astype(np.float32)
 for eager in (False, True):
     model.compile("sgd", "mse", run_eagerly=eager)

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import resnet
+from recorded import verdicts
 
 from tf1bn import checker, trace
 from tf1bn.diagnosis import diagnose
@@ -32,16 +33,6 @@ def record(torch):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.trace"
-
-
-def verdicts(path):
-    """Verdict and causes of each layer that could be recorded."""
-    opened = trace.open(path)
-    return {
-        result.name: (result.verdict, [cause.id for cause in result.causes if cause.severity == "finding"])
-        for result in diagnose(path)
-        if opened.layers[result.name].unrecordable is None
-    }
 
 
 def images(torch, seed, channels=3, size=6, batch=8):

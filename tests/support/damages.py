@@ -5,7 +5,6 @@ file I of seed S is the same wherever it is made. Each is judged or refused in o
 Where the form has checksums, what is judged has the statistics of the whole file, to the last bit.
 """
 
-import argparse
 import dataclasses
 import gzip
 import json
@@ -17,9 +16,9 @@ import sys
 import tarfile
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 
+import campaign
 import numpy as np
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
@@ -198,34 +197,14 @@ def statistics(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--form", choices=FORMS)
-    args = parser.parse_args()
-    warnings.simplefilter("error")
-    failed = 0
-    for form in FORMS if args.form is None else [args.form]:
-        outcomes, slowest = {}, 0.0
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(folder, form)
-            for index in range(args.first, args.first + args.count):
-                start = time.perf_counter()
-                try:
-                    outcome = bench.case(args.seed, index, form)
-                except BaseException as error:
-                    failed += 1
-                    outcome = "failed"
-                    text = f"{type(error).__name__}: {error}"[:300]
-                    print(f"--form {form} --seed {args.seed} --first {index} --count 1: {text}", flush=True)
-                    if args.count == 1 or isinstance(error, KeyboardInterrupt):
-                        raise
-                outcomes[outcome] = outcomes.get(outcome, 0) + 1
-                slowest = max(slowest, time.perf_counter() - start)
-        counts = ", ".join(f"{outcomes[key]} {key}" for key in sorted(outcomes))
-        print(f"{form}: {args.count} damaged files: {counts}; slowest {slowest:.2f} s", flush=True)
-    return int(failed > 0)
+    return campaign.run(
+        __doc__.splitlines()[0],
+        "form",
+        FORMS,
+        lambda folder, form: Bench(tempfile.mkdtemp(dir=folder), form),
+        lambda bench, form, seed, index: bench.case(seed, index, form),
+        "damaged files",
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ to the command that reads it; mutant I of seed S is the same wherever it is made
 about one, in one sentence if it refuses it; "This was not foreseen" it may not say, and no exception may leave it.
 """
 
-import argparse
 import contextlib
 import copy
+import functools
 import io
 import json
 import os
@@ -16,12 +16,10 @@ import re
 import shutil
 import struct
 import sys
-import tempfile
-import time
-import warnings
 import zipfile
 from pathlib import Path
 
+import campaign
 import numpy as np
 from portnet import Net, Rules, write
 
@@ -328,33 +326,11 @@ def case(bench, kind, seed, index):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS)
-    args = parser.parse_args()
-    warnings.simplefilter("error")
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(folder)
-        for kind in KINDS if args.kind is None else [args.kind]:
-            codes, slowest = {}, 0.0
-            for index in range(args.first, args.first + args.count):
-                start = time.perf_counter()
-                try:
-                    code = case(bench, kind, args.seed, index)
-                except BaseException as error:
-                    failed += 1
-                    code = "failed"
-                    text = f"{type(error).__name__}: {error}"[:300]
-                    print(f"--kind {kind} --seed {args.seed} --first {index} --count 1: {text}", flush=True)
-                    if args.count == 1 or isinstance(error, KeyboardInterrupt):
-                        raise
-                codes[code] = codes.get(code, 0) + 1
-                slowest = max(slowest, time.perf_counter() - start)
-            print(f"{kind}: {args.count} mutants, exit codes {codes}, slowest {slowest:.1f} s", flush=True)
-    return int(failed > 0)
+    # One bench serves all kinds.
+    bench_of = functools.cache(Bench)
+    return campaign.run(
+        __doc__.splitlines()[0], "kind", KINDS, lambda folder, kind: bench_of(folder), case, "mutants, exit codes"
+    )
 
 
 if __name__ == "__main__":
