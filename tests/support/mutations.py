@@ -54,6 +54,9 @@ SCALARS += [
     "arrays",
     "arrays/00000000-0.npy",
     "arrays/00000000-0.npy#1",
+    "#8:f4x3",
+    "#0:f8x999999999999999999",
+    "arrays/packed-000000.bin",
 ]
 SCALARS += ["x" * 5000, "é" * 300, "bn1", "bn2", "ok", "bfloat16", "nan", "-1"]
 PLACEHOLDER = "\ue000infinity\ue000"
@@ -177,7 +180,8 @@ class Bench:
         self.folder = Path(folder)
         write(self.folder / "old")
         write(self.folder / "new", Net({"bn2": Rules(bessel=True)}))
-        self._moments()
+        self._moments("moments")
+        self._moments("packed", packed=True)
         for name, last in (("a", 1.0), ("b", 2.0)):
             values = {"bn1/moving_mean": np.arange(3.0), "bn1/moving_variance": np.array([1, last, 1])}
             values |= {"bn1/gamma": np.ones(3), "bn2/moving_mean": np.zeros(2), "bn2/moving_variance": np.ones(2)}
@@ -185,11 +189,11 @@ class Bench:
         self._said("parity", "old", "new", "--json", "traces.json")
         self._said("parity", "a.npz", "b.npz", "--json", "checkpoints.json")
         self.texts = {name: (self.folder / name).read_text() for name in ("traces.json", "checkpoints.json")}
-        self.lines = {name: (self.folder / name / "steps.jsonl").read_text() for name in ("old", "moments")}
+        self.lines = {name: (self.folder / name / "steps.jsonl").read_text() for name in ("old", "moments", "packed")}
 
-    def _moments(self):
+    def _moments(self, name, **options):
         """A small trace of moments, of which the JSON has the counts."""
-        with trace.Writer(self.folder / "moments") as writer:
+        with trace.Writer(self.folder / name, **options) as writer:
             writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False)
             mean, variance = np.zeros(3, np.float32), np.ones(3, np.float32)
             for _ in range(3):
@@ -227,7 +231,7 @@ class Bench:
         return code
 
     def trace_json(self, rng):
-        source = rng.choice(["old", "moments"])
+        source = rng.choice(["old", "moments", "packed"])
         text = (self.folder / source / "trace.json").read_text()
         if rng.random() < 0.5:
             value = json.loads(text)
@@ -240,7 +244,7 @@ class Bench:
         return self._judged(rng, self._trace("trace.json", data, source))
 
     def steps(self, rng):
-        source = rng.choice(["old", "moments"])
+        source = rng.choice(["old", "moments", "packed"])
         lines = self.lines[source].splitlines(keepends=True)
         at = rng.randrange(len(lines))
         lines[at] = mutant_of(rng, lines[at]).decode("utf-8", "surrogateescape") + "\n"

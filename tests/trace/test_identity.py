@@ -42,7 +42,7 @@ def values(path):
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_a_writer_whose_trace_was_replaced_writes_no_more(exchanges, tmp_path, monkeypatch):
     if not exchanges:
-        monkeypatch.setattr("tf1bn.trace.writer.exchange", lambda one, other: False)
+        monkeypatch.setattr("tf1bn.trace.replacing.exchange", lambda one, other: False)
     path = tmp_path / "t"
     first = new(path)
     add(first, 1)
@@ -94,7 +94,7 @@ def test_a_folder_that_is_moved_goes_on_being_written_and_read(tmp_path):
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_a_trace_that_is_replaced_while_it_is_read_is_no_mixture(exchanges, tmp_path, monkeypatch):
     if not exchanges:
-        monkeypatch.setattr("tf1bn.trace.writer.exchange", lambda one, other: False)
+        monkeypatch.setattr("tf1bn.trace.replacing.exchange", lambda one, other: False)
     with new(tmp_path / "t") as writer:
         for value in range(4):
             add(writer, value)
@@ -272,7 +272,7 @@ def test_a_count_that_no_batch_has(count, tmp_path):
 KILLED = """
 import os, signal, sys
 from tf1bn import trace
-from tf1bn.trace import writer
+from tf1bn.trace import replacing, writer
 
 def killed(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -282,7 +282,7 @@ trace.Writer(sys.argv[1], overwrite=True)
 """
 
 
-@pytest.mark.parametrize("patch", ["writer.exchange", "writer.shutil.rmtree", "writer.Owner.write"])
+@pytest.mark.parametrize("patch", ["replacing.exchange", "writer.shutil.rmtree", "writer.Owner.write"])
 def test_what_a_killed_writer_left_beside_the_trace_goes_with_the_next_one(patch, tmp_path):
     path = tmp_path / "t"
     new(path).close()

@@ -309,7 +309,7 @@ def test_a_replacement_that_fails_leaves_the_old_trace(folder, monkeypatch):
     with trace.Writer(folder) as writer:
         writer.add_layer("old", decay=0.9, epsilon=1e-5)
     # As on a system that cannot exchange two folders at once.
-    monkeypatch.setattr("tf1bn.trace.writer.exchange", lambda one, other: False)
+    monkeypatch.setattr("tf1bn.trace.replacing.exchange", lambda one, other: False)
     rename, calls = os.rename, []
 
     def failing(source, target):
@@ -459,7 +459,7 @@ from tf1bn import trace
 STEPS = 3
 
 def work(path, report):
-    with trace.Writer(path) as writer:
+    with trace.Writer(path, packed=sys.argv[2] == "packed") as writer:
         os.write(report, b"o")
         for step in range(STEPS):
             writer.add_layer(f"bn{step}", decay=0.9, epsilon=1e-3)
@@ -536,9 +536,12 @@ assert half == STEPS, half
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_moment_leaves_its_finished_steps(tmp_path):
+@pytest.mark.parametrize("encoding", ["plain", "packed"])
+def test_a_run_killed_at_any_moment_leaves_its_finished_steps(encoding, tmp_path):
     """Child processes are killed with signal 9: in the middle of every write, and at every seventh call in between."""
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), encoding], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     # How many calls there are depends on the Python; 165 children with 3.12.
     assert len(list(tmp_path.iterdir())) > 100
@@ -662,7 +665,10 @@ DAMAGES = {
     "binary": (in_bytes("trace.json", lambda data: b"\xff\xfe"), "in trace.json, it is not text in UTF-8"),
     "a list": (in_bytes("trace.json", lambda data: b"[]"), '`format` is not "tf1bn-trace"; this is not a trace'),
     "format": (in_head(lambda head: head.update(format="hdf5")), '`format` is not "tf1bn-trace"'),
-    "version": (in_head(lambda head: head.update(version=2)), "`version` is 2 and this tf1bn reads 1; read it with"),
+    "version": (
+        in_head(lambda head: head.update(version=3)),
+        "`version` is 3 and this tf1bn reads 1 and 2; read it with",
+    ),
     "version as text": (in_head(lambda head: head.update(version="1")), "`version` is '1' and this tf1bn reads 1"),
     "version as bool": (in_head(lambda head: head.update(version=True)), "`version` is True and this tf1bn reads 1"),
     "no version": (in_head(lambda head: head.pop("version")), "`version` is None"),

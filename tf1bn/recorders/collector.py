@@ -93,7 +93,7 @@ class Collector:
     """
 
     def __init__(self, path: str | os.PathLike[str], limits: Limits, *, quiet: bool = False, **settings: Any) -> None:
-        self._writer = trace.Writer(path, **settings)
+        self._writer = trace.Writer(path, packed=True, **settings)
         self._limits, self._quiet = limits, quiet
         self._lock = threading.RLock()
         self._process = os.getpid()

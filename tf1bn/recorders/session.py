@@ -85,6 +85,7 @@ class Recorder:
             producer=f"tf1bn.Recorder, TensorFlow {_tf.__version__}",
             framework="TensorFlow",
             framework_version=_tf.__version__,
+            packed=True,
         )
         self._session = sess
         self._keep = keep

@@ -56,6 +56,15 @@ It may also have these:
     "inputs_dtype", "outputs_dtype": "bfloat16"
                                         what dtype they had in the run, if it is not that of the arrays
 
+A packed trace, `Writer(path, packed=True)`, has "version": 2, and so few files and short lines that a long run can be
+kept. A step's line may have
+
+    "block": [PATH, START, SIZE]        SIZE bytes from byte START of a file are the step's block. The PATH of a vector
+                                        may then be "#START:f4xN", N float32 numbers from byte START of the block; f2,
+                                        f4, f8, i1 to i8 and u1 to u8 are the dtypes, little-endian
+    "layout": N                         the number, from 0 to 63, under which readers keep this line's "layers"; a later
+                                        line of the same "training" that has the number and no "layers" has those
+
 The numbers of the steps count up, perhaps with gaps. Numbers that JSON cannot hold, such as NaN, are null; arrays may
 hold NaN.
 

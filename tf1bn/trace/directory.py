@@ -83,6 +83,14 @@ class Directory:
             os.unlink(name, dir_fd=self._fd)
 
 
+class OpenFile:
+    """A descriptor, ``fd``, that is closed with the object."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        weakref.finalize(self, os.close, fd)
+
+
 def exchange(one: str, other: str) -> bool:
     """Exchange two folders in one moment, so that each path always has one; False where the system cannot."""
     if sys.platform != "linux":

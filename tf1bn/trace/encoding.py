@@ -47,6 +47,13 @@ class Files:
         self._rows[file].append(array)
         return f"arrays/{file}#{len(self._rows[file]) - 1}"
 
+    def add_weights(self, array: npt.NDArray[Any]) -> str:
+        """The path of a vector with a value per sample.
+
+        It has a file of its own: numbers of samples vary, so that a shared file would mostly hold a single row.
+        """
+        return self.add_array(array)
+
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """Pairs of a file's name in "arrays" and the array that it shall hold."""
         yield from self._large.values()
@@ -148,8 +155,7 @@ def _weights(given: Any, applications: int, shapes: list[tuple[int, ...]] | None
     paths: list[str | None] = []
     for i, item in enumerate(_list("weights", given, applications)):
         samples = None if item is None or shapes is None else shapes[i][0]
-        # In a file of its own: numbers of samples vary, so that a shared file would mostly hold a single row.
-        paths.append(None if item is None else files.add_array(_vector("weights", item, samples, REALS)))
+        paths.append(None if item is None else files.add_weights(_vector("weights", item, samples, REALS)))
     return paths
 
 

@@ -7,13 +7,14 @@ import itertools
 import os
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._util.strict_json import parse
 from .._util.validation import boolean, member, shown, whole
 from ..errors import TraceError
+from .packing import LAYOUTS
 from .record import Record, naming_layer, required
-from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
+from .settings import ALL_SETTINGS, FORMAT, PACKED_VERSION, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import Folder
 
 # Bytes; what is longer is refused before it fills the memory.
@@ -65,7 +66,9 @@ class Trace:
             raise folder.error(f"trace.json is longer than {LARGEST_JSON} bytes, which no list of layers is.")
         with self._naming("trace.json"):
             content = parse(data)
-            self.layers, self.producer = _layers_and_producer(content)
+            self._packed = _version(content) == PACKED_VERSION
+            self.layers = _layers(content)
+            self.producer = _text(content, "producer")
             self.framework, self.framework_version = (
                 _text(content, name) for name in ("framework", "framework_version")
             )
@@ -78,9 +81,10 @@ class Trace:
     def __iter__(self) -> Iterator[Step]:
         """Yields every `Step`; raises `TraceError` at the first line that is damaged."""
         previous = -1
+        layouts: Layouts | None = {} if self._packed else None
         for number, line in self._lines():
             with self._naming(f"line {number} of steps.jsonl"):
-                step = Step(self._folder.fresh(), self.layers, parse(line), previous)
+                step = Step(self._folder, self.layers, parse(line), previous, layouts)
             previous = step.number
             yield step
 
@@ -131,37 +135,83 @@ class Step:
     left_out: int
     layers: Mapping[str, Record]
 
-    def __init__(self, folder: Folder, layers: Mapping[str, Layer], entry: Any, previous: int) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        layers: Mapping[str, Layer],
+        entry: Any,
+        previous: int,
+        layouts: Layouts | None = None,
+    ) -> None:
         member("line", entry, dict)
         self.number = whole("step", required(entry, "step"))
         if self.number <= previous:
             raise ValueError(f"`step` is {self.number} after {previous}; the steps must count up.")
         self.training = boolean("training", required(entry, "training"))
         self.left_out = _whole_or_none(entry, "left_out") or 0
-        records = {}
-        for name, record in member("layers", required(entry, "layers"), dict).items():
-            if name not in layers:
-                raise ValueError(f"the layer {shown(name)} is not among those of trace.json.")
-            where = f"step {self.number}, layer {name!r}"
-            with naming_layer(name):
-                records[name] = Record(folder, layers[name], self.training, record, where)
-        self.layers = types.MappingProxyType(records)
+        layout = _layout(entry, layers, self.training, layouts)
+        # In the memory of this step alone: none of a step before.
+        folder = folder.fresh(None if layouts is None else _block(entry))
+        self.layers = types.MappingProxyType(
+            {name: record.of_step(folder, f"step {self.number}, layer {name!r}") for name, record in layout.items()}
+        )
 
     def __repr__(self) -> str:
         kind = "training" if self.training else "inference"
         return f"<Step {self.number}: {kind}, {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}>"
 
 
-def _layers_and_producer(content: Any) -> tuple[Mapping[str, Layer], str | None]:
-    """The layers by name, and the producer, from what trace.json holds."""
+# What a step holds, by the names of its layers: records without a folder, from which those of steps are made.
+Layout: TypeAlias = dict[str, Record]
+# By whether the steps train, and by their numbers.
+Layouts: TypeAlias = dict[tuple[bool, int], Layout]
+
+
+def _layout(entry: dict[str, Any], layers: Mapping[str, Layer], training: bool, layouts: Layouts | None) -> Layout:
+    """The layers of a step's line, or those of an earlier line of which it has the number."""
+    number = None if layouts is None else _whole_or_none(entry, "layout")
+    if number is not None and number >= LAYOUTS:
+        raise ValueError(f"`layout` is {number}; it must be below {LAYOUTS}.")
+    if number is None or layouts is None or "layers" in entry:
+        layout = {}
+        for name, record in member("layers", required(entry, "layers"), dict).items():
+            if name not in layers:
+                raise ValueError(f"the layer {shown(name)} is not among those of trace.json.")
+            with naming_layer(name):
+                layout[name] = Record(layers[name], training, record)
+        if number is not None and layouts is not None:
+            layouts[training, number] = layout
+        return layout
+    if (training, number) not in layouts:
+        kind = "training" if training else "inference"
+        raise ValueError(f"`layout` is {number}, and no line of {kind} before has layers of that number.")
+    return layouts[training, number]
+
+
+def _block(entry: dict[str, Any]) -> tuple[str, int, int] | None:
+    """Where the vectors of a packed step lie: the file, the first byte and the number of bytes."""
+    block = entry.get("block")
+    if block is None:
+        return None
+    if len(member("block", block, list)) != 3 or not isinstance(block[0], str):
+        raise ValueError(f"`block` is {shown(block)}; it must be the path of a file, a first byte and a size.")
+    return block[0], whole("block", block[1]), whole("block", block[2])
+
+
+def _version(content: Any) -> int:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f'`format` is not "{FORMAT}"; this is not a trace.')
     version = content.get("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in (VERSION, PACKED_VERSION):
         raise ValueError(
-            f"`version` is {shown(version)} and this tf1bn reads {VERSION}; read it with the tf1bn that wrote it."
+            f"`version` is {shown(version)} and this tf1bn reads {VERSION} and {PACKED_VERSION}; read it with the "
+            "tf1bn that wrote it."
         )
-    producer = _text(content, "producer")
+    return version
+
+
+def _layers(content: dict[str, Any]) -> Mapping[str, Layer]:
+    """The layers by name, from what trace.json holds."""
     layers = {}
     for name, settings in member("layers", required(content, "layers"), dict).items():
         with naming_layer(name):
@@ -176,7 +226,7 @@ def _layers_and_producer(content: Any) -> tuple[Mapping[str, Layer], str | None]
                     if key in REQUIRED_SETTINGS or (key in ALL_SETTINGS and value is not None)
                 }
             )
-    return types.MappingProxyType(layers), producer
+    return types.MappingProxyType(layers)
 
 
 def _text(content: dict[str, Any], name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import types
 from collections.abc import Iterator, Mapping
@@ -64,10 +65,11 @@ class Record:
     outputs_dtype: str | None
     decay: float | None
 
-    def __init__(self, folder: Folder, layer: Layer, training: bool, entry: Any, where: str) -> None:
-        self._folder = folder
-        self._where = where
-        self._vectors: dict[str, npt.NDArray[Any]] = {}
+    _folder: Folder
+    _where: str
+    _vectors: dict[str, npt.NDArray[Any]]
+
+    def __init__(self, layer: Layer, training: bool, entry: Any) -> None:
         self.layer = layer
         member("layer", entry, dict)
         # A null is as good as nothing, but for the decay, where it stands for one that is not known.
@@ -96,6 +98,12 @@ class Record:
             for name in ("mean", "variance"):
                 required(moments, name)
         self._state = member("state", entry.get("state", {}), dict)
+
+    def of_step(self, folder: Folder, where: str) -> Record:
+        """This record as that of a step, whose arrays lie in ``folder``; ``where`` names the step and the layer."""
+        record = copy.copy(self)
+        record._folder, record._where, record._vectors = folder, where, {}
+        return record
 
     def _read_circumstances(self) -> None:
         """Read the keys that say how the applications came about."""

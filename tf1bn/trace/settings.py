@@ -6,7 +6,9 @@ import dataclasses
 
 from .._util.validation import number, one_of
 
-FORMAT, VERSION = "tf1bn-trace", 1
+FORMAT = "tf1bn-trace"
+# The plain encoding, and the packed one.
+VERSION, PACKED_VERSION = 1, 2
 # The keys that every record must have: the statistics before and after the step.
 STEP_STATISTICS = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
 

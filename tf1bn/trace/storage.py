@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import TraceError
-from .directory import Directory
+from .directory import Directory, OpenFile
 
 FLOATS = (np.float16, np.float32, np.float64)
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
@@ -29,6 +29,7 @@ _LONGEST_HEADER = 4096
 # Bytes of a file of vectors, which is read whole: 2^28 float32 numbers.
 LARGEST_VECTORS = 1 << 30
 _MAGIC = b"\x93NUMPY"
+_PLACE = re.compile(r"#(0|[1-9][0-9]{0,17}):([fiu][1248])x(0|[1-9][0-9]{0,17})")
 _ROW = re.compile(r"(.+)#(0|[1-9][0-9]{0,17})", re.DOTALL)
 
 
@@ -56,6 +57,9 @@ class Folder:
             reason = getattr(error, "strerror", None) or error
             raise TraceError(f"`path` is {self.path!r}, which cannot be opened: {reason}.") from error
         self._whole: dict[str, npt.NDArray[Any]] = {}
+        self._block: tuple[str, int, int] | None = None
+        # The packed file that was opened last: most steps lie in the same one. All that `fresh` returns share it.
+        self._packed: dict[str, OpenFile] = {}
 
     def error(self, text: str) -> TraceError:
         """The exception, to be raised, that says what is damaged."""
@@ -99,7 +103,12 @@ class Folder:
             return self._array(name, shape, dtype, order, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), start)
 
     def load(self, path: Any, accepted: tuple[type, ...] = FLOATS) -> npt.NDArray[Any]:
-        """The vector at ``path`` ("FILE", or "FILE#i" for row i of a 2-D array), in memory and read-only."""
+        """The vector at ``path``, in memory and read-only.
+
+        It is "FILE", "FILE#i" for row i of a 2-D array, or in a packed trace "#START:f4xN", N values of the block.
+        """
+        if isinstance(path, str) and path.startswith("#"):
+            return self._packed_vector(path, accepted)
         row = _ROW.fullmatch(path) if isinstance(path, str) else None
         name = row[1] if row else path
         # A path of the wrong type must not be looked up: it may not be hashable.
@@ -129,11 +138,47 @@ class Folder:
             )
         return array[int(row[2])]
 
-    def fresh(self) -> Folder:
-        """The same folder, with none of its files in memory."""
+    def fresh(self, block: tuple[str, int, int] | None = None) -> Folder:
+        """The same folder, with none of its files in memory; ``block`` is where the vectors of a packed step lie."""
         folder = copy.copy(self)
         folder._whole = {}
+        folder._block = block
         return folder
+
+    def _packed_vector(self, path: str, accepted: tuple[type, ...]) -> npt.NDArray[Any]:
+        where = _place(path)
+        if where is None or self._block is None:
+            reason = "the step names no block" if where else "it is not of the form '#START:f4xN'"
+            raise self.error(f"the path {path!r} of a vector in a block is not accepted; {reason}.")
+        data = self._whole.get("")  # no path of a file is empty
+        if data is None:
+            data = self._whole[""] = np.frombuffer(self._read_block(*self._block), np.uint8)
+        start, dtype, count = where
+        end = start + count * dtype.itemsize
+        if end > data.size:
+            raise self.error(f"the path {path!r} ends at byte {end} of a block of {data.size}.")
+        if dtype.type not in accepted:
+            raise self._wrong_dtype(path, dtype, accepted)
+        array = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
+        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+    def _read_block(self, name: str, start: int, size: int) -> bytes:
+        if size > LARGEST_VECTORS:
+            raise self.error(f"a block of {size} bytes is asked for; a step has at most {LARGEST_VECTORS}.")
+        file = self._packed.get(name)
+        if file is None:
+            with self.open(name) as opened:
+                file = OpenFile(os.dup(opened.fileno()))
+            self._packed.clear()
+            self._packed[name] = file
+        try:
+            # The length is looked at first: memory for what is not there is not asked for.
+            data = os.pread(file.fd, size, start) if start + size <= os.fstat(file.fd).st_size else b""
+        except OSError as error:
+            raise self.error(f"the file {name!r} cannot be read: {error.strerror}.") from error
+        if len(data) != size:
+            raise self.error(f"the file {name!r} was cut: the block of {size} bytes at byte {start} is not there.")
+        return data
 
     def _array(
         self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any, buffer: Any, start: int
@@ -232,6 +277,18 @@ def _header_bytes(shape: tuple[int, ...], descr: str) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
     return stream.getvalue()
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _place(path: str) -> tuple[int, np.dtype[Any], int] | None:
+    """The start in bytes, the little-endian dtype and the number of values of a path in a block; None if it is none."""
+    match = _PLACE.fullmatch(path)
+    if match is None:
+        return None
+    try:
+        return int(match[1]), np.dtype(f"<{match[2]}"), int(match[3])
+    except TypeError:  # f1
+        return None
 
 
 def _text(shape: tuple[int, ...]) -> str:

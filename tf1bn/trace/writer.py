@@ -7,17 +7,18 @@ import dataclasses
 import json
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from .._util.validation import boolean, whole
-from .directory import Directory, exchange
+from .directory import Directory
 from .encoding import Files, encode
-from .owner import LOCK, Owner, owner_of, owner_of_tag
-from .settings import ALL_SETTINGS, FORMAT, REQUIRED_SETTINGS, VERSION, Layer
+from .owner import LOCK, Owner
+from .packing import Block, Layouts, PackedFiles
+from .replacing import check_replaceable, folder_beside, remove_abandoned, replace, umask
+from .settings import ALL_SETTINGS, FORMAT, PACKED_VERSION, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import write_all, write_array
 
 
@@ -36,6 +37,8 @@ class Writer:
       producer: what makes the trace, a string for people to read; or None.
       framework, framework_version: what runs the model, such as "PyTorch" and "2.13.0"; or None.
       rank, ranks: which of how many processes that train together writes it, whole numbers; or None.
+      packed: whether the vectors of many steps share a file, and what the steps hold is written once. Such a trace is
+        of version 2 of the format, which programs that know version 1 alone refuse.
 
     Attributes:
       path: the folder.
@@ -63,6 +66,7 @@ class Writer:
         framework_version: str | None = None,
         rank: int | None = None,
         ranks: int | None = None,
+        packed: bool = False,
     ) -> None:
         self.path = os.path.abspath(os.fspath(path))
         self.bytes = 0
@@ -77,8 +81,11 @@ class Writer:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._steps: int | None = None  # the descriptor of steps.jsonl; None while there is none to write to
+        self._is_packed = boolean("packed", packed)
+        self._layouts = Layouts()
         self._folder = self._make(overwrite)
         self._arrays = Directory("arrays", self._folder)
+        self._packed = PackedFiles(self._arrays)
         self._steps = self._folder.append_to("steps.jsonl")
 
     def add_layer(self, name: str, settings: Layer | None = None, **arguments: Any) -> None:
@@ -147,7 +154,7 @@ class Writer:
         number = self._last + 1 if step is None else whole("step", step)
         if number <= self._last:
             raise ValueError(f"`step` is {number} and the last one was {self._last}; the steps must count up.")
-        files = Files(f"{number:08d}")
+        files = (Block if self._is_packed else Files)(f"{number:08d}")
         entries = {}
         for name, values in layers.items():
             if name not in self._layers:
@@ -156,26 +163,45 @@ class Writer:
                 entries[name] = encode(values, files)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Layer {name!r}: {error}") from error
-        line: dict[str, Any] = {"step": number, "training": boolean("training", training), "layers": entries}
+        line: dict[str, Any] = {"step": number, "training": boolean("training", training)}
         if left_out:
             line["left_out"] = left_out
-        text = json.dumps(line, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        self.bytes += self._write_step(line, entries, files)
+        self._last = number
+        return number
+
+    def _write_step(self, line: dict[str, Any], entries: dict[str, Any], files: Files) -> int:
+        """Write the arrays of a step and then its line, or nothing; returns the bytes that they take."""
+        layers = json.dumps(entries, allow_nan=False, separators=(",", ":"))
+        block = files.data if isinstance(files, Block) else b""
         written: list[str] = []
-        size = len(text)
+        place: list[Any] | None = None
+        size = len(block)
         try:
             for file, array in files.arrays():
                 written.append(file)
                 size += write_array(self._arrays, file, array)
+            if block:
+                line["block"] = place = self._packed.append(block)
+            text = _line(line, layers if self._is_new(line, layers, bool(written)) else None)
             self._append(text)
         except BaseException:
             # The step is not in the trace, and may be tried again.
+            self._layouts.forget()
+            if place is not None:
+                self._packed.cut(place[1])
             for file in written:
                 with contextlib.suppress(OSError):
                     self._arrays.remove(file)
             raise
-        self._last = number
-        self.bytes += size
-        return number
+        return size + len(text)
+
+    def _is_new(self, line: dict[str, Any], layers: str, has_files: bool) -> bool:
+        """Whether the line has to hold the layers. Those of a packed step get a number unless they name files."""
+        if not self._is_packed or has_files:
+            return True
+        line["layout"], new = self._layouts.number(line["training"], layers)
+        return new
 
     def close(self) -> None:
         """Close the files; it may be called more than once."""
@@ -189,6 +215,7 @@ class Writer:
             self._steps = None
             with contextlib.suppress(OSError):
                 self._folder.remove(LOCK)
+            self._packed.close()
             self._arrays.close()
             self._folder.close()
 
@@ -222,18 +249,18 @@ class Writer:
         target = os.path.realpath(self.path)
         above, name = os.path.split(target)
         if os.path.lexists(target):
-            _check_replaceable(self.path, target, overwrite)
-        _remove_abandoned(above, name)
-        new = _folder_beside(above, name)
+            check_replaceable(self.path, target, overwrite)
+        remove_abandoned(above, name)
+        new = folder_beside(above, name)
         try:
-            os.chmod(new, 0o777 & ~_umask())
+            os.chmod(new, 0o777 & ~umask())
             folder = Directory(new)
             Owner.current().write(folder)
             folder.make_folder("arrays")
             os.close(folder.create("steps.jsonl"))
             self._write_layers(folder, {})
             if os.path.isdir(target) and os.listdir(target):
-                _replace(target, new)
+                replace(target, new)
             else:
                 os.rename(new, target)
         except BaseException:
@@ -249,7 +276,11 @@ class Writer:
             entries[name] = {
                 key: settings[key] for key in ALL_SETTINGS if key in REQUIRED_SETTINGS or settings[key] is not None
             }
-        content: dict[str, Any] = {"format": FORMAT, "version": VERSION, **self._origin}
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": PACKED_VERSION if self._is_packed else VERSION,
+            **self._origin,
+        }
         text = json.dumps({**content, "layers": entries}, allow_nan=False, indent=1)
         beside = "trace.json.new"
         try:
@@ -277,65 +308,9 @@ class Writer:
             raise
 
 
-def _beside(name: str) -> str:
-    """What the names of folders begin with that lie beside a trace while it is made or replaced."""
-    return f".{name.encode('utf-8', 'surrogateescape')[:150].decode('utf-8', 'ignore')}."
-
-
-def _folder_beside(above: str, name: str) -> str:
-    """A new folder beside the trace ``name``, whose name says which process it belongs to."""
-    return tempfile.mkdtemp(prefix=_beside(name) + Owner.current().tag, dir=above)
-
-
-def _remove_abandoned(above: str, name: str) -> None:
-    """Delete what writers of the trace ``name`` left in folder ``above`` because they were killed."""
-    with contextlib.suppress(OSError):
-        for entry in os.listdir(above):
-            if entry.startswith(_beside(name)):
-                owner = owner_of_tag(entry[len(_beside(name)) :])
-                if owner is not None and not owner.runs:
-                    shutil.rmtree(os.path.join(above, entry), ignore_errors=True)
-
-
-def _replace(target: str, new: str) -> None:
-    """Put the folder ``new`` where the trace ``target`` is, and delete that; if it fails the old trace is back."""
-    if exchange(new, target):
-        shutil.rmtree(new, ignore_errors=True)
-        return
-    old = _folder_beside(*os.path.split(target))
-    os.rename(target, os.path.join(old, "trace"))
-    try:
-        os.rename(new, target)
-    except BaseException:
-        os.rename(os.path.join(old, "trace"), target)
-        os.rmdir(old)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _check_replaceable(path: str, target: str, overwrite: bool) -> None:
-    """Raise FileExistsError unless what is at ``target`` is an empty folder, or a trace that may be replaced."""
-    if os.path.isdir(target) and not os.listdir(target):
-        return
-    try:
-        with open(os.path.join(target, "trace.json"), "rb") as file:
-            # Damaged or of another version, it is still a trace.
-            trace = f'"{FORMAT}"'.encode() in file.read()
-    except OSError:
-        trace = False
-    if not trace:
-        raise FileExistsError(f"`path` is {path!r}, which is there and is not a trace; choose another path.")
-    if not overwrite:
-        raise FileExistsError(f"`path` is {path!r}, where a trace is; choose another path, or pass overwrite=True.")
-    owner = owner_of(target)
-    if owner is not None and owner != Owner.current() and owner.runs:
-        raise FileExistsError(
-            f"`path` is {path!r}, where a trace is that {owner} is writing; choose another path, or delete the file "
-            f"{LOCK} in it if that process has ended."
-        )
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+def _line(line: dict[str, Any], layers: str | None) -> bytes:
+    """A line of steps.jsonl from its short keys and, as JSON, its layers."""
+    text = json.dumps(line, allow_nan=False, separators=(",", ":"))
+    if layers is not None:
+        text = f'{text[:-1]},"layers":{layers}}}'
+    return text.encode() + b"\n"
