@@ -12,6 +12,7 @@ from . import errors as errors
 from . import legacy as legacy
 from . import oldscript as oldscript
 from . import parity as parity
+from . import recalibration as recalibration
 from . import recorders as recorders
 from . import releases as releases
 from . import reproduce as reproduce
@@ -19,6 +20,7 @@ from . import testing as testing
 from . import trace as trace
 from .layers.arg_scopes import arg_scope as arg_scope
 from .layers.release_scope import release as release
+from .recalibration import recalibrate as recalibrate
 from .recorders.session import Recorder as Recorder
 
 __version__: str

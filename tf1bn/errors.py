@@ -12,6 +12,7 @@ __all__ = [
     "NotRecordedError",
     "OutputError",
     "PlotUnavailableError",
+    "RecalibrationError",
     "Tf1bnError",
     "TraceError",
 ]
@@ -55,3 +56,7 @@ class NotRecordedError(Tf1bnError):
 
 class PlotUnavailableError(Tf1bnError):
     """A plot cannot be drawn; the message says why."""
+
+
+class RecalibrationError(Tf1bnError, ValueError):
+    """Statistics cannot be computed from the data that were given; the message says which, and why."""

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "contrib": "layers releases _util errors",
     "graphs": "layers _util errors",
     "recorders": "graphs layers trace checker _util errors",
+    "recalibration": "recorders graphs layers checker _util errors",
     "legacy": "contrib recorders layers releases _util errors",
     "reproduce": "layers graphs checker reports releases _util verdicts errors",
     "testing": "parity recorders reports trace checker _util verdicts errors",
@@ -42,7 +43,7 @@ MAY_IMPORT = {
 # The command line and the package itself, which loads its public names when they are used, may import everything.
 JOIN = ("cli", "__init__", "__main__")
 # The layer, what reads graphs, what records and what runs scripts; elsewhere TensorFlow is never imported ...
-WITH_TENSORFLOW = {"layers", "contrib", "graphs", "recorders", "legacy", "reproduce"}
+WITH_TENSORFLOW = {"layers", "contrib", "graphs", "recorders", "recalibration", "legacy", "reproduce"}
 # ... but inside a function of these, where a command starts it, a port is recorded, or an installation is looked at.
 LAZILY = {"_util/tensorflow_import.py", "testing/originals.py", "cli/doctor.py"}
 # What records a Keras model is loaded beside one.
@@ -56,6 +57,8 @@ SPEAK_OF_OTHERS = {
     "contrib/_names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
+    "recalibration/__init__.py",
+    "recalibration/keras_models.py",
     "remedies.py",
 }
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -13,7 +13,7 @@ import tf1bn
 from tf1bn import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {"__version__", "batch_norm", "batch_normalization", "arg_scope", "release", "Recorder"}
+NAMES = {"__version__", "batch_norm", "batch_normalization", "arg_scope", "recalibrate", "release", "Recorder"}
 PACKAGES = {
     "checker": {"Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"},
     "checkpoints": {"Checkpoint", "CheckpointError", "Variable", "audit_checkpoint", "open_checkpoint"},
@@ -28,11 +28,13 @@ PACKAGES = {
         "NotRecordedError",
         "OutputError",
         "PlotUnavailableError",
+        "RecalibrationError",
         "Tf1bnError",
         "TraceError",
     },
     "legacy": {"run_script"},
     "parity": {"MappingError", "compare_checkpoints", "compare_traces", "rejudge"},
+    "recalibration": {"LayerReport", "RecalibrationError", "Report", "recalibrate"},
     "recorders": {"Recorder"},
     "releases": {"LATEST", "NAMES", "TABLE", "Release", "get", "markdown"},
     "reproduce": {"main"},

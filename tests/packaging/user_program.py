@@ -90,3 +90,10 @@ def port() -> None:
     print(contrib.layers.batch_norm, releases.get("1.3").name)
     status: int = legacy.run_script("train.py", ["--steps", "3"], release="1.3")
     print(status, reproduce.main(["--help"]))
+
+
+def renew(model: object, batches: list[object]) -> float:
+    """Moving statistics computed anew from data."""
+    report = tf1bn.recalibrate(model, batches, order="sequential", write=False)
+    print(report.to_json(), [layer.new_mean for layer in report.layers], dict(report.left_out))
+    return max(layer.output_change for layer in report.layers)

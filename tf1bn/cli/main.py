@@ -6,7 +6,7 @@ from .. import __version__
 from .._util import command, supervise
 from ..reproduce import command as reproduce
 from ..reproduce import options
-from . import audit, doctor, parity, run
+from . import audit, doctor, parity, recalibrate, run
 
 # These read other people's files, with libraries of others too.
 _SUPERVISED = ("audit", "parity")
@@ -35,6 +35,7 @@ def parser():
         ("audit", "judge the layers of a recorded run or a checkpoint", audit, audit.run, {}),
         ("run", "run an old script unedited", run, run.run, {"usage": run.USAGE}),
         ("parity", "compare a port with its original", parity, parity.run, {}),
+        ("recalibrate", "compute moving statistics anew from data", recalibrate, recalibrate.run, {}),
         ("doctor", "print what a bug report needs", doctor, doctor.run, {}),
     ]
     for name, summary, module, function, more in subcommands:

@@ -1,0 +1,79 @@
+"""The batches of a recalibration, run through once or several times. Reached through `tf1bn.recalibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import RecalibrationError
+
+
+class Data:
+    """An iterable of batches, or a function that returns one.
+
+    Attributes:
+      passes: how often it was run through; length: how many batches a pass has.
+      number: the number of the batch that was given last, from 0.
+
+    Raises:
+      TypeError: it is neither.
+    """
+
+    def __init__(self, batches: Iterable[Any] | Callable[[], Iterable[Any]]) -> None:
+        if isinstance(batches, (Mapping, str, bytes)) or hasattr(batches, "dtype"):
+            raise TypeError(
+                f"`batches` is of type {type(batches).__name__}, a single batch; give an iterable of batches, such as "
+                "a list of them or a loader."
+            )
+        if not callable(batches) and not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+            raise TypeError(
+                f"`batches` is of type {type(batches).__name__}; it must be an iterable of batches, or a function that "
+                "returns one."
+            )
+        self._batches = batches
+        self.passes = self.length = 0
+        self.number = -1
+
+    def pass_over(self) -> Iterator[Any]:
+        """The batches, once more.
+
+        Raises:
+          ValueError: there are none.
+          RecalibrationError: there are more or fewer than in the pass before.
+        """
+        count = 0
+        for count, batch in enumerate(self._iterator(), start=1):
+            self.number = count - 1
+            yield batch
+        if not count and not self.passes:
+            raise ValueError("`batches` is empty; give at least one batch.")
+        if self.passes and count != self.length:
+            raise RecalibrationError(
+                f"Pass {self.passes + 1} over `batches` has {count} batches, and the one before had {self.length}; "
+                "give the same data each time. Nothing was changed."
+            )
+        self.passes, self.length = self.passes + 1, count
+
+    def first(self) -> Any:
+        """The first batch.
+
+        Raises:
+          ValueError: there is none.
+        """
+        for batch in self._iterator():
+            return batch
+        raise ValueError("`batches` is empty; give at least one batch.")
+
+    def check_repeatable(self) -> None:
+        """Raise ValueError for what can be run through only once."""
+        if isinstance(self._batches, Iterator):
+            raise ValueError(
+                f"`batches` is a {type(self._batches).__name__}, which can be run through once, and the order "
+                "'sequential' takes several passes; give a list, a loader, or a function that returns an iterable."
+            )
+
+    def _iterator(self) -> Iterator[Any]:
+        # A tf.data.Dataset or a loader may be callable as well.
+        if isinstance(self._batches, Iterable) or hasattr(self._batches, "__getitem__"):
+            return iter(self._batches)
+        return iter(self._batches())

@@ -1,0 +1,222 @@
+"""The passes over the data, whatever framework runs the model. Reached through `tf1bn.recalibration`."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .._util.text import quoted
+from ..checker import Moments, batch_moments
+from ..errors import RecalibrationError
+from .data import Data
+from .report import LayerReport, Report, Vector
+
+ORDERS = ("batch", "sequential")
+Take = Callable[[str, npt.NDArray[Any]], None]
+
+
+class Statistics(NamedTuple):
+    """The moving statistics of a layer as they are stored, vectors of one dtype."""
+
+    mean: Vector
+    variance: Vector
+
+
+class Convention(NamedTuple):
+    """What the engine has to know of a layer.
+
+    Attributes:
+      bessel: whether it stores N/(N-1) times the variance.
+      epsilon: a number, or None.
+    """
+
+    bessel: bool
+    epsilon: float | None
+
+
+class Target(Protocol):
+    """A model in one of the frameworks.
+
+    Attributes:
+      conventions: dict from the names of the layers that can be recalibrated to their `Convention`.
+      left_out: dict from the names of the others to the reason, a sentence.
+    """
+
+    conventions: dict[str, Convention]
+    left_out: dict[str, str]
+
+    def read(self, name: str) -> Statistics:
+        """A copy of a layer's statistics."""
+
+    def write(self, name: str, statistics: Statistics) -> None:
+        """Store a layer's statistics."""
+
+    def begin(self, names: list[str], by_batch: bool) -> None:
+        """Bring the model into the mode of collecting; ``by_batch``: these layers normalise by the batch."""
+
+    def end(self) -> None:
+        """Bring everything but the statistics that were written back into the state of before."""
+
+    def levels(self, names: list[str], batch: Any) -> list[list[str]] | None:
+        """The layers in groups, each of which depends on those before it alone; None: the run will show the order."""
+
+    def run(self, batch: Any, names: list[str], take: Take) -> None:
+        """Run one batch; ``take`` is called with the name of a layer and its input, channels last, at each application.
+
+        ``names`` are those that are asked for; others may be taken too.
+        """
+
+
+def recalibrated(
+    target: Target,
+    batches: Iterable[Any] | Callable[[], Iterable[Any]],
+    *,
+    order: str,
+    layers: str | Iterable[str] | None,
+    write: bool,
+) -> Report:
+    """Run the passes, and write or restore the statistics; see `recalibrate`."""
+    names = _chosen(target, layers)
+    old = {name: target.read(name) for name in names}
+    data = Data(batches)
+    work = _in_one_pass if order == "batch" else _one_after_the_other
+    try:
+        target.begin(names, by_batch=order == "batch")
+        moments, new = work(target, names, data, old)
+    finally:
+        # The updates of the runs themselves are none that anybody asked for.
+        for name in names:
+            target.write(name, old[name])
+        target.end()
+    if not new:
+        raise ValueError(f"`batches` reach no batch-norm layer of the model; {quoted(names, 4)} were not applied.")
+    left_out = {**target.left_out, **{name: "It was applied to no batch." for name in names if name not in new}}
+    if write:
+        for name, statistics in new.items():
+            target.write(name, statistics)
+    reports = tuple(
+        LayerReport(
+            name,
+            moments[name].count,
+            *old[name],
+            *new[name],
+            moments[name].mean,
+            moments[name].variance,
+            target.conventions[name].epsilon,
+        )
+        for name in new
+    )
+    return Report(order, reports, left_out, data.passes, data.length, write)
+
+
+class _Collector:
+    """The moments of the layers that a pass is about."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self.moments: dict[str, Moments] = {}
+
+    def run(self, target: Target, names: list[str], belongs: Callable[[str], bool]) -> None:
+        """A pass over the data that collects the layers that ``belongs`` to it."""
+
+        def take(name: str, inputs: npt.NDArray[Any]) -> None:
+            if belongs(name):
+                self._add(name, inputs)
+
+        for batch in self._data.pass_over():
+            target.run(batch, names, take)
+
+    def _add(self, name: str, inputs: npt.NDArray[Any]) -> None:
+        if not inputs.size:
+            return
+        moments = batch_moments(inputs)
+        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+            raise RecalibrationError(
+                f"The inputs of layer {name!r} in batch {self._data.number} hold NaN or infinity, of which there are "
+                "no statistics; look for it in the data, or in the layers before this one. Nothing was changed."
+            )
+        self.moments[name] = self.moments[name].merge(moments) if name in self.moments else moments
+
+
+def _in_one_pass(
+    target: Target, names: list[str], data: Data, old: Mapping[str, Statistics]
+) -> tuple[dict[str, Moments], dict[str, Statistics]]:
+    collector = _Collector(data)
+    collector.run(target, names, set(names).__contains__)
+    return collector.moments, {
+        name: _stored(name, target.conventions[name], moments, old[name]) for name, moments in collector.moments.items()
+    }
+
+
+def _one_after_the_other(
+    target: Target, names: list[str], data: Data, old: Mapping[str, Statistics]
+) -> tuple[dict[str, Moments], dict[str, Statistics]]:
+    data.check_repeatable()
+    collector = _Collector(data)
+    new: dict[str, Statistics] = {}
+
+    def finish(level: list[str]) -> None:
+        for name in level:
+            if name in collector.moments:
+                new[name] = _stored(name, target.conventions[name], collector.moments[name], old[name])
+                target.write(name, new[name])
+
+    levels = target.levels(names, data.first())
+    if levels is not None:
+        for level in levels:
+            collector.run(target, level, level.__contains__)
+            finish(level)
+        return collector.moments, new
+    rest = list(names)
+    while rest:
+        first: list[str] = []
+
+        def is_first(name: str, first: list[str] = first) -> bool:
+            # Nothing of the rest is applied before it, so its inputs depend on layers that are finished.
+            if not first and name in rest:
+                first.append(name)
+            return name in first
+
+        collector.run(target, rest, is_first)
+        if not first:
+            break
+        finish(first)
+        rest.remove(first[0])
+    return collector.moments, new
+
+
+def _stored(name: str, convention: Convention, moments: Moments, old: Statistics) -> Statistics:
+    """The statistics that a layer stores of these moments, in the dtype of the old ones."""
+    variance = moments.variance
+    if convention.bessel and moments.count > 1:
+        variance = variance * (moments.count / (moments.count - 1))
+    with np.errstate(over="ignore"):
+        new = Statistics(moments.mean.astype(old.mean.dtype), variance.astype(old.variance.dtype))
+    if not (np.isfinite(new.mean).all() and np.isfinite(new.variance).all()):
+        raise RecalibrationError(
+            f"The new statistics of layer {name!r} are beyond the range of {old.mean.dtype}, in which it stores them. "
+            "Nothing was changed."
+        )
+    return new
+
+
+def _chosen(target: Target, layers: str | Iterable[str] | None) -> list[str]:
+    """The names of the layers that ``layers`` asks for."""
+    if not target.conventions:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in target.left_out.items())
+        raise ValueError(f"`model` has no batch-norm layer that can be recalibrated. {reasons}".rstrip())
+    if layers is None:
+        return list(target.conventions)
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in target.conventions):
+            if pattern in target.left_out:
+                raise ValueError(f"`layers` asks for {pattern!r}, which is left out: {target.left_out[pattern]}")
+            raise ValueError(
+                f"`layers` has {pattern!r}, which fits no layer; there are {quoted(list(target.conventions), 8)}."
+            )
+    return [name for name in target.conventions if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

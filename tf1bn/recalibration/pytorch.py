@@ -1,0 +1,105 @@
+"""PyTorch modules, recalibrated. Imported beside PyTorch alone; reached through `tf1bn.recalibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..recorders.torch.layers import array, copied, is_lazy, norms, owners_of_statistics
+from .engine import Convention, Statistics, Take
+from .running import default_call
+
+
+class TorchModule:
+    """A module whose batch-norm layers are listened to by hooks; see `engine.Target`."""
+
+    def __init__(self, model: nn.Module, call: Callable[[Any, Any], Any] | None) -> None:
+        if hasattr(model, "_orig_mod"):
+            raise TypeError("`model` is compiled, so that its layers cannot be listened to; give the module itself.")
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            ranks = torch.distributed.get_world_size()
+            if ranks > 1:
+                raise ValueError(
+                    f"this is one of {ranks} processes of torch.distributed, and statistics are computed in one; run "
+                    "it in a process of its own, and load the statistics in all."
+                )
+        self._model, self._call = model, call or default_call
+        self._layers: dict[str, Any] = {}
+        self.conventions: dict[str, Convention] = {}
+        self.left_out = {
+            name: "It is no batch norm of PyTorch's, though it keeps running statistics."
+            for name, _ in owners_of_statistics(model)
+        }
+        for name, module in norms(model).items():
+            problem = _problem(module)
+            if problem:
+                self.left_out[name] = problem
+            else:
+                self._layers[name] = module
+                self.conventions[name] = Convention(bessel=True, epsilon=float(module.eps))
+        self._modes: list[tuple[nn.Module, bool]] = []
+        self._counters: list[tuple[Any, Any]] = []
+        self._hooks: list[Any] = []
+        self._take: Take | None = None
+
+    def read(self, name: str) -> Statistics:
+        module = self._layers[name]
+        return Statistics(copied(module.running_mean), copied(module.running_var))
+
+    def write(self, name: str, statistics: Statistics) -> None:
+        module = self._layers[name]
+        with torch.no_grad():
+            for buffer, values in ((module.running_mean, statistics.mean), (module.running_var, statistics.variance)):
+                buffer.copy_(torch.from_numpy(np.array(values)))
+
+    def begin(self, names: list[str], by_batch: bool) -> None:
+        self._modes = [(module, module.training) for module in self._model.modules()]
+        self._model.eval()
+        for name in names:
+            module = self._layers[name]
+            counter = module.num_batches_tracked
+            self._counters.append((counter, None if counter is None else counter.clone()))
+            module.train(by_batch)
+            self._hooks.append(module.register_forward_pre_hook(self._hook(name), with_kwargs=True))
+
+    def end(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        for counter, value in self._counters:
+            if counter is not None:
+                counter.copy_(value)
+        for module, training in self._modes:
+            module.training = training
+        self._hooks, self._counters, self._modes = [], [], []
+
+    def levels(self, names: list[str], batch: Any) -> None:
+        return None
+
+    def run(self, batch: Any, names: list[str], take: Take) -> None:
+        self._take = take
+        try:
+            with torch.no_grad():
+                self._call(self._model, batch)
+        finally:
+            self._take = None
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = args[0] if args else next(iter(kwargs.values()))
+            if self._take is not None:
+                # A view, with the channels last.
+                self._take(name, np.moveaxis(array(given), 1, -1))
+
+        return hook
+
+
+def _problem(module: Any) -> str | None:
+    if module.running_mean is None:
+        return "It keeps no running statistics (track_running_stats=False)."
+    if is_lazy(module):
+        return "It has no variables before its first input; run the model once."
+    return None
