@@ -20,7 +20,13 @@ def describe(layer, curves):
         for role, given in values.items()
     ]
     columns = ["variable", "smallest", "largest", "not finite"]
-    table = {"caption": "The values of the layer's variables", "first": "what", "columns": columns, "rows": rows}
+    table = {
+        "caption": "The values of the layer's variables",
+        "first": "what",
+        "columns": columns,
+        "marked": 3,
+        "rows": rows,
+    }
     return {"cells": cells, "tables": [table if rows else None], "facts": graphs.details(layer), "curves": dict}
 
 

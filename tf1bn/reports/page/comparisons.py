@@ -101,7 +101,7 @@ def describe_checkpoints(layer, curves):
     rows = [
         {"name": str(entry.get("what")), "cells": _exact_cells(entry), "over": _is_over(entry)} for entry in entries
     ]
-    table = {"caption": "Every variable of the layer", "first": "what", "columns": names, "rows": rows}
+    table = {"caption": "Every variable of the layer", "first": "what", "columns": names, "marked": 3, "rows": rows}
     return {
         "cells": [
             cell("-" if channels is None else whole(channels), channels if finite(channels) else None),

@@ -12,8 +12,9 @@ from ..._util.printable import printable
 from ...errors import PlotUnavailableError
 from ..packages import import_for
 from ..parity import data_sentence, headline, matched_names
-from . import checkpoints, comparisons, curve_svg, graphs, layers, summary, traces
-from .curve_data import Curve
+from . import checkpoints, comparisons, graphs, layers, summary, traces
+from .plots import curve_svg
+from .plots.curve_data import Curve
 from .words import whole
 
 KINDS = {
@@ -64,7 +65,8 @@ def _name(layer):
 
 def _title(kind, names):
     if names["path"] is None and "{path}" in kind.title:
-        return kind.title.partition(" {path}")[0].replace("Audit of", "Audit of batch normalization in")[:200]
+        start = kind.title.partition(" {path}")[0]
+        return f"{start} batch normalization" if start.endswith(" of") else start
     return kind.title.format(**names)
 
 
@@ -76,13 +78,13 @@ def _notes(result, problems):
 
 
 def _add_plots(content, plots, markup):
-    """Draw the plots of the layers that have them; returns how many layers that are not ok were left out."""
-    drawn = left_out = 0
+    """Draw the plots of the layers that have them; returns whether any that are not ok were left out."""
+    drawn, left_out = 0, False
     for layer in content:
         if plots == "none" or (plots == "not-ok" and layer["severity"] in (layers.ADVISORY, layers.OK)):
             continue
         if plots != "all" and drawn == PLOTTED:
-            left_out += 1
+            left_out = True
             continue
         layer["plots"] = [_plot(key, curve, markup) for key, curve in layer["curves"]().items()]
         drawn += bool(layer["plots"])

@@ -70,7 +70,7 @@ def _updates(structure):
     if not rows:
         return None
     caption = "The operations that update the statistics"
-    return {"caption": caption, "first": "of", "columns": ["operation", "run by"], "rows": rows}
+    return {"caption": caption, "first": "of", "columns": ["operation", "run by"], "marked": 1, "rows": rows}
 
 
 def _text(value):

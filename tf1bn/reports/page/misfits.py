@@ -151,4 +151,4 @@ def table(misfits, caption, names=("observed", "expected")):
         else:
             cells = ["-" if value is None and i else exact(value) for i, value in enumerate(values)]
         rows.append({"name": misfit.what, "cells": cells, "over": misfit.over})
-    return {"caption": caption, "first": "of", "columns": list(columns), "rows": rows}
+    return {"caption": caption, "first": "of", "columns": list(columns), "marked": 0, "rows": rows}

@@ -42,7 +42,8 @@ def steps(values, start, end, most=6):
     """An `Axis` for whole numbers."""
     low, high = float(np.min(values)), float(np.max(values))
     if low == high:
-        return Axis(low - 1, high + 1, start, end, [(low, f"{low:.0f}")])
+        margin = max(1.0, abs(low) * 0.05)
+        return Axis(low - margin, high + margin, start, end, [(low, f"{low:.0f}")])
     every = max(1.0, _round_distance((high - low) / most))
     first = math.ceil(low / every) * every
     ticks = [first + i * every for i in range(int((high - first) / every) + 1)]

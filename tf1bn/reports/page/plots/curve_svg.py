@@ -6,9 +6,9 @@ style attribute. Each verdict has a shape of its own as well as a colour: a dot,
 
 import numpy as np
 
+from ..misfits import EXPECTED_ERROR, WORST_CASE
 from . import axes
 from .curve_data import FINDING, OK, UNDECIDABLE, drawable
-from .misfits import EXPECTED_ERROR, WORST_CASE
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT = 64, 412

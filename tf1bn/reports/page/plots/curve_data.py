@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from ..._util.text import counted
-from ...errors import PlotUnavailableError
-from .misfits import Misfit
-from .words import apart, whole
+from ...._util.text import counted
+from ....errors import PlotUnavailableError
+from ..misfits import Misfit
+from ..words import apart, finite, whole
 
-POINTS = 300  # of more steps than these only some are drawn, among them the extremes
+POINTS = 200  # of more steps than these only some are drawn, among them the extremes
 DRAWABLE = 1e100  # an axis far beyond would overflow
 OK, UNDECIDABLE, FINDING = range(3)
 
@@ -86,7 +86,7 @@ class Curve:
     def _marked(self, at):
         # Where a value is not finite, that is what is wrong.
         share = np.where(np.isnan(self.share), np.inf, self.share)
-        found = np.flatnonzero(self.step == at) if isinstance(at, (int, float)) else ()
+        found = np.flatnonzero(self.step == at) if finite(at) else ()
         return (
             int(found[0]) if len(found) else int(np.argmax(np.where(self.verdicts == self.verdicts.max(), share, -1)))
         )
