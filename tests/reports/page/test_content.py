@@ -206,3 +206,10 @@ def test_the_output_errors_of_a_trace_stand_beside_their_bounds():
     page = page_of(layer("x", "finding", **numbers))
     assert "output error inherited from the statistics 0.125, allowed 1e-06" in page.text
     assert "output error of the layer's arithmetic 0.375, allowed 2e-06" in page.text
+
+
+def test_a_cause_that_a_layer_has_twice_is_one():
+    page = page_of(layer("x", "finding", [cause("not-finite"), cause("not-finite", explanation="Here too.")]))
+    assert "In 1 of 1 layer: x Show" in page.text
+    assert page.cells[0].startswith("1 x finding not-finite variance")
+    assert "Here too." in page.text

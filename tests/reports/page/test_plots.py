@@ -154,3 +154,14 @@ def test_every_axis_has_a_few_ticks(low, high):
     ):
         assert 1 <= len(axis.ticks) <= 8
         assert all(0 <= place <= 100 for place, _ in axis.ticks)
+
+
+def test_a_logarithmic_axis_has_round_numbers():
+    ticks = axes.logarithmic(np.array([0.03, 0.5]), 100, 0).ticks
+    assert [text for _, text in ticks] == ["0.02", "0.05", "0.1", "0.2", "0.5"]
+    assert [text for _, text in axes.logarithmic(np.array([1e-8, 1e-1]), 100, 0).ticks] == [
+        "1e-8",
+        "1e-6",
+        "1e-4",
+        "0.01",
+    ]

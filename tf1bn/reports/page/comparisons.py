@@ -88,7 +88,9 @@ def _estimates(layer):
 def describe_checkpoints(layer, curves):
     """The cells and details of a layer in two checkpoints, see `kind.Kind`."""
     entries = [entry for entry in layer.get("differences") or [] if isinstance(entry, dict)]
-    channels = next((entry.get("channels") for entry in entries), None)
+    # Those of the statistics: another variable may have another size.
+    in_order = sorted(entries, key=lambda entry: not str(entry.get("what")).startswith("moving"))
+    channels = next((entry.get("channels") for entry in in_order), None)
     differing = [entry for entry in entries if not entry.get("equal")]
     ranked = sorted(differing, key=_size, reverse=True)
     lines = [

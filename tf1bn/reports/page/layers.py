@@ -47,6 +47,7 @@ def _common(given, name):
         "verdict": "no verdict" if verdict is None else str(verdict),
         "first": bool(given.get("first")),
         "causes": [_cause(cause) for cause in causes],
+        "ids": list(dict.fromkeys(str(cause.get("id")) for cause in causes)),
         "explanation": explanation,
         "plots": [],
     }

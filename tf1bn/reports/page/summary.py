@@ -53,7 +53,8 @@ def by_cause(layers):
     for layer in layers:
         for cause in layer["causes"]:
             group = groups.setdefault(cause["id"], {"layers": [], "remedies": [], "severity": ADVISORY, "open": 0})
-            group["layers"].append(layer)
+            if layer not in group["layers"][-1:]:
+                group["layers"].append(layer)
             group["open"] += not cause["accepted"]
             if not cause["advisory"]:
                 group["severity"] = FINDING

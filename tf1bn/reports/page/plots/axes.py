@@ -58,10 +58,17 @@ def logarithmic(values, start, end, most=4):
     low, high = low - 0.25, high + 0.25
     every = max(1, math.ceil((high - low) / most))
     powers = range(math.ceil(low / every) * every, math.floor(high) + 1, every)
-    ticks = [(power, f"1e{power}" if abs(power) > 3 else f"{10.0**power:g}") for power in powers]
-    if len(ticks) < 2:
-        ticks = [(math.log10(value), f"{value:.1g}") for value in (10**low * 1.3, 10**high / 1.3)]
-    return Axis(low, high, start, end, ticks)
+    ticks = [10.0**power for power in powers]
+    if len(ticks) < 3 and high - low < 2:
+        every_power = range(math.floor(low), math.ceil(high) + 1)
+        round_numbers = [10.0**power * factor for power in every_power for factor in (1, 2, 5)]
+        ticks = [value for value in round_numbers if low <= math.log10(value) <= high]
+    return Axis(low, high, start, end, [(math.log10(value), _power_in_words(value)) for value in ticks])
+
+
+def _power_in_words(value):
+    """A round number, short: 0.002, 5e-7."""
+    return f"{value:g}" if 1e-4 < value < 1e4 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _round_ticks(low, high, most):
