@@ -41,7 +41,7 @@ def test_names_are_text_and_never_markup():
     assert page.text.count("<script>alert(1)</script>") >= 15
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "graph", "traces", "checkpoints"])
+@pytest.mark.parametrize("kind", ["checkpoint", "graph", "traces", "checkpoints", "graphs"])
 def test_names_are_text_in_every_kind_of_result(kind):
     what = {"what": ATTACK, "old": ATTACK, "new": ATTACK, "channel": ATTACK, "step": ATTACK, "values": [ATTACK, None]}
     what |= {"error": ATTACK, "bound": ATTACK, "equal": False, "differing": 1, "channels": ATTACK, "largest": ATTACK}
@@ -66,7 +66,7 @@ def test_names_are_text_in_every_kind_of_result(kind):
         },
     }
     result = {"format": ATTACK, "kind": kind, "ok": False, "layers": [given], "path": ATTACK}
-    if kind in ("traces", "checkpoints"):
+    if kind in ("traces", "checkpoints", "graphs"):
         result |= {"old": ATTACK, "new": ATTACK}
     text = html.render(result)
     assert text.count("<script") == text.count("</script") == 1

@@ -166,3 +166,20 @@ CHECKPOINTS = Kind(
     columns=(Column("channels"), Column("largest differences")),
     describe=describe_checkpoints,
 )
+
+
+def describe_graphs(layer, curves):
+    """The cells and details of a layer in two graphs, see `kind.Kind`: what differs is in its causes."""
+    names = [("in OLD", layer.get("old")), ("in NEW", layer.get("new")), ("matched by", layer.get("matched"))]
+    facts = [(name, str(value)) for name, value in names if value is not None]
+    return {"cells": [], "tables": [], "facts": facts, "curves": dict}
+
+
+GRAPHS = Kind(
+    title="Parity of the graph {new} with {old}",
+    order="order in OLD",
+    caption="The settings of each layer and what lies around it. The graphs were read and not run: values were not "
+    "compared.",
+    columns=(),
+    describe=describe_graphs,
+)

@@ -22,6 +22,7 @@ KINDS = {
     "graph": graphs.KIND,
     "traces": comparisons.RUNS,
     "checkpoints": comparisons.CHECKPOINTS,
+    "graphs": comparisons.GRAPHS,
 }
 PLOTS = ("not-ok", "all", "none")
 PLOTTED = 100  # layers with plots, unless all are wanted

@@ -41,6 +41,7 @@
 
   const announce = () => {
     const count = layers.filter((layer) => !layer.body.hidden).length;
+    if (layers.length === 1) return;
     const which = count === layers.length ? `${count}` : `${count} of ${layers.length}`;
     const order = column === start && direction === headings[start].dataset.first
       ? "the most severe first" : `sorted by ${headings[column].dataset.long}, ${direction}`;
@@ -153,7 +154,7 @@
   addEventListener("hashchange", reveal);
 
   layers.forEach((layer) => open(layer, layers.length === 1));
-  get("tools").hidden = false;
+  get("tools").hidden = layers.length === 1;
   sortedBy.value = String(column);
   filter();
   reveal();
