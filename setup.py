@@ -74,7 +74,7 @@ setup(
         "tf1bn": ["*.pyi", "py.typed"],
         "tf1bn._native": ["*.pyi"],
         "tf1bn.contrib": ["*.pyi"],
-        "tf1bn.reports": ["*.jinja"],
+        "tf1bn.reports.page": ["*.jinja", "*.css", "*.js"],
     },
     python_requires=">=3.10",
     install_requires=["numpy>=1.26", "rich>=13"],

@@ -13,6 +13,7 @@ NAMES = {
     "layer": ("layers", "what the layer costs beside the bare operation and TF 1.15"),
     "recorder": ("recorders", "what recording a session costs"),
     "frameworks": ("recorders", "what recording PyTorch and Keras models costs"),
+    "page": ("reports", "what the HTML page of a result costs"),
     "audit": ("diagnosis", "the audit of a trace beside the checker alone"),
     "wall_time": ("reproduce", "`tf1bn reproduce` beside a bare import of TensorFlow"),
 }

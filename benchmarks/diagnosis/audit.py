@@ -42,7 +42,7 @@ AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "
 VECTORS = (*AROUND, "gamma", "beta")
 OWN = [f"tf1bn.{name}" for name in ("cli.main", "cli.audit", "reports.audit", "diagnosis", "checkpoints")]
 REPORT = f"import {', '.join(OWN)}, rich.table"
-PAGE = f"{REPORT}, tf1bn.reports.html, jinja2, matplotlib.figure, matplotlib.backends.backend_svg"
+PAGE = f"{REPORT}, tf1bn.reports.html, jinja2"
 
 
 def resnet(batch):

@@ -363,7 +363,10 @@ def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "momentum-flipped" in text
     assert "<b>port" not in text
-    assert text.count("<svg") == 4  # two statistics of two layers
+    assert text.count("<svg") == 2  # two statistics of the layer that is not ok
+    assert command("audit", path, "--html", page, "--plots", "all")[0] == 1
+    assert page.read_text(encoding="utf-8").count("<svg") == 4
+    assert "`--plots` is 'none', which is for the page" in command("audit", path, "--plots", "none")[2]
     assert "curves" not in data.read_text()
     with curves.Curves() as kept:
         diagnosis.diagnose(trace.open(path), curves=kept)
@@ -381,7 +384,8 @@ def test_the_page_plots_what_was_observed_and_expected(command, tmp_path):
             channel = curve["channel"]
             assert curve["observed"][number] == after[channel]
             assert curve["expected"][number] == pytest.approx(expected[channel], rel=1e-9, abs=1e-12)
-            assert 0 < curve["bound"][number] < abs(after[channel] - expected[channel])
+            assert 0 < curve["expected_error"][number] <= curve["worst_case"][number]
+            assert curve["worst_case"][number] < abs(after[channel] - expected[channel])
 
 
 def test_the_trace_is_read_once(command, tmp_path, monkeypatch):

@@ -1,10 +1,10 @@
 """The values of a checkpoint in its reports: ranges by role in JSON, page and terminal; nothing about errors."""
 
 import json
-import re
 
 import numpy as np
 import pytest
+from pages import Page
 
 from tf1bn.cli import main as cli
 from tf1bn.reports.checkpoint_values import range_in_words
@@ -42,11 +42,12 @@ def audited(tmp_path, capsys, monkeypatch):
 
 
 def rows_of(page):
-    """The cells of each row of the table, by the layer's name."""
-    rows = re.findall(r'<tr role="row"><th scope="row".*?</tr>', page, re.DOTALL)
-    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
-    texts = [[" ".join(re.sub(r"<[^>]*>", "", cell).split()) for cell in row] for row in cells]
-    return {name: tuple(row[-5:]) for name, *row in texts}
+    """The texts behind the causes in each row of the table, by the layer's name."""
+    rows = {}
+    for row in Page(page).cells:
+        _, name, *rest = row.split(" ", 2)
+        rows[name] = rest[0]
+    return rows
 
 
 def test_the_values_are_in_json_and_page(audited):
@@ -60,7 +61,11 @@ def test_the_values_are_in_json_and_page(audited):
         "gamma": {"variable": "a/bn/gamma", "min": 1.0, "max": 1.0, "not_finite": 0},
     }
     assert by_name["b/bn"]["values"]["mean"]["not_finite"] == 1
-    assert rows_of(page) == ROWS
+    for name, row in ROWS.items():
+        assert rows_of(page)[name].endswith(" ".join(row))
+    text = Page(page).text
+    assert "moving mean b/bn/moving_mean 3 3 1" in text
+    assert "beta b/bn/beta -0.125 0.5 0" in text
     assert not [words for words in NEVER if words in page]
 
 
@@ -87,10 +92,10 @@ def test_a_comparison_says_how_far_each_variable_differs(tmp_path, capsys):
     page = tmp_path / "p.html"
     assert cli.main(["parity", *(str(tmp_path / f"{name}.npz") for name in ("old", "new")), "--html", str(page)]) == 1
     text = page.read_text(encoding="utf-8")
-    assert rows_of(text) == {
-        "a/bn": ("3", "equal", "2 differ, by 1 at most", "equal", "-"),
-        "b/bn": ("2", "1 differs", "equal", "-", "other size"),
-    }
+    assert rows_of(text)["a/bn"].endswith(" 3 moving variance: 2 of 3 channels, by 1 at most")
+    assert rows_of(text)["b/bn"].endswith(" 2 beta: another size moving mean: 1 of 2 channels")
+    # Exact numbers are in the details.
+    assert "moving variance a/bn/moving_variance a/bn/moving_variance 3 2 1 2 1 2" in Page(text).text
     assert "NEW does not hold what OLD holds in 2 of 2 layers." in text
     assert not [words for words in NEVER if words in text]
 

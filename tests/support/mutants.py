@@ -59,7 +59,7 @@ MUTANTS = [
         "checkpoints/test_checkpoints.py",
     ),
     Mutant("parity/conversions.py", "count / (count - 1)", "count / (count + 1)", "parity/test_parity_checkpoints.py"),
-    Mutant("reports/html.py", 'key=lambda layer: layer["rank"]', 'key=lambda layer: -layer["rank"]', "reports"),
+    Mutant("reports/page/misfits.py", "key=lambda misfit: -misfit.score", "key=lambda misfit: misfit.score", "reports"),
     Mutant(
         "layers/moving_averages.py",
         "now / (1 - tf.pow(1.0 - rate, steps))",

@@ -262,7 +262,7 @@ class MovingStats:
                 vector("moving_variance", moving_variance, like=value[0]),
             ]
         )
-        inside, outside = self._errors()
+        inside, outside = self.two_bounds()
         with np.errstate(invalid="ignore"):
             error = np.abs(observed - value)
             between = (error > inside) & (error <= outside)
@@ -302,8 +302,8 @@ class MovingStats:
                 values = self._stats[..., _Figure.VALUE] / [[self._debias.divisor], [1.0]]
         return _read_only(values)
 
-    def _errors(self):
-        """The expected error and the worst case, [2, C] each."""
+    def two_bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The expected error, within which all is ok, and the worst case, beyond which nothing is: [2, C] each."""
         if self._zero_debias and self._debias is None:
             return error_bounds.expected_and_worst(self._before_updates)
         errors = error_bounds.expected_and_worst(self._stats)
@@ -323,7 +323,7 @@ class MovingStats:
     def _bounds(self):
         """The bounds [2, C] that decide, after a replay if that is possible; read-only."""
         if self._bound is None:
-            inside, outside = self._errors()
+            inside, outside = self.two_bounds()
             bound = self._replayed(inside, outside)
             self._bound = _read_only(outside if bound is None else bound)
         return self._bound

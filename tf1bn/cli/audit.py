@@ -7,7 +7,7 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
-from . import accept
+from . import accept, plots
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -34,6 +34,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
+    plots.add_argument(parser)
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
     parser.add_argument(
         "--values",
@@ -54,6 +55,7 @@ def run(args):
     check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
     from ..reports import audit as report
 
+    plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
     result, page = with_page(
@@ -105,5 +107,4 @@ def _page(args, result, curves):
     """The HTML page of a result."""
     from ..reports import html
 
-    layers = [{**layer, "curves": curves.of(layer["name"])} for layer in result["layers"]]
-    return html.render({**result, "path": args.path, "layers": layers})
+    return html.render({**result, "path": args.path}, curves=curves, plots=plots.wanted(args))

@@ -9,7 +9,7 @@ from .._util.files import why_unreachable
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
-from . import accept
+from . import accept, plots
 from .files import read_at
 from .outputs import with_page, write_reports
 
@@ -42,6 +42,7 @@ def add_arguments(parser):
     parser.add_argument("--map", metavar="FILE", help="which layer of OLD is which of NEW, as JSON")
     parser.add_argument("--json", metavar="FILE", help="write verdicts, causes, errors and bounds as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
+    plots.add_argument(parser)
     parser.add_argument(
         "--layer", metavar="PATTERN", help="compare only OLD's layers with such names, as in 'block1/*'"
     )
@@ -79,19 +80,23 @@ def run(args):
     from ..parity.verdict import rejudge
     from ..reports import parity as report
 
+    plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
-    result, page = with_page(lambda curves: known.apply(_compare(args, curves), rejudge), _page, args.html is not None)
+    result, page = with_page(
+        lambda curves: known.apply(_compare(args, curves), rejudge),
+        lambda result, curves: _page(args, result, curves),
+        args.html is not None,
+    )
     report.print_comparison(result, terminal.console(), quiet=args.quiet)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
-def _page(result, curves):
+def _page(args, result, curves):
     """The HTML page of a result."""
-    from ..reports import parity_page
+    from ..reports import html
 
-    names = [layer["new"] for layer in result["layers"] if layer.get("new") is not None]
-    return parity_page.render_comparison(result, {name: curves.of(name) for name in names})
+    return html.render(result, curves=curves, plots=plots.wanted(args))
 
 
 def _compare(args, curves):

@@ -1,0 +1,115 @@
+"""What the page shows of a layer in the audit of a trace: errors beside two bounds, estimates, and plots."""
+
+from ..._util.text import in_words
+from ...verdicts import OK
+from . import misfits
+from .kind import Column, Kind, cell
+from .misfits import Misfit
+from .words import exact, finite, interval, whole
+
+STATISTICS = ("mean", "variance")
+PLACE = ("expected_error", "worst_case", "channel", "step", "observed", "expected")
+
+
+def describe(layer, curves):
+    """The cells and details of a layer, see `kind.Kind`."""
+    worst = _worst(layer, curves)
+    found = [_misfit(layer, name, worst.get(name)) for name in STATISTICS]
+    first = layer.get("first_step")
+    return {
+        "cells": [
+            misfits.row_cell(found),
+            cell("-" if first is None else whole(first), first if finite(first) else None),
+        ],
+        "tables": [misfits.table(found, "The largest error of each statistic, in its own unit")],
+        "facts": [("steps", whole(layer.get("steps"))), *_facts(layer)],
+        "curves": lambda: plotted(layer.get("curves"), curves, layer.get("name"), worst),
+    }
+
+
+def _worst(layer, curves):
+    """Where each statistic is farthest off: as the result says, else, if the layer is not ok, by what was kept."""
+    given = layer.get("worst")
+    if isinstance(given, dict):
+        return {name: worst for name, worst in given.items() if isinstance(worst, dict)}
+    if curves is None or layer.get("verdict") == OK:
+        return {}
+    return {name.removeprefix("moving_"): worst for name, worst in curves.worst(layer.get("name")).items()}
+
+
+def _misfit(layer, name, worst):
+    """The `Misfit` of a moving statistic, with the place and both bounds where they are of the same error."""
+    error, allowed = layer.get(f"{name}_error"), layer.get(f"{name}_bound")
+    numbers = {}
+    if worst is not None and worst.get("error") == error:
+        numbers = {key: worst.get(key) for key in PLACE}
+    return Misfit(f"moving {name}", error, allowed, **numbers)
+
+
+def plotted(given, curves, name, worst):
+    """The curves to be plotted, each with "at", the step in which the layer is farthest off.
+
+    Args:
+      given: the curves, if the result has them.
+      curves: the `reports.curves.Curves`, or None.
+      name: that of the layer there.
+      worst: dict by "mean" and "variance", which say "channel" and "step".
+    """
+    if given is None:
+        given = {} if curves is None else curves.of(name, worst)
+    marked = {}
+    for key, curve in given.items():
+        place = worst.get(key.removeprefix("moving_")) or {}
+        same = isinstance(curve, dict) and curve.get("channel") == place.get("channel")
+        marked[key] = {**curve, "at": place.get("step")} if same else curve
+    return marked
+
+
+def _facts(layer):
+    """Pairs of a name and a text: what else is known of a layer."""
+    facts = [*_accumulated(layer.get("accumulated")), *output_errors(layer)]
+    facts += [(f"estimate of {name}", interval(value)) for name, value in (layer.get("estimates") or {}).items()]
+    return facts
+
+
+def output_errors(layer):
+    """Facts on the outputs: the error from outside of the layer's arithmetic, and that of the arithmetic."""
+    facts = []
+    for key, name in (
+        ("inherited", "output error inherited from the statistics"),
+        ("added", "output error of the layer's arithmetic"),
+    ):
+        error, bound = layer.get(f"{key}_error"), layer.get(f"{key}_bound")
+        if error is not None:
+            facts.append((name, f"{exact(error)}, allowed {exact(bound)} (root mean square of the worst channel)"))
+    return facts
+
+
+def _accumulated(accumulated):
+    """Facts on the errors of all steps together, where they exceed what is allowed."""
+    facts = []
+    for statistic, parts in (accumulated or {}).items():
+        if not isinstance(parts, dict):
+            continue
+        error, bound = parts.get("error"), parts.get("bound")
+        if finite(error) and finite(bound) and abs(error) <= bound:
+            continue
+        text = (
+            f"{exact(error)}, allowed {exact(bound)}, in channel {whole(parts.get('channel'))} after step "
+            f"{whole(parts.get('step'))}; {in_words(parts.get('added'))} added by that step and "
+            f"{in_words(parts.get('inherited'))} inherited from earlier ones"
+        )
+        facts.append((f"moving {statistic}, error of all steps together", text))
+    return facts
+
+
+KIND = Kind(
+    title="Audit of {path}",
+    order="order in the trace",
+    caption="Errors are the largest of all channels and steps. Up to the expected error of a correctly rounded layer "
+    "all is ok; beyond the worst case of any order of summation it is a finding; between the two it is undecidable.",
+    columns=(Column("largest errors"), Column("first wrong step")),
+    describe=describe,
+    legend="Observed is what the trace holds after a step; expected is what the layer as declared makes of the inputs "
+    "and of the statistics before that step.",
+)

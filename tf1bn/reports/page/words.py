@@ -1,0 +1,46 @@
+"""Numbers of a page in words: short ones for the table, exact ones for the details."""
+
+import math
+
+from ..._util.text import in_times, in_words
+
+
+def finite(value):
+    """Whether a value is a real number, neither NaN nor infinite."""
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def whole(value):
+    """A count or an index with all of its digits."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**15 else in_words(value)
+
+
+def exact(value):
+    """A number with nine significant digits, which tell apart any two float32 numbers; else as `in_words`."""
+    return f"{value:.9g}" if finite(value) and not isinstance(value, (bool, int)) else whole(value)
+
+
+def apart(first, second):
+    """Two numbers as texts, with as many digits as tell them apart, four at least and nine at most."""
+    for digits in range(4, 10):
+        texts = [f"{value:.{digits}g}" if math.isfinite(value) else in_words(value) for value in (first, second)]
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def share_in_words(share, of="the allowed"):
+    """An error as a share of a bound, as text: "24 % of the allowed", or "5 times the allowed"."""
+    return f"{float(f'{100 * share:.2g}'):g} % of {of}" if 0 <= share <= 1 else f"{in_times(share)} {of}"
+
+
+def interval(value):
+    """A number, an interval or a list of numbers as text."""
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        return f"between {exact(value[0])} and {exact(value[1])}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(exact(item) for item in value) or "not given"
+    return exact(value)
