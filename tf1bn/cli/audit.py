@@ -8,8 +8,8 @@ from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
 from . import accept
-from .files import read_at
-from .outputs import with_page, write_reports
+from .input_paths import read_at
+from .report_files import with_page, write_reports
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.

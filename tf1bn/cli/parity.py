@@ -10,8 +10,8 @@ from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import exit_code
 from . import accept
-from .files import read_at
-from .outputs import with_page, write_reports
+from .input_paths import read_at
+from .report_files import with_page, write_reports
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
