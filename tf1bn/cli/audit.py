@@ -61,7 +61,8 @@ def run(args):
         lambda result, curves: _page(args, result, curves),
         args.html is not None,
     )
-    report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values)
+    in_full = args.layer is not None
+    report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values, in_full=in_full)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 

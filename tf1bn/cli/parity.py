@@ -81,7 +81,7 @@ def run(args):
 
     known = accept.Known(args.accept, args.baseline)
     result, page = with_page(lambda curves: known.apply(_compare(args, curves), rejudge), _page, args.html is not None)
-    report.print_comparison(result, terminal.console(), quiet=args.quiet)
+    report.print_comparison(result, terminal.console(), quiet=args.quiet, in_full=args.layer is not None)
     write_reports(args, result, page)
     return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 

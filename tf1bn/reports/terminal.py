@@ -1,6 +1,7 @@
 """The terminal: a rich console, tables whose numbers are never cut, and a progress bar."""
 
 import contextlib
+import re
 
 from .._util.printable import printable_lines
 from .packages import import_for
@@ -23,14 +24,38 @@ def console(**options):
 
         def render(self, renderable, options=None):
             # Whatever is printed, a name in it steers no terminal.
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
+            segments = super().render(renderable, options)
+            return _without_trailing_blanks(
+                segment if segment.control else segment._replace(text=printable_lines(segment.text))
+                for segment in segments
+            )
 
     out = Console(highlight=False, **options)
-    if not out.is_terminal:
+    if not out.is_terminal and "width" not in options:
         # A pipe has no width of its own.
         out.width = max(out.width, 80)
     return out
+
+
+def _without_trailing_blanks(segments):
+    """The rich segments without the blanks at the end of each line."""
+    blanks = []
+    for segment in segments:
+        if segment.control:
+            yield segment
+            continue
+        for part in re.findall(r"\n|[^\n]+", segment.text):
+            if part == "\n":
+                blanks = []
+                yield segment._replace(text=part)
+                continue
+            text = part.rstrip(" ")
+            if text:
+                yield from blanks
+                blanks = []
+                yield segment._replace(text=text)
+            if len(text) < len(part):
+                blanks.append(segment._replace(text=part[len(text) :]))
 
 
 def print_table(table, out):
