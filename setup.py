@@ -71,7 +71,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["tf1bn", "tf1bn.*"]),
     package_data={
-        "tf1bn": ["*.pyi", "py.typed"],
+        "tf1bn": ["*.pyi", "py.typed", "schemas/*.json"],
         "tf1bn._native": ["*.pyi"],
         "tf1bn.contrib": ["*.pyi"],
         "tf1bn.reports": ["*.jinja"],

@@ -173,7 +173,9 @@ def test_damage_is_one_sentence_and_exit_2(command, tmp_path, how):
     assert err.startswith("tf1bn audit: ")
     assert err.count("\n") == 1
     assert "not foreseen" not in err
-    assert not (tmp_path / "a.json").exists()
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert (written["ok"], written["status"], written["layers"]) == (False, "failed", [])
+    assert written["problems"][0] in err
 
 
 CHECKPOINTS = Path(__file__).parents[1] / "golden/checkpoints"

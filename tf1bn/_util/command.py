@@ -35,6 +35,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {printable(message.rstrip('.'))}.\n")
 
 
+STDOUT = "-"  # what `--json` takes for standard output
+
+
 def check_outputs(paths, inputs=None):
     """Refuse, before any work, output files that cannot be written, or that the command reads.
 
@@ -47,7 +50,9 @@ def check_outputs(paths, inputs=None):
       OutputError: a file cannot be written; the message says which and why.
       CommandError: a file was named twice, or is one of the inputs.
     """
-    given = {option: path for option, path in paths.items() if path is not None}
+    given = {
+        option: path for option, path in paths.items() if path is not None and (option, path) != ("--json", STDOUT)
+    }
     for option, path in given.items():
         files.check_writable(path, option)
     if len({os.path.realpath(path) for path in given.values()}) < len(given):
@@ -74,11 +79,26 @@ def _inside(path, folder):
 def write_outputs(contents):
     """Write the files, in this order; ``contents``: dict from option to a pair of path and bytes.
 
+    ``--json -`` is standard output.
+
     Raises:
       OutputError: a file could not be written; those before it are there.
     """
     for option, (path, data) in contents.items():
-        files.write_file(path, data, option)
+        if (option, path) == ("--json", STDOUT):
+            print_bytes(data)
+        else:
+            files.write_file(path, data, option)
+
+
+def print_bytes(data):
+    """Write text in UTF-8 to standard output, whatever the encoding of the terminal is."""
+    sys.stdout.flush()
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(data.decode())
 
 
 def execute(parser, argv):

@@ -4,14 +4,11 @@ import fnmatch
 import os
 import sys
 
-from .._util.command import check_outputs
 from .._util.files import why_unreachable
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import exit_code
-from . import accept
+from . import accept, report_files
 from .input_paths import read_at
-from .report_files import with_page, write_reports
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -28,8 +25,10 @@ names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*"
 layer has no counterpart. Without it layers are matched by name, and the rest by a guess that the report shows.
 
 exit codes: 0 the port does what the original did; 1 a finding; 2 something is undecidable or was not compared, or the
-command could not do its work; 130 interrupted"""
+command could not do its work, which "status" in the JSON tells apart (with --strict-undecidable 3 is the former); 130
+interrupted"""
 
+FORMAT = "tf1bn-parity"
 BYTES = 2**28  # of a result's JSON
 
 
@@ -40,8 +39,6 @@ def add_arguments(parser):
     )
     parser.add_argument("new", metavar="NEW", nargs="?", help="the same of the port")
     parser.add_argument("--map", metavar="FILE", help="which layer of OLD is which of NEW, as JSON")
-    parser.add_argument("--json", metavar="FILE", help="write verdicts, causes, errors and bounds as JSON")
-    parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
     parser.add_argument(
         "--layer", metavar="PATTERN", help="compare only OLD's layers with such names, as in 'block1/*'"
     )
@@ -63,7 +60,7 @@ def add_arguments(parser):
         type=float,
         help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
-    parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    report_files.add_arguments(parser)
     accept.add_arguments(parser)
 
 
@@ -74,16 +71,17 @@ def run(args):
       Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
     inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
-    inputs["--baseline"] = [args.baseline] if args.baseline is not None else []
-    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+    output = report_files.Output("tf1bn parity", args, inputs, args.new or args.old, FORMAT)
     from ..parity.verdict import rejudge
     from ..reports import parity as report
 
     known = accept.Known(args.accept, args.baseline)
-    result, page = with_page(lambda curves: known.apply(_compare(args, curves), rejudge), _page, args.html is not None)
-    report.print_comparison(result, terminal.console(), quiet=args.quiet, in_full=args.layer is not None)
-    write_reports(args, result, page)
-    return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
+    out = terminal.console()
+    return output.report(
+        lambda curves: known.apply(_compare(args, curves), rejudge),
+        _page,
+        lambda result: report.print_comparison(result, out, quiet=args.quiet, in_full=args.layer is not None),
+    )
 
 
 def _page(result, curves):
