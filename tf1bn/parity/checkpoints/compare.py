@@ -52,12 +52,13 @@ def compare_checkpoints(
 
     Returns:
       `Result`, the dict of a comparison's JSON: "format", "tf1bn", "kind", "ok", "old", "new", "ulp", "layers",
-      "renames", "problems" (sentences; with any of them "ok" is false) and "notes". A layer has "name", "old", "new",
-      "matched" ("name", "map", "guess", "folded" where one of the names is that of a convolution's kernel, or None where it has
-      no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps" (0) and "differences", one
-      dict for each variable: "what", the names "old" and "new", "dtypes", "equal", "channels", "differing" (how many
-      channels), "largest" difference and its "channel", the two "values" there, and "ulps", the most units in the last
-      place. "renames" has groups of layers that were renamed in the same way: "layers" and "sentence".
+      "renames", "problems" (sentences; with any of them "ok" is false) and "notes". A layer has "name", "old",
+      "new", "matched" ("name", "map", "guess", "folded" where one of the names is that of a convolution's kernel,
+      or None where it has no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps"
+      (0) and "differences", one dict for each variable: "what", the names "old" and "new", "dtypes", "equal",
+      "channels", "differing" (how many channels), "largest" difference and its "channel", the two "values" there,
+      and "ulps", the most units in the last place. "renames" has groups of layers that were renamed in the same
+      way: "layers" and "sentence".
 
     Raises:
       CheckpointError: a checkpoint is not there, damaged or too large, or a package that reads it is missing.
