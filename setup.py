@@ -85,6 +85,8 @@ setup(
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
         # Files of Keras and safetensors; all other formats are read with NumPy.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
+        # For `tf1bn --print-completion`.
+        "completion": ["shtab>=1.6"],
     },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli.main:main"]},
     ext_modules=cythonize(

@@ -102,6 +102,14 @@ def test_a_command_that_failed_says_so_in_json(written):
     assert (code, result["status"]) == (2, "failed")
 
 
+@pytest.mark.parametrize("path", [SAMPLES / "port.trace", GOLDEN / "checkpoints/fused", GOLDEN / "onnx/trained.onnx"])
+def test_what_is_inspected_fits(written, path):
+    code, report = written("inspect", path)
+    assert code == 0
+    assert report["layers"]
+    check(report, "inspect")
+
+
 def test_a_baseline_fits(tmp_path):
     assert cli.main(["audit", str(SAMPLES / "port.trace"), "--write-baseline", str(tmp_path / "known.json")]) == 1
     check(json.loads((tmp_path / "known.json").read_text(encoding="utf-8")), "baseline")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -9,6 +10,9 @@ import traceback
 from ..errors import CommandError, Tf1bnError
 from . import files
 from .printable import printable, replace_what_cannot_be_encoded
+from .text import did_you_mean
+
+_INVALID_CHOICE = re.compile(r"invalid choice: (?P<quote>['\"])(?P<value>.*)(?P=quote) \(choose from (?P<choices>.*)\)")
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -31,8 +35,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         super().__init__(formatter_class=_Formatter, **options)
 
+    def parse_known_args(self, args=None, namespace=None):
+        # A command's parser answers what it does not know itself, and not the one of all commands.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            word = next((word for word in unknown if word.startswith("-")), "")
+            hint = did_you_mean(word.partition("=")[0], options) if word else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return namespace, unknown
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: {printable(message.rstrip('.'))}.\n")
+        invalid = _INVALID_CHOICE.search(message)
+        if invalid:
+            choices = re.findall(r"[^\s,']+", invalid["choices"])
+            message = f"{message}.{did_you_mean(invalid['value'], choices)}"
+        text = printable(message)
+        self.exit(2, f"{self.prog}: {text if text.endswith('?') else text.rstrip('.') + '.'}\n")
 
 
 STDOUT = "-"  # what `--json` takes for standard output

@@ -3,6 +3,7 @@
 import fnmatch
 import sys
 
+from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK
@@ -107,7 +108,8 @@ def _matching(layers, pattern):
     """Those of the ``layers`` by name whose names match."""
     matching = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
     if not matching:
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
+        hint = did_you_mean(pattern, layers)
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.{hint}")
     return matching
 
 

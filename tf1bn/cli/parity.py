@@ -5,6 +5,7 @@ import os
 import sys
 
 from .._util.files import why_unreachable
+from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
 from . import accept, report_files
@@ -130,7 +131,10 @@ def _compare_traces(args, mapping, curves):
     layers = None
     if args.layer is not None:
         if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
-            raise CommandError(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
+            hint = did_you_mean(args.layer, old.layers)
+            raise CommandError(
+                f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.{hint}"
+            )
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
     # Each run once or twice, and then both together.
     with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
@@ -203,5 +207,6 @@ def _selected(result, pattern):
         return result
     layers = [layer for layer in result["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
     if not layers:
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.")
+        hint = did_you_mean(pattern, [layer.get("old") or layer["name"] for layer in result["layers"]])
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.{hint}")
     return rejudge({**result, "layers": layers})
