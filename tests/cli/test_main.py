@@ -27,6 +27,7 @@ def test_help_fits_and_has_examples_that_work(command, monkeypatch, capsys):
     text = help_of(command, monkeypatch, capsys)
     assert max(map(len, text.splitlines())) <= 80
     assert "exit codes: " in text
+    assert not command or "--verbose" in text
     examples = re.findall(r"^  tf1bn (.*)$", text, re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:

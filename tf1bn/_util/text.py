@@ -18,10 +18,11 @@ def did_you_mean(word, words):
     import difflib
 
     words = [str(other) for other in words]
-    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
+    bare = {other.lstrip("-"): other for other in words}
+    near = [bare[other] for other in difflib.get_close_matches(word.lstrip("-"), bare, n=2, cutoff=0.7)]
     if not near:
         # The last part of a name alone, or letters of the other case.
-        near = [other for other in words if word and other.lower().endswith(word.lower())][:3]
+        near = [other for other in words if word and other.lower().endswith(word.lower())][:2]
     return f" Did you mean {' or '.join(f'`{other}`' for other in near)}?" if near else ""
 
 

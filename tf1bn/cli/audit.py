@@ -80,7 +80,8 @@ def _audit(args, curves):
             raise CommandError(f"`--values` is for checkpoints, and PATH is {args.path!r}, the result of a trace.")
         return _only(result, args.layer)
     if looks_like_checkpoint(args.path):
-        return _only(checkpoints.audit_checkpoint(args.path), args.layer)
+        with terminal.working("reading and judging the checkpoint", sys.stderr):
+            return _only(checkpoints.audit_checkpoint(args.path), args.layer)
     opened = trace.open(args.path)
     if args.values:
         raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")

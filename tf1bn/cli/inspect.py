@@ -134,7 +134,7 @@ def describe_checkpoint(path):
     from .. import checkpoints
     from ..checkpoints.grouping import group
 
-    with checkpoints.open_checkpoint(path) as checkpoint:
+    with terminal.working("reading the checkpoint", sys.stderr), checkpoints.open_checkpoint(path) as checkpoint:
         layers, notes = group(checkpoint.variables)
         described = [_checkpoint_layer(layer, checkpoint) for layer in layers]
         return {

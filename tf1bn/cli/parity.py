@@ -112,7 +112,8 @@ def _compare(args, curves):
     if args.only is not None:
         raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
     try:
-        result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
+        with terminal.working("reading and comparing the checkpoints", sys.stderr):
+            result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
     except ValueError as error:
         raise CommandError(str(error).replace("`", "`--", 1)) from error
     return _selected(result, args.layer)

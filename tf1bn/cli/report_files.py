@@ -1,11 +1,12 @@
 """What ``tf1bn audit`` and ``tf1bn parity`` put out: a report in some format, and files with the JSON and the page."""
 
 import contextlib
+import sys
 
 from .._util import strict_json
 from .._util.command import STDOUT, check_outputs, print_bytes, write_outputs
 from ..errors import CommandError, OutputError
-from ..reports import formats
+from ..reports import formats, terminal
 from ..reports.formats.statements import Report
 from ..verdicts import STRICT, with_status
 from . import accept
@@ -125,4 +126,5 @@ def _with_page(judge, render, wanted):
 
     with Curves() as curves:
         result = judge(curves)
-        return result, render(result, curves)
+        with terminal.working("drawing the page", sys.stderr):
+            return result, render(result, curves)

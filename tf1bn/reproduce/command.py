@@ -5,6 +5,7 @@ It checks options and output files before it imports TensorFlow, which takes sec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from .._util import command, strict_json
@@ -31,7 +32,8 @@ def run(args):
     from . import devices, run_and_check
 
     devices.require(args.device)
-    measured = run_and_check.measure_all(args, further)
+    with terminal.working("running the article's listing", sys.stderr) as line:
+        measured = run_and_check.measure_all(args, further, line.update)
     result = _with_status(run_and_check.to_result(measured, args, further), args.strict_undecidable)
     if args.json != command.STDOUT:
         if args.print_variables:
@@ -39,7 +41,8 @@ def run(args):
         report.print_result(result, out)
     contents = {}
     if args.plot is not None:
-        contents["--plot"] = args.plot, plot.plot_sweep(result, args.plot.lower()[-3:])
+        with terminal.working("drawing the sweep", sys.stderr):
+            contents["--plot"] = args.plot, plot.plot_sweep(result, args.plot.lower()[-3:])
     # Last, so that a file that says ok was written by a command that ends with 0.
     if args.json is not None:
         contents["--json"] = args.json, strict_json.to_json(result).encode()
