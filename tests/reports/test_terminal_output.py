@@ -170,6 +170,8 @@ def test_names_that_find_no_room_are_counted():
 def test_a_name_is_folded_where_it_has_parts():
     assert fold_name("block1/unit_2/conv1", 10) == ["block1/", "unit_2/", "conv1"]
     assert fold_name("x" * 25, 10) == ["x" * 10, "x" * 10, "x" * 5]
+    assert fold_name("block1/bn1 -> block1.bn1 (map)", 22) == ["block1/bn1 ->", "block1.bn1 (map)"]
+    assert fold_name("conv1/bn and 52 more", 12) == ["conv1/bn and", "52 more"]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def print_comparison(result, out, *, quiet=False, in_full=False):
     data = data_sentence(result)
     if data:
         out.print(Text(data))
+        out.print()
     renamed_as = _renamed_alike(result)
     rows = [
         Row(

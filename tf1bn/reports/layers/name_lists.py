@@ -27,11 +27,13 @@ def name_lines(names, width, most):
 
 
 def fold_name(name, width):
-    """A name in lines of at most ``width`` columns, which end after "/", "," or "." where they can."""
+    """A name in lines of at most ``width`` columns, which end in a blank or after "/", "," or "." where they can."""
     lines = []
     while len(name) > width:
-        end = max(name.rfind(character, 0, width) for character in "/,.") + 1 or width
-        lines.append(name[:end])
+        blank = name.rfind(" ", 0, width + 1) + 1
+        part = max(name.rfind(character, 0, width) for character in "/,.") + 1
+        end = blank if 2 * blank > width else part or width
+        lines.append(name[:end].rstrip())
         name = name[end:]
     return [*lines, name]
 
