@@ -7,32 +7,38 @@ NAME ?= table
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 # What each tier has: docs/design/testing.md. The first takes minutes; test-rest is what it leaves out, test-all both.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
-test: .venv/done ; $(PYTEST) $(ARGS)
-test-rest: .venv/done ; $(PYTEST) -m "slow or recordings or packaging or torch or browser or gpu" $(ARGS)
-test-all: .venv/done ; $(PYTEST) -m "" $(ARGS)
-mutants: .venv/done ; $(BIN)/python tests/support/mutants.py $(ARGS)
-fuzz: .venv/done
+test: .venv/tests ; $(PYTEST) $(ARGS)
+test-rest: .venv/tests ; $(PYTEST) -m "slow or recordings or packaging or torch or browser or gpu" $(ARGS)
+test-all: .venv/tests ; $(PYTEST) -m "" $(ARGS)
+mutants: .venv/tests ; $(BIN)/python tests/support/mutants.py $(ARGS)
+fuzz: .venv/tests
 	$(BIN)/python tests/support/fuzz.py --count $(COUNT) $(ARGS)
 	$(BIN)/python tests/support/fuzz.py --part recurrence --count $(COUNT) $(ARGS)
-sanitize: .venv/done ; $(BIN)/python tests/support/sanitize.py $(ARGS)
+sanitize: .venv/tests ; $(BIN)/python tests/support/sanitize.py $(ARGS)
 bench: .venv/done ; $(BIN)/python -m benchmarks $(NAME) $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
 wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
-lint: .venv/done ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
+lint: .venv/tests ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
 
 .PHONY: docs
 docs: .venv/docs
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html $(ARGS)
 	@echo "The pages are in docs/_build/html/index.html."
 
+# Not installed for `make reproduce`, which needs none of it.
+.venv/tests: .venv/done tests/requirements.txt
+	PYTHON=$(BIN)/python docker/install.sh tests
+	touch $@
+
 .venv/docs: .venv/done docs/requirements.txt
+	@echo "tf1bn: installing Sphinx, docs/requirements.txt" >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.txt
 	touch $@
 
 # Without its built extension the environment is not done, whatever the stamp says.
 .venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tf1bn needs Python 3.10 or newer; set PYTHON to one.")'
-	@echo "Installing TensorFlow and the rest into .venv: about 2.5 GB, and a minute or more."
+	@echo "tf1bn: making .venv, which will be about 2.3 GB" >&2
 	$(PYTHON) -m venv .venv
 	PYTHON=$(BIN)/python docker/install.sh -e .
 	touch $@

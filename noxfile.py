@@ -32,8 +32,9 @@ USED = "import numpy, tf1bn.checker as c; assert c.batch_moments(numpy.eye(2)).m
 
 
 def pins():
-    """The lines of requirements.txt that hold with any TensorFlow."""
-    lines = Path("requirements.txt").read_text(encoding="utf-8").splitlines()
+    """The lines of the requirements, also of those of the tests, that hold with any TensorFlow."""
+    files = (Path("requirements.txt"), Path("tests/requirements.txt"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     names = {line: re.match(r"[A-Za-z0-9_.-]*", line)[0].lower() for line in lines}
     return [line for line, name in names.items() if name and name not in CHOSEN_BY_TENSORFLOW]
 

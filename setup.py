@@ -71,7 +71,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["tf1bn", "tf1bn.*"]),
     package_data={
-        "tf1bn": ["*.pyi", "py.typed"],
+        "tf1bn": ["*.pyi", "py.typed", "schemas/*.json"],
         "tf1bn._native": ["*.pyi"],
         "tf1bn.contrib": ["*.pyi"],
         "tf1bn.reports.page": ["*.jinja", "*.css", "*.js"],
@@ -85,6 +85,8 @@ setup(
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
         # Files of Keras and safetensors; all other formats are read with NumPy.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
+        # For `tf1bn --print-completion`.
+        "completion": ["shtab>=1.6"],
     },
     entry_points={"console_scripts": ["tf1bn = tf1bn.cli.main:main"]},
     ext_modules=cythonize(

@@ -13,6 +13,9 @@ ADVISORY = "advisory"
 SEVERITIES = (FINDING, ADVISORY)
 
 
+STRICT = 3  # the exit code for what is undecidable, with --strict-undecidable
+
+
 def worst(verdicts):
     """The worst of the ``verdicts``; "ok" if there are none."""
     return max(verdicts, key=RANK.get, default=OK)
@@ -29,6 +32,18 @@ def exit_code(ok, verdicts):
       0 if the result is ok, 1 if any layer is a finding, else 2, as where no layer was judged.
     """
     return 0 if ok else 1 if FINDING in verdicts else 2
+
+
+def with_status(result):
+    """The dict of a result's JSON with "status" and "exit_code".
+
+    The status is "ok", "finding", "undecidable" (or nothing was judged), or "failed" where a command that could not do
+    its work left a result that says so.
+    """
+    code = exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
+    failed = result.get("status") == "failed" and not result["layers"]
+    status = "failed" if failed else (OK, FINDING, UNDECIDABLE)[code]
+    return {**result, "status": status, "exit_code": code}
 
 
 def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=None, release=None):

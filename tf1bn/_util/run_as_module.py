@@ -4,7 +4,7 @@ import sys
 
 # The packages that have a __main__ module.
 _COMMANDS = ("tf1bn", "tf1bn.reproduce")
-_SUBCOMMANDS = ("reproduce", "run", "audit", "parity", "doctor")
+_SUBCOMMANDS = ("reproduce", "run", "audit", "inspect", "parity", "doctor")
 
 
 def refuse_other_modules():

@@ -22,7 +22,8 @@ def import_tensorflow(verbose, start=True):
     if "tensorflow" in sys.modules:
         return
     if not verbose:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        # What goes wrong is raised; what its libraries write besides is for those who ask for it.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     waiting = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not verbose
     # C++ writes the messages before it reads any log level, so the file descriptor itself is redirected.
     with tempfile.TemporaryFile() as messages, contextlib.ExitStack() as stack:

@@ -13,6 +13,19 @@ def listed(items, limit):
     return (", ".join(map(str, items[:limit])) or "none") + (f" and {rest} more" if rest > 0 else "")
 
 
+def did_you_mean(word, words):
+    """A sentence with a blank before it on the words that are written like ``word``, or "" if there are none."""
+    import difflib
+
+    words = [str(other) for other in words]
+    bare = {other.lstrip("-"): other for other in words}
+    near = [bare[other] for other in difflib.get_close_matches(word.lstrip("-"), bare, n=2, cutoff=0.7)]
+    if not near:
+        # The last part of a name alone, or letters of the other case.
+        near = [other for other in words if word and other.lower().endswith(word.lower())][:2]
+    return f" Did you mean {' or '.join(f'`{other}`' for other in near)}?" if near else ""
+
+
 def quoted(names, limit=3):
     """The first ``limit`` names in backticks, and how many more there are."""
     return listed([f"`{name}`" for name in names], limit)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from .._util.text import quoted
+from ..results import Result
 from .formats.names import length
 from .grouping import group
 from .opening import open_checkpoint
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _LIKELY = re.compile(r"(?i)mean|var|std|avg|average|norm|bn|gamma|beta|mu$|sigma")
 
 
-def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def audit_checkpoint(path: str | os.PathLike[str]) -> Result:
     """Audit every batch-norm layer of a checkpoint by its values alone.
 
     Args:
@@ -40,7 +41,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         are names of variables, or a file of Keras or PyTorch (see above).
 
     Returns:
-      The dict of an audit's JSON: "format", "kind" ("checkpoint"), "tf1bn", "ok", "layers", and beside them "problems"
+      `Result`, the dict of an audit's JSON: "format", "kind" ("checkpoint"), "tf1bn", "ok", "layers", and "problems"
       (sentences; with any of them "ok" is false) and "notes" (sentences on what was read and left out). A layer has
       "channels" and "values" beside what one of a trace has: by role, "mean", "variance", "gamma", "beta" or "affine"
       (a file does not say which of the two), the "variable", "min" and "max" of its finite values, and how many are
@@ -81,15 +82,10 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"None of the {len(checkpoint.variables)} variables of {checkpoint.path!r} belongs to a batch-norm layer, "
             f"so nothing was judged.{_likeliest(checkpoint.variables)}"
         )
-    return {
-        "format": "tf1bn-audit",
-        "kind": "checkpoint",
-        "tf1bn": __version__,
-        "ok": not problems and all(result["verdict"] == "ok" for result in results),
-        "layers": results,
-        "problems": problems,
-        "notes": [*checkpoint.notes, *notes],
-    }
+    ok = not problems and all(result["verdict"] == "ok" for result in results)
+    result = {"format": "tf1bn-audit", "kind": "checkpoint", "tf1bn": __version__, "ok": ok}
+    result |= {"layers": results, "problems": problems, "notes": [*checkpoint.notes, *notes]}
+    return Result(result)
 
 
 def read_values(checkpoint: Checkpoint, layer: Layer) -> dict[str, npt.NDArray[Any]]:

@@ -7,6 +7,7 @@ A baseline file holds the findings of one result: {"format": "tf1bn-baseline", "
 import fnmatch
 
 from .._util import strict_json
+from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..verdicts import CAUSES, FINDING, OK, UNDECIDABLE
 
@@ -120,7 +121,7 @@ def _rule(text):
     if cause not in CAUSES:
         raise CommandError(
             f"`--accept` is {text!r}, and {cause!r} is no cause; give one of the ids in docs/causes.md, as in "
-            "no-bessel or no-bessel:block1/*."
+            f"no-bessel or no-bessel:block1/*.{did_you_mean(cause, CAUSES)}"
         )
     return cause, layers or "*"
 

@@ -3,13 +3,12 @@
 import fnmatch
 import sys
 
-from .._util.command import check_outputs
+from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import OK, exit_code
-from . import accept, plots
-from .files import read_at
-from .outputs import with_page, write_reports
+from ..verdicts import OK
+from . import accept, plots, report_files, stored_audit
+from .input_paths import read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone.
@@ -20,9 +19,11 @@ examples:
   tf1bn audit run.trace --layer 'resnet/*' --quiet
   tf1bn audit model.ckpt-1000 --values
   tf1bn audit model.keras
+  tf1bn audit run.trace --format github --strict-undecidable
+  tf1bn audit audit.json
 
-exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
-interrupted"""
+exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work, which "status" in
+the JSON tells apart (with --strict-undecidable 3 is the former); 130 interrupted"""
 
 
 def add_arguments(parser):
@@ -30,18 +31,17 @@ def add_arguments(parser):
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt",
+        help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt; "
+        "or a file that --json wrote",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
-    parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
-    plots.add_argument(parser)
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
     parser.add_argument(
         "--values",
         action="store_true",
         help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
     )
-    parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    report_files.add_arguments(parser)
+    plots.add_argument(parser)
     accept.add_arguments(parser)
 
 
@@ -51,21 +51,22 @@ def run(args):
     Raises:
       Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    inputs = {"PATH": read_at(args.path), "--baseline": [args.baseline] if args.baseline is not None else []}
-    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+    output = report_files.Output("tf1bn audit", args, {"PATH": read_at(args.path)}, args.path, stored_audit.FORMAT)
     from ..reports import audit as report
 
     plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
-    result, page = with_page(
-        lambda curves: known.apply(_audit(args, curves), accept.rejudge_audit),
+
+    def print_text(result):
+        shown = {"quiet": args.quiet, "values": args.values, "in_full": args.layer is not None}
+        report.print_audit(result, args.path, out, **shown)
+
+    return output.report(
+        lambda curves: known.apply(_with_path(_audit(args, curves), args.path), accept.rejudge_audit),
         lambda result, curves: _page(args, result, curves),
-        args.html is not None,
+        print_text,
     )
-    report.print_audit(result, args.path, out, quiet=args.quiet, values=args.values)
-    write_reports(args, result, page)
-    return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
 def _audit(args, curves):
@@ -75,8 +76,14 @@ def _audit(args, curves):
     from ..diagnosis import conclude, diagnose
     from ..trace.views import TraceView
 
+    if stored_audit.looks_like_result(args.path):
+        result = stored_audit.read(args.path)
+        if args.values and result.get("kind") != "checkpoint":
+            raise CommandError(f"`--values` is for checkpoints, and PATH is {args.path!r}, the result of a trace.")
+        return _only(result, args.layer)
     if looks_like_checkpoint(args.path):
-        return _only(checkpoints.audit_checkpoint(args.path), args.layer)
+        with terminal.working("reading and judging the checkpoint", sys.stderr):
+            return _only(checkpoints.audit_checkpoint(args.path), args.layer)
     opened = trace.open(args.path)
     if args.values:
         raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")
@@ -86,12 +93,17 @@ def _audit(args, curves):
         return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 
 
+def _with_path(result, path):
+    """The result with the path of what was judged, which a stored one has already."""
+    return result if "path" in result else {**result, "path": path}
+
+
 def _only(result, pattern):
     """The audit restricted to the layers whose names match; all if ``pattern`` is None."""
     if pattern is None:
         return result
     layers = list(_matching({layer["name"]: layer for layer in result["layers"]}, pattern).values())
-    ok = not result["problems"] and all(layer["verdict"] == OK for layer in layers)
+    ok = not result.get("problems") and all(layer["verdict"] == OK for layer in layers)
     return {**result, "layers": layers, "ok": ok}
 
 
@@ -99,7 +111,8 @@ def _matching(layers, pattern):
     """Those of the ``layers`` by name whose names match."""
     matching = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
     if not matching:
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.")
+        hint = did_you_mean(pattern, layers)
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.{hint}")
     return matching
 
 

@@ -13,7 +13,7 @@ import sys
 from importlib import metadata
 
 from .. import __version__
-from .._util.command import check_outputs, write_outputs
+from .._util.command import STDOUT, check_outputs, write_outputs
 from .._util.printable import printable
 
 DESCRIPTION = """Print what a bug report needs: the build of tf1bn, TensorFlow, devices, threads and optional packages.
@@ -55,29 +55,36 @@ _LAST = 3  # lines that a broken TensorFlow wrote to stderr
 
 def add_arguments(parser):
     """Declare the options of ``tf1bn doctor`` on an argparse parser."""
-    parser.add_argument("--json", metavar="FILE", help="write all of it as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write all of it as JSON; - for standard output")
+    parser.add_argument("--verbose", action="store_true", help="show all that a broken TensorFlow wrote, too")
 
 
 def run(args):
     """Print the report; returns the exit code."""
     check_outputs({"--json": args.json})
-    report = examine()
-    print("\n".join(map(printable, lines(report))))
+    report = examine(args.verbose)
+    if args.json != STDOUT:
+        print("\n".join(map(printable, lines(report))))
     if args.json is not None:
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_outputs({"--json": (args.json, text.encode())})
-    return 1 if report["wrong"] else 2 if report["broken"] else 0
+    return report["exit_code"]
 
 
-def examine():
-    """The report as a dict for JSON; ``wrong`` and ``broken`` are lists of sentences, empty if all is well."""
-    extension, tensorflow = _extension(), _tensorflow()
+def examine(verbose=False):
+    """The report as a dict for JSON; ``wrong`` and ``broken`` are lists of sentences, empty if all is well.
+
+    ``verbose``: whether all lines that a broken TensorFlow wrote are in it, instead of the last.
+    """
+    extension, tensorflow = _extension(), _tensorflow(None) if verbose else _tensorflow()
     versions = {name: _version(name) for name in PACKAGES}
     wrong = [part["check"] for part in (extension, tensorflow) if part.get("check", OK) != OK]
     broken = [part["problem"] for part in (extension, tensorflow) if part.get("problem")]
     return {
         "format": "tf1bn-doctor",
         "ok": not wrong and not broken,
+        "status": "finding" if wrong else "failed" if broken else OK,
+        "exit_code": 1 if wrong else 2 if broken else 0,
         "tf1bn": __version__,
         "folder": _home(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
         "python": platform.python_version(),
@@ -150,7 +157,7 @@ def _extension():
     return result
 
 
-def _tensorflow():
+def _tensorflow(last_lines=_LAST):
     """The report on TensorFlow that `main_in_process` prints in a subprocess, or what became of that process."""
     if importlib.util.find_spec("tensorflow") is None:
         return {"version": None, "problem": None}
@@ -164,7 +171,8 @@ def _tensorflow():
             return json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         pass
-    words = [_home(line) for line in done.stderr.splitlines() if line.strip()][-_LAST:]
+    words = [_home(line) for line in done.stderr.splitlines() if line.strip()]
+    words = words[-last_lines:] if last_lines else words
     if done.returncode < 0:
         problem = f"The process that imported TensorFlow was ended by {signal.Signals(-done.returncode).name}."
     else:

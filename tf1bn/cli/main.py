@@ -3,13 +3,13 @@
 import sys
 
 from .. import __version__
-from .._util import command, supervise
+from .._util import command, completion, supervise
 from ..reproduce import command as reproduce
 from ..reproduce import options
-from . import audit, doctor, parity, recalibrate, run
+from . import audit, doctor, inspect, parity, recalibrate, run
 
 # These read other people's files, with libraries of others too.
-_SUPERVISED = ("audit", "parity")
+_SUPERVISED = ("audit", "parity", "inspect")
 
 DESCRIPTION = """The batch_norm of TensorFlow 1.x on today's TensorFlow, and a checker of moving statistics.
 
@@ -28,11 +28,18 @@ def parser():
     """The argument parser of ``tf1bn``."""
     result = command.Parser(prog="tf1bn", description=DESCRIPTION)
     result.add_argument("--version", action="version", version=f"tf1bn {__version__}")
+    result.add_argument(
+        "--print-completion",
+        choices=completion.SHELLS,
+        metavar="SHELL",
+        help="print the script with which bash, zsh or tcsh completes commands, options and files",
+    )
     commands = result.add_subparsers(metavar="COMMAND")
     # (name, what it does in a few words, module with its options, function that runs it, further arguments)
     subcommands = [
         ("reproduce", "repeat the article's experiment and check it", options, reproduce.run, {}),
         ("audit", "judge the layers of a recorded run or a checkpoint", audit, audit.run, {}),
+        ("inspect", "show what a trace, a checkpoint or a graph holds", inspect, inspect.run, {}),
         ("run", "run an old script unedited", run, run.run, {"usage": run.USAGE}),
         ("parity", "compare a port with its original", parity, parity.run, {}),
         ("recalibrate", "compute moving statistics anew from data", recalibrate, recalibrate.run, {}),
@@ -47,7 +54,10 @@ def parser():
 
 
 def _help(args):
-    """Print the help where no command was given."""
+    """Do what the options without a command ask for, or print the help where there are none."""
+    if args.print_completion is not None:
+        print(completion.script(parser(), args.print_completion))
+        return 0
     parser().print_help(sys.stderr)
     return 2
 
@@ -55,7 +65,7 @@ def _help(args):
 def main(argv=None):
     """Run ``tf1bn`` with ``argv`` (default: the command line); returns the exit code.
 
-    The command line's ``audit`` and ``parity`` do their work in a process of its own, see `supervise`.
+    The command line's ``audit``, ``parity`` and ``inspect`` do their work in a process of its own, see `supervise`.
     """
     if argv is None and sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
         code = supervise.fork(f"tf1bn {sys.argv[1]}")

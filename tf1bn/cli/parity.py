@@ -4,14 +4,12 @@ import fnmatch
 import os
 import sys
 
-from .._util.command import check_outputs
 from .._util.files import why_unreachable
+from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import exit_code
-from . import accept, plots
-from .files import read_at
-from .outputs import with_page, write_reports
+from . import accept, plots, report_files
+from .input_paths import read_at
 
 DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
 training, layer by layer. Names the first layer that diverges, and the cause.
@@ -28,8 +26,10 @@ names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*"
 layer has no counterpart. Without it layers are matched by name, and the rest by a guess that the report shows.
 
 exit codes: 0 the port does what the original did; 1 a finding; 2 something is undecidable or was not compared, or the
-command could not do its work; 130 interrupted"""
+command could not do its work, which "status" in the JSON tells apart (with --strict-undecidable 3 is the former); 130
+interrupted"""
 
+FORMAT = "tf1bn-parity"
 BYTES = 2**28  # of a result's JSON
 
 
@@ -40,9 +40,6 @@ def add_arguments(parser):
     )
     parser.add_argument("new", metavar="NEW", nargs="?", help="the same of the port")
     parser.add_argument("--map", metavar="FILE", help="which layer of OLD is which of NEW, as JSON")
-    parser.add_argument("--json", metavar="FILE", help="write verdicts, causes, errors and bounds as JSON")
-    parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
-    plots.add_argument(parser)
     parser.add_argument(
         "--layer", metavar="PATTERN", help="compare only OLD's layers with such names, as in 'block1/*'"
     )
@@ -64,7 +61,8 @@ def add_arguments(parser):
         type=float,
         help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
-    parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    report_files.add_arguments(parser)
+    plots.add_argument(parser)
     accept.add_arguments(parser)
 
 
@@ -75,21 +73,18 @@ def run(args):
       Tf1bnError: something is missing, damaged or no trace or checkpoint, or a file cannot be written.
     """
     inputs = {"OLD": read_at(args.old), "NEW": read_at(args.new), "--map": [args.map] if args.map is not None else []}
-    inputs["--baseline"] = [args.baseline] if args.baseline is not None else []
-    check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+    output = report_files.Output("tf1bn parity", args, inputs, args.new or args.old, FORMAT)
     from ..parity.verdict import rejudge
     from ..reports import parity as report
 
     plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
-    result, page = with_page(
+    out = terminal.console()
+    return output.report(
         lambda curves: known.apply(_compare(args, curves), rejudge),
-        lambda result, curves: _page(args, result, curves),
-        args.html is not None,
+        _page,
+        lambda result: report.print_comparison(result, out, quiet=args.quiet, in_full=args.layer is not None),
     )
-    report.print_comparison(result, terminal.console(), quiet=args.quiet)
-    write_reports(args, result, page)
-    return exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
 
 
 def _page(args, result, curves):
@@ -118,7 +113,8 @@ def _compare(args, curves):
     if args.only is not None:
         raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
     try:
-        result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
+        with terminal.working("reading and comparing the checkpoints", sys.stderr):
+            result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
     except ValueError as error:
         raise CommandError(str(error).replace("`", "`--", 1)) from error
     return _selected(result, args.layer)
@@ -137,7 +133,10 @@ def _compare_traces(args, mapping, curves):
     layers = None
     if args.layer is not None:
         if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
-            raise CommandError(f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.")
+            hint = did_you_mean(args.layer, old.layers)
+            raise CommandError(
+                f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.{hint}"
+            )
         layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
     # Each run once or twice, and then both together.
     with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
@@ -210,5 +209,6 @@ def _selected(result, pattern):
         return result
     layers = [layer for layer in result["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
     if not layers:
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.")
+        hint = did_you_mean(pattern, [layer.get("old") or layer["name"] for layer in result["layers"]])
+        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.{hint}")
     return rejudge({**result, "layers": layers})

@@ -16,7 +16,7 @@ examples:
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
 
-USAGE = "tf1bn run [--release R] [--python2] [--record DIR ...] [-m] SCRIPT ..."
+USAGE = "tf1bn run [--release R] [--record DIR] [OPTION ...] [-m] SCRIPT ..."
 
 
 def add_arguments(parser):
@@ -53,6 +53,7 @@ def add_arguments(parser):
         action="store_true",
         help="the script is Python 2, even if Python 3 can run it; a first line #!/usr/bin/python2 says the same",
     )
+    parser.add_argument("--verbose", action="store_true", help="show the log of TensorFlow's libraries")
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
     rest = parser.add_argument("args", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -84,4 +85,5 @@ def run(args):
         module=args.module,
         python2=args.python2,
         limits=limits,
+        verbose=args.verbose,
     )

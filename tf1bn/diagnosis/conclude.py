@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable
 from typing import Any
 
 from .. import __version__
 from ..evidence.error_propagation import AccumulatedError
+from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
 from . import divergence
 from .causes import Cause, Explanation, is_finding
@@ -69,6 +71,38 @@ class Diagnosis:
     added_bound: float | None = None
     estimates: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     survey: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+
+class Diagnoses(list[Diagnosis]):
+    """The `Diagnosis` of each layer of a trace, a list in the order of the trace's layers."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are layers and all are ok."""
+        return self.result().ok
+
+    @property
+    def layers(self) -> list[Diagnosis]:
+        """The same as the list itself, as other results have it."""
+        return list(self)
+
+    def result(self) -> Result:
+        """The dict that the JSON of ``tf1bn audit`` holds."""
+        return audit_result(self)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """See `Result.to_json`."""
+        return self.result().to_json(path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """See `Result.to_html`."""
+        return self.result().to_html(path)
+
+    def __repr__(self) -> str:
+        return repr(self.result())
+
+    def _repr_html_(self) -> str:
+        return self.result()._repr_html_()
 
 
 def conclude_layer(name, survey, search, some_steps, others_moved):
@@ -242,8 +276,8 @@ def _entry(cause, survey):
     return entry if cause.follows_from is None else {**entry, "follows_from": cause.follows_from}
 
 
-def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
-    """The dict that the JSON of an audit holds, from the `Diagnosis` of each layer."""
+def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
+    """The `Result` that the JSON of an audit holds, from the `Diagnosis` of each layer."""
     diagnoses = list(diagnoses)
     layers = [
         {
@@ -273,4 +307,4 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers)
     note = divergence.note(diagnoses)
     notes = [] if note is None else [note]
-    return {"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes}
+    return Result({"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes})

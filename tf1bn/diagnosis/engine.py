@@ -20,7 +20,7 @@ from ..evidence.step_view import COMPARABLE
 from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
 from . import divergence
-from .conclude import Diagnosis, conclude_layer
+from .conclude import Diagnoses, Diagnosis, conclude_layer
 from .observed.wording import framework_of
 from .partial import SomeSteps
 from .search import Search
@@ -53,7 +53,7 @@ def diagnose(
     *,
     progress: Callable[[Step], object] | None = None,
     curves: Observer | None = None,
-) -> list[Diagnosis]:
+) -> Diagnoses:
     """Compare every layer of a trace with what it should do, and name the causes where it does not.
 
         for result in diagnose("run.trace"):
@@ -66,7 +66,7 @@ def diagnose(
       curves: None, or a `reports.curves.Curves` that keeps what was observed and expected in each training step.
 
     Returns:
-      list of `Diagnosis`, in the order of the trace's layers.
+      `Diagnoses`, a list of `Diagnosis` in the order of the trace's layers, which can also be shown.
 
     Raises:
       TraceError: there is no trace in the folder, or the trace is damaged.
@@ -101,7 +101,7 @@ def diagnose(
         else:
             others_moved = bool(moved - {name})
             results.append(conclude_layer(name, surveys[name], searches.get(name), partly.get(name), others_moved))
-    return divergence.mark_first(results)
+    return Diagnoses(divergence.mark_first(results))
 
 
 def _not_compared(layer, survey):

@@ -39,6 +39,7 @@ def run_script(
     module: bool = False,
     limits: Mapping[str, Any] | None = None,
     python2: bool = False,
+    verbose: bool = False,
 ) -> int:
     """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
 
@@ -56,6 +57,7 @@ def run_script(
         max_bytes.
       python2: whether the script is Python 2 even if Python 3 can run it, and divides integers otherwise; a first line
         that names python2 says the same.
+      verbose: whether the log of TensorFlow's libraries goes to stderr, unless the environment says otherwise.
 
     Returns:
       The status that Python would have ended with: the script's own in ``sys.exit``, 1 after an uncaught exception,
@@ -78,7 +80,7 @@ def run_script(
             sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
         if record is not None:
             _check_free(record)
-        _import_tensorflow()
+        _import_tensorflow(verbose)
         from .tensorflow_module import OldTensorFlow
 
         old = OldTensorFlow(release, own_folders(sys.path[0]))
@@ -268,7 +270,7 @@ def _check_free(record):
         raise CommandError(f"`--record` is {record!r}, but no folder can be made in {above!r}; name another.")
 
 
-def _import_tensorflow():
+def _import_tensorflow(verbose):
     from .tensorflow_module import has_legacy_keras
 
     if "tensorflow" not in sys.modules and has_legacy_keras():
@@ -276,7 +278,7 @@ def _import_tensorflow():
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     from .._util.tensorflow_import import import_tensorflow
 
-    import_tensorflow(False, start=False)
+    import_tensorflow(verbose, start=False)
 
 
 def _main_of_script(script, data, old, python2):

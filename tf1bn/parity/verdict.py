@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._util.text import in_percent
+from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
 
 FORMAT = "tf1bn-parity"
 
 
-def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
+def rejudge(result: Mapping[str, Any]) -> Result:
     """The same result with every verdict recomputed from its causes and checks; needs no traces.
 
     A layer is a finding if one of its causes is, or if an error in its checks is not within its bound; else it is
@@ -36,7 +37,7 @@ def rejudge(result: Mapping[str, Any]) -> dict[str, Any]:
         if layer.get("checks") is not None:
             layer["explanation"] = _explanation(layer)
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers) and not result["problems"]
-    return {**result, "layers": layers, "ok": ok}
+    return Result({**result, "layers": layers, "ok": ok})
 
 
 def _with_verdict(layer):

@@ -1,12 +1,12 @@
 """The result of an audit as text on a terminal."""
 
 from .._util.printable import printable, printable_values
-from ..verdicts import VERDICTS
 from .checkpoint_values import print_values
-from .layer_table import count_verdicts, is_shown, print_layers, print_remedies
+from .layers.grouping import Row, count_verdicts
+from .layers.table import print_layers
 
 
-def print_audit(result, path, out, *, quiet=False, values=False):
+def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
     """Print the result of an audit, the worst layers first.
 
     Args:
@@ -15,20 +15,16 @@ def print_audit(result, path, out, *, quiet=False, values=False):
       out: a rich console.
       quiet: whether to list only the layers that are not ok.
       values: whether to print the ranges of a checkpoint's variables too, of the same layers.
+      in_full: whether every layer gets a row of its own, also where many are alike, and those that are ok.
     """
     from rich.text import Text
 
     result, path = printable_values(result), printable(path)
-    layers = sorted(result["layers"], key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first")))
-    rows = [
-        (layer, layer["name"], _first_step(layer), layer["explanation"])
-        for layer in layers
-        if not quiet or is_shown(layer)
-    ]
-    print_layers(rows, out, causes_width=14)
-    if values and rows:
-        print_values([layer for layer, *_ in rows], out)
-    print_remedies([layer for layer, *_ in rows], out)
+    layers = result["layers"]
+    rows = [Row(layer, layer["name"], _first_step(layer), layer["explanation"]) for layer in layers]
+    shown = print_layers(rows, out, quiet=quiet, in_full=in_full)
+    if values and shown:
+        print_values([row.layer for row in shown], out)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         out.print(Text(sentence))
     summary = count_verdicts(layers) if layers else "no layers, so nothing was judged."

@@ -2,17 +2,20 @@
 
 from .._util.printable import printable_values
 from .._util.text import counted
-from ..verdicts import FINDING, OK, UNDECIDABLE, VERDICTS
-from .layer_table import count_verdicts, is_shown, print_layers, print_remedies
+from ..verdicts import FINDING, OK, UNDECIDABLE
+from .layers.grouping import Row, count_verdicts
+from .layers.grouping import worst_first as worst_rows_first
+from .layers.table import print_layers
 
 
-def print_comparison(result, out, *, quiet=False):
+def print_comparison(result, out, *, quiet=False, in_full=False):
     """Print the result of a comparison, the worst layers first.
 
     Args:
       result: the dict of the comparison's JSON.
       out: a rich console.
       quiet: whether to list only the layers that are not ok.
+      in_full: whether every layer gets a row of its own, also where many are alike, and those that are ok.
     """
     from rich.text import Text
 
@@ -20,14 +23,19 @@ def print_comparison(result, out, *, quiet=False):
     data = data_sentence(result)
     if data:
         out.print(Text(data))
+        out.print()
+    renamed_as = _renamed_alike(result)
     rows = [
-        (layer, matched_names(layer), "diverges first" if layer.get("first") else "", explanation(layer))
-        for layer in worst_first(result["layers"])
-        if not quiet or is_shown(layer)
+        Row(
+            layer,
+            matched_names(layer),
+            "diverges first" if layer.get("first") else "",
+            explanation(layer),
+            renamed_as.get(layer["name"]),
+        )
+        for layer in result["layers"]
     ]
-    rows = _renamed_alike(rows, result.get("renames") or ())
-    print_layers(rows, out, causes_width=16)
-    print_remedies([layer for layer, *_ in rows], out)
+    print_layers(rows, out, quiet=quiet, in_full=in_full)
     for sentence in (*result.get("problems", ()), *result.get("notes", ())):
         if sentence != data:
             out.print(Text(sentence))
@@ -37,44 +45,20 @@ def print_comparison(result, out, *, quiet=False):
     out.print(Text(f"{names}: {summary}"), soft_wrap=True)
 
 
-def _renamed_alike(rows, groups):
-    """The rows with one in the place of all layers whose names alone differ, and in the same way.
-
-    Args:
-      rows: what `layer_table.print_layers` takes.
-      groups: the "renames" of the result.
-    """
-    group_of = {name: i for i, group in enumerate(groups) for name in group["layers"]}
-    alike, kept = {}, []
-    for row in rows:
-        layer = row[0]
-        ids = tuple((cause["id"], cause["severity"]) for cause in layer["causes"])
-        if layer["name"] not in group_of or not {name for name, _ in ids} <= {"renamed", "renumbered"}:
-            kept.append([row])
-            continue
-        key = group_of[layer["name"]], layer["verdict"], ids
-        if key not in alike:
-            alike[key] = []
-            kept.append(alike[key])
-        alike[key].append(row)
-    return [rows[0] if len(rows) == 1 else _one_row(rows) for rows in kept]
-
-
-def _one_row(rows):
-    """One row for several layers that were renamed in the same way."""
-    layer, name, remark, text = rows[0]
-    others, last = len(rows) - 1, rows[-1][0]
-    text += f" The same goes for {counted(others, 'further layer')}, renamed in the same way"
-    text += f" (the last: `{last['old']}` is `{last['new']}`)."
-    return layer, f"{name} and {others} more", remark, text
+def _renamed_alike(result):
+    """A number by the name of each layer whose name alone differs; the same for layers renamed in the same way."""
+    ids = {layer["name"]: {cause["id"] for cause in layer["causes"]} for layer in result["layers"]}
+    return {
+        name: i
+        for i, group in enumerate(result.get("renames") or ())
+        for name in group["layers"]
+        if ids.get(name, set()) <= {"renamed", "renumbered"}
+    }
 
 
 def worst_first(layers):
     """The layers, most severe first: of one verdict the one that diverges first, then those with advice."""
-    return sorted(
-        layers,
-        key=lambda layer: (VERDICTS.index(layer["verdict"]), not layer.get("first"), not layer["causes"]),
-    )
+    return [row.layer for row in worst_rows_first([Row(layer, layer["name"], "", "") for layer in layers])]
 
 
 def data_sentence(result):

@@ -1,9 +1,14 @@
 """The terminal: a rich console, tables whose numbers are never cut, and a progress bar."""
 
 import contextlib
+import os
+import re
+import threading
 
-from .._util.printable import printable_lines
+from .._util.printable import printable, printable_lines
 from .packages import import_for
+
+PATIENCE = 0.5  # seconds that a command may work in silence
 
 
 def console(**options):
@@ -23,14 +28,38 @@ def console(**options):
 
         def render(self, renderable, options=None):
             # Whatever is printed, a name in it steers no terminal.
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
+            segments = super().render(renderable, options)
+            return _without_trailing_blanks(
+                segment if segment.control else segment._replace(text=printable_lines(segment.text))
+                for segment in segments
+            )
 
     out = Console(highlight=False, **options)
-    if not out.is_terminal:
+    if not out.is_terminal and "width" not in options:
         # A pipe has no width of its own.
         out.width = max(out.width, 80)
     return out
+
+
+def _without_trailing_blanks(segments):
+    """The rich segments without the blanks at the end of each line."""
+    blanks = []
+    for segment in segments:
+        if segment.control:
+            yield segment
+            continue
+        for part in re.findall(r"\n|[^\n]+", segment.text):
+            if part == "\n":
+                blanks = []
+                yield segment._replace(text=part)
+                continue
+            text = part.rstrip(" ")
+            if text:
+                yield from blanks
+                blanks = []
+                yield segment._replace(text=text)
+            if len(text) < len(part):
+                blanks.append(segment._replace(text=part[len(text) :]))
 
 
 def print_table(table, out):
@@ -101,3 +130,65 @@ def progress(what, steps, stream):
     with Progress(console=Console(file=stream), transient=True) as bar:
         task = bar.add_task(what, total=steps)
         yield lambda step: bar.advance(task)
+
+
+class _Silent:
+    """What `working` gives where nothing is shown."""
+
+    def update(self, what):
+        """Do nothing."""
+
+
+class _Line:
+    """A line with a spinner that appears when what is done takes longer than `PATIENCE` seconds."""
+
+    def __init__(self, what, stream):
+        self._what, self._stream = what, stream
+        self._lock, self._shown, self._ended = threading.Lock(), None, False
+
+    def show(self):
+        """Let the line appear, unless the work has ended."""
+        from rich.console import Console
+
+        with self._lock:
+            if not self._ended:
+                self._shown = Console(file=self._stream).status(printable(self._what))
+                self._shown.start()
+
+    def update(self, what):
+        """Say that something else is done now."""
+        with self._lock:
+            self._what = what
+            if self._shown is not None:
+                self._shown.update(printable(what))
+
+    def end(self):
+        """Let the line disappear."""
+        with self._lock:
+            self._ended = True
+            if self._shown is not None:
+                self._shown.stop()
+
+
+@contextlib.contextmanager
+def working(what, stream):
+    """Context in which a line on ``stream`` says what is done, if it takes longer than `PATIENCE` seconds.
+
+    It gives an object whose ``update(what)`` changes the line. There must be no progress bar inside.
+
+    Args:
+      what: what is done, as "reading the checkpoint".
+      stream: a text file; if it is not a terminal nothing is shown.
+    """
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Silent()
+        return
+    line = _Line(what, stream)
+    timer = threading.Timer(PATIENCE, line.show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield line
+    finally:
+        timer.cancel()
+        line.end()

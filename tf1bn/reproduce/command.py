@@ -5,12 +5,14 @@ It checks options and output files before it imports TensorFlow, which takes sec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from .._util import command, strict_json
 from .._util.tensorflow_import import import_tensorflow
 from ..errors import CommandError
 from ..reports import terminal
+from ..verdicts import FINDING, OK, STRICT, UNDECIDABLE
 from . import options, plot, report
 
 
@@ -30,21 +32,31 @@ def run(args):
     from . import devices, run_and_check
 
     devices.require(args.device)
-    measured = run_and_check.measure_all(args, further)
-    result = run_and_check.to_result(measured, args, further)
-    if args.print_variables:
-        _print_variables([listing.run for listing in measured.reported], out)
-    report.print_result(result, out)
+    with terminal.working("running the article's listing", sys.stderr) as line:
+        measured = run_and_check.measure_all(args, further, line.update)
+    result = _with_status(run_and_check.to_result(measured, args, further), args.strict_undecidable)
+    if args.json != command.STDOUT:
+        if args.print_variables:
+            _print_variables([listing.run for listing in measured.reported], out)
+        report.print_result(result, out)
     contents = {}
     if args.plot is not None:
-        contents["--plot"] = args.plot, plot.plot_sweep(result, args.plot.lower()[-3:])
+        with terminal.working("drawing the sweep", sys.stderr):
+            contents["--plot"] = args.plot, plot.plot_sweep(result, args.plot.lower()[-3:])
     # Last, so that a file that says ok was written by a command that ends with 0.
     if args.json is not None:
         contents["--json"] = args.json, strict_json.to_json(result).encode()
     command.write_outputs(contents)
+    return result["exit_code"]
+
+
+def _with_status(result, strict):
+    """The result with "status" and "exit_code"; ``strict``: whether what is undecidable has an exit code of its own."""
     if result["ok"]:
-        return 0
-    return 1 if result["problems"] or not all(row["holds"] for row in result["conclusions"]) else 2
+        return {**result, "status": OK, "exit_code": 0}
+    if result["problems"] or not all(row["holds"] for row in result["conclusions"]):
+        return {**result, "status": FINDING, "exit_code": 1}
+    return {**result, "status": UNDECIDABLE, "exit_code": STRICT if strict else 2}
 
 
 def _check_files(args):

@@ -174,7 +174,7 @@ class _SweepGraph(NamedTuple):
     testing: Any  # [decays, *batch]
 
 
-def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, layer=batch_norm):
+def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, layer=batch_norm, progress=None):
     """Train one layer per decay on the same ``batch``; returns a `Sweep`.
 
     Args:
@@ -185,6 +185,7 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
       device: "auto", "cpu" or "gpu".
       fused: an argument of the layers.
       layer: the function that is called for the layers.
+      progress: None, or called with the number of training steps that are done.
     """
     test_steps = sorted({step for step in test_steps if 0 <= step <= steps} | {0, 1, steps})
     with tf.Graph().as_default(), devices.device_scope(device):
@@ -202,6 +203,8 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
                 statistics.append(values)
                 training_outputs.append(output)
                 tests.append(test(batch))
+                if progress is not None:
+                    progress(until)
     mean, variance = np.moveaxis(np.concatenate(statistics), 0, 2)
     return Sweep(
         batch,

@@ -7,6 +7,7 @@ import math
 
 from .. import releases
 from ..errors import CommandError
+from ..verdicts import STRICT
 
 DECAYS = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 STEPS = 5000
@@ -43,12 +44,21 @@ def add_arguments(parser):
         action="store_true",
         help="also run and check every variant of the layer: fused and composed, NHWC and NCHW, float32 and float16",
     )
-    parser.add_argument("--json", metavar="FILE", help="write everything measured, and the verdicts, as JSON")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write everything measured, and the verdicts, as JSON; - for standard output, in the place of the report",
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the sweep as a .png or .svg picture")
     parser.add_argument(
         "--print-variables",
         action="store_true",
         help="print the variables before and after each run, as the article did",
+    )
+    parser.add_argument(
+        "--strict-undecidable",
+        action="store_true",
+        help=f"end with {STRICT} in the place of 2 where something is undecidable, so that 2 means an error",
     )
     parser.add_argument("--verbose", action="store_true", help="show TensorFlow's own log")
 

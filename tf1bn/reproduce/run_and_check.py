@@ -65,12 +65,13 @@ class Measurements:
         return [*self.article, *self.further, *self.fused]
 
 
-def measure_all(args, further):
+def measure_all(args, further, say=lambda what: None):
     """Run and check everything; returns `Measurements`.
 
     Args:
       args: the parsed options.
       further: the `options.FurtherRun` that they ask for.
+      say: called with what is done, as "running ...", before each part.
     """
     device = "gpu" if args.device == "both" else args.device
     articles = [_article_run(printed, device) for printed in article.EXPERIMENTS]
@@ -79,8 +80,13 @@ def measure_all(args, further):
         for printed in article.EXPERIMENTS
     ]
     decays = tuple(dict.fromkeys(args.decay or options.DECAYS))
-    sweep = _run_sweep(decays, args.steps, device)
-    others = [_run(_spec(run), device) for run in further]
+    sweep = _run_sweep(decays, args.steps, device, say)
+    others = []
+    for run in further:
+        shape = "x".join(map(str, run.shape))
+        say(f"running decay {options.decay_text(run.decay)} on {run.input} input of {shape}, and recomputing it")
+        others.append(_run(_spec(run), device))
+    say("running the variants of the layer")
     listings = [*articles, *others, *fused]
     variants = check_variants(
         variant_devices(args.device, args.variants), [(listing.run, listing.check) for listing in listings]
@@ -109,12 +115,17 @@ def _spec(run):
     return experiment.Spec(run.decay, run.fused, run.release, run.input, batch)
 
 
-def _run_sweep(decays, steps, device):
+def _run_sweep(decays, steps, device, say):
     """The sweep over ``decays`` and the article's two, on which conclusion 3 is checked whatever decays are given."""
     decays = (*decays, *(printed.decay for printed in article.EXPERIMENTS if printed.decay not in decays))
     test_steps = {int(step) for step in np.geomspace(1, steps, 24)}
     test_steps |= {decay_sweep.steps_to_carry(decay) or 0 for decay in decays}
-    return experiment.run_sweep(article.EXPERIMENTS[0].batch(), decays, steps, test_steps, device)
+
+    def progress(done):
+        say(f"sweep: {done:,} of {steps:,} training steps")
+
+    progress(0)
+    return experiment.run_sweep(article.EXPERIMENTS[0].batch(), decays, steps, test_steps, device, progress=progress)
 
 
 def to_result(measured, args, further):

@@ -29,6 +29,7 @@ from .._util import files, strict_json
 from ..parity.traces import compare, run_level
 from ..parity.verdict import rejudge
 from ..reports import parity as report
+from ..results import Result
 from ..trace.views import TraceView
 from ..verdicts import FINDING, OK
 from . import originals, ports
@@ -51,7 +52,7 @@ def assert_parity(
     rtol: float = 1e-4,
     input_error: float = INPUT_ERROR,
     keep: str | os.PathLike[str] | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Fail with the cause unless a port does what the original does, on these batches, in training and in inference.
 
     Args:
@@ -77,7 +78,7 @@ def assert_parity(
       keep: None, or a folder to leave the two traces and parity.json in.
 
     Returns:
-      the result as `parity.compare_traces` gives it, with "output_error": the largest difference of the outputs,
+      the `Result` as `parity.compare_traces` gives it, with "output_error": the largest difference of the outputs,
       relative to the original's largest value; None with a trace.
 
     Raises:

@@ -123,9 +123,13 @@ class Record:
     def __repr__(self) -> str:
         flags = {flag: "training" if flag else "inference" for flag in self.training}
         times = f"{self.applications} application{'' if self.applications == 1 else 's'}"
+        return f"<Record of {self._where}: {' and '.join(flags.values())}, {times}; has {', '.join(self.holds)}>"
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """The names of what it has beside the statistics, such as "inputs", "outputs" and "gamma"."""
         optional = ("inputs", "moments", "outputs", "gamma", "beta", "weights", "state")
-        present = ", ".join(name for name in optional if name in self._entry)
-        return f"<Record of {self._where}: {' and '.join(flags.values())}, {times}; has {present}>"
+        return tuple(name for name in optional if name in self._entry)
 
     @property
     def moving_mean_before(self) -> npt.NDArray[np.floating[Any]]:

@@ -10,12 +10,12 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from ... import __version__
 from ..._util.text import counted, quoted
 from ...checkpoints import open_checkpoint
 from ...checkpoints.formats.names import length
+from ...results import Result
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..layer_values import TITLES, align_affine_names, variable_differences
 from ..names import natural
@@ -39,7 +39,7 @@ def compare_checkpoints(
     *,
     ulp: int = 0,
     epsilon: float | None = None,
-) -> dict[str, Any]:
+) -> Result:
     """Compare the batch-norm layers of two checkpoints by their values.
 
     Args:
@@ -51,13 +51,14 @@ def compare_checkpoints(
         to be solved for.
 
     Returns:
-      The dict of a comparison's JSON: "format", "tf1bn", "kind", "ok", "old", "new", "ulp", "layers", "renames",
-      "problems" (sentences; with any of them "ok" is false) and "notes". A layer has "name", "old", "new", "matched"
-      ("name", "map", "guess", "folded" where one of the names is that of a convolution's kernel, or None where it has
-      no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps" (0) and "differences", one
-      dict for each variable: "what", the names "old" and "new", "dtypes", "equal", "channels", "differing" (how many
-      channels), "largest" difference and its "channel", the two "values" there, and "ulps", the most units in the last
-      place. "renames" has groups of layers that were renamed in the same way: "layers" and "sentence".
+      `Result`, the dict of a comparison's JSON: "format", "tf1bn", "kind", "ok", "old", "new", "ulp", "layers",
+      "renames", "problems" (sentences; with any of them "ok" is false) and "notes". A layer has "name", "old",
+      "new", "matched" ("name", "map", "guess", "folded" where one of the names is that of a convolution's kernel,
+      or None where it has no counterpart), "verdict", "causes", "undecided" (sentences), "explanation", "steps"
+      (0) and "differences", one dict for each variable: "what", the names "old" and "new", "dtypes", "equal",
+      "channels", "differing" (how many channels), "largest" difference and its "channel", the two "values" there,
+      and "ulps", the most units in the last place. "renames" has groups of layers that were renamed in the same
+      way: "layers" and "sentence".
 
     Raises:
       CheckpointError: a checkpoint is not there, damaged or too large, or a package that reads it is missing.
@@ -77,7 +78,7 @@ def compare_checkpoints(
     result = {"format": FORMAT, "tf1bn": __version__, "kind": "checkpoints", "ok": ok}
     result |= {"old": os.fspath(old), "new": os.fspath(new), "ulp": ulp, "layers": layers}
     result |= {"renames": rename_groups(layers), "problems": problems}
-    return result | {"notes": [*sides[0].notes, *notes, *sides[1].notes]}
+    return Result(result | {"notes": [*sides[0].notes, *notes, *sides[1].notes]})
 
 
 def _check_numbers(ulp, epsilon):

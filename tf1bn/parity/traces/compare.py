@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...diagnosis import diagnose
+from ...results import Result
 from ...trace.views import TraceView
 from ..matching import layer_signatures, match_layers
 from ..verdict import FORMAT, rejudge
@@ -53,7 +54,7 @@ def compare_traces(
     only: str | None = None,
     progress: Callable[[StepLike], object] | None = None,
     curves: Any = None,
-) -> dict[str, Any]:
+) -> Result:
     """Compare two runs, layer by layer.
 
     Args:
@@ -67,7 +68,7 @@ def compare_traces(
       curves: None, or a `reports.curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
 
     Returns:
-      dict, see above.
+      `Result`, a dict, see above.
 
     Raises:
       MappingError: the map cannot be used.
