@@ -985,6 +985,64 @@ FAULTS |= {
     ),
 }
 
+
+class Averaged(Layer):
+    """The batches of the replicas make one update: the mean of the updates by each, or all of them as one batch."""
+
+    how = "mean"
+
+    def __init__(self, *arguments, declared=None, **more):
+        super().__init__(*arguments, **more)
+        self.declared = declared
+
+    def train(self, moving, batches):
+        if self.how == "pooled":
+            return self.once(moving, np.concatenate(batches))
+        if isinstance(self.how, int):
+            return self.once(moving, batches[self.how])
+        each = [self.once(moving, batch) for batch in batches]
+        return tuple(np.mean(values, axis=0, dtype=np.float64).astype(self.dtype) for values in zip(*each, strict=True))
+
+    def more(self):
+        return {} if self.declared is None else {"reduction": self.declared}
+
+
+class Pooled(Averaged):
+    how = "pooled"
+
+
+class SecondReplica(Averaged):
+    how = 1
+
+
+REPLICAS = but(WIDE, "rank 3, .999", "NHWC composed, .999", "float64 NCHW fused, .999", "NCHW composed, one step")
+
+
+def trained_in_turn(config):
+    """Gamma and beta that change in every second step, while the statistics move in all of them."""
+    channels = config.shape[-1]
+
+    def extra(t):
+        return {"gamma": np.full(channels, 1 + t // 2 / 8, F32), "beta": np.full(channels, t // 2 / 4, F32)}
+
+    return {"extra": extra}
+
+
+FAULTS |= {
+    "mean over four replicas": Fault(("replica",), of(Averaged), REPLICAS, "ok", {"applications": 4}),
+    "three replicas as one batch": Fault(("replica",), of(Pooled), REPLICAS, "ok", {"applications": 3}),
+    "mean declared, one batch": Fault(("replica",), of(Pooled, declared="mean"), REPLICAS, more={"applications": 3}),
+    "one batch declared, mean": Fault(
+        ("replica",), of(Averaged, declared="pooled"), REPLICAS, more={"applications": 2}
+    ),
+    "mean declared, one replica": Fault(
+        ("replica",), of(SecondReplica, declared="mean"), REPLICAS, more={"applications": 2}
+    ),
+    "gamma and beta train in every second step": Fault(
+        ("untrained-steps",), of(Layer), UNSEEN, "ok", trained_in_turn, LONG
+    ),
+}
+
 # Six configurations of each fault, others for each: what the tests have time for.
 MOST = 6
 

@@ -105,5 +105,5 @@ def _page(args, result, curves):
     """The HTML page of a result."""
     from ..reports import html
 
-    layers = [{**layer, "curves": curves.of(layer["name"])} for layer in result["layers"]]
+    layers = [{**layer, "curves": curves.of(layer["name"], layer.get("worst"))} for layer in result["layers"]]
     return html.render({**result, "path": args.path, "layers": layers})

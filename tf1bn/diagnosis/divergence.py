@@ -51,7 +51,9 @@ def first_step(survey, causes):
     if "dead-channel" in ids:
         steps.append(first["seen"])
     if "not-finite" in ids:
-        steps.append(seen.not_finite.step if seen.not_finite else seen.not_updated_with_input[0])
+        steps += [seen.not_finite.step] if seen.not_finite else []
+        steps += [seen.not_updated_with_input[0]] if seen.not_updated_with_input and not seen.not_finite else []
+        steps += [outputs.step for outputs in survey.outputs.not_finite.values()]
     if "changed-between-steps" in ids:
         steps.append(min(gap.step for gap in survey.gaps.found if gap.kind == AGAIN))
     if "bad-variance" in ids:
@@ -70,13 +72,18 @@ def mark_first(results):
 
 def account(survey):
     """List of sentences on a layer's errors and what of them was inherited; for a layer with a finding."""
-    fit = survey.best_fit
-    return [*_statistics(fit.statistic_errors), *_outputs(fit.output_errors)]
+    return [*_statistics(survey), *_outputs(survey.best_fit.output_errors)]
 
 
-def _statistics(errors):
+def accumulated(survey):
+    """The `AccumulatedError` of the mean and that of the variance, each in the channel that is named as its worst."""
+    named = [None if error is None or not error.is_wrong else error.channel for error in survey.best.errors]
+    return survey.best_fit.statistic_errors.accumulated(named)
+
+
+def _statistics(survey):
     parts = []
-    for name, error in zip(("mean", "variance"), errors.accumulated(), strict=True):
+    for name, error in zip(("mean", "variance"), accumulated(survey), strict=True):
         if error is None or abs(error.error) <= error.bound:
             continue
         start = f"; the moving {name}" if parts else f"After step {error.step} the moving {name} is"
@@ -104,7 +111,13 @@ def _outputs(errors):
 
 
 def _allowed(bound):
-    return f"{bound:.2g} allowed" if bound and math.isfinite(bound) else "none allowed" if not bound else "no bound"
+    return (
+        f"worst case of rounding {bound:.2g}"
+        if bound and math.isfinite(bound)
+        else "no rounding"
+        if not bound
+        else "no bound"
+    )
 
 
 def note(results):

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 
-from .._util.text import SHOWN_RANGES, ranges
+from .._util.text import SHOWN_RANGES, apart, ranges
 from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
 from ..evidence.output_fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
@@ -148,7 +148,8 @@ class SomeSteps:
             causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
-                text = f"the decay in use is {facts.decay ** max(explained.repeats):.6g} and not {facts.decay:.6g}."
+                seen, declared = apart(facts.decay ** max(explained.repeats), facts.decay)
+                text = f"the decay in use is {seen} and not {declared}."
                 causes.append(cause("decay", f"{where}, or instead: {text}", misfit))
         return causes
 
@@ -182,8 +183,12 @@ def _text(name, explained, indices, facts, words):
         )
     if name == "decay":
         low, high = (pick(explained.decays[i] for i in indices) for pick in (min, max))
-        declared = "the one declared" if facts.decay is None else format(facts.decay, ".6g")
-        seen = f"{low:.6g}" if low == high else f"between {low:.6g} and {high:.6g}"
+        declared = "the one declared"
+        if facts.decay is None:
+            seen = apart(low, high)
+        else:
+            *seen, declared = apart(low, high, facts.decay)
+        seen = seen[0] if low == high else f"between {seen[0]} and {seen[1]}"
         return f"The decay in use is {seen} and not {declared}."
     if name == "double-update":
         facts = dataclasses.replace(facts, repeats=max(explained.repeats))

@@ -66,10 +66,15 @@ class Curves:
                 "set TMPDIR to a folder with more room."
             ) from error
 
-    def of(self, name):
+    def of(self, name, worst=None):
         """The observed and expected values of a layer's training steps, in the worst channel of each statistic.
 
         The expected value after a step follows from the observed values before it, for the layer as declared.
+
+        Args:
+          name: the layer's.
+          worst: "worst" of the layer in the JSON of an audit, whose channels are taken; None: those that are farthest
+            off against the bounds that are drawn.
 
         Returns:
           {"moving_mean": {"channel": int, "step": [...], "observed": [...], "expected": [...], "bound": [...]},
@@ -79,6 +84,8 @@ class Curves:
         for number, start, channels, size in self._steps.get(name, ()):
             for i, statistic in enumerate(STATISTICS):
                 channel = self._worst.get((name, i), (0.0, None))[1]
+                if worst and worst.get(statistic.removeprefix("moving_")):
+                    channel = worst[statistic.removeprefix("moving_")]["channel"]
                 if channel is None:
                     continue
                 at = channel if channels is None else int(np.searchsorted(channels, channel))

@@ -2,7 +2,7 @@
 
 import math
 
-from ..._util.text import counted
+from ..._util.text import counted, ranges
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
@@ -72,12 +72,32 @@ def moved_though_frozen(survey):
     return cause("frozen-but-moves", text, severity=FINDING if words.freezes else ADVISORY)
 
 
+def untrained_steps(survey):
+    """The cause of statistics that move in training steps which leave gamma and beta as they are; else None.
+
+    Two steps of either kind at least: one alone can be the last of a training, or one whose gradient was 0.
+    """
+    progress = survey.progress
+    alone = progress.without_affine
+    if len(alone) < 2 or progress.with_affine < 2:
+        return None
+    count = len(alone) + progress.with_affine
+    text = (
+        f"In {len(alone)} of {count} training steps ({ranges(alone, range(alone[-1] + 1))}) the statistics moved and "
+        "gamma and beta did not, which the other steps train. Either these steps train another part of the model and "
+        "run this layer's updates as well, as a discriminator's steps do with a generator's layers, or gradients are "
+        "accumulated over several batches, each of which updates the statistics: whether the optimizer ran in these "
+        "steps tells."
+    )
+    return cause("untrained-steps", text)
+
+
 def advise(survey):
     """What is worth knowing about training steps that are as declared."""
     worst, declared, causes = survey.best, survey.declared, []
     if worst.verdict != OK or not survey.declared_fit.steps:
         return []
-    if declared.applications > 1:
+    if declared.applications > 1 and survey.reduction is None:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
             f"after the other; {words_of(survey).no_order}, and one can be lost."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..._util.text import apart
+
 
 @dataclasses.dataclass(frozen=True)
 class Words:
@@ -37,7 +39,14 @@ class Words:
 
     def decay(self, value):
         """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
-        return f"{value:.6g}" + (f" (momentum {1 - value:.6g})" if self.has_momentum else "")
+        return self.decays(value)[0]
+
+    def decays(self, *values):
+        """Decays as texts that read differently where the decays differ, each as in `decay`."""
+        texts, momenta = apart(*values), apart(*(1 - value for value in values))
+        if not self.has_momentum:
+            return texts
+        return [f"{text} (momentum {momentum})" for text, momentum in zip(texts, momenta, strict=True)]
 
 
 _RESTORED = (
