@@ -119,6 +119,9 @@ def contrib_settings(draw):
     given |= {"data_format": layout, "trainable": draw.trainable, "fused": draw.pick(None, False)}
     if draw.dtype == "float64" or draw.rank in (3, 5):
         given["fused"] = False
+    if given["fused"] is None:
+        # The fused kernel takes no less, and that it does is a finding: `epsilon-floor`.
+        given["epsilon"] = max(draw.epsilon, 1.001e-5)
     kind = draw.pick("", "", "", "", "zero debias", "renorm", "weights", "inline")
     if draw.dtype != "float32" or draw.times > 1 or draw.rank in (3, 5):
         kind = draw.pick("", "inline")

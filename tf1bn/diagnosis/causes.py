@@ -20,7 +20,8 @@ class Cause:
       severity: "finding", or "advisory", which is worth knowing although nothing is wrong.
       explanation: one or two sentences.
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
-      follows_from: the id of another cause of the layer, of which this one is a consequence; None if it is none.
+      follows_from: the id of another cause, of which this one is a consequence; None if it is none.
+      follows_from_layer: the name of the layer that has that cause; None if it is this one.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Cause:
     explanation: str
     misfit: float | None = None
     follows_from: str | None = None
+    follows_from_layer: str | None = None
 
 
 def cause(name, explanation, misfit=None, severity=None):

@@ -104,7 +104,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     undecided, notes = [*trained.undecided, *outputs.undecided], [*trained.notes, *outputs.notes]
     if survey.progress.trained and not survey.best.steps and survey.declared.decay_known:
         undecided.append("No training step could be compared.")
-    causes = _with_consequences(_sorted(causes), survey)
+    causes = divergence.mark_consequences(_sorted(causes), survey)
     if is_finding(causes):
         verdict = FINDING
         wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
@@ -135,29 +135,6 @@ def _sorted(causes):
     for cause in causes:
         first.setdefault(cause.id, cause)
     return tuple(sorted(first.values(), key=lambda cause: (cause.severity != FINDING, cause.id == "unexplained")))
-
-
-# What each of these causes can make of the values of a layer.
-_CONSEQUENCES = {"bad-variance": ("double-update", "cancellation"), "not-finite": ("bad-variance",)}
-
-
-def _with_consequences(causes, survey):
-    """The causes with those marked that follow from another finding, which has to be as early."""
-    findings = {cause.id for cause in causes if cause.severity == FINDING}
-    seen = survey.anomalies
-    started = {"bad-variance": seen.bad_variance and seen.bad_variance[0]}
-    started["not-finite"] = seen.not_finite.step if seen.not_finite else None
-    first_wrong = survey.best.findings[0] if survey.best.findings else None
-    result = []
-    for cause in causes:
-        roots = [root for root in _CONSEQUENCES.get(cause.id, ()) if root in findings]
-        start = started.get(cause.id)
-        earlier = started.get(roots[0], first_wrong) if roots else None
-        if earlier is not None and start is not None and earlier <= start and not survey.starts_wrong:
-            text = f"{cause.explanation} That follows from `{roots[0]}`."
-            cause = dataclasses.replace(cause, explanation=text, follows_from=roots[0])
-        result.append(cause)
-    return tuple(sorted(result, key=lambda cause: (cause.severity != FINDING, cause.follows_from is not None)))
 
 
 def _numbers(survey):
@@ -248,7 +225,11 @@ def _entry(cause, survey):
     """The dict of a `Cause` in the JSON, with what to do in the layer's framework."""
     known = {} if survey is None else {"framework": survey.framework, "release": survey.layer.release}
     entry = cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, **known)
-    return entry if cause.follows_from is None else {**entry, "follows_from": cause.follows_from}
+    if cause.follows_from is not None:
+        entry["follows_from"] = cause.follows_from
+    if cause.follows_from_layer is not None:
+        entry["follows_from_layer"] = cause.follows_from_layer
+    return entry
 
 
 def audit_result(diagnoses: Iterable[Diagnosis]) -> dict[str, Any]:

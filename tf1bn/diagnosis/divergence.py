@@ -1,4 +1,4 @@
-"""Where a run diverges first, and which part of each layer's error it inherited, in words.
+"""Where a run diverges first, which causes follow from others, and which part of an error a layer inherited, in words.
 
 Every step is compared from the statistics that were observed before it, and every layer by the inputs that it got. So
 a step or a layer that only carries on an earlier error is ok, and the first one that is not is where to look.
@@ -134,3 +134,77 @@ def note(results):
         return text + "."
     names = f"{listed(right, 3)} {'is' if len(right) == 1 else 'are'}"
     return f"{text}: {names} right for the inputs received, which may carry what an earlier layer did wrong."
+
+
+# What each of these causes can make of the values of a layer.
+_CONSEQUENCES = {"bad-variance": ("double-update", "cancellation"), "not-finite": ("bad-variance", "empty-batch")}
+
+
+def mark_consequences(causes, survey):
+    """The tuple of causes with those marked that follow from another finding, which has to be as early.
+
+    Args:
+      causes: the layer's `Cause`s, best first.
+      survey: its `survey.Survey`.
+    """
+    findings = {cause.id for cause in causes if cause.severity == FINDING}
+    seen = survey.anomalies
+    started = {
+        "bad-variance": seen.bad_variance and seen.bad_variance[0],
+        "not-finite": first_not_finite(survey),
+        "empty-batch": seen.first_empty,
+    }
+    first_wrong = survey.best.findings[0] if survey.best.findings else None
+    result = []
+    for cause in causes:
+        roots = [root for root in _CONSEQUENCES.get(cause.id, ()) if root in findings]
+        start = started.get(cause.id)
+        # What the updates did explains nothing that was there before them.
+        of_updates = None if survey.starts_wrong else first_wrong
+        earlier = started.get(roots[0], of_updates) if roots else None
+        if earlier is not None and start is not None and earlier <= start:
+            text = f"{cause.explanation} That follows from `{roots[0]}`."
+            cause = dataclasses.replace(cause, explanation=text, follows_from=roots[0])
+        result.append(cause)
+    return tuple(_roots_first(result))
+
+
+def mark_spread(results):
+    """The list of `Diagnosis` with NaN and infinities marked that came into a layer through its inputs.
+
+    Args:
+      results: those of all layers, in the order in which these are applied.
+    """
+    spread, marked = None, []
+    for result in results:
+        survey = result.survey
+        causes = {cause.id: cause for cause in result.causes}
+        cause, start = causes.get("not-finite"), None if survey is None else first_not_finite(survey)
+        if cause is None or start is None:
+            marked.append(result)
+            continue
+        seen = survey.anomalies.not_finite
+        if spread is not None and spread[1] <= start and seen is not None and seen.from_input:
+            text = f"{cause.explanation} That follows from `not-finite` of the layer {spread[0]}, which is before it."
+            consequence = dataclasses.replace(
+                cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
+            )
+            changed = [consequence if each is cause else each for each in result.causes]
+            explanation = result.explanation.replace(cause.explanation, text, 1)
+            result = dataclasses.replace(result, causes=tuple(_roots_first(changed)), explanation=explanation)
+        elif spread is None or start < spread[1]:
+            spread = result.name, start
+        marked.append(result)
+    return marked
+
+
+def first_not_finite(survey):
+    """The first step in which statistics or outputs are NaN or infinite; None if none are."""
+    steps = [outputs.step for outputs in survey.outputs.not_finite.values()]
+    if survey.anomalies.not_finite is not None:
+        steps.append(survey.anomalies.not_finite.step)
+    return min(steps, default=None)
+
+
+def _roots_first(causes):
+    return sorted(causes, key=lambda cause: (cause.severity != FINDING, cause.follows_from is not None))

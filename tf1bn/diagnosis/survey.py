@@ -26,7 +26,8 @@ class Declared:
       bessel: the declared variance convention, whether it has Bessel's correction; False if none is declared.
       conventions: the conventions that the declaration allows, one or both of False and True.
       decays: the set of the decays of the training steps; decay_known: whether each of them has one.
-      always_one, always_zero: whether the decay is 1, or 0, in every training step.
+      always_one, always_zero: whether the decay is 1, or 0, in every training step; ones, zeros: the numbers of the
+        steps in which it is.
       start_weight: how much of the statistics is still their start value, after all updates.
       applications: the largest number of updates in a step; batches: of batches that come into them.
       reduction: how the trace says that the batches of replicas become one update, "mean" or "pooled"; or None.
@@ -41,6 +42,7 @@ class Declared:
         self.conventions = (False, True) if layer.fused is None else (self.bessel,)
         self.decays, self.decay_known = set(), True
         self.always_one = self.always_zero = True
+        self.ones, self.zeros = array.array("q"), array.array("q")
         self.start_weight = 1.0
         self.applications = self.batches = 1
         self.reduction = None
@@ -64,6 +66,8 @@ class Declared:
             self.start_weight *= view.decay ** len(view.updates)
         self.always_one &= view.decay == 1
         self.always_zero &= view.decay == 0
+        if view.decay in (0, 1):
+            (self.ones if view.decay else self.zeros).append(number)
         self.counts.update(view.counts)
         self.from_moments |= view.record.inputs is None
 

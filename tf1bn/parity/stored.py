@@ -152,7 +152,7 @@ _EFFECTIVE = _ByName(_Either(_NUMBER, _TEXT, _List(_OPTIONAL_NUMBER, 2)))
 _LAYER = _Object(
     {
         "name": _TEXT,
-        **dict.fromkeys(("old", "new", "matched", "explanation"), _OPTIONAL_TEXT),
+        **dict.fromkeys(("old", "new", "matched", "matched_by", "inputs_follow_from", "explanation"), _OPTIONAL_TEXT),
         "verdict": _one_of(VERDICTS),
         "first": _FLAG,
         "since": _Either(_COUNT),

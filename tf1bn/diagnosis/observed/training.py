@@ -33,7 +33,8 @@ def frozen(survey):
     unmoved = survey.progress.unmoved
     if not (unmoved or survey.declared_fit.verdict == OK):
         return None
-    text = f"The decay is {words_of(survey).decay(1)} in training, so the statistics keep their start values for ever."
+    words = words_of(survey).keeps_all
+    text = f"{words[0].upper()}{words[1:]} in training, so the statistics keep their start values for ever."
     return cause("frozen", text, 0.0 if unmoved else survey.declared_fit.misfit)
 
 
@@ -109,9 +110,19 @@ def advise(survey):
                 "off there."
             )
         causes.append(cause("double-update", text, worst.misfit))
+    words = words_of(survey)
     if declared.always_zero:
-        text = "The decay is 0: the statistics are those of the last batch."
+        text = f"{words.keeps_nothing[0].upper()}{words.keeps_nothing[1:]}: the statistics are those of the last batch."
         causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
+    for steps, always, name, clause, effect in (
+        (declared.ones, declared.always_one, "frozen", words.keeps_all, "they leave the statistics as they are"),
+        (declared.zeros, declared.always_zero, "no-memory", words.keeps_nothing, "each keeps its own batch alone"),
+    ):
+        # The first batch of an average of all has a decay of 0.
+        if steps and not always and list(steps) != [survey.progress.first["trained"]]:
+            text = f"In {len(steps)} of {counted(survey.progress.trained, 'training step')} "
+            text += f"({ranges(steps, range(steps[-1] + 1))}) {clause}, so that {effect}."
+            causes.append(cause(name, text, worst.misfit, ADVISORY))
     if worst.replayed:
         text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
         causes.append(cause("rounding", text, worst.misfit))

@@ -37,6 +37,16 @@ class Words:
     has_momentum: bool = False
     freezes: bool = False
 
+    @property
+    def keeps_all(self):
+        """That the decay is 1, a clause."""
+        return "the momentum is 0 (a decay of 1)" if self.has_momentum else "the decay is 1"
+
+    @property
+    def keeps_nothing(self):
+        """That the decay is 0, a clause."""
+        return "the momentum is 1 (a decay of 0)" if self.has_momentum else "the decay is 0"
+
     def decay(self, value):
         """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
         return self.decays(value)[0]
@@ -88,7 +98,7 @@ _KERAS = dataclasses.replace(
 _TORCH = dataclasses.replace(
     _NEUTRAL,
     no_updates="The module was in training mode and did not update its buffers: `track_running_stats` is False, or "
-    "its momentum is 0.",
+    "its momentum is 0 whatever the trace says.",
     flag_off="the module ran in evaluation mode (`eval()`)",
     flag_off_while="the module is in evaluation mode (`eval()`)",
     flag_on="the module was left in training mode (no `model.eval()`)",

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...diagnosis import diagnose
 from ...trace.views import TraceView
-from ..matching import layer_signatures, match_layers
+from ..layer_pairs import layer_signatures, match_layers
 from ..verdict import FORMAT, rejudge
 from . import run_level
 from .layer import MatchedLayer, layer_result
@@ -59,7 +59,7 @@ def compare_traces(
     Args:
       old, new: `trace.Trace` of the original and of the port; or objects with `layers` and, if need be, `path`, that
         can be iterated over several times and give steps like those of `trace.Trace`.
-      mapping: None, or which layer is which: see `matching.match_layers`.
+      mapping: None, or which layer is which: see `layer_pairs.match_layers`.
       layers: None, or a function that says whether an old layer's name is wanted.
       only: "training": whether the outputs agree may stay open; "inference": whether training agrees may; None: both
         must be comparable, or the verdict is undecidable.

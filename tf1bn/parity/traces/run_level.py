@@ -57,7 +57,7 @@ def with_other_inputs(layers, comparisons):
     """The results, with a cause for the first layer that gets other inputs although none before it is wrong."""
     if not layers or layers[0]["data"]["state"] in ("different", None):
         return layers
-    explained, outputs_seen, half, results = False, True, 0.0, []
+    explained, outputs_seen, half, results, root = False, True, 0.0, [], None
     for layer, comparison in zip(layers, comparisons, strict=True):
         inputs = comparison.data.first
         # What was rounded to half precision once stays as inexact as that, whatever dtype it has later.
@@ -78,11 +78,15 @@ def with_other_inputs(layers, comparisons):
                     "their outputs, which were not recorded and would tell."
                 )
             result = _with_first(layer, "other-inputs", text, comparison)
+        elif different and root is not None:
+            result = {**layer, "inputs_follow_from": root}
         results.append(result)
         seen = comparison.outputs.steps > 0
         # Without outputs, an epsilon that is declared otherwise may be what makes the inputs of later layers differ.
         unseen_epsilon = not seen and any(cause["id"] == "epsilon" for cause in layer["causes"])
         explained |= wrong or different or unseen_epsilon
+        if root is None and (wrong or result is not layer):
+            root = layer["name"]
         outputs_seen &= seen
     return results
 

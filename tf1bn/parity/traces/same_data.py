@@ -8,7 +8,7 @@ import typing
 import numpy as np
 
 from ...evidence.step_view import View
-from ..matching import CLOSE, moments_distance
+from ..layer_pairs import CLOSE, moments_distance
 
 BLOCK = 2**18  # elements that are compared at a time
 # Standard deviations. Two trainings that drift apart by rounding stay below in a first layer, other batches do not.
