@@ -11,6 +11,12 @@ GROUP_LAYERS = 32
 MASK_EPSILON = {"Keras": 1e-7}
 
 
+def mask_epsilon_of(trace):
+    """What the framework of a trace adds to the number of unmasked values before it divides by it."""
+    framework = getattr(trace, "framework", None)
+    return MASK_EPSILON.get(framework, 0.0) if isinstance(framework, str) else 0.0
+
+
 def read(trace, names, outputs=False):
     """Yield what every step holds of some layers.
 
@@ -72,8 +78,7 @@ class _Groups:
     def _entries(self):
         """Yield step, name, view, the batches to be measured, and their size in bytes."""
         left_out = dict.fromkeys(self._names, 0)
-        framework = getattr(self._trace, "framework", None)
-        mask_epsilon = MASK_EPSILON.get(framework, 0.0) if isinstance(framework, str) else 0.0
+        mask_epsilon = mask_epsilon_of(self._trace)
         for step in self._trace:
             if getattr(step, "left_out", 0):
                 left_out = {name: count + step.left_out for name, count in left_out.items()}

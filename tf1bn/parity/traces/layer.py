@@ -57,6 +57,7 @@ def layer_result(layer):
     in_both = _diagnoses(layer, findings)
     _declared_rule(layer, findings)
     _declared_kind(layer, findings)
+    _replicas(layer, findings)
     other_axis = "wrong-axis" in findings.ids()
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
     unweighted = parameters.add_weights(layer.comparison, layer.measured[1], findings)
@@ -262,6 +263,20 @@ def _declared_kind(layer, findings):
     rule = layer.rule
     if rule.decay_measured and rule.decay is not None and layer.comparison.training_steps:
         findings.add("decay", f"OLD does not declare its decay; {rule.decay:.6g} was measured and used.", ADVISORY)
+
+
+def _replicas(layer, findings):
+    """Batches of replicas that become one update in another way in NEW than in OLD."""
+    old, new = (None if shown is None else shown.reduction for shown in layer.measured)
+    if old is None or new is None or old == new or "replica" in findings.ids(FINDING):
+        return
+    text = f"OLD updates its statistics by {wording.reduction(old)}, NEW by {wording.reduction(new)}."
+    if {old, new} == {"mean", "pooled"}:
+        text += (
+            " All batches as one have the differences between their means in the variance, the mean of them has not."
+        )
+    findings.drop({"replica"})
+    findings.add("replica", text)
 
 
 def _flags(flags, findings):

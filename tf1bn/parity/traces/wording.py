@@ -98,3 +98,9 @@ def doubt(causes):
     what = "gamma, beta" if causes == {"other-parameters"} else "statistics"
     what = "parameters and statistics" if len(causes) == 2 else what
     return f": it starts with other {what}, so either it is another layer, or these were not carried over"
+
+
+def reduction(how):
+    """How the batches of replicas become one update, as the end of a clause."""
+    words = {"mean": "the mean over the replicas", "pooled": "all replicas' batches as one"}
+    return words.get(how, f"the batch of replica {how} alone")
