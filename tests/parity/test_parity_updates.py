@@ -269,3 +269,23 @@ def test_outputs_of_a_masked_layer_are_compared(tmp_path, training):
     assert layer["verdict"] == ("ok" if training else "undecidable"), layer["explanation"]
     assert "outputs" in [check["what"] for check in layer["checks"]]
     assert [cause["id"] for cause in wrong["causes"]] == ["epsilon"]
+
+
+def test_decays_that_differ_in_the_ninth_digit_read_differently(tmp_path):
+    exact = {"dtype": "float64", "rate_dtype": "float64"}
+    sides = []
+    for name, decay in (("old", 0.9), ("new", 0.9 + 4e-8)):
+        random, mean, variance = np.random.default_rng(0), np.zeros(3), np.ones(3)
+        with trace.Writer(tmp_path / name) as writer:
+            writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, **exact)
+            for _ in range(5):
+                x = random.normal(1, 2, (12, 3))
+                record = {"inputs": [x], "moving_mean_before": mean, "moving_variance_before": variance}
+                mean = mean - (mean - x.mean(axis=0)) * (1 - decay)
+                variance = variance - (variance - x.var(axis=0)) * (1 - decay)
+                record |= {"moving_mean_after": mean, "moving_variance_after": variance}
+                writer.add_step({"bn": record}, training=True)
+        sides.append(trace.open(tmp_path / name))
+    (layer,) = compare_traces(*sides, only="training")["layers"]
+    assert [cause["id"] for cause in layer["causes"]] == ["decay"]
+    assert "0.90000004 and not 0.9" in layer["explanation"]

@@ -68,7 +68,7 @@ def explain_training(survey, search, some_steps):
         return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
     if some_steps is not None and (partly := some_steps.explain(facts)):
         return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
-    return Explanation(causes=(_unexplained(survey, facts),))
+    return Explanation(causes=(_unexplained(survey, facts, some_steps),))
 
 
 def _facts(survey):
@@ -143,7 +143,8 @@ def _name(survey, fitting, facts, alone):
         if hypothesis.reduction is not None:
             facts = dataclasses.replace(facts, reduction=hypothesis.reduction, factor=Estimate(math.nan, math.nan))
         if isinstance(hypothesis.decay, Cumulative):
-            facts = dataclasses.replace(facts, start=hypothesis.decay.start)
+            # The estimate of the factor takes one rate for all steps.
+            facts = dataclasses.replace(facts, start=hypothesis.decay.start, factor=Estimate(math.nan, math.nan))
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
         for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
@@ -203,7 +204,12 @@ def _largest_error(worst):
     )
 
 
-def _unexplained(survey, facts):
+def _unexplained(survey, facts, some_steps):
+    if some_steps is not None and (own := some_steps.estimates()) is not None:
+        measured_in, rate, factor = own
+        facts = dataclasses.replace(facts, rate=rate, factor=factor)
+    else:
+        measured_in = "all steps"
     worst = survey.best
     epsilon = ""
     source = survey.outputs.sources[True, BATCH]
@@ -213,9 +219,9 @@ def _unexplained(survey, facts):
     where = _largest_error(worst)
     rate = "unknown" if facts.decay is None else format(1 - facts.decay, ".6g")
     text = (
-        f"The statistics are not as declared{step}{where}, and no known cause "
-        f"explains all steps. Estimates: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = "
-        f"{facts.factor}{epsilon}."
+        f"The statistics are not as declared{step}{where}, and no known cause explains all steps. Estimates from "
+        f"{measured_in}: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = {facts.factor}"
+        f"{epsilon}."
     )
     text += _like_several(survey, facts)
     return cause("unexplained", text, None if math.isinf(worst.misfit) else worst.misfit)

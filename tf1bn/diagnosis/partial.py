@@ -68,6 +68,7 @@ class SomeSteps:
         self._explained = {}
         self._decays = []
         self._updates = 0
+        self._rate, self._factor = Slope(), VarianceFactor()
         self.outputs = OutputFit()
 
     @staticmethod
@@ -83,6 +84,14 @@ class SomeSteps:
             if number in self._wrong:
                 index = len(self._numbers)
                 self._tried.append(index)
+                if (
+                    view.all_moments is not None
+                    and not view.layer.renorm
+                    and 0 not in view.counts
+                    and view.finite.any()
+                ):
+                    self._rate.add(*rate_terms(view))
+                    self._factor.add(*factor_terms(view))
                 fits = self._fit_unmoved(view) if view.unmoved else self._fit_moved(view)
                 for name, (misfit, hypothesis) in fits.items():
                     self._explained.setdefault(name, _Explained()).add(index, misfit, hypothesis, view)
@@ -127,6 +136,22 @@ class SomeSteps:
         if "decay" in fits and fits["decay"][1].decay not in self._decays:
             self._decays = [fits["decay"][1].decay, *self._decays][:SHOWN_RANGES]
         return fits
+
+    def estimates(self):
+        """What the steps that are not as declared show; None if these are all steps or show nothing.
+
+        Returns:
+          where: the steps, such as "steps 3, 4 alone".
+          rate, factor: the `Estimate` of 1 - decay and that of the multiple of the batch variance.
+        """
+        rate = self._rate.estimate()
+        if len(self._tried) == len(self._numbers) or not math.isfinite(rate.value):
+            return None
+        steps = "step" if len(self._tried) == 1 else "steps"
+        declared = self._survey.declared.decay
+        agrees = declared is not None and abs(rate.value - (1 - declared)) <= 3 * rate.interval
+        factor = self._factor.estimate(1 - declared if agrees else rate.value)
+        return f"{steps} {ranges(self._tried, self._numbers)} alone", rate, factor
 
     def explain(self, facts):
         """List of `Cause` that together explain every step that is not as declared; empty if none do."""

@@ -65,7 +65,8 @@ _RESTORED = (
 )
 
 _NEUTRAL = Words(
-    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS).",
+    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS), or the decay in use is 1 "
+    "and not the declared one.",
     flag_off="the layer ran with training=False",
     flag_off_while="it runs with training=False",
     flag_on="the layer was left in training mode (is_training=True)",
@@ -77,7 +78,7 @@ _NEUTRAL = Words(
 
 _TENSORFLOW_1 = dataclasses.replace(
     _NEUTRAL,
-    no_updates="The update operations (UPDATE_OPS) did not run.",
+    no_updates="The update operations (UPDATE_OPS) did not run, or ran with a decay of 1.",
     flag_on="is_training was left True",
     flag_on_where="the layer runs with is_training=True",
     frozen_moves="In TF 1.x `trainable=False` keeps gamma and beta as they are and not the statistics.",
@@ -86,7 +87,8 @@ _TENSORFLOW_1 = dataclasses.replace(
 
 _KERAS = dataclasses.replace(
     _NEUTRAL,
-    no_updates="No update of the moving statistics ran, although the layer was called in training.",
+    no_updates="No update of the moving statistics ran, although the layer was called in training, or the momentum in "
+    "use is 1 and not the declared one.",
     flag_on="the layer was called with training=True",
     flag_on_where="the layer is called with training=True",
     frozen_moves="Keras runs a layer with `trainable = False` in inference mode, so it was set after the call was "

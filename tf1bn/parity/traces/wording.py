@@ -31,6 +31,9 @@ def only_new(name, detail, old, new, several=False):
     if name == "decay" and (several or not detail.startswith("The statistics move by")):
         # In some steps only, or for each update of a step.
         return f"NEW's decay is not OLD's, which is {old.decay}: {detail[:1].lower()}{detail[1:]}"
+    if (name, getattr(new, name, None)) in (("decay", old.decay), ("epsilon", old.epsilon)):
+        # With six digits the two read alike, and the diagnosis shows the digits that decide.
+        return f"NEW's {name} is not OLD's: {detail[:1].lower()}{detail[1:]}"
     some_steps = SOME_STEPS.match(detail)
     where = some_steps[0] if some_steps else ""
     return where + _only_new(name, detail[len(where) :], old, new)
