@@ -110,10 +110,10 @@ REMEDIES = {
         "torch": "Give `momentum` a number: None averages all batches alike (num_batches_tracked counts them).",
     },
     "decay": {
-        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9. Where "
-        "only some steps have another, look for a schedule, or for a second layer or writer of these variables.",
-        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default. Where only some steps have another, look "
-        "for what sets `momentum`, such as a schedule.",
+        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9. "
+        "Where only some steps have another, look for a schedule, or for a second layer or writer of these variables.",
+        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default. Where only some steps have another, "
+        "look for what sets `momentum`, such as a schedule.",
     },
     "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
     "validation-leak": {

@@ -65,8 +65,8 @@ _RESTORED = (
 )
 
 _NEUTRAL = Words(
-    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS), or the decay in use is 1 "
-    "and not the declared one.",
+    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS), or the decay in use "
+    "is 1 and not the declared one.",
     flag_off="the layer ran with training=False",
     flag_off_while="it runs with training=False",
     flag_on="the layer was left in training mode (is_training=True)",
