@@ -18,6 +18,17 @@ REMEDIES = {
         "keras": "Set `layer.trainable = False` before the model is compiled or the call is traced, or call the layer "
         "with training=False.",
     },
+    "untrained-steps": {
+        "": "Run the updates of a network only in the steps that train it. Where k batches are accumulated to one "
+        "step of the optimizer, the statistics forget by d^k in it: the k-th root of the decay makes up for that.",
+        "tensorflow1": "Take `tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope)` of the network that a train op "
+        "trains, and not those of both. Where k batches are accumulated, the k-th root of the decay forgets as one "
+        "update does.",
+        "torch": "Call `eval()` on the network that a step does not train. Where k batches are accumulated, take "
+        "1 - (1 - momentum)^(1/k) for the momentum.",
+        "keras": "Call the network that a step does not train with training=False. Where k batches are accumulated, "
+        "the k-th root of the momentum forgets as one update does.",
+    },
     "training-flag-off": {
         "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
@@ -77,6 +88,14 @@ REMEDIES = {
     },
     "one-tower-only": "Run the updates of all towers, or average their moments first; if one tower is wanted, a port "
     "has to do the same.",
+    "replica": {
+        "": "Say how the replicas' batches are to come into the statistics, and do that: their mean, all of them as "
+        "one batch, or one replica's. Where a port does what its original does, nothing.",
+        "torch": "`torch.nn.SyncBatchNorm.convert_sync_batchnorm` takes all batches as one; else each process keeps "
+        "its own statistics, and those of process 0 are saved.",
+        "keras": "`synchronized=True` takes all batches as one; else each replica updates by its own batch, and "
+        "MirroredStrategy takes the mean.",
+    },
     "double-update": {
         "": "Update once per step, from one application or from the merged batch; where an original updates several "
         "times, a port has to do it too, and parity accepts it.",
@@ -91,8 +110,10 @@ REMEDIES = {
         "torch": "Give `momentum` a number: None averages all batches alike (num_batches_tracked counts them).",
     },
     "decay": {
-        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9.",
-        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default.",
+        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9. "
+        "Where only some steps have another, look for a schedule, or for a second layer or writer of these variables.",
+        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default. Where only some steps have another, "
+        "look for what sets `momentum`, such as a schedule.",
     },
     "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
     "validation-leak": {

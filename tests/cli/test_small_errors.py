@@ -8,7 +8,7 @@ import pytest
 from tf1bn import trace
 from tf1bn._util import command, files
 from tf1bn.cli import main as cli
-from tf1bn.parity import matching
+from tf1bn.parity import layer_map
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_what_is_not_there_is_no_question_of_permission(tmp_path):
 
 def test_a_map_may_begin_with_the_mark_of_windows(tmp_path):
     (tmp_path / "m.json").write_bytes(b'\xef\xbb\xbf{"a": "b"}')
-    assert matching.read_map(str(tmp_path / "m.json")) == {"a": "b"}
+    assert layer_map.read_map(str(tmp_path / "m.json")) == {"a": "b"}
 
 
 def test_a_script_needs_no_arguments(capsys):

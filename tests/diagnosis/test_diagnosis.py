@@ -722,3 +722,23 @@ def test_float16_that_swallows_some_updates_is_one_cause(tmp_path):
     layer = faults.HalfStore(0.999)
     result = judge(record(tmp_path / "t", layer, decay=0.999, shape=(4, 5, 3), kind="relu", steps=20))
     assert ids(result) == ["half-precision"]
+
+
+def test_bounds_that_allow_anything_show_no_leak(tmp_path):
+    """With 1e18 values per channel the worst case of a sum is larger than the way to the batch."""
+
+    def leaking(count):
+        moments = [{"count": count, "mean": np.full(4, 2.0), "variance": np.full(4, 5.0)}]
+        return {"keep": "moments", "training": False, "extra": lambda t: {"moments": moments}}
+
+    class Leaks(Layer):
+        def test(self, moving, batches):
+            return tuple(
+                (old - (old - np.float32(new)) * np.float32(0.1)).astype(np.float32)
+                for old, new in zip(moving, (2.0, 5.0), strict=True)
+            )
+
+    for count, names in ((100, ["validation-leak", "batch-stats-at-inference"]), (10**18, ["unexplained"])):
+        (result,) = diagnose(record(tmp_path / str(count), Leaks(0.9), decay=0.9, steps=3, **leaking(count)))
+        assert [cause.id for cause in result.causes] == names
+    assert "too wide to tell" in result.explanation

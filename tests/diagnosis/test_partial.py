@@ -66,7 +66,7 @@ class FlippedLate(DebiasedMean):
 
 def test_the_factor_is_that_of_the_steps(tmp_path):
     result = judge(tmp_path / "t", in_some(Flipped)(0.9, when=lambda t: t % 2))
-    assert "estimated factor 1.2 +-" in result.explanation  # 6/5, and 1.1 over all steps
+    assert "k - 1 = 0.2 +- " in result.explanation  # 6/5, and 1.1 over all steps
 
 
 @pytest.mark.parametrize("right", [Layer, StandsStill, Doubled])

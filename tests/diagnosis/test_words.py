@@ -56,3 +56,37 @@ def test_every_cause_has_a_remedy_of_a_few_lines():
             text = remedy(name, framework, release)
             assert text.endswith(".")
             assert len(text) <= 3 * 120, name
+
+
+@pytest.mark.parametrize(
+    ("decay", "name", "words"),
+    [
+        (1.0, "frozen", "In 2 of 6 training steps (2, 4) the momentum is 0 (a decay of 1)"),
+        (0.0, "no-memory", "In 2 of 6 training steps (2, 4) the momentum is 1 (a decay of 0)"),
+    ],
+)
+def test_a_momentum_of_0_or_1_in_some_steps_is_said_in_the_words_of_pytorch(tmp_path, decay, name, words):
+    class Switched(Layer):
+        def train(self, moving, batches):
+            return self.once(moving, batches[0], decay=decay if self.steps in (2, 4) else 0.9)
+
+    opened = record(
+        tmp_path / "a",
+        Switched(0.9),
+        decay=0.9,
+        steps=6,
+        extra=lambda t: {"decay": decay if t in (2, 4) else 0.9},
+    )
+    (result,) = diagnose(Framed(opened, "PyTorch"))
+    assert (result.verdict, [(cause.id, cause.severity) for cause in result.causes]) == ("ok", [(name, "advisory")])
+    assert words in result.explanation
+
+
+def test_the_first_batch_of_an_average_of_all_is_no_loss_of_memory(tmp_path):
+    class Cumulative(Layer):
+        def train(self, moving, batches):
+            return self.once(moving, batches[0], decay=1 - 1 / (1 + self.steps))
+
+    opened = record(tmp_path / "a", Cumulative(0.9), decay=0.9, steps=4, extra=lambda t: {"decay": 1 - 1 / (1 + t)})
+    (result,) = diagnose(Framed(opened, "PyTorch"))
+    assert (result.verdict, result.causes) == ("ok", ())

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tf1bn.cli import main as cli
-from tf1bn.parity.checkpoints.compare import compare_checkpoints
+from tf1bn.parity.checkpoints.compare import _aligned, compare_checkpoints
 from tf1bn.parity.checkpoints.differences import causes
+from tf1bn.parity.layer_pairs import LayerPair
 from tf1bn.parity.layer_values import LayerValues, align_affine_names, rounded
 from tf1bn.parity.names import plain_path
 
@@ -185,6 +186,21 @@ def test_a_single_parameter_is_called_what_the_other_checkpoint_calls_it():
     assert "`bn/affine` is gamma or beta, and equals neither" in warning
     assert align_affine_names(affine(3), both)[0].variables == {"beta": "bn/affine"}
     assert align_affine_names(unnamed, unnamed) == (unnamed, unnamed, [])
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_the_parameter_of_exchanged_layers_is_called_alike_in_any_order(order):
+    """OLD does not say which of the two it is; NEW has the layers exchanged, each with its own."""
+    old = {name: affine(seed) for seed, name in enumerate("ab")}
+    new = {name: affine(seed, role) for name, seed, role in (("a", 1, "beta"), ("b", 0, "gamma"))}
+    for name, seed in (("a", 1), ("b", 0)):
+        more = affine(seed + 7, "gamma" if seed else "beta")
+        values, variables = new[name].values | more.values, new[name].variables | more.variables
+        new[name] = LayerValues("bn", variables, values, dict.fromkeys(values, "float32"), {}, {})
+    pairs = [LayerPair(name, name, "name") for name in order]
+    aligned, _, warnings = _aligned(pairs, {"a": "b", "b": "a"}, old, new)
+    assert {name: list(layer.variables) for name, layer in aligned.items()} == {"a": ["gamma"], "b": ["beta"]}
+    assert warnings == {"a": [], "b": []}
 
 
 def test_further_state_that_differs_is_told():

@@ -11,8 +11,8 @@ from portnet import CHANNELS, NAMES, Net, Rules, batches, write
 from tf1bn import checker, trace
 from tf1bn._util import strict_json
 from tf1bn.errors import MappingError
-from tf1bn.parity import matching
-from tf1bn.parity.matching import LayerSignature, match_layers
+from tf1bn.parity import layer_map
+from tf1bn.parity.layer_pairs import LayerSignature, match_layers
 from tf1bn.parity.stored import checked
 from tf1bn.parity.traces.compare import compare_traces
 from tf1bn.parity.verdict import rejudge
@@ -505,7 +505,8 @@ def test_layers_of_other_names_are_guessed_and_confirmed(old, tmp_path):
     assert found["ok"]
     for layer, new in zip(found["layers"], "abcd", strict=True):
         assert (layer["matched"], layer["new"], ids(layer)) == ("guess", new, ["renamed"])
-        assert "confirmed by bit for bit the same inputs" in layer["explanation"] or layer["old"] != "bn1"
+        assert layer["matched_by"] == "data"
+        assert "matched by their data: bit for bit the same inputs" in layer["explanation"] or layer["old"] != "bn1"
     one = compare_traces(old, write(tmp_path / "u", names=("bn1", "b", "bn3", "bn4")))
     assert one["ok"]
     assert [layer["matched"] for layer in one["layers"]] == ["name", "guess", "name", "name"]
@@ -603,9 +604,9 @@ def test_maps_that_cannot_be_used(mapping, text):
 def test_map_files_that_cannot_be_used(tmp_path, content, text):
     (tmp_path / "m.json").write_text(content)
     with pytest.raises(MappingError, match=text):
-        matching.read_map(str(tmp_path / "m.json"))
+        layer_map.read_map(str(tmp_path / "m.json"))
     with pytest.raises(MappingError, match="cannot be read: No such file"):
-        matching.read_map(str(tmp_path / "missing.json"))
+        layer_map.read_map(str(tmp_path / "missing.json"))
 
 
 @pytest.mark.parametrize("changed", ["old", "new", "both"])

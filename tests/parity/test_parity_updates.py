@@ -182,3 +182,110 @@ def test_a_mask_on_one_side_alone_is_named(tmp_path):
     hidden = layer("masks", "hides")
     assert (hidden["verdict"], hidden["causes"]) == ("undecidable", [])
     assert "either NEW uses them too, or its statistics are wrong" in hidden["explanation"]
+
+
+def written(path, batches, *, decay=0.9, training=True, how=None, weights=None, outputs=False, **settings):
+    """The trace of one layer: ``batches`` has the list of the batches of each step; ``how`` they become one update."""
+    channels = batches[0][0].shape[-1]
+    mean, variance = np.zeros(channels, "f4"), np.ones(channels, "f4")
+    rate = np.float32(1 - decay)
+    with trace.Writer(path) as writer:
+        writer.add_layer("bn", **{"decay": decay, "epsilon": 1e-3, "fused": False} | settings)
+        for parts in batches:
+            record = {"inputs": parts, "moving_mean_before": mean, "moving_variance_before": variance}
+            kept = [part if weights is None else part[weights > 0] for part in parts]
+            flat = [part.reshape(-1, channels).astype("f8") for part in kept]
+            flat = [np.concatenate(flat)] if how == "pooled" else flat
+            used = np.mean([x.mean(axis=0) for x in flat], axis=0), np.mean([x.var(axis=0) for x in flat], axis=0)
+            if outputs:
+                by = used if training else (mean, variance)
+                made = [((part - by[0]) / np.sqrt(by[1] + outputs)).astype("f4") for part in parts]
+                record |= {"outputs": made, "gamma": np.ones(channels, "f4"), "beta": np.zeros(channels, "f4")}
+            if weights is not None:
+                record["weights"] = [weights] * len(parts)
+            if training:
+                mean = (mean - (mean - used[0].astype("f4")) * rate).astype("f4")
+                variance = (variance - (variance - used[1].astype("f4")) * rate).astype("f4")
+            record |= {"moving_mean_after": mean, "moving_variance_after": variance}
+            if how is not None:
+                record["reduction"] = how
+            writer.add_step({"bn": record}, training=training)
+    return trace.open(path)
+
+
+def steps(count, parts, rows=12, seed=3):
+    random = np.random.default_rng(seed)
+    return [[random.normal(i, 1 + i, (rows, 4)).astype("f4") for i in range(parts)] for _ in range(count)]
+
+
+@pytest.mark.parametrize(("old", "new"), [("mean", "pooled"), ("pooled", "mean")])
+def test_replicas_whose_batches_come_together_in_another_way(tmp_path, old, new):
+    data = steps(4, 3)
+    sides = [written(tmp_path / str(i), data, how=how) for i, how in enumerate((old, new))]
+    (layer,) = compare_traces(*sides, only="training")["layers"]
+    assert [(cause["id"], cause["severity"]) for cause in layer["causes"]] == [("replica", "finding")]
+    words = {"mean": "the mean over the replicas", "pooled": "all replicas' batches as one"}
+    assert f"OLD updates its statistics by {words[old]}, NEW by {words[new]}." in layer["explanation"]
+    again = compare_traces(sides[0], written(tmp_path / "2", data, how=old), only="training")
+    assert (again["ok"], again["layers"][0]["causes"]) == (True, [])
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_gradient_accumulation(tmp_path, parts):
+    """NEW gets each batch of OLD in parts, and each of them updates the statistics."""
+    data = steps(4, 1)
+    split = [[piece] for (batch,) in data for piece in np.split(batch, parts)]
+    old = written(tmp_path / "old", data)
+    found = compare_traces(old, written(tmp_path / "new", split), only="training")
+    (layer,) = found["layers"]
+    assert [(cause["id"], cause["severity"]) for cause in layer["causes"]] == [("decay", "finding")]
+    assert f"0.9^{parts} = {0.9**parts:.4g} in it, and OLD's by 0.9" in layer["explanation"]
+    assert found["problems"] == [found["data"]["sentence"]]
+    assert f"NEW gets each batch of OLD in {parts} parts" in found["problems"][0]
+    # The root of the decay makes up for it, but for the variance between the parts.
+    found = compare_traces(old, written(tmp_path / "root", split, decay=0.9 ** (1 / parts)), only="training")
+    (layer,) = found["layers"]
+    assert [(cause["id"], cause["severity"]) for cause in layer["causes"]] == [("decay", "advisory")]
+    assert layer["verdict"] == "undecidable"
+    assert not found["ok"]
+
+
+def test_other_data_of_half_the_size_is_no_gradient_accumulation(tmp_path):
+    found = compare_traces(
+        written(tmp_path / "old", steps(4, 1)), written(tmp_path / "new", steps(8, 1, rows=6, seed=5)), only="training"
+    )
+    assert "parts" not in str(found)
+    assert "The data is not the same" in found["problems"][0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_outputs_of_a_masked_layer_are_compared(tmp_path, training):
+    mask = np.array([1] * 8 + [0] * 4, "f4")
+    data = steps(3, 1)
+    old = written(tmp_path / "old", data, weights=mask, outputs=1e-3, training=training)
+    same = compare_traces(old, written(tmp_path / "same", data, weights=mask, outputs=1e-3, training=training))
+    other = compare_traces(old, written(tmp_path / "eps", data, weights=mask, outputs=1e-2, training=training))
+    (layer,), (wrong,) = same["layers"], other["layers"]
+    assert layer["verdict"] == ("ok" if training else "undecidable"), layer["explanation"]
+    assert "outputs" in [check["what"] for check in layer["checks"]]
+    assert [cause["id"] for cause in wrong["causes"]] == ["epsilon"]
+
+
+def test_decays_that_differ_in_the_ninth_digit_read_differently(tmp_path):
+    exact = {"dtype": "float64", "rate_dtype": "float64"}
+    sides = []
+    for name, decay in (("old", 0.9), ("new", 0.9 + 4e-8)):
+        random, mean, variance = np.random.default_rng(0), np.zeros(3), np.ones(3)
+        with trace.Writer(tmp_path / name) as writer:
+            writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, **exact)
+            for _ in range(5):
+                x = random.normal(1, 2, (12, 3))
+                record = {"inputs": [x], "moving_mean_before": mean, "moving_variance_before": variance}
+                mean = mean - (mean - x.mean(axis=0)) * (1 - decay)
+                variance = variance - (variance - x.var(axis=0)) * (1 - decay)
+                record |= {"moving_mean_after": mean, "moving_variance_after": variance}
+                writer.add_step({"bn": record}, training=True)
+        sides.append(trace.open(tmp_path / name))
+    (layer,) = compare_traces(*sides, only="training")["layers"]
+    assert [cause["id"] for cause in layer["causes"]] == ["decay"]
+    assert "0.90000004 and not 0.9" in layer["explanation"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tf1bn.checker import Moments
 from tf1bn.errors import MappingError
-from tf1bn.parity import matching, names, sequence
-from tf1bn.parity.matching import LayerSignature, match_layers
+from tf1bn.parity import layer_map, layer_pairs, names, sequence
+from tf1bn.parity.layer_pairs import LayerSignature, match_layers
 
 ITEMS = st.lists(st.integers(0, 3), max_size=12)
 
@@ -80,7 +80,7 @@ def test_layers_with_the_same_data_are_those_of_which_each_is_like_one_alone(old
         like = [other for other in new if layer.same_data(other)]
         if len(like) == 1 and sum(bool(other.same_data(like[0])) for other in old) == 1:
             expected.append((layer.name, like[0].name))
-    assert [(a.name, b.name) for a, b in matching._by_data(old, new)] == expected
+    assert [(a.name, b.name) for a, b in layer_pairs._by_data(old, new)] == expected
 
 
 @pytest.mark.parametrize("pattern", ["a*", "*b", "*a*b*", "a*b*", "**", "*ab*ab*"])
@@ -88,7 +88,7 @@ def test_layers_with_the_same_data_are_those_of_which_each_is_like_one_alone(old
 @settings(max_examples=100, deadline=None)
 def test_stars_take_as_much_as_they_can_from_the_left(pattern, name):
     hit = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
-    assert matching._stars(pattern.split("*"), name) == (hit and list(hit.groups()))
+    assert layer_map._stars(pattern.split("*"), name) == (hit and list(hit.groups()))
 
 
 def test_a_pattern_of_many_stars_takes_no_time():

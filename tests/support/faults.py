@@ -985,6 +985,109 @@ FAULTS |= {
     ),
 }
 
+
+class Averaged(Layer):
+    """The batches of the replicas make one update: the mean of the updates by each, or all of them as one batch."""
+
+    how = "mean"
+
+    def __init__(self, *arguments, declared=None, **more):
+        super().__init__(*arguments, **more)
+        self.declared = declared
+
+    def train(self, moving, batches):
+        if self.how == "pooled":
+            return self.once(moving, np.concatenate(batches))
+        if isinstance(self.how, int):
+            return self.once(moving, batches[self.how])
+        each = [self.once(moving, batch) for batch in batches]
+        return tuple(np.mean(values, axis=0, dtype=np.float64).astype(self.dtype) for values in zip(*each, strict=True))
+
+    def more(self):
+        return {} if self.declared is None else {"reduction": self.declared}
+
+
+class Pooled(Averaged):
+    how = "pooled"
+
+
+class SecondReplica(Averaged):
+    how = 1
+
+
+class DebiasedRace(Layer):
+    """Updates in any order of a zero-debiased mean, which is that of any moment over a count of another moment."""
+
+    factor = 1.0
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.biased, self.state = None, None
+
+    def train(self, moving, batches):
+        rng = np.random.default_rng(self.steps)
+        self.biased = np.zeros_like(moving[0]) if self.biased is None else self.biased
+        first, n = self.steps * len(batches), len(batches)
+        self.state = {"biased": self.biased, "local_step": np.array([first], F32)}
+        seen = [(self.biased, moving[1])]
+        for i in rng.permutation(n):
+            seen.append(self.once(seen[-1], batches[i]))
+        self.biased = seen[-1][0]
+        self.state |= {"biased_after": self.biased, "local_step_after": np.array([first + n], F32)}
+        read, counted = seen[int(rng.integers(1, n + 1))][0], first + int(rng.integers(1, n + 1))
+        mean = read / read.dtype.type((1 - self.decay**counted) * self.factor)
+        return mean, seen[-1][1]
+
+    def more(self):
+        return {"state": self.state}
+
+
+class DebiasedOtherwise(DebiasedRace):
+    factor = 0.1
+
+
+REPLICAS = but(WIDE, "rank 3, .999", "NHWC composed, .999", "float64 NCHW fused, .999", "NCHW composed, one step")
+
+
+def trained_in_turn(config):
+    """Gamma and beta that change in every second step, while the statistics move in all of them."""
+    channels = config.shape[-1]
+
+    def extra(t):
+        return {"gamma": np.full(channels, 1 + t // 2 / 8, F32), "beta": np.full(channels, t // 2 / 4, F32)}
+
+    return {"extra": extra}
+
+
+FAULTS |= {
+    "mean over four replicas": Fault(("replica",), of(Averaged), REPLICAS, "ok", {"applications": 4}),
+    "three replicas as one batch": Fault(("replica",), of(Pooled), REPLICAS, "ok", {"applications": 3}),
+    "mean declared, one batch": Fault(("replica",), of(Pooled, declared="mean"), REPLICAS, more={"applications": 3}),
+    "one batch declared, mean": Fault(
+        ("replica",), of(Averaged, declared="pooled"), REPLICAS, more={"applications": 2}
+    ),
+    "mean declared, one replica": Fault(
+        ("replica",), of(SecondReplica, declared="mean"), REPLICAS, more={"applications": 2}
+    ),
+    "zero-debiased applications that race": Fault(
+        ("double-update",),
+        of(DebiasedRace),
+        FLOAT32,
+        more={"applications": 7, "zero_debias": True},
+        change={"start": "cold", "decay": 0.6, "steps": 3},
+    ),
+    "zero-debiased applications, mean times 10": Fault(
+        ("unexplained",),
+        of(DebiasedOtherwise),
+        but(FLOAT32, "rank 3, .999"),
+        more={"applications": 7, "zero_debias": True},
+        change={"start": "cold", "decay": 0.6, "steps": 3, "kind": "uniform"},
+    ),
+    "gamma and beta train in every second step": Fault(
+        ("untrained-steps",), of(Layer), UNSEEN, "ok", trained_in_turn, LONG
+    ),
+}
+
 # Six configurations of each fault, others for each: what the tests have time for.
 MOST = 6
 

@@ -46,12 +46,23 @@ def ranges(at, numbers):
     return ", ".join(text for text, _ in parts[:SHOWN_RANGES]) + (f" and {rest} more" if rest else "")
 
 
-def between(low, high):
-    """An interval as text, with as many digits as its ends differ in: "between 0.0010003 and 0.0010007"."""
-    for digits in range(4, 17):
-        ends = f"{low:.{digits}g}", f"{high:.{digits}g}"
-        if ends[0] != ends[1]:
+def apart(*numbers, digits=6):
+    """Numbers as text with at least so many digits, and with more where different numbers would read alike."""
+    for count in range(digits, 18):
+        texts = [f"{number:.{count}g}" for number in numbers]
+        if len(set(texts)) == len(set(numbers)):
             break
+    return texts
+
+
+def between(low, high, beside=None):
+    """An interval as text, with as many digits as its ends differ in: "between 0.0010003 and 0.0010007".
+
+    Args:
+      low, high: its ends.
+      beside: None, or a number that the text stands beside and that neither end may read like.
+    """
+    ends = apart(low, high, *([] if beside is None else [beside]), digits=4)
     return f"between {ends[0]} and {ends[1]}"
 
 

@@ -26,6 +26,9 @@ class Comparison:
       error, allowed: the absolute error and the bound in that channel; NaN if there is none.
       ulp: that error in units in the last place of the expected value, in the dtype compared in; NaN if there is none.
       not_finite: the channels where a value or the bound is NaN or infinite; these are never ok.
+      observed, expected: the values in the channel `worst`; NaN if there is none.
+      expected_error, worst_case: the two bounds there: what is within the first is ok, what is beyond the second is a
+        finding; ``allowed`` is the second if the channel is a finding and else the first.
     """
 
     mask: npt.NDArray[np.bool_]
@@ -35,6 +38,10 @@ class Comparison:
     ulp: float
     not_finite: tuple[int, ...]
     _outside: npt.NDArray[np.bool_] = field(repr=False)
+    observed: float = math.nan
+    expected: float = math.nan
+    expected_error: float = math.nan
+    worst_case: float = math.nan
 
     @functools.cached_property
     def verdicts(self) -> npt.NDArray[np.str_]:
@@ -256,11 +263,11 @@ def compare_rows(observed, expected, bound, limit, dtype):
         outside = np.zeros_like(inside) if inside.all() else ~finite_values | (finite & ~(error <= limit))
     for part in (inside, outside):
         part.setflags(write=False)
-    rows = zip(expected, bound, limit, error, excess, finite, inside, outside, strict=True)
+    rows = zip(observed, expected, bound, limit, error, excess, finite, inside, outside, strict=True)
     return [_comparison(*row, np.dtype(dtype)) for row in rows]
 
 
-def _comparison(expected, bound, limit, error, excess, finite, inside, outside, dtype):
+def _comparison(observed, expected, bound, limit, error, excess, finite, inside, outside, dtype):
     channel, allowed = None, bound
     if inside.all():
         channel = int(excess.argmax())
@@ -268,6 +275,7 @@ def _comparison(expected, bound, limit, error, excess, finite, inside, outside, 
         rank = np.where(finite, np.where(outside, 2.0, np.where(inside, 0.0, 1.0)), -1.0)
         channel = int(np.argmax(np.where(rank == rank.max(), excess, -1.0)))
         allowed = limit if outside[channel] else bound
+    worst = () if channel is None else (float(row[channel]) for row in (observed, expected, bound, limit))
     return Comparison(
         inside,
         channel,
@@ -276,6 +284,7 @@ def _comparison(expected, bound, limit, error, excess, finite, inside, outside, 
         np.nan if channel is None else _in_ulp(float(error[channel]), float(expected[channel]), dtype),
         () if finite.all() else tuple(np.flatnonzero(~finite).tolist()),
         outside,
+        *worst,
     )
 
 

@@ -96,15 +96,15 @@ def _page(args, result, curves):
 
 def _compare(args, curves):
     """The result; ``curves`` keeps what NEW's trace shows of each step, or is None."""
-    from ..parity import matching
     from ..parity.checkpoints import compare
+    from ..parity.layer_map import read_map
 
     if args.new is None:
         for option, value in (*_of_checkpoints(args), ("--map", args.map), ("--only", args.only)):
             if value is not None:
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
-    mapping = None if args.map is None else matching.read_map(args.map)
+    mapping = None if args.map is None else read_map(args.map)
     if _kind(args) == "trace":
         for option, value in _of_checkpoints(args):
             if value is not None:

@@ -2,9 +2,11 @@
 
 import array
 import dataclasses
+import math
 
 import numpy as np
 
+from ..verdicts import FINDING, UNDECIDABLE
 from .fitting import IMPOSSIBLE, WorstFit, badness, fit_step
 from .hypotheses import Hypothesis
 
@@ -115,6 +117,19 @@ class Anomalies:
         if updated.finite.any() and updated.decay is not None and updated.all_moments is not None:
             hypotheses = [Hypothesis(order=order) for order in ("successive", "any")]
             fits = [fit_step(updated, each, bessel) for each in hypotheses for bessel in self._conventions]
-            self.leak.add(min(fits, key=badness), number)
+            fit = min(fits, key=badness)
+            if fit.verdict != FINDING and not _tells(fit, updated):
+                # The bounds are so wide that no update at all would lie within them, too.
+                fit = dataclasses.replace(fit, verdict=UNDECIDABLE, misfit=math.inf)
+            self.leak.add(fit, number)
         else:
             self.leak.add(IMPOSSIBLE, number)
+
+
+def _tells(fit, view):
+    """Whether the prediction of a `Fit` differs from the statistics before by more than its bounds in any channel."""
+    if fit.stats is None:
+        return True
+    predicted = np.stack([fit.stats.mean, fit.stats.variance])
+    bound = np.stack([fit.stats.mean_bound, fit.stats.variance_bound])
+    return bool((np.abs(predicted - view.around[0]) > bound).any())

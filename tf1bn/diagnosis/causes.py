@@ -11,9 +11,6 @@ from ..verdicts import CAUSES, FINDING
 ORDER = tuple(name for name, kind in CAUSES.items() if "trace" in kind.where)
 
 
-LARGE_COUNT = 1000  # from which N/(N-1) is written by what it exceeds 1 by
-
-
 @dataclasses.dataclass(frozen=True)
 class Cause:
     """What happened to a layer.
@@ -23,7 +20,8 @@ class Cause:
       severity: "finding", or "advisory", which is worth knowing although nothing is wrong.
       explanation: one or two sentences.
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
-      follows_from: the id of another cause of the layer, of which this one is a consequence; None if it is none.
+      follows_from: the id of another cause, of which this one is a consequence; None if it is none.
+      follows_from_layer: the name of the layer that has that cause; None if it is this one.
     """
 
     id: str
@@ -31,6 +29,7 @@ class Cause:
     explanation: str
     misfit: float | None = None
     follows_from: str | None = None
+    follows_from_layer: str | None = None
 
 
 def cause(name, explanation, misfit=None, severity=None):
@@ -59,6 +58,7 @@ class Explanation:
       accepted: None, or by convention the `fitting.WorstFit` of what explains the layer, where that takes the place of
         the layer as declared.
       outputs: None, or the `OutputFit` that takes the place of that of all steps.
+      reduction: None, or how the batches of replicas became one update, other than is declared.
     """
 
     causes: tuple[Cause, ...] = ()
@@ -66,6 +66,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
     accepted: dict | None = None
     outputs: object = None
+    reduction: object = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Facts:
       seen_decay: the decay that the numbers show, or None.
       applications: the largest number of updates in a step.
       repeats: how often each update ran.
+      batches: how many batches come into the updates of a step at most.
+      reduction, declared_reduction: how these became one update, as `View.moments_reduced` takes it, and how the trace
+        says that they do; or None.
       start: the number of the batch, counted from 1, that a cumulative average had in the first step.
       axis: the declared axis of the channels, in words.
       zero_debias, rate_dtype, dtype: as the layer declares them.
@@ -95,6 +99,9 @@ class Facts:
     seen_decay: float | None = None
     applications: int = 1
     repeats: int = 2
+    batches: int = 1
+    reduction: object = None
+    declared_reduction: str | None = None
     start: int = 1
     axis: str = ""
     zero_debias: bool = False
@@ -132,15 +139,18 @@ def _variance_sentences(facts):
 
 
 def _seen_factor(facts):
-    """The estimated multiple of the batch variance in brackets, for large N with what decides; empty if not known."""
+    """The estimated multiple k of the batch variance in brackets, by what decides; empty if it is not known."""
     value = getattr(facts.factor, "value", math.nan)
     if not math.isfinite(value):
         return ""
-    text = f"estimated factor {facts.factor}"
-    if facts.count >= LARGE_COUNT:
-        excess, due = value - 1, 1 / (facts.count - 1)
-        text += f": k - 1 = {excess:.4g} +- {facts.factor.interval:.1g}, and 1/(N-1) = {due:.4g}"
-    return f" ({text})"
+    if facts.count < 2:
+        return f" (estimated factor {facts.factor})"
+    excess, interval = value - 1, facts.factor.interval
+    # As many digits as the interval leaves, for both.
+    left = math.log10(abs(excess) / interval) if excess and 0 < interval < math.inf else 4
+    digits = min(12, max(4, math.ceil(left)))
+    due = 1 / (facts.count - 1)
+    return f" (estimated k - 1 = {excess:.{digits}g} +- {interval:.1g}, and 1/(N-1) = {due:.{digits}g})"
 
 
 def _effect(facts):
@@ -160,15 +170,18 @@ def _rate_sentences(facts):
     flipped = "the decay times the way to the batch and not by 1 - decay"
     if d is not None:
         flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
-    seen = facts.seen_decay
-    seen = facts.words.decay(seen) if seen is not None and math.isfinite(seen) else "unknown"
+    seen, declared = facts.seen_decay, "the declared one"
+    if seen is None or not math.isfinite(seen):
+        seen = "unknown"
+    else:
+        seen, declared = facts.words.decays(seen, d) if d is not None else (facts.words.decay(seen), declared)
     return {
         "momentum-flipped": f"The decay and 1 - decay are exchanged: each step moves the statistics by {flipped}; "
         "PyTorch's momentum is 1 - decay.",
         "no-memory": f"Each step replaces the statistics by the batch's, as decay {facts.words.decay(0)} does; "
         f"{decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
-        f"{seen} and not {'the declared one' if d is None else facts.words.decay(d)}.",
+        f"{seen} and not {declared}.",
         "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
         f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
         "declared.",
@@ -181,6 +194,24 @@ def _rate_sentences(facts):
         "half-precision": f"The statistics are kept in float16, and the layer is declared to keep {facts.dtype}: every "
         "value that moved is a float16 number.",
     }
+
+
+_REDUCTIONS = {
+    "mean": "the mean of what each of them alone would make of the statistics, as MirroredStrategy and TPUs average "
+    "them over replicas",
+    "pooled": "the moments of all of them as one batch, as SyncBatchNorm and Keras' `synchronized=True` do",
+}
+
+
+def _replica_sentence(facts):
+    """How the batches of several replicas became one update."""
+    how = facts.reduction
+    taken = f"batch {how} alone, that of one replica" if isinstance(how, int) else _REDUCTIONS.get(how, "unknown")
+    text = f"The {facts.batches} batches of a step make one update: {taken}"
+    if facts.declared_reduction is None:
+        return text + "."
+    declared = {"mean": "the mean over the replicas", "pooled": "that all of them are one batch"}
+    return f"{text}. The trace says {declared[facts.declared_reduction]}."
 
 
 def _update_sentences(facts):
@@ -197,6 +228,7 @@ def _update_sentences(facts):
         )
     return {
         "double-update": double,
+        "replica": _replica_sentence(facts),
         "one-tower-only": f"Only one of the {facts.applications} applications in a step updates the statistics, always "
         "the same one; the batches of the others have no effect on them.",
     }

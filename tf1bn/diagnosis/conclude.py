@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..evidence.error_propagation import AccumulatedError
+from ..evidence.statistic_error import StatisticError
 from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
 from . import divergence
@@ -34,6 +35,8 @@ class Diagnosis:
       mean_error, mean_bound, variance_error, variance_bound: the error and the bound in the channel and step where the
         error is largest against it, for the layer as declared, in the unit of the statistic; None if nothing was
         compared.
+      worst: by statistic, "mean" and "variance", the `StatisticError` that these are of: its step and channel, what was
+        observed and expected there, and both bounds of rounding; None if nothing was compared.
       steps: how many steps hold the layer.
       first: whether the run diverges first in this layer: in the earliest step that is wrong, and in that step in the
         earliest layer.
@@ -59,6 +62,9 @@ class Diagnosis:
     mean_bound: float | None = None
     variance_error: float | None = None
     variance_bound: float | None = None
+    worst: dict[str, StatisticError | None] = dataclasses.field(
+        default_factory=lambda: {"mean": None, "variance": None}
+    )
     steps: int = 0
     first: bool = False
     first_step: int | None = None
@@ -118,17 +124,21 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     survey = survey.explained(trained)
     causes = [*trained.causes, *inference.moved_without_training(survey)]
     outputs = explain_outputs(survey, {cause.id for cause in causes})
-    further = inference.trained_without_updates(survey), training.moved_though_frozen(survey)
+    further = (
+        inference.trained_without_updates(survey),
+        training.moved_though_frozen(survey),
+        training.untrained_steps(survey),
+    )
     causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
         causes += [*training.advise(survey), *does_not_fit(survey)]
     changed = changed_between_steps(survey)
     if changed is not None:
         causes.append(changed)
-    undecided, notes = [*trained.undecided], [*trained.notes, *outputs.notes]
+    undecided, notes = [*trained.undecided, *outputs.undecided], [*trained.notes, *outputs.notes]
     if survey.progress.trained and not survey.best.steps and survey.declared.decay_known:
         undecided.append("No training step could be compared.")
-    causes = _with_consequences(_sorted(causes), survey)
+    causes = divergence.mark_consequences(_sorted(causes), survey)
     if is_finding(causes):
         verdict = FINDING
         wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
@@ -161,41 +171,17 @@ def _sorted(causes):
     return tuple(sorted(first.values(), key=lambda cause: (cause.severity != FINDING, cause.id == "unexplained")))
 
 
-# What each of these causes can make of the values of a layer.
-_CONSEQUENCES = {"bad-variance": ("double-update", "cancellation"), "not-finite": ("bad-variance",)}
-
-
-def _with_consequences(causes, survey):
-    """The causes with those marked that follow from another finding, which has to be as early."""
-    findings = {cause.id for cause in causes if cause.severity == FINDING}
-    seen = survey.anomalies
-    started = {"bad-variance": seen.bad_variance and seen.bad_variance[0]}
-    started["not-finite"] = seen.not_finite.step if seen.not_finite else None
-    first_wrong = survey.best.findings[0] if survey.best.findings else None
-    result = []
-    for cause in causes:
-        roots = [root for root in _CONSEQUENCES.get(cause.id, ()) if root in findings]
-        start = started.get(cause.id)
-        earlier = started.get(roots[0], first_wrong) if roots else None
-        if earlier is not None and start is not None and earlier <= start and not survey.starts_wrong:
-            text = f"{cause.explanation} That follows from `{roots[0]}`."
-            cause = dataclasses.replace(cause, explanation=text, follows_from=roots[0])
-        result.append(cause)
-    return tuple(sorted(result, key=lambda cause: (cause.severity != FINDING, cause.follows_from is not None)))
-
-
 def _numbers(survey):
     """The numbers of a `Diagnosis`, as keyword arguments."""
-    (_, mean_error, mean_bound), (_, variance_error, variance_bound) = survey.best.errors
     fit = survey.best_fit
     numbers = {
-        "mean_error": mean_error,
-        "mean_bound": mean_bound,
-        "variance_error": variance_error,
-        "variance_bound": variance_bound,
-        "accumulated": dict(zip(("mean", "variance"), fit.statistic_errors.accumulated(), strict=True)),
+        "worst": dict(zip(("mean", "variance"), survey.best.errors, strict=True)),
+        "accumulated": dict(zip(("mean", "variance"), divergence.accumulated(survey), strict=True)),
         "estimates": _estimates(survey.estimates),
     }
+    for name, error in numbers["worst"].items():
+        numbers[f"{name}_error"] = None if error is None else error.error
+        numbers[f"{name}_bound"] = None if error is None else error.allowed
     for name in ("inherited", "added"):
         error = getattr(fit.output_errors, name)
         if error is not None:
@@ -216,10 +202,10 @@ def _estimates(estimates):
 
 def _all_is_well(survey):
     worst, tested = survey.best, survey.progress.tested
-    if worst.steps:
+    if worst.steps and worst.verdict == OK:
         steps = "the training step" if worst.steps == 1 else f"all {worst.steps} training steps"
         error = _percent(worst.misfit)
-        yield f"The statistics are what they should be in {steps} (largest error {error} of the bound)."
+        yield f"The statistics are what they should be in {steps} (largest error {error} of the expected error)."
     if tested:
         steps = "the inference step" if tested == 1 else f"any of the {tested} inference steps"
         yield f"They did not change in {steps}."
@@ -258,7 +244,7 @@ def _training(survey, search, some_steps):
 def _too_wide(survey):
     inputs = "the inputs instead of their moments, or " if survey.declared.from_moments else ""
     return (
-        "The statistics lie between what is expected and the worst case, and "
+        "The statistics lie between the expected error of rounding and its worst case, and "
         f"{survey.declared_fit.reason}; N = {max(survey.declared.counts)}, so record {inputs}smaller batches."
     )
 
@@ -273,7 +259,11 @@ def _entry(cause, survey):
     """The dict of a `Cause` in the JSON, with what to do in the layer's framework."""
     known = {} if survey is None else {"framework": survey.framework, "release": survey.layer.release}
     entry = cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, **known)
-    return entry if cause.follows_from is None else {**entry, "follows_from": cause.follows_from}
+    if cause.follows_from is not None:
+        entry["follows_from"] = cause.follows_from
+    if cause.follows_from_layer is not None:
+        entry["follows_from_layer"] = cause.follows_from_layer
+    return entry
 
 
 def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
@@ -296,9 +286,12 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
             "inherited_bound": diagnosis.inherited_bound,
             "added_error": diagnosis.added_error,
             "added_bound": diagnosis.added_bound,
-            "accumulated": {
-                name: None if error is None else dataclasses.asdict(error)
-                for name, error in diagnosis.accumulated.items()
+            **{
+                kind: {
+                    name: None if error is None else dataclasses.asdict(error)
+                    for name, error in getattr(diagnosis, kind).items()
+                }
+                for kind in ("worst", "accumulated")
             },
             "estimates": {name: list(interval) for name, interval in diagnosis.estimates.items()},
         }

@@ -1,4 +1,4 @@
-"""Where a run diverges first, and which part of each layer's error it inherited, in words.
+"""Where a run diverges first, which causes follow from others, and which part of an error a layer inherited, in words.
 
 Every step is compared from the statistics that were observed before it, and every layer by the inputs that it got. So
 a step or a layer that only carries on an earlier error is ok, and the first one that is not is where to look.
@@ -51,7 +51,9 @@ def first_step(survey, causes):
     if "dead-channel" in ids:
         steps.append(first["seen"])
     if "not-finite" in ids:
-        steps.append(seen.not_finite.step if seen.not_finite else seen.not_updated_with_input[0])
+        steps += [seen.not_finite.step] if seen.not_finite else []
+        steps += [seen.not_updated_with_input[0]] if seen.not_updated_with_input and not seen.not_finite else []
+        steps += [outputs.step for outputs in survey.outputs.not_finite.values()]
     if "changed-between-steps" in ids:
         steps.append(min(gap.step for gap in survey.gaps.found if gap.kind == AGAIN))
     if "bad-variance" in ids:
@@ -70,13 +72,18 @@ def mark_first(results):
 
 def account(survey):
     """List of sentences on a layer's errors and what of them was inherited; for a layer with a finding."""
-    fit = survey.best_fit
-    return [*_statistics(fit.statistic_errors), *_outputs(fit.output_errors)]
+    return [*_statistics(survey), *_outputs(survey.best_fit.output_errors)]
 
 
-def _statistics(errors):
+def accumulated(survey):
+    """The `AccumulatedError` of the mean and that of the variance, each in the channel that is named as its worst."""
+    named = [None if error is None or not error.is_wrong else error.channel for error in survey.best.errors]
+    return survey.best_fit.statistic_errors.accumulated(named)
+
+
+def _statistics(survey):
     parts = []
-    for name, error in zip(("mean", "variance"), errors.accumulated(), strict=True):
+    for name, error in zip(("mean", "variance"), accumulated(survey), strict=True):
         if error is None or abs(error.error) <= error.bound:
             continue
         start = f"; the moving {name}" if parts else f"After step {error.step} the moving {name} is"
@@ -104,7 +111,13 @@ def _outputs(errors):
 
 
 def _allowed(bound):
-    return f"{bound:.2g} allowed" if bound and math.isfinite(bound) else "none allowed" if not bound else "no bound"
+    return (
+        f"worst case of rounding {bound:.2g}"
+        if bound and math.isfinite(bound)
+        else "no rounding"
+        if not bound
+        else "no bound"
+    )
 
 
 def note(results):
@@ -121,3 +134,77 @@ def note(results):
         return text + "."
     names = f"{listed(right, 3)} {'is' if len(right) == 1 else 'are'}"
     return f"{text}: {names} right for the inputs received, which may carry what an earlier layer did wrong."
+
+
+# What each of these causes can make of the values of a layer.
+_CONSEQUENCES = {"bad-variance": ("double-update", "cancellation"), "not-finite": ("bad-variance", "empty-batch")}
+
+
+def mark_consequences(causes, survey):
+    """The tuple of causes with those marked that follow from another finding, which has to be as early.
+
+    Args:
+      causes: the layer's `Cause`s, best first.
+      survey: its `survey.Survey`.
+    """
+    findings = {cause.id for cause in causes if cause.severity == FINDING}
+    seen = survey.anomalies
+    started = {
+        "bad-variance": seen.bad_variance and seen.bad_variance[0],
+        "not-finite": first_not_finite(survey),
+        "empty-batch": seen.first_empty,
+    }
+    first_wrong = survey.best.findings[0] if survey.best.findings else None
+    result = []
+    for cause in causes:
+        roots = [root for root in _CONSEQUENCES.get(cause.id, ()) if root in findings]
+        start = started.get(cause.id)
+        # What the updates did explains nothing that was there before them.
+        of_updates = None if survey.starts_wrong else first_wrong
+        earlier = started.get(roots[0], of_updates) if roots else None
+        if earlier is not None and start is not None and earlier <= start:
+            text = f"{cause.explanation} That follows from `{roots[0]}`."
+            cause = dataclasses.replace(cause, explanation=text, follows_from=roots[0])
+        result.append(cause)
+    return tuple(_roots_first(result))
+
+
+def mark_spread(results):
+    """The list of `Diagnosis` with NaN and infinities marked that came into a layer through its inputs.
+
+    Args:
+      results: those of all layers, in the order in which these are applied.
+    """
+    spread, marked = None, []
+    for result in results:
+        survey = result.survey
+        causes = {cause.id: cause for cause in result.causes}
+        cause, start = causes.get("not-finite"), None if survey is None else first_not_finite(survey)
+        if cause is None or start is None:
+            marked.append(result)
+            continue
+        seen = survey.anomalies.not_finite
+        if spread is not None and spread[1] <= start and seen is not None and seen.from_input:
+            text = f"{cause.explanation} That follows from `not-finite` of the layer {spread[0]}, which is before it."
+            consequence = dataclasses.replace(
+                cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
+            )
+            changed = [consequence if each is cause else each for each in result.causes]
+            explanation = result.explanation.replace(cause.explanation, text, 1)
+            result = dataclasses.replace(result, causes=tuple(_roots_first(changed)), explanation=explanation)
+        elif spread is None or start < spread[1]:
+            spread = result.name, start
+        marked.append(result)
+    return marked
+
+
+def first_not_finite(survey):
+    """The first step in which statistics or outputs are NaN or infinite; None if none are."""
+    steps = [outputs.step for outputs in survey.outputs.not_finite.values()]
+    if survey.anomalies.not_finite is not None:
+        steps.append(survey.anomalies.not_finite.step)
+    return min(steps, default=None)
+
+
+def _roots_first(causes):
+    return sorted(causes, key=lambda cause: (cause.severity != FINDING, cause.follows_from is not None))

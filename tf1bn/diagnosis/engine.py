@@ -101,7 +101,7 @@ def diagnose(
         else:
             others_moved = bool(moved - {name})
             results.append(conclude_layer(name, surveys[name], searches.get(name), partly.get(name), others_moved))
-    return Diagnoses(divergence.mark_first(results))
+    return Diagnoses(divergence.mark_first(divergence.mark_spread(results)))
 
 
 def _not_compared(layer, survey):

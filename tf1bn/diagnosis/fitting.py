@@ -10,6 +10,7 @@ import numpy as np
 from .. import checker
 from ..checker.roundoff import SMALLEST, UNIT_ROUNDOFF
 from ..evidence.averaged import debias_state, renormalised
+from ..evidence.statistic_error import StatisticError
 from ..evidence.step_view import select_channels
 from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
 from .hypotheses import Cumulative
@@ -26,6 +27,7 @@ class Fit:
       replayed: whether it took a replay of the batches to find it ok.
       stats: the `checker.MovingStats` that made the prediction.
       updates: the updates that ran, as indices among those of the step, in their order; empty where they race.
+      channels: int array, the indices of the channels that were compared.
     """
 
     verdict: str
@@ -34,6 +36,7 @@ class Fit:
     replayed: bool = False
     stats: object = None
     updates: tuple = ()
+    channels: object = None
 
 
 IMPOSSIBLE = Fit(FINDING, math.inf)
@@ -51,7 +54,7 @@ class WorstFit:
       verdict, misfit: those of the worst step so far; "ok" and 0 before the first.
       steps: how many steps were compared.
       replayed: whether a replay of the batches was needed in any step.
-      errors: for mean and variance (share of the bound, error, bound) where the share is largest.
+      errors: for mean and variance the `StatisticError` where it is largest against what is allowed; or None.
       reason: why the verdict is "undecidable", the end of a sentence; None if it never was.
       first_not_ok: the number of the first step that is not ok; None if there is none.
       findings: the numbers of the steps that are findings.
@@ -59,7 +62,7 @@ class WorstFit:
 
     def __init__(self):
         self.verdict, self.misfit, self.steps, self.replayed = OK, 0.0, 0, False
-        self.errors = [(-1.0, None, None), (-1.0, None, None)]
+        self.errors = [None, None]
         self.reason = self.first_not_ok = None
         self.findings = array.array("q")
 
@@ -78,9 +81,13 @@ class WorstFit:
                 self.reason = fit.comparison.undecided or "a bound is not finite"
         if fit.comparison is not None:
             for i, compared in enumerate(fit.comparison):
-                share = math.inf if math.isnan(compared.share) else compared.share
-                if share > self.errors[i][0]:
-                    self.errors[i] = share, compared.error, compared.allowed
+                error = StatisticError.of(compared, fit.channels, number)
+                if error is not None and (self.errors[i] is None or _rank(error) > _rank(self.errors[i])):
+                    self.errors[i] = error
+
+
+def _rank(error):
+    return error.is_wrong, error.share
 
 
 def fit_step(view, hypothesis, bessel, updates_before=0):
@@ -92,7 +99,7 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
       bessel: the declared convention.
       updates_before: how many updates the layer had before, for zero debias without a recorded state.
     """
-    moments = _moments(view, _quantity(view, hypothesis))
+    moments = _moments(view, _quantity(view, hypothesis), hypothesis.reduction)
     decay = _decay(view, hypothesis, updates_before)
     if moments is None or decay is None:
         return IMPOSSIBLE
@@ -145,6 +152,7 @@ class _Model:
         compared = stats.compare(*self._after)
         replayed = False
         plain = _quantity(self._view, self._hypothesis) == "variance" and not self._keras and updates != "parallel"
+        plain = plain and self._hypothesis.reduction is None
         if compared.verdict == UNDECIDABLE and plain and (batches := self._view.batches()) is not None:
             stats = self._start()
             for i in updates:
@@ -157,7 +165,8 @@ class _Model:
             bounds = np.maximum([stats.mean_bound, stats.variance_bound], SMALLEST["float64"])
             shares = (np.abs(self._after - [stats.mean, stats.variance]) / bounds).max(axis=1)
         misfit = math.inf if any(np.isnan(share) for share in shares) else float(max(shares))
-        return Fit(compared.verdict, misfit, compared, replayed, stats, () if updates == "parallel" else tuple(updates))
+        ran = () if updates == "parallel" else tuple(updates)
+        return Fit(compared.verdict, misfit, compared, replayed, stats, ran, np.flatnonzero(self._view.finite))
 
     def _predicted(self, moments, updates):
         """The `checker.MovingStats` after the updates; None if they are not possible."""
@@ -208,7 +217,7 @@ class _Model:
         )
 
 
-def _moments(view, quantity):
+def _moments(view, quantity, reduction):
     """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none."""
     if isinstance(quantity, tuple):
         made = [view.moments_of(i, axis=quantity[1], weights=False) for i in view.updates]
@@ -217,6 +226,10 @@ def _moments(view, quantity):
         return None
     if quantity == "renorm":
         return renormalised(view)
+    if reduction is not None:
+        if isinstance(reduction, int) and reduction >= view.batch_count:
+            return None
+        return view.moments_reduced(reduction)
     if quantity == "unweighted":
         return [select_channels(view.moments_of(i, weights=False), view.finite) for i in view.updates]
     if quantity == "deviation":

@@ -33,6 +33,7 @@ class Hypothesis:
       quantity: "variance", "deviation", "unweighted", "renorm", or ("axis", n).
       dtype, rate_dtype: None for the declared ones.
       zero_debias: None for the declared one.
+      reduction: how several batches become one update, as `View.moments_reduced` takes it; None for the declared way.
     """
 
     ids: tuple = ()
@@ -44,6 +45,7 @@ class Hypothesis:
     dtype: str | None = None
     rate_dtype: str | None = None
     zero_debias: bool | None = None
+    reduction: object = None
 
     def merged(self, other):
         """The `Hypothesis` with the deviations of both; None if both have one of the same kind."""
@@ -62,7 +64,7 @@ def _changed(hypothesis):
 
 
 def _kinds(hypothesis):
-    same = {"repeats": "updates", "order": "updates", "rate_dtype": "decay"}
+    same = {"repeats": "updates", "order": "updates", "reduction": "updates", "rate_dtype": "decay"}
     return {same.get(name, name) for name in _changed(hypothesis)}
 
 
@@ -85,6 +87,11 @@ def singles(view, bessel, decays, repeats=(2, 3, 4), starts=()):
         rows.append(("double-update", {"order": "any"}))
     else:
         rows += [("double-update", {"repeats": times}) for times in repeats]
+    if view.batch_count > 1:
+        others = [how for how in ("mean", "pooled") if how != view.reduction]
+        # Where each batch is to update the statistics, one that does so alone is a tower.
+        others += range(view.batch_count) if view.reduction is not None else ()
+        rows += [("replica", {"reduction": how}) for how in others]
     rows.append(("momentum-flipped", {"decay": "flipped"}))
     rows.append(("no-memory", {"decay": 0.0}))
     rows += [("decay", {"decay": decay}) for decay in decays]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..evidence.reachable import MOST, TRIED, excess, updates_of
+from ..evidence.reachable import MOST, TRIED, averages_around, excess, updates_of
 from .causes import cause
 from .observed.wording import words_of
 
@@ -25,27 +25,36 @@ class ManyUpdates:
       lost: the largest number of updates that were lost in a step.
       counts: the set of the numbers of updates in a step; more than are recorded, where one batch explains all.
       misfit: the largest error in units of the bound.
+      debiased: whether the moving mean is zero-debiased.
     """
 
     def __init__(self, bessel):
         self.bessel = bessel
         self.fits, self.kinds, self.lost, self.counts, self.misfit = True, set(), 0, set(), 0.0
-        self._decays, self.steps = set(), 0
+        self._decays, self.steps, self.debiased = set(), 0, False
 
     def add(self, view):
         """Take a training step, as `step_view.View`."""
         if not self.fits:
             return
         updates = updates_of(view, self.bessel)
-        _, after = view.around
-        if updates is None:
+        if updates is None or (updates.debias and (updates.count < 2 or not self._debiased(updates, view))):
             self.fits = False
-        elif updates.count > 1:
+            return
+        _, after = averages_around(view)
+        if updates.count > 1:
             self._several(updates, after)
         else:
             self._one(updates, after)
         self.steps += 1
         self._decays.add(view.decay)
+
+    def _debiased(self, updates, view):
+        """Whether the zero-debiased mean is one that the updates can have left."""
+        low, high, bound = updates.range_of_debiased()
+        misfit = excess(view.around[1][0], low, high, bound)
+        self.misfit, self.debiased = max(self.misfit, misfit), True
+        return misfit <= 1
 
     def _take(self, kind, count, misfit, lost=0):
         self.kinds.add(kind)
@@ -98,7 +107,13 @@ class ManyUpdates:
         if recorded == 1:
             text = f"One update is recorded in a step, and {counts} ran: they"
         decay = next(iter(self._decays)) if len(self._decays) == 1 else None
-        return cause("double-update", f"{text} {self._how(decay, high, no_order)}", self.misfit)
+        text = f"{text} {self._how(decay, high, no_order)}"
+        if self.debiased:
+            text += (
+                " The zero-debiased mean is the biased one as one of them read it, over 1 - decay^t with a count t "
+                "that another one may have left."
+            )
+        return cause("double-update", text, self.misfit)
 
     def _how(self, decay, n, no_order):
         together = ""

@@ -68,7 +68,7 @@ def explain_training(survey, search, some_steps):
         return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
     if some_steps is not None and (partly := some_steps.explain(facts)):
         return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
-    return Explanation(causes=(_unexplained(survey, facts),))
+    return Explanation(causes=(_unexplained(survey, facts, some_steps),))
 
 
 def _facts(survey):
@@ -85,6 +85,8 @@ def _facts(survey):
         rate=rate,
         seen_decay=(likely_decays(rate) or [math.nan])[0],
         applications=declared.applications,
+        batches=declared.batches,
+        declared_reduction=declared.reduction,
         axis=f"axis {survey.layer.channel_axis}",
         zero_debias=survey.layer.zero_debias,
         rate_dtype=survey.layer.rate_dtype,
@@ -124,6 +126,9 @@ def _name(survey, fitting, facts, alone):
         accepted = {fitting[0].bessel: fitting[0].worst}
     sets = {frozenset(candidate.ids) for candidate in fitting}
     fitting = [candidate for candidate in fitting if not _gives_way(frozenset(candidate.ids), sets)]
+    if fitting[0].ids == ("replica",) and survey.declared.reduction is None:
+        # Each of these ways is right by design, and only the recorder can know which was meant.
+        accepted = {fitting[0].bessel: fitting[0].worst}
     if least > 1:
         # Only the best pair: a second one would read as if four things had happened.
         fitting = fitting[:1]
@@ -135,8 +140,11 @@ def _name(survey, fitting, facts, alone):
             facts = dataclasses.replace(facts, factor=Estimate(math.nan, math.nan))
         if hypothesis.repeats > 1:
             facts = dataclasses.replace(facts, repeats=hypothesis.repeats)
+        if hypothesis.reduction is not None:
+            facts = dataclasses.replace(facts, reduction=hypothesis.reduction, factor=Estimate(math.nan, math.nan))
         if isinstance(hypothesis.decay, Cumulative):
-            facts = dataclasses.replace(facts, start=hypothesis.decay.start)
+            # The estimate of the factor takes one rate for all steps.
+            facts = dataclasses.replace(facts, start=hypothesis.decay.start, factor=Estimate(math.nan, math.nan))
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
         for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
@@ -147,13 +155,14 @@ def _name(survey, fitting, facts, alone):
                         " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
                         "with and without N/(N-1) both fit."
                     )
-                named[name] = cause(name, text, candidate.worst.misfit)
+                free = name == "replica" and survey.declared.reduction is None
+                named[name] = cause(name, text, candidate.worst.misfit, ADVISORY if free else None)
         repeated = hypothesis.repeats > 1 and survey.declared.applications == 1
         if repeated and "decay" not in named and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
             facts = dataclasses.replace(facts, seen_decay=facts.decay**hypothesis.repeats)
             named["decay"] = cause("decay", sentence("decay", facts), candidate.worst.misfit)
-    return Explanation(tuple(named.values()), accepted=accepted)
+    return Explanation(tuple(named.values()), accepted=accepted, reduction=facts.reduction)
 
 
 def _gives_way(ids, sets):
@@ -181,18 +190,38 @@ def _like_several(survey, facts):
     )
 
 
-def _unexplained(survey, facts):
+def _largest_error(worst):
+    """Where a `WorstFit` is farthest off, and both bounds there, as a part of a sentence; empty if not known."""
+    wrong = [(error, name) for error, name in zip(worst.errors, ("mean", "variance"), strict=True) if error is not None]
+    if not wrong:
+        return ""
+    error, name = max(wrong, key=lambda pair: pair[0].share)
+    if not error.is_wrong:
+        return ""
+    return (
+        f" (the moving {name} is {error}; rounding is expected to cause {error.expected_error:.2g}, in the worst case "
+        f"{error.worst_case:.2g})"
+    )
+
+
+def _unexplained(survey, facts, some_steps):
+    if some_steps is not None and (own := some_steps.estimates()) is not None:
+        measured_in, rate, factor = own
+        facts = dataclasses.replace(facts, rate=rate, factor=factor)
+    else:
+        measured_in = "all steps"
     worst = survey.best
     epsilon = ""
     source = survey.outputs.sources[True, BATCH]
     if source.seen and source.consistent and math.isfinite(source.low):
         epsilon = f", epsilon between {source.low:.3g} and {source.high:.3g}"
     step = "" if worst.first_not_ok is None else f", first in step {worst.first_not_ok}"
+    where = _largest_error(worst)
     rate = "unknown" if facts.decay is None else format(1 - facts.decay, ".6g")
     text = (
-        f"The statistics are not as declared (error {worst.misfit:.3g} times the bound{step}), and no known cause "
-        f"explains all steps. Estimates: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = "
-        f"{facts.factor}{epsilon}."
+        f"The statistics are not as declared{step}{where}, and no known cause explains all steps. Estimates from "
+        f"{measured_in}: rate alpha = {facts.rate} (declared 1 - decay: {rate}), variance factor k = {facts.factor}"
+        f"{epsilon}."
     )
     text += _like_several(survey, facts)
     return cause("unexplained", text, None if math.isinf(worst.misfit) else worst.misfit)

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 
-from .._util.text import SHOWN_RANGES, ranges
+from .._util.text import SHOWN_RANGES, apart, ranges
 from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
 from ..evidence.output_fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
@@ -68,6 +68,7 @@ class SomeSteps:
         self._explained = {}
         self._decays = []
         self._updates = 0
+        self._rate, self._factor = Slope(), VarianceFactor()
         self.outputs = OutputFit()
 
     @staticmethod
@@ -83,6 +84,14 @@ class SomeSteps:
             if number in self._wrong:
                 index = len(self._numbers)
                 self._tried.append(index)
+                if (
+                    view.all_moments is not None
+                    and not view.layer.renorm
+                    and 0 not in view.counts
+                    and view.finite.any()
+                ):
+                    self._rate.add(*rate_terms(view))
+                    self._factor.add(*factor_terms(view))
                 fits = self._fit_unmoved(view) if view.unmoved else self._fit_moved(view)
                 for name, (misfit, hypothesis) in fits.items():
                     self._explained.setdefault(name, _Explained()).add(index, misfit, hypothesis, view)
@@ -128,6 +137,22 @@ class SomeSteps:
             self._decays = [fits["decay"][1].decay, *self._decays][:SHOWN_RANGES]
         return fits
 
+    def estimates(self):
+        """What the steps that are not as declared show; None if these are all steps or show nothing.
+
+        Returns:
+          where: the steps, such as "steps 3, 4 alone".
+          rate, factor: the `Estimate` of 1 - decay and that of the multiple of the batch variance.
+        """
+        rate = self._rate.estimate()
+        if len(self._tried) == len(self._numbers) or not math.isfinite(rate.value):
+            return None
+        steps = "step" if len(self._tried) == 1 else "steps"
+        declared = self._survey.declared.decay
+        agrees = declared is not None and abs(rate.value - (1 - declared)) <= 3 * rate.interval
+        factor = self._factor.estimate(1 - declared if agrees else rate.value)
+        return f"{steps} {ranges(self._tried, self._numbers)} alone", rate, factor
+
     def explain(self, facts):
         """List of `Cause` that together explain every step that is not as declared; empty if none do."""
         if not self._tried:
@@ -148,7 +173,8 @@ class SomeSteps:
             causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
-                text = f"the decay in use is {facts.decay ** max(explained.repeats):.6g} and not {facts.decay:.6g}."
+                seen, declared = apart(facts.decay ** max(explained.repeats), facts.decay)
+                text = f"the decay in use is {seen} and not {declared}."
                 causes.append(cause("decay", f"{where}, or instead: {text}", misfit))
         return causes
 
@@ -182,8 +208,12 @@ def _text(name, explained, indices, facts, words):
         )
     if name == "decay":
         low, high = (pick(explained.decays[i] for i in indices) for pick in (min, max))
-        declared = "the one declared" if facts.decay is None else format(facts.decay, ".6g")
-        seen = f"{low:.6g}" if low == high else f"between {low:.6g} and {high:.6g}"
+        declared = "the one declared"
+        if facts.decay is None:
+            seen = apart(low, high)
+        else:
+            *seen, declared = apart(low, high, facts.decay)
+        seen = seen[0] if low == high else f"between {seen[0]} and {seen[1]}"
         return f"The decay in use is {seen} and not {declared}."
     if name == "double-update":
         facts = dataclasses.replace(facts, repeats=max(explained.repeats))

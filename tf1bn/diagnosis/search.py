@@ -21,7 +21,8 @@ CANCELS = 30.0  # mean over deviation, from which a difference of squares can lo
 # a number of their own to fit.
 GIVES_WAY_TO = {
     "keras-bessel": ("bessel", "no-bessel"),
-    "double-update": ("one-tower-only", "momentum-flipped", "no-memory"),
+    "double-update": ("one-tower-only", "replica", "momentum-flipped", "no-memory"),
+    "replica": ("one-tower-only",),
     "cumulative-average": ("decay", "momentum-flipped"),
     "decay": ("momentum-flipped", "no-memory", "double-update", "float32-decay", "zero-debias"),
 }
@@ -107,7 +108,7 @@ class Search:
                 self._candidates = self._all_candidates(view)
             for candidate in self._candidates:
                 fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
-                candidate.worst.add(fit)
+                candidate.worst.add(fit, number)
                 if first and len(candidate.ids) == 1:
                     (name,) = candidate.ids
                     self.alone[name] = min(fit.misfit, self.alone.get(name, math.inf))

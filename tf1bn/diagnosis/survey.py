@@ -1,5 +1,6 @@
 """What one pass over a trace shows about a layer, step by step, in memory of its channels."""
 
+import array
 import copy
 
 import numpy as np
@@ -25,9 +26,11 @@ class Declared:
       bessel: the declared variance convention, whether it has Bessel's correction; False if none is declared.
       conventions: the conventions that the declaration allows, one or both of False and True.
       decays: the set of the decays of the training steps; decay_known: whether each of them has one.
-      always_one, always_zero: whether the decay is 1, or 0, in every training step.
+      always_one, always_zero: whether the decay is 1, or 0, in every training step; ones, zeros: the numbers of the
+        steps in which it is.
       start_weight: how much of the statistics is still their start value, after all updates.
-      applications: the largest number of updates in a step.
+      applications: the largest number of updates in a step; batches: of batches that come into them.
+      reduction: how the trace says that the batches of replicas become one update, "mean" or "pooled"; or None.
       counts: the set of the numbers of values per channel of the batches.
       recomputed: whether an update of any step repeated an earlier one, in a backward pass.
       from_moments: whether moments are recorded instead of inputs in any training step.
@@ -39,14 +42,18 @@ class Declared:
         self.conventions = (False, True) if layer.fused is None else (self.bessel,)
         self.decays, self.decay_known = set(), True
         self.always_one = self.always_zero = True
+        self.ones, self.zeros = array.array("q"), array.array("q")
         self.start_weight = 1.0
-        self.applications = 1
+        self.applications = self.batches = 1
+        self.reduction = None
         self.recomputed = False
         self.counts, self.from_moments = set(), False
 
     def add(self, number, view):
         """Take a training step."""
         self.applications = max(self.applications, len(view.updates))
+        self.batches = max(self.batches, view.batch_count)
+        self.reduction = self.reduction or view.reduction
         recomputed = getattr(view.record, "recomputed", None)
         self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
         self.decay_known &= view.decay is not None
@@ -59,6 +66,8 @@ class Declared:
             self.start_weight *= view.decay ** len(view.updates)
         self.always_one &= view.decay == 1
         self.always_zero &= view.decay == 0
+        if view.decay in (0, 1):
+            (self.ones if view.decay else self.zeros).append(number)
         self.counts.update(view.counts)
         self.from_moments |= view.record.inputs is None
 
@@ -82,6 +91,8 @@ class Progress:
       affine_trained_before: whether one of them had before the first step.
       affine_moved: the number of steps without training after which gamma or beta were others and the statistics not.
       unmoved: whether every training step left the statistics as they were, bit by bit.
+      with_affine: how many training steps moved the statistics and changed gamma or beta, as the next step shows.
+      without_affine: the numbers of those that moved the statistics alone.
     """
 
     def __init__(self):
@@ -92,6 +103,8 @@ class Progress:
         self.initial = self.affine_trained = self.affine_trained_before = False
         self.affine_moved = 0
         self.unmoved = True
+        self.with_affine, self.without_affine = 0, array.array("q")
+        self._last = None  # the number of the last step, if it moved the statistics in training, with gamma and beta
         self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
 
     def add(self, number, view):
@@ -106,6 +119,12 @@ class Progress:
         self.affine_trained = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and beta.any()))
         self.affine_trained_before |= self.affine_trained and self.steps == 1
         state = tuple(None if values is None else values.tobytes() for values in (gamma, beta))
+        if self._last is not None and not view.left_out and state != (None, None):
+            if self._last[1] != state:
+                self.with_affine += 1
+            else:
+                self.without_affine.append(self._last[0])
+        self._last = (number, state) if view.updates and not view.unmoved else None
         if self._untrained is not None and self._untrained[1] == view.before.tobytes() and self._untrained[0] != state:
             self.affine_moved += 1
         self._untrained = None if view.updates else (state, view.after.tobytes())
@@ -156,6 +175,8 @@ class Survey:
       accepted: `WorstFit` by convention, of what the layer is compared with in the end: those of ``fits``, or the
         explanation that takes their place.
       missing: what the trace would have to hold so that the training steps can be compared, in words; or None.
+      reduction: how the batches of a step became one update, "mean", "pooled" or the index of one, where the numbers
+        show another way than the trace declares; else None.
     """
 
     def __init__(self, layer, observe=None, framework=None):
@@ -166,7 +187,7 @@ class Survey:
         self.gaps = Gaps(layer, self.declared.conventions)
         self.fits = {bessel: ConventionFit(layer, bessel) for bessel in self.declared.conventions}
         self.accepted = {bessel: fit.worst for bessel, fit in self.fits.items()}
-        self.missing = None
+        self.missing = self.reduction = None
         self._observe = observe
 
     @property
@@ -204,6 +225,8 @@ class Survey:
             result.accepted = explanation.accepted
         if explanation.outputs is not None:
             result.outputs = explanation.outputs
+        if explanation.reduction is not None:
+            result.reduction = explanation.reduction
         return result
 
     @property

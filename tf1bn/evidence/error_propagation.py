@@ -171,14 +171,20 @@ class StatisticErrors:
         self._largest = np.where(larger, error, self._largest)
         self._largest_step = np.where(larger, number, self._largest_step)
 
-    def accumulated(self):
-        """The `AccumulatedError` of the mean and that of the variance; None for what is not known."""
+    def accumulated(self, channels=(None, None)):
+        """The `AccumulatedError` of the mean and that of the variance; None for what is not known.
+
+        Args:
+          channels: for both the channel to look at; None: the one with the largest error against its bound.
+        """
         if self.unknown or self._last is None:
             return None, None
         stats, (_, predicted, after) = self._stats, self._last
         return (
-            self._accumulated(0, after[0], stats.mean, predicted[0], stats.mean_bound),
-            self._accumulated(1, *self._variance_of(after[1], stats.variance, predicted[1], stats.variance_bound)),
+            self._accumulated(0, channels[0], after[0], stats.mean, predicted[0], stats.mean_bound),
+            self._accumulated(
+                1, channels[1], *self._variance_of(after[1], stats.variance, predicted[1], stats.variance_bound)
+            ),
         )
 
     def _variance_of(self, *values):
@@ -189,7 +195,7 @@ class StatisticErrors:
         bound = self._as_variance(statistics[1], statistics[1], bound, bound)[3]
         return *(self._as_variance(value, value, value, value)[1] for value in statistics), bound
 
-    def _accumulated(self, i, observed, expected, predicted, bound):
+    def _accumulated(self, i, channel, observed, expected, predicted, bound):
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             error, added = observed - expected, observed - predicted
             share = np.where(error == 0, 0.0, np.abs(error) / bound)
@@ -197,6 +203,8 @@ class StatisticErrors:
         if not finite.any():
             return None
         at = int(np.argmax(np.where(finite & ~np.isnan(share), share, -1.0)))
+        if channel is not None and finite[channel]:
+            at = channel
         plain = self._largest is not None and self._largest[i, at] > 0
         plain = plain and not self._layer.zero_debias and not self._deviation
         return AccumulatedError(

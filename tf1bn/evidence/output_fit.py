@@ -17,7 +17,7 @@ from .step_view import select_channels
 
 FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
-LEAST_EPSILON = 1e-8  # below any epsilon in use
+LEAST_EPSILON = 1e-8  # below almost any epsilon in use
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +44,22 @@ class OutputLine:
     statistics: tuple
 
 
+@dataclasses.dataclass(frozen=True)
+class NotFiniteOutputs:
+    """Outputs that are NaN or infinite in a channel whose inputs and statistics are finite.
+
+    Attributes:
+      step: the number of the step; channel: the first such channel.
+      dtype: that of the outputs.
+      variance: the one that the channel had to be normalised by.
+    """
+
+    step: int
+    channel: int
+    dtype: str
+    variance: float
+
+
 class SourceFit(Fit):
     """How well one source of (M, V) explains the outputs so far, at the batch's mean and by the scatter."""
 
@@ -57,7 +73,9 @@ class SourceFit(Fit):
         return self.misfit <= 1 and self.low <= epsilon <= self.high
 
 
-def compare_sources(fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit):
+def compare_sources(
+    fitted, moments, mean, variance, mean_bound, variance_bound, gamma, beta, unit, least_epsilon=LEAST_EPSILON
+):
     """Compare the line of one application with what each of several sources of (M, V) predicts.
 
     Args:
@@ -65,6 +83,7 @@ def compare_sources(fitted, moments, mean, variance, mean_bound, variance_bound,
       moments: the `Moments` of the inputs.
       mean, variance, mean_bound, variance_bound, gamma, beta: [sources, channels].
       unit: the unit roundoff of the outputs.
+      least_epsilon: that which makes channels without variance as steep as they can be.
 
     Returns:
       misfit, smallest and largest epsilon: three lists of floats, one for each source.
@@ -89,7 +108,7 @@ def compare_sources(fitted, moments, mean, variance, mean_bound, variance_bound,
         # Relatively; when rounding can change a quarter of the slope or more, it says nothing.
         lost = np.where(far, lost_across, lost_along)
         shows = np.isfinite(steep) & (lost < 0.25)
-        steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + LEAST_EPSILON)
+        steepest = np.abs(gamma) / np.sqrt(np.maximum(variance, 0) + least_epsilon)
         scale = np.where(shows, np.abs(steep), steepest)
         noise = 6 * unit * scale * size + ends + SMALLEST["float64"]
         # The regression and the distance must agree; where nothing shows, the value at the mean is near beta.
@@ -123,6 +142,7 @@ class OutputFit:
       lines: the `OutputLine` of each application of the last step that could be compared.
       first_wrong: by training, the first step in which the outputs do not allow the declared epsilon with the
         statistics that the layer has to use.
+      not_finite: by training, the first `NotFiniteOutputs`.
     """
 
     def __init__(self):
@@ -130,7 +150,7 @@ class OutputFit:
         self.swapped = {True: SourceFit(), False: SourceFit()}
         self.forms = {True: {form: FormFit() for form in FORMS}, False: {form: FormFit() for form in FORMS}}
         self.rounded = self.not_compared = None
-        self.lines, self.first_wrong = [], {}
+        self.lines, self.first_wrong, self.not_finite = [], {}, {}
 
     def add(self, number, view):
         """Take the outputs of a step, as `step_view.View`."""
@@ -154,7 +174,7 @@ class OutputFit:
         for i, training in enumerate(record.training):
             if (layer.renorm and training) or not view.all_moments[i].count:
                 continue
-            self._add(view, i, training, gamma, beta)
+            self._add(number, view, i, training, gamma, beta)
             right = self.sources[training, BATCH if training else MOVING]
             if right.seen and layer.epsilon is not None and not right.allows(layer.epsilon):
                 self.first_wrong.setdefault(training, number)
@@ -162,8 +182,8 @@ class OutputFit:
                 for form, result in fit_forms(self.lines[-1]).items():
                     self.forms[training][form].add(*result)
 
-    def _add(self, view, i, training, gamma, beta):
-        """Take the outputs of application ``i``."""
+    def _add(self, number, view, i, training, gamma, beta):
+        """Take the outputs of application ``i`` of a step."""
         x, y = view.record.inputs[i], view.record.outputs[i]
         moments, weighted = view.all_moments[i], view.output_moments(i)
         if view.record.weights is not None and view.record.weights[i] is not None:
@@ -177,6 +197,13 @@ class OutputFit:
             fitted = fit_line(x, y, view.layer.channel_axis, moments, pair=view.pairs.get(i))
         fitted = tuple(values[mask] for values in fitted)
         gamma, beta = gamma[mask], beta[mask]
+        if training not in self.not_finite and not np.isfinite(fitted[1]).all():
+            channel = int(np.flatnonzero(~np.isfinite(fitted[1]))[0])
+            variance = weighted.variance if training else view.before[1]
+            found = NotFiniteOutputs(
+                number, int(np.flatnonzero(mask)[channel]), str(y.dtype), float(variance[mask][channel])
+            )
+            self.not_finite[training] = found
         unit = unit_roundoff(x.dtype, y.dtype, "float32")
         if getattr(view.record, "outputs_dtype", None) == "bfloat16":
             unit = max(unit, BFLOAT16_ROUNDOFF)
@@ -190,7 +217,9 @@ class OutputFit:
         sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
         statistics = np.stack([batch, moving, right], axis=1)
         scales, offsets = np.stack([gamma, gamma, beta]), np.stack([beta, beta, gamma])
-        results = compare_sources(fitted, moments, *statistics, scales, offsets, unit)
+        declared = LEAST_EPSILON if view.layer.epsilon is None else view.layer.epsilon
+        least = max(min(LEAST_EPSILON, declared), SMALLEST["float32"])
+        results = compare_sources(fitted, moments, *statistics, scales, offsets, unit, least)
         for source, *result in zip(sources, *results, strict=True):
             source.add(*result)
         self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right))

@@ -7,6 +7,14 @@ from .step_view import View
 # Layers are measured together, in groups of so many bytes of inputs and outputs, and of no more layers than this.
 GROUP_BYTES = 1 << 26
 GROUP_LAYERS = 32
+# What is added to the number of unmasked values: Keras' `backend.epsilon()`, as it is unless somebody sets it.
+MASK_EPSILON = {"Keras": 1e-7}
+
+
+def mask_epsilon_of(trace):
+    """What the framework of a trace adds to the number of unmasked values before it divides by it."""
+    framework = getattr(trace, "framework", None)
+    return MASK_EPSILON.get(framework, 0.0) if isinstance(framework, str) else 0.0
 
 
 def read(trace, names, outputs=False):
@@ -70,12 +78,13 @@ class _Groups:
     def _entries(self):
         """Yield step, name, view, the batches to be measured, and their size in bytes."""
         left_out = dict.fromkeys(self._names, 0)
+        mask_epsilon = mask_epsilon_of(self._trace)
         for step in self._trace:
             if getattr(step, "left_out", 0):
                 left_out = {name: count + step.left_out for name, count in left_out.items()}
             for name, record in step.layers.items():
                 if name in self._names:
-                    view = View(record, left_out=left_out[name])
+                    view = View(record, left_out=left_out[name], mask_epsilon=mask_epsilon)
                     left_out[name] = 0
                     yield step, name, view, *view.batches_to_measure(self._outputs)
             yield step, None, None, [], 0

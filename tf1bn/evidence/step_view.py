@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.regression import ArrayPair
+from ..checker.roundoff import sum_dtype
 
 COMPARABLE = ("float16", "float32", "float64")
 
@@ -19,6 +20,7 @@ class View:
       updates: the indices of the applications that updated the statistics; None: those that the record says.
       all_moments: the `Moments` of every application, where they have been computed already.
       left_out: as the attribute.
+      mask_epsilon: what the framework adds to the number of unmasked values before it divides by it.
 
     Attributes:
       record: the `trace.Record`; layer: its `trace.Layer`.
@@ -36,8 +38,9 @@ class View:
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 
-    def __init__(self, record, updates=None, all_moments=None, left_out=0):
+    def __init__(self, record, updates=None, all_moments=None, left_out=0, mask_epsilon=0.0):
         self.record = record
+        self._mask_epsilon = mask_epsilon
         self.layer = record.layer
         self.decay = record.decay
         self.training = record.training
@@ -64,7 +67,7 @@ class View:
 
     def with_all_updates(self):
         """A `View` of the same step as it would be if every application had updated the statistics."""
-        return View(self.record, list(range(len(self.training))), self.all_moments)
+        return View(self.record, list(range(len(self.training))), self.all_moments, mask_epsilon=self._mask_epsilon)
 
     @property
     def measured(self):
@@ -116,10 +119,28 @@ class View:
     @functools.cached_property
     def update_moments(self):
         """The `Moments` of the updates, of all channels: of each application in `updates`, or reduced over replicas."""
-        moments = [self.all_moments[i] for i in self._reduced]
         if self.reduction is None:
-            return moments
-        return [_pooled(moments) if self.reduction == "pooled" else _mean(moments)]
+            return [self.all_moments[i] for i in self._reduced]
+        return self._reduced_moments(self.reduction)
+
+    @property
+    def batch_count(self):
+        """How many batches come into the updates: those of all replicas, where several are reduced to one update."""
+        return len(self._reduced)
+
+    def moments_reduced(self, how):
+        """The `Moments` of one update by several batches, on the finite channels, a list of one.
+
+        Args:
+          how: "mean" of the updates by each batch, "pooled" as one batch, or the index of the only batch that counts.
+        """
+        return [select_channels(moments, self.finite) for moments in self._reduced_moments(how)]
+
+    def _reduced_moments(self, how):
+        moments = [self.all_moments[i] for i in self._reduced]
+        if isinstance(how, int):
+            return moments[how : how + 1]
+        return [_pooled(moments) if how == "pooled" else _mean(moments)]
 
     def output_moments(self, i):
         """The `Moments` that normalised the outputs of application ``i`` if it trained."""
@@ -153,7 +174,11 @@ class View:
     def moments_of(self, i, axis=None, weights=True):
         """The `Moments` of an input over all axes but ``axis`` (None: the layer's), with or without its weights."""
         array, data_format = self.batch_of(i, axis)
-        return checker.batch_moments(array, data_format=data_format, weights=self._weights[i] if weights else None)
+        weights = self._weights[i] if weights else None
+        moments = checker.batch_moments(array, data_format=data_format, weights=weights)
+        if weights is None or not self._mask_epsilon:
+            return moments
+        return _divided_by_more(moments, self._mask_epsilon, sum_dtype(self.layer.dtype))
 
     def batch_of(self, i, axis=None):
         """An input and its data format, as `checker.batch_moments` takes them for the channels on ``axis``."""
@@ -231,6 +256,21 @@ def _mean(moments):
         np.mean([batch.mean for batch in moments], axis=0),
         np.mean([batch.variance for batch in moments], axis=0),
     )
+
+
+def _divided_by_more(moments, epsilon, dtype):
+    """The `Moments` that sums over masked values give if they are divided by their number plus epsilon, in a dtype.
+
+    Without a value the sums are 0, and so are the moments.
+    """
+    total = np.dtype(dtype).type(moments.weight)
+    share = float(moments.weight) / float(total + np.dtype(dtype).type(epsilon))
+    if not share:
+        zeros = np.zeros(moments.mean.size)
+        return checker.Moments(moments.count, zeros, zeros)
+    moved = moments.mean * (1 - share)
+    variance = share * (moments.variance + moved**2)
+    return checker.Moments(moments.count, moments.mean * share, variance, moments.weight)
 
 
 def _length(array, axis):

@@ -22,7 +22,7 @@ def pairs_in_order(old, new):
     the product of the lengths; of several that are equally good, it is the one that pairs layers as early as possible.
 
     Args:
-      old, new: lists of `matching.LayerSignature` with known numbers of channels.
+      old, new: lists of `layer_pairs.LayerSignature` with known numbers of channels.
 
     Returns:
       List of pairs of signatures.
@@ -30,7 +30,7 @@ def pairs_in_order(old, new):
     if len(old) * len(new) > LARGEST_PRODUCT or not old or not new:
         indices = common_subsequence([layer.channels for layer in old], [layer.channels for layer in new])
         return [(old[i], new[j]) for i, j in indices]
-    words = {id(layer): _words(layer.name) for layer in (*old, *new)}
+    words = {id(layer): words_of(layer.name) for layer in (*old, *new)}
     # The best of what is left from i and j on, as (number of pairs, likeness).
     best = [[(0, 0.0)] * (len(new) + 1) for _ in range(len(old) + 1)]
     together = {}
@@ -39,8 +39,9 @@ def pairs_in_order(old, new):
             best[i][j] = max(best[i + 1][j], best[i][j + 1])
             if old[i].channels == new[j].channels:
                 count, sum_ = best[i + 1][j + 1]
-                likeness = _likeness(old[i], new[j], words)
-                together[i, j] = count + 1, sum_ + likeness
+                by_name, by_values, *_ = likeness(old[i], new[j], words)
+                # Roundings in the sum must not decide between alignments that are equally good.
+                together[i, j] = count + 1, sum_ + round(by_name + by_values, 9)
                 best[i][j] = max(best[i][j], together[i, j])
     return [(old[i], new[j]) for i, j in _backtracked(best, together, len(old), len(new))]
 
@@ -67,20 +68,29 @@ def nearness(old, new):
         return float(np.square(new - old).mean() / spread) if spread > 0 else np.nan
 
 
-def _likeness(old, new, words):
-    """How alike two signatures are: up to 1 for the names, and up to 1 for each kind of values that both have."""
+def likeness(old, new, words):
+    """How alike two signatures are.
+
+    Args:
+      old, new: `layer_pairs.LayerSignature`.
+      words: by the id of a signature what `words_of` gives for its name.
+
+    Returns:
+      by_name: up to 1 for the names.
+      by_values: up to 1 for each kind of values that both have; kinds: how many of these there are.
+      numbers: how many numbers of each were compared.
+    """
     both = words[id(old)] | words[id(new)]
-    likeness = len(words[id(old)] & words[id(new)]) / len(both) if both else 0.0
+    by_name = len(words[id(old)] & words[id(new)]) / len(both) if both else 0.0
+    by_values, kinds, numbers = 0.0, 0, 0
     for role, values in old.values.items():
         other = new.values.get(role)
-        if other is not None and other.size == values.size:
-            share = nearness(values, other)
-            likeness += 0.0 if np.isnan(share) else max(0.0, 1 - share)
-    # Roundings in the sum must not decide between alignments that are equally good.
-    return round(likeness, 9)
+        if other is not None and other.size == values.size and not np.isnan(share := nearness(values, other)):
+            by_values, kinds, numbers = by_values + max(0.0, 1 - share), kinds + 1, numbers + values.size
+    return by_name, by_values, kinds, numbers
 
 
-def _words(name):
+def words_of(name):
     """The parts of a name, each with its distance from the end and without."""
     path = plain_path(name)
     return {*path, *((part, place) for place, part in enumerate(reversed(path)))}

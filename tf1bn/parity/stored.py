@@ -72,7 +72,7 @@ _EFFECTIVE = ByName(OrNull(NUMBER, TEXT, ListOf(OPTIONAL_NUMBER, 2)))
 _LAYER = ObjectOf(
     {
         "name": TEXT,
-        **dict.fromkeys(("old", "new", "matched", "explanation"), OPTIONAL_TEXT),
+        **dict.fromkeys(("old", "new", "matched", "matched_by", "inputs_follow_from", "explanation"), OPTIONAL_TEXT),
         "verdict": one_of(VERDICTS),
         "first": FLAG,
         "since": OrNull(COUNT),

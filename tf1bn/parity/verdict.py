@@ -108,6 +108,16 @@ def _shown(number):
 
 
 def _explanation(layer):
+    text = _own_explanation(layer)
+    if layer.get("inputs_follow_from"):
+        text += (
+            f" It gets other inputs than OLD's layer, which follows from {layer['inputs_follow_from']!r} before it, "
+            "and is judged by its own inputs."
+        )
+    return text
+
+
+def _own_explanation(layer):
     if layer["verdict"] == FINDING:
         return " ".join(cause["explanation"] for cause in layer["causes"] if cause["severity"] == FINDING)
     if layer["verdict"] == UNDECIDABLE:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import trace
+from ..parity.layer_pairs import LayerSignature, match_layers
 from ..parity.layer_values import START
-from ..parity.matching import LayerSignature, match_layers
 from .models import framework_of, record_model
 
 # What a port may give of a layer, and the name under which a trace has it.

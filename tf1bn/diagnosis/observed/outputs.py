@@ -1,5 +1,9 @@
 """What the outputs show: which statistics and which epsilon they were computed with, and in which form."""
 
+import math
+
+import numpy as np
+
 from ..._util.text import between
 from ...evidence.output_fit import BATCH, FUSED_FLOOR, MOVING
 from ...evidence.output_forms import AFTER, DEVIATION, ORDER, OUTSIDE, RECIPROCAL, UNROOTED
@@ -14,7 +18,7 @@ def outputs(survey, already):
       survey: the layer's `Survey`.
       already: the ids of the causes that have been found.
     """
-    causes, notes = [], []
+    causes, notes, undecided = [], [], []
     if survey.outputs.rounded is not None:
         rounded = survey.outputs.rounded
         notes.append(f"The outputs were rounded to {rounded}, so they were compared by its roundoff.")
@@ -27,9 +31,14 @@ def outputs(survey, already):
             notes.append(f"Epsilon is {between(max(0, right.low), right.high)}.")
             continue
         each = _outputs(survey, training, already)
-        if each is not None:
+        if each is not None and each.id == "unexplained" and training and survey.reduction == "pooled":
+            undecided.append(
+                "The outputs in training were not checked: they may be normalised by all batches of the step together, "
+                "which the trace would have to declare."
+            )
+        elif each is not None:
             causes.append(each)
-    return Explanation(tuple(causes), notes=tuple(notes))
+    return Explanation(tuple(causes), undecided=tuple(undecided), notes=tuple(notes))
 
 
 def _other_source(survey, training):
@@ -59,7 +68,7 @@ def _outputs(survey, training, already):
         text = "In training the outputs are normalised by the moving statistics and not by the batch's."
         return cause("training-flag-off", text, wrong.misfit)
     if right.consistent:
-        seen = between(right.low, right.high)
+        seen = between(right.low, right.high, beside=epsilon)
         if epsilon < FUSED_FLOOR and right.allows(FUSED_FLOOR):
             text = (
                 f"The outputs show an epsilon {seen}: the fused kernel takes no less than {FUSED_FLOOR}, and "
@@ -72,6 +81,8 @@ def _outputs(survey, training, already):
         elif survey.outputs.forms[training][OUTSIDE].allows(epsilon):
             text += "; or the declared one is added outside of the root, which channels of other variances would tell"
         return cause("epsilon", text + ".", right.misfit)
+    if training in survey.outputs.not_finite:
+        return _not_finite(survey.outputs.not_finite[training], epsilon, where)
     if (form := _other_form(survey, training, where)) is not None:
         return form
     if already & {"training-flag-off", "unexplained"} or (training and "padding-counted" in already):
@@ -81,6 +92,26 @@ def _outputs(survey, training, already):
         f"(errors {right.misfit:.3g} and {wrong.misfit:.3g} times the bound)."
     )
     return cause("unexplained", text)
+
+
+def _not_finite(seen, epsilon, where):
+    """The `Cause` of outputs that are NaN or infinite where the inputs and statistics are finite.
+
+    Args:
+      seen: the `evidence.output_fit.NotFiniteOutputs`.
+      epsilon: the declared one, or None.
+    """
+    text = (
+        f"The outputs in {where} are NaN or infinite in step {seen.step}, channel {seen.channel}, where the inputs and "
+        "statistics are finite"
+    )
+    if epsilon is not None:
+        total = max(seen.variance, 0) + epsilon
+        text += f": they are divided by the root of variance + epsilon = {total:.3g}"
+        largest = float(np.finfo(seen.dtype).max) if seen.dtype in ("float16", "float32", "float64") else math.inf
+        if total <= 0 or 1 / math.sqrt(total) > largest:
+            text += f", and 1 over that root is beyond the largest {seen.dtype} number; a larger epsilon mends it"
+    return cause("not-finite", text + ".")
 
 
 _FORM_SENTENCES = {

@@ -2,7 +2,7 @@
 
 import math
 
-from ..._util.text import counted
+from ..._util.text import counted, ranges
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
@@ -33,7 +33,8 @@ def frozen(survey):
     unmoved = survey.progress.unmoved
     if not (unmoved or survey.declared_fit.verdict == OK):
         return None
-    text = f"The decay is {words_of(survey).decay(1)} in training, so the statistics keep their start values for ever."
+    words = words_of(survey).keeps_all
+    text = f"{words[0].upper()}{words[1:]} in training, so the statistics keep their start values for ever."
     return cause("frozen", text, 0.0 if unmoved else survey.declared_fit.misfit)
 
 
@@ -72,12 +73,32 @@ def moved_though_frozen(survey):
     return cause("frozen-but-moves", text, severity=FINDING if words.freezes else ADVISORY)
 
 
+def untrained_steps(survey):
+    """The cause of statistics that move in training steps which leave gamma and beta as they are; else None.
+
+    Two steps of either kind at least: one alone can be the last of a training, or one whose gradient was 0.
+    """
+    progress = survey.progress
+    alone = progress.without_affine
+    if len(alone) < 2 or progress.with_affine < 2:
+        return None
+    count = len(alone) + progress.with_affine
+    text = (
+        f"In {len(alone)} of {count} training steps ({ranges(alone, range(alone[-1] + 1))}) the statistics moved and "
+        "gamma and beta did not, which the other steps train. Either these steps train another part of the model and "
+        "run this layer's updates as well, as a discriminator's steps do with a generator's layers, or gradients are "
+        "accumulated over several batches, each of which updates the statistics: whether the optimizer ran in these "
+        "steps tells."
+    )
+    return cause("untrained-steps", text)
+
+
 def advise(survey):
     """What is worth knowing about training steps that are as declared."""
     worst, declared, causes = survey.best, survey.declared, []
     if worst.verdict != OK or not survey.declared_fit.steps:
         return []
-    if declared.applications > 1:
+    if declared.applications > 1 and survey.reduction is None:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
             f"after the other; {words_of(survey).no_order}, and one can be lost."
@@ -89,9 +110,19 @@ def advise(survey):
                 "off there."
             )
         causes.append(cause("double-update", text, worst.misfit))
+    words = words_of(survey)
     if declared.always_zero:
-        text = "The decay is 0: the statistics are those of the last batch."
+        text = f"{words.keeps_nothing[0].upper()}{words.keeps_nothing[1:]}: the statistics are those of the last batch."
         causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
+    for steps, always, name, clause, effect in (
+        (declared.ones, declared.always_one, "frozen", words.keeps_all, "they leave the statistics as they are"),
+        (declared.zeros, declared.always_zero, "no-memory", words.keeps_nothing, "each keeps its own batch alone"),
+    ):
+        # The first batch of an average of all has a decay of 0.
+        if steps and not always and list(steps) != [survey.progress.first["trained"]]:
+            text = f"In {len(steps)} of {counted(survey.progress.trained, 'training step')} "
+            text += f"({ranges(steps, range(steps[-1] + 1))}) {clause}, so that {effect}."
+            causes.append(cause(name, text, worst.misfit, ADVISORY))
     if worst.replayed:
         text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
         causes.append(cause("rounding", text, worst.misfit))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..._util.text import apart
+
 
 @dataclasses.dataclass(frozen=True)
 class Words:
@@ -35,9 +37,26 @@ class Words:
     has_momentum: bool = False
     freezes: bool = False
 
+    @property
+    def keeps_all(self):
+        """That the decay is 1, a clause."""
+        return "the momentum is 0 (a decay of 1)" if self.has_momentum else "the decay is 1"
+
+    @property
+    def keeps_nothing(self):
+        """That the decay is 0, a clause."""
+        return "the momentum is 1 (a decay of 0)" if self.has_momentum else "the decay is 0"
+
     def decay(self, value):
         """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
-        return f"{value:.6g}" + (f" (momentum {1 - value:.6g})" if self.has_momentum else "")
+        return self.decays(value)[0]
+
+    def decays(self, *values):
+        """Decays as texts that read differently where the decays differ, each as in `decay`."""
+        texts, momenta = apart(*values), apart(*(1 - value for value in values))
+        if not self.has_momentum:
+            return texts
+        return [f"{text} (momentum {momentum})" for text, momentum in zip(texts, momenta, strict=True)]
 
 
 _RESTORED = (
@@ -46,7 +65,8 @@ _RESTORED = (
 )
 
 _NEUTRAL = Words(
-    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS).",
+    no_updates="No update of the statistics ran (in TF 1.x: the update operations, UPDATE_OPS), or the decay in use "
+    "is 1 and not the declared one.",
     flag_off="the layer ran with training=False",
     flag_off_while="it runs with training=False",
     flag_on="the layer was left in training mode (is_training=True)",
@@ -58,7 +78,7 @@ _NEUTRAL = Words(
 
 _TENSORFLOW_1 = dataclasses.replace(
     _NEUTRAL,
-    no_updates="The update operations (UPDATE_OPS) did not run.",
+    no_updates="The update operations (UPDATE_OPS) did not run, or ran with a decay of 1.",
     flag_on="is_training was left True",
     flag_on_where="the layer runs with is_training=True",
     frozen_moves="In TF 1.x `trainable=False` keeps gamma and beta as they are and not the statistics.",
@@ -67,7 +87,8 @@ _TENSORFLOW_1 = dataclasses.replace(
 
 _KERAS = dataclasses.replace(
     _NEUTRAL,
-    no_updates="No update of the moving statistics ran, although the layer was called in training.",
+    no_updates="No update of the moving statistics ran, although the layer was called in training, or the momentum in "
+    "use is 1 and not the declared one.",
     flag_on="the layer was called with training=True",
     flag_on_where="the layer is called with training=True",
     frozen_moves="Keras runs a layer with `trainable = False` in inference mode, so it was set after the call was "
@@ -79,7 +100,7 @@ _KERAS = dataclasses.replace(
 _TORCH = dataclasses.replace(
     _NEUTRAL,
     no_updates="The module was in training mode and did not update its buffers: `track_running_stats` is False, or "
-    "its momentum is 0.",
+    "its momentum is 0 whatever the trace says.",
     flag_off="the module ran in evaluation mode (`eval()`)",
     flag_off_while="the module is in evaluation mode (`eval()`)",
     flag_on="the module was left in training mode (no `model.eval()`)",

@@ -22,7 +22,7 @@ from ..names import natural
 from ..verdict import FORMAT
 from .differences import causes
 from .folded_layers import folded_result
-from .matching import fingerprint, match_checkpoint_layers
+from .pairs_by_statistics import fingerprint, match_checkpoint_layers
 from .renames import rename_groups, with_number_order
 from .same_run import with_other_step
 from .side import Side
@@ -44,7 +44,7 @@ def compare_checkpoints(
 
     Args:
       old, new: paths; see `checkpoints.audit_checkpoint` for what they may be.
-      mapping: None, or a dict from OLD's names or patterns to NEW's, or to None; see `matching.match_layers`.
+      mapping: None, or a dict from OLD's names or patterns to NEW's, or to None; see `layer_pairs.match_layers`.
       ulp: how many units in the last place of NEW's dtype a number of NEW may be from OLD's, rounded to that dtype. The
         default is what a conversion does: none, as it computes nothing.
       epsilon: that of the layers, for batch norms that one of the two has only folded into convolutions; None if it is
@@ -100,9 +100,10 @@ def _compare(sides, mapping, ulp, epsilon):
     twins = _twins(matching.pairs, by_old, by_new)
     same_framework = sides[0].framework == sides[1].framework
     layers, values, neighbours = [], [], [side.neighbours for side in sides]
+    by_old, aligned_new, all_warnings = _aligned(matching.pairs, twins, by_old, by_new)
     for pair in sorted(matching.pairs, key=lambda pair: natural(pair.old)):
         twin = by_old.get(twins.get(pair.old))
-        by_old[pair.old], new_layer, warnings = align_affine_names(by_old[pair.old], by_new[pair.new])
+        new_layer, warnings = aligned_new[pair.new], all_warnings[pair.old]
         mutual = twins.get(twins.get(pair.old)) == pair.old
         own_causes = causes(by_old[pair.old], new_layer, twin, mutual, neighbours=neighbours, ulp=ulp)
         layers.append(_pair(pair, by_old[pair.old], new_layer, own_causes, warnings, same_framework, ulp))
@@ -144,6 +145,28 @@ def _twins(pairs, by_old, by_new):
     return twins
 
 
+def _aligned(pairs, twins, by_old, by_new):
+    """The layers with a parameter that may be gamma or beta called what the other checkpoint calls it.
+
+    Where NEW holds a layer's statistics under another name, the layer that has them is asked, whatever the order.
+
+    Args:
+      pairs: the `LayerPair`s.
+      twins: what `_twins` gives.
+      by_old, by_new: the `LayerValues` by name.
+
+    Returns:
+      Those of OLD and those of NEW by name, and by OLD's name the sentences on what cannot be compared.
+    """
+    holder = {twins[pair.old]: pair.new for pair in pairs if pair.old in twins}
+    aligned_old, aligned_new, warnings = dict(by_old), dict(by_new), {}
+    for pair in pairs:
+        old, _, _ = align_affine_names(by_old[pair.old], by_new[holder.get(pair.old, pair.new)])
+        _, new, _ = align_affine_names(by_old[twins.get(pair.old, pair.old)], by_new[pair.new])
+        aligned_old[pair.old], aligned_new[pair.new], warnings[pair.old] = align_affine_names(old, new)
+    return aligned_old, aligned_new, warnings
+
+
 def _pair(pair, old, new, own_causes, warnings, same_framework, ulp):
     """The result for a `LayerPair`.
 
@@ -164,7 +187,7 @@ def _pair(pair, old, new, own_causes, warnings, same_framework, ulp):
         # A layer that was saved without statistics in both checkpoints is not shown to be the same.
         undecided.append("The statistics are in neither checkpoint, so they cannot be compared.")
     if pair.how == "guess":
-        guess, doubt = _guess(old, new, own_causes, compared, same_framework)
+        guess, doubt = _say_how_matched(pair, old, new, own_causes, compared, same_framework)
         own_causes = [*guess, *own_causes]
         undecided += doubt
     wrong = any(cause["severity"] == FINDING for cause in own_causes)
@@ -178,6 +201,7 @@ def _pair(pair, old, new, own_causes, warnings, same_framework, ulp):
         "old": old.name,
         "new": new.name,
         "matched": pair.how,
+        "matched_by": pair.by,
         "verdict": verdict,
         "causes": own_causes,
         "undecided": undecided,
@@ -187,9 +211,17 @@ def _pair(pair, old, new, own_causes, warnings, same_framework, ulp):
     }
 
 
-def _guess(old, new, own_causes, compared, same_framework):
+# What a guess went by, as the end of a clause, where no equal statistics say it.
+_GUESSED_BY = {
+    "likeness": "the likeness of names and values",
+    "shape": "the number of channels, which no other layer that is left has,",
+}
+
+
+def _say_how_matched(pair, old, new, own_causes, compared, same_framework):
     """What is reported about a guess: a list of causes, and a list of sentences on what it leaves undecided."""
     text = f"OLD's `{old.name}` was matched with NEW's `{new.name}`"
+    by_order = "the order and number of channels"
     equal = {entry["what"] for entry in compared if entry["equal"]}
     if _signature(old)[1] is not None and equal & {"moving mean", "moving variance"}:
         text += " because they hold equal statistics"
@@ -198,8 +230,8 @@ def _guess(old, new, own_causes, compared, same_framework):
             return [cause_entry("renamed", f"{text}; a restore by name would not find it.")], []
         return [cause_entry("renamed", f"{text}; a map would confirm it.", ADVISORY)], []
     if all(entry["equal"] for entry in compared) and not any(cause["severity"] == FINDING for cause in own_causes):
-        return [], [f"{text} by the order and number of channels alone; give a map to confirm it."]
-    text += " by a guess, from the order and number of channels; if that is wrong, give a map."
+        return [], [f"{text} by {_GUESSED_BY.get(pair.by, by_order)} alone; give a map to confirm it."]
+    text += f" by a guess, from {_GUESSED_BY.get(pair.by, by_order).rstrip(',')}; if that is wrong, give a map."
     return [cause_entry("renamed", text)], []
 
 

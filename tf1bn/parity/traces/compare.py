@@ -29,15 +29,16 @@ from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...diagnosis import diagnose
+from ...evidence.read_ahead import mask_epsilon_of
 from ...results import Result
 from ...trace.views import TraceView
-from ..matching import layer_signatures, match_layers
+from ..layer_pairs import layer_signatures, match_layers
 from ..verdict import FORMAT, rejudge
 from . import run_level
 from .layer import MatchedLayer, layer_result
 from .measured import measured, rule_of
 from .pair import LayerComparison
-from .same_data import compare_inputs, has_axis
+from .same_data import compare_inputs, has_axis, micro_batches
 
 if TYPE_CHECKING:
     from ...trace.views import StepLike, TraceLike
@@ -60,7 +61,7 @@ def compare_traces(
     Args:
       old, new: `trace.Trace` of the original and of the port; or objects with `layers` and, if need be, `path`, that
         can be iterated over several times and give steps like those of `trace.Trace`.
-      mapping: None, or which layer is which: see `matching.match_layers`.
+      mapping: None, or which layer is which: see `layer_pairs.match_layers`.
       layers: None, or a function that says whether an old layer's name is wanted.
       only: "training": whether the outputs agree may stay open; "inference": whether training agrees may; None: both
         must be comparable, or the verdict is undecidable.
@@ -108,6 +109,9 @@ def compare_traces(
     results, data, data_problems, notes = _across_layers(
         results, list(comparisons.values()), old_signatures, new_signatures, complete
     )
+    if (parts := micro_batches(old, new, pairs)) > 1:
+        results, data = run_level.with_micro_batches(results, [rules[pair] for pair in pairs], parts)
+        data_problems, problems, notes = [data["sentence"]], [], []
     results += [run_level.unmatched(name, None) for name in matching.only_old if wanted(name)]
     results += [run_level.unmatched(None, name) for name in matching.only_new if wanted(name)]
     return rejudge(
@@ -181,7 +185,8 @@ def _compare_steps(old, new, rules, progress):
       lengths: how many steps OLD and NEW have.
       problems: sentences on what kept some steps from being compared.
     """
-    comparisons = {pair: LayerComparison(rule) for pair, rule in rules.items()}
+    mask_epsilons = tuple(map(mask_epsilon_of, (old, new)))
+    comparisons = {pair: LayerComparison(rule, mask_epsilons) for pair, rule in rules.items()}
     absent = {}
     lengths = [0, 0]
     for old_step, new_step in itertools.zip_longest(old, new):

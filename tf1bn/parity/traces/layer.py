@@ -57,10 +57,11 @@ def layer_result(layer):
     in_both = _diagnoses(layer, findings)
     _declared_rule(layer, findings)
     _declared_kind(layer, findings)
+    _replicas(layer, findings)
     other_axis = "wrong-axis" in findings.ids()
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
     unweighted = parameters.add_weights(layer.comparison, layer.measured[1], findings)
-    doubtful = _match(layer, findings)
+    doubtful = _say_how_matched(layer, findings)
     _flags(layer.comparison.flags, findings)
     _unchecked(layer, findings)
     if other_axis:
@@ -72,6 +73,7 @@ def layer_result(layer):
         "old": pair.old,
         "new": pair.new,
         "matched": pair.how,
+        "matched_by": pair.by,
         "verdict": OK,
         "first": False,
         "since": comparison.flags[0][0] if comparison.flags else None,
@@ -89,8 +91,8 @@ def layer_result(layer):
     }
 
 
-def _match(layer, findings):
-    """Says what confirms a guess; returns whether nothing does.
+def _say_how_matched(layer, findings):
+    """Says how a guess was made and what confirms it; returns whether nothing does.
 
     Where nothing does, other values to start from say no more than that the guess may be wrong.
     """
@@ -107,23 +109,16 @@ def _match(layer, findings):
     else:
         doubted = findings.ids(FINDING) & {"other-parameters", "not-restored"}
         findings.drop(doubted)
-        findings.add("renamed", "The layers were matched by order and shape alone.", ADVISORY)
+        by = wording.GUESSED_BY[pair.by]
+        findings.add("renamed", f"The layers were matched by {by} alone.", ADVISORY)
         findings.undecided.append(
-            f"NEW's {pair.new!r} was matched with OLD's {pair.old!r} by order and shape alone, which the data do not "
-            f"confirm{_doubt(doubted)}; name the pair with --map."
+            f"NEW's {pair.new!r} was matched with OLD's {pair.old!r} by {by} alone, which the data do not confirm"
+            f"{wording.doubt(doubted)}; name the pair with --map."
         )
         return True
-    findings.add("renamed", f"The layers were matched by order and shape, confirmed by {why}.", ADVISORY)
+    confirmed = f": {why}" if pair.by in ("data", "parameters") else f", confirmed by {why}"
+    findings.add("renamed", f"The layers were matched by {wording.GUESSED_BY[pair.by]}{confirmed}.", ADVISORY)
     return False
-
-
-def _doubt(causes):
-    """What speaks against a guess, as a part of a sentence; ``causes`` are ids."""
-    if not causes:
-        return ""
-    what = "gamma, beta" if causes == {"other-parameters"} else "statistics"
-    what = "parameters and statistics" if len(causes) == 2 else what
-    return f": it starts with other {what}, so either it is another layer, or these were not carried over"
 
 
 def _diagnoses(layer, findings):
@@ -268,6 +263,20 @@ def _declared_kind(layer, findings):
     rule = layer.rule
     if rule.decay_measured and rule.decay is not None and layer.comparison.training_steps:
         findings.add("decay", f"OLD does not declare its decay; {rule.decay:.6g} was measured and used.", ADVISORY)
+
+
+def _replicas(layer, findings):
+    """Batches of replicas that become one update in another way in NEW than in OLD."""
+    old, new = (None if shown is None else shown.reduction for shown in layer.measured)
+    if old is None or new is None or old == new or "replica" in findings.ids(FINDING):
+        return
+    text = f"OLD updates its statistics by {wording.reduction(old)}, NEW by {wording.reduction(new)}."
+    if {old, new} == {"mean", "pooled"}:
+        text += (
+            " All batches as one have the differences between their means in the variance, the mean of them has not."
+        )
+    findings.drop({"replica"})
+    findings.add("replica", text)
 
 
 def _flags(flags, findings):

@@ -30,6 +30,8 @@ class Measured:
       compared: whether any training step was compared with the declared settings.
       has_outputs: whether a step holds outputs that can be compared.
       first_wrong_step: the first training step that is not as declared; None if there is none.
+      reduction: how the batches of replicas become one update, as `step_view.View.moments_reduced` takes it; None if
+        they do not.
     """
 
     rate: Estimate
@@ -42,6 +44,7 @@ class Measured:
     compared: bool
     has_outputs: bool
     first_wrong_step: int | None
+    reduction: object = None
 
     @property
     def decay(self):
@@ -67,6 +70,7 @@ def measured(diagnosis):
         compared=survey.declared_fit.steps > 0,
         has_outputs=any(source.seen for source in sources.values()),
         first_wrong_step=survey.best.first_not_ok,
+        reduction=survey.declared.reduction if survey.reduction is None else survey.reduction,
     )
 
 

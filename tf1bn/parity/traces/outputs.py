@@ -91,8 +91,11 @@ class OutputComparison:
         records = old.record, new.record
         if any(record.outputs is None or record.inputs is None for record in records):
             return
-        if any(record.weights is not None or record.layer.renorm for record in records):
-            self.notes = ["The outputs of layers with weights or batch renormalisation are not compared."]
+        if any(record.layer.renorm for record in records):
+            self.notes = ["The outputs of layers with batch renormalisation are not compared."]
+            return
+        if (records[0].weights is None) != (records[1].weights is None) and any(old.record.training):
+            self.notes = ["The outputs of training are not compared, because only one of the runs has weights."]
             return
         if self._epsilon is None or old.wrong_shape or new.wrong_shape or old.record.training != new.record.training:
             return

@@ -53,6 +53,7 @@ class LayerComparison:
 
     Args:
       rule: the `LayerRule` of OLD.
+      mask_epsilons: for OLD and NEW what `View` takes as ``mask_epsilon``.
 
     Attributes:
       steps: how many steps were taken.
@@ -66,8 +67,8 @@ class LayerComparison:
       direct: the `DirectComparison`.
     """
 
-    def __init__(self, rule):
-        self._rule = rule
+    def __init__(self, rule, mask_epsilons=(0.0, 0.0)):
+        self._rule, self._mask_epsilons = rule, mask_epsilons
         self.steps = 0
         self.data = SameData()
         self.channels = self.start = self.statistics = None
@@ -79,7 +80,8 @@ class LayerComparison:
         """Take the records of one step."""
         self.data.add(step, old, new)
         self.steps += 1
-        views = old_view, new_view = View(old), View(new)
+        pairs = zip((old, new), self._mask_epsilons, strict=True)
+        views = old_view, new_view = tuple(View(record, mask_epsilon=epsilon) for record, epsilon in pairs)
         if old_view.before.shape != new_view.before.shape:
             self.channels = old_view.before.shape[1], new_view.before.shape[1]
             return

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from ...verdicts import FINDING, cause_entry
+from ..._util.text import apart
+from ...verdicts import ADVISORY, FINDING, cause_entry
 from ..verdict import outside_of
 
 
@@ -57,7 +58,7 @@ def with_other_inputs(layers, comparisons):
     """The results, with a cause for the first layer that gets other inputs although none before it is wrong."""
     if not layers or layers[0]["data"]["state"] in ("different", None):
         return layers
-    explained, outputs_seen, half, results = False, True, 0.0, []
+    explained, outputs_seen, half, results, root = False, True, 0.0, [], None
     for layer, comparison in zip(layers, comparisons, strict=True):
         inputs = comparison.data.first
         # What was rounded to half precision once stays as inexact as that, whatever dtype it has later.
@@ -78,11 +79,15 @@ def with_other_inputs(layers, comparisons):
                     "their outputs, which were not recorded and would tell."
                 )
             result = _with_first(layer, "other-inputs", text, comparison)
+        elif different and root is not None:
+            result = {**layer, "inputs_follow_from": root}
         results.append(result)
         seen = comparison.outputs.steps > 0
         # Without outputs, an epsilon that is declared otherwise may be what makes the inputs of later layers differ.
         unseen_epsilon = not seen and any(cause["id"] == "epsilon" for cause in layer["causes"])
         explained |= wrong or different or unseen_epsilon
+        if root is None and (wrong or result is not layer):
+            root = layer["name"]
         outputs_seen &= seen
     return results
 
@@ -216,3 +221,45 @@ def unmatched(old, new):
         "notes": [],
         "steps": 0,
     }
+
+
+def with_micro_batches(layers, rules, parts):
+    """The results and the data of a run that gets each batch of OLD in parts, as gradient accumulation does.
+
+    Args:
+      layers: the results of the pairs.
+      rules: the `LayerRule` of OLD for each.
+      parts: how many parts there are.
+
+    Returns:
+      results: with a cause for layers whose statistics forget otherwise in a batch of OLD.
+      data: as `same_run` gives it.
+    """
+    results = []
+    for layer, rule in zip(layers, rules, strict=True):
+        new = (layer["effective"]["new"] or {}).get("decay")
+        if new is None or rule.decay is None or not 0 < new < 1:
+            results.append(layer)
+            continue
+        kept = new**parts
+        same = abs(kept - rule.decay) <= 1e-3 * (1 - rule.decay)
+        seen, due = apart(kept, rule.decay, digits=4)
+        text = f"NEW updates the statistics {parts} times, once for each part of a batch of OLD: "
+        if same:
+            text += f"they forget as OLD's do in one batch, by {new:.6g}^{parts} = {rule.decay:.6g}"
+        else:
+            text += f"with its decay they forget by {new:.6g}^{parts} = {seen} in it, and OLD's by {due}"
+        text += "; and the variances of the parts lack the differences between their means."
+        entry = cause_entry("decay", text, ADVISORY if same else FINDING)
+        causes = [cause for cause in layer["causes"] if cause["id"] not in ("decay", "other-inputs")]
+        result = {**layer, "causes": [entry, *causes]}
+        if same and not any(cause["severity"] == FINDING for cause in causes):
+            # OLD's rule for a whole batch predicts nothing of the parts.
+            text = "The updates by parts of a batch were not compared with OLD's; an audit of NEW judges them."
+            result |= {"undecided": [*layer["undecided"], text], "checks": []}
+        results.append(result)
+    sentence = (
+        f"NEW gets each batch of OLD in {parts} parts, one in each of its steps, as where gradients are accumulated: "
+        "the steps of the two runs are not the same, and each layer is judged by its own inputs."
+    )
+    return results, {"state": "different", "error": None, "sentence": sentence}

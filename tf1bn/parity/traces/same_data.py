@@ -8,7 +8,7 @@ import typing
 import numpy as np
 
 from ...evidence.step_view import View
-from ..matching import CLOSE, moments_distance
+from ..layer_pairs import CLOSE, moments_distance
 
 BLOCK = 2**18  # elements that are compared at a time
 # Standard deviations. Two trainings that drift apart by rounding stay below in a first layer, other batches do not.
@@ -17,6 +17,7 @@ OTHER_DATA = 0.1
 # those of sums and products over a few layers. Other data is further off by a factor of 20.
 HALF_ROUNDINGS = 16
 SAME_MOMENTS = 1e-9  # largest distance of equal moments that were written in float64, in standard deviations
+SAME_PARTS = 1e-5  # the same for merged moments, which chance can bring closer than others
 
 
 class InputComparison(typing.NamedTuple):
@@ -209,3 +210,56 @@ def _compare_moments(old, new):
 
 def _different(reason):
     return InputComparison("different", math.inf, reason)
+
+
+def micro_batches(old, new, pairs):
+    """Into how many parts NEW splits the first batch of OLD, one for each of its steps; 1 if it does not.
+
+    Args:
+      old, new: the traces.
+      pairs: the `LayerPair`s; the first of them that OLD's first training step holds is looked at.
+    """
+    record = name = None
+    for step in old:
+        found = next((pair for pair in pairs if pair.old in step.layers and step.layers[pair.old].training[0]), None)
+        if found is not None:
+            record, name = step.layers[found.old], found.new
+            break
+    whole = _single_moments(record)
+    if whole is None:
+        return 1
+    parts, taken = [], 0
+    for step in new:
+        part = step.layers.get(name)
+        moments = _single_moments(part)
+        if moments is None or not part.training[0]:
+            break
+        parts.append(part)
+        taken += moments.count
+        if taken >= whole.count:
+            break
+    if taken != whole.count or len(parts) < 2:
+        return 1
+    return len(parts) if _are_parts(record, whole, parts) else 1
+
+
+def _single_moments(record):
+    """The `Moments` of a record that has one unweighted application; None for any other."""
+    if record is None or record.applications != 1 or record.weights is not None:
+        return None
+    moments = View(record).all_moments
+    return moments[0] if moments else None
+
+
+def _are_parts(record, whole, parts):
+    """Whether the inputs of some records, one after the other, are those of a record with these `Moments`."""
+    if record.inputs is None or any(part.inputs is None for part in parts):
+        merged = View(parts[0]).all_moments[0]
+        for part in parts[1:]:
+            merged = merged.merge(View(part).all_moments[0])
+        return moments_distance(whole, merged) <= SAME_PARTS
+    inputs = np.moveaxis(record.inputs[0], record.layer.channel_axis, -1)
+    pieces = [np.moveaxis(part.inputs[0], part.layer.channel_axis, -1) for part in parts]
+    if len({piece.shape[1:] for piece in pieces} | {inputs.shape[1:]}) > 1:
+        return False
+    return distance(inputs, np.concatenate(pieces)) <= CLOSE

@@ -9,6 +9,15 @@ SOME_STEPS = re.compile(r"In \d+ of \d+ training steps \([^)]*\): ")  # with the
 TRAINING_ONLY = "inference from the same statistics agrees, continued training will not"
 BESSEL = "Bessel's correction (its moving variance takes N/(N-1) times the batch variance)"
 
+# What a guess went by, as the end of "matched by ".
+GUESSED_BY = {
+    "data": "their data",
+    "parameters": "gamma and beta, which no other layer begins with",
+    "likeness": "the likeness of their names and values, in another order",
+    "shape": "shape, as the only ones of so many channels that are left",
+    "order": "order and shape",
+}
+
 
 def only_new(name, detail, old, new, several=False):
     """What NEW does and OLD does not.
@@ -22,6 +31,9 @@ def only_new(name, detail, old, new, several=False):
     if name == "decay" and (several or not detail.startswith("The statistics move by")):
         # In some steps only, or for each update of a step.
         return f"NEW's decay is not OLD's, which is {old.decay}: {detail[:1].lower()}{detail[1:]}"
+    if (name, getattr(new, name, None)) in (("decay", old.decay), ("epsilon", old.epsilon)):
+        # With six digits the two read alike, and the diagnosis shows the digits that decide.
+        return f"NEW's {name} is not OLD's: {detail[:1].lower()}{detail[1:]}"
     some_steps = SOME_STEPS.match(detail)
     where = some_steps[0] if some_steps else ""
     return where + _only_new(name, detail[len(where) :], old, new)
@@ -80,3 +92,18 @@ def interval(low, high):
         if low <= middle <= high:
             return f"{middle:g}"
     return f"between {low:.4g} and {high:.4g}"
+
+
+def doubt(causes):
+    """What speaks against a guess, as a part of a sentence; ``causes`` are ids."""
+    if not causes:
+        return ""
+    what = "gamma, beta" if causes == {"other-parameters"} else "statistics"
+    what = "parameters and statistics" if len(causes) == 2 else what
+    return f": it starts with other {what}, so either it is another layer, or these were not carried over"
+
+
+def reduction(how):
+    """How the batches of replicas become one update, as the end of a clause."""
+    words = {"mean": "the mean over the replicas", "pooled": "all replicas' batches as one"}
+    return words.get(how, f"the batch of replica {how} alone")

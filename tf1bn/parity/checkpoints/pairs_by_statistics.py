@@ -1,16 +1,16 @@
 """Which batch-norm layer of one checkpoint is which of another.
 
-By a map; else by name, in the words of any framework; else by equal statistics; else by number of channels in order.
+By a map; else by name, in the words of any framework; else by equal statistics; else by number of channels, in order or
+by likeness.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..layer_pairs import LayerPair, LayerSignature, Matching, match_layers, order_and_likeness
 from ..layer_values import START
-from ..matching import LayerPair, LayerSignature, Matching, match_layers
 from ..names import natural, pairs_by_name, unique_pairs
-from ..order import pairs_in_order
 
 
 def match_checkpoint_layers(old, new, mapping=None):
@@ -18,10 +18,10 @@ def match_checkpoint_layers(old, new, mapping=None):
 
     Args:
       old, new: dicts from names to (number of channels or None, `fingerprint` or None, float64 vectors by role).
-      mapping: None, or which name is which: see `matching.match_layers`.
+      mapping: None, or which name is which: see `layer_pairs.match_layers`.
 
     Returns:
-      `matching.Matching`; whether anything confirms a guess is left open.
+      `layer_pairs.Matching`; whether anything confirms a guess is left open.
 
     Raises:
       MappingError: the map cannot be used.
@@ -38,24 +38,25 @@ def match_checkpoint_layers(old, new, mapping=None):
             [name for name in new if name not in taken],
         )
 
-    def keep(names, how):
+    def keep(names, how, by=None):
         for old_name, new_name in names:
-            pairs[old_name] = LayerPair(old_name, new_name, how)
+            pairs[old_name] = LayerPair(old_name, new_name, how, by=by)
             taken.add(new_name)
 
     names_old, names_new = unmatched()
     both = set(names_new)
     keep([(name, name) for name in names_old if name in both], "name")
     keep(pairs_by_name(*unmatched(), old, new), "name")
-    keep(unique_pairs(*unmatched(), lambda name: old[name][1], lambda name: new[name][1]), "guess")
-    keep(_in_order(*unmatched(), old, new), "guess")
+    keep(unique_pairs(*unmatched(), lambda name: old[name][1], lambda name: new[name][1]), "guess", "statistics")
+    for old_name, new_name, by in _without_names(*unmatched(), old, new):
+        keep([(old_name, new_name)], "guess", by)
     only_old, only_new = unmatched()
     in_order = tuple(pairs[name] for name in old if name in pairs)
     return Matching(in_order, tuple(only_old), tuple(only_new), tuple(ignored))
 
 
-def _in_order(names_old, names_new, old, new):
-    """Pairs by the number of channels, in the natural order of the names; files have no other."""
+def _without_names(names_old, names_new, old, new):
+    """Pairs by the number of channels, and what each goes by; the order is the natural one of the names."""
     layers = (
         [
             LayerSignature(name, channels, values=values)
@@ -65,7 +66,7 @@ def _in_order(names_old, names_new, old, new):
         ]
         for names, held in ((names_old, old), (names_new, new))
     )
-    return [(one.name, other.name) for one, other in pairs_in_order(*layers)]
+    return [(one.name, other.name, by) for one, other, by in order_and_likeness(*layers)]
 
 
 def fingerprint(mean, variance):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import bisect
-import codecs
 import dataclasses
 import itertools
 import math
 
 import numpy as np
 
-from .._util.strict_json import parse
-from .._util.text import listed
-from .._util.validation import shown
-from ..errors import MappingError
 from ..evidence.step_view import View
+from .assignment import improved_pairs
+from .layer_map import mapped_names
 from .names import pairs_by_name, unique_pairs
 from .order import pairs_in_order
 
 CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
-MOST_TRIALS = 2**24  # patterns of a map times layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +98,15 @@ class LayerPair:
       old, new: their names.
       how: how they were matched: "name", "map" or "guess".
       confirmed: for a guess, whether both are given the same data; None if that cannot be seen.
+      by: for a guess what it goes by: "data" or "parameters" that no other layer has, "statistics" in checkpoints,
+        "likeness" of names and values, the "shape" that no other open layer has, or "order" among those of one shape.
     """
 
     old: str
     new: str
     how: str
     confirmed: bool | None = None
+    by: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +136,13 @@ def match_layers(old, new, mapping=None):
     Returns:
       `Matching`. Names that differ in what frameworks differ in, such as separators, are the same names, see
       `names.pairs_by_name`. A guess pairs layers that are given the same data, then those that begin with the same
-      trained parameters, then those of as many channels in the same order, see `order.pairs_in_order`.
+      trained parameters, then those of as many channels in the same order or that are alike, see `assignment`.
 
     Raises:
       MappingError: the map is none, a name or pattern in it fits no layer, or two old layers would be one new layer.
     """
     by_old, by_new = {layer.name: layer for layer in old}, {layer.name: layer for layer in new}
-    mapped = _mapped(mapping or {}, by_old, by_new)
+    mapped = mapped_names(mapping or {}, by_old, by_new)
     pairs = {name: LayerPair(name, target, "map") for name, target in mapped.items() if target is not None}
     ignored = tuple(name for name, target in mapped.items() if target is None)
     taken = {pair.new for pair in pairs.values()}
@@ -161,8 +160,9 @@ def match_layers(old, new, mapping=None):
         taken.add(target)
     open_old = [layer for layer in old if layer.name not in pairs and layer.name not in ignored]
     open_new = [layer for layer in new if layer.name not in taken]
-    for old_layer, new_layer in _guess(open_old, open_new):
-        pairs[old_layer.name] = LayerPair(old_layer.name, new_layer.name, "guess", old_layer.same_data(new_layer))
+    for old_layer, new_layer, by in _pairs_without_names(open_old, open_new):
+        same = old_layer.same_data(new_layer)
+        pairs[old_layer.name] = LayerPair(old_layer.name, new_layer.name, "guess", same, by)
         taken.add(new_layer.name)
     return Matching(
         tuple(pairs[name] for name in by_old if name in pairs),
@@ -172,16 +172,34 @@ def match_layers(old, new, mapping=None):
     )
 
 
-def _guess(old, new):
-    """Pairs of signatures: by data, then by parameters where these are unambiguous, then by channels in order."""
+def _pairs_without_names(old, new):
+    """Pairs of signatures, each with what it goes by: by data, by parameters, and what `order_and_likeness` leaves."""
     pairs = []
-    for match in (_by_data, _by_key, _by_order):
-        done_old, done_new = {layer.name for layer, _ in pairs}, {layer.name for _, layer in pairs}
-        pairs += match(
+    for by, match in (("data", _by_data), ("parameters", _by_key)):
+        done_old, done_new = {layer.name for layer, *_ in pairs}, {layer.name for _, layer, _ in pairs}
+        found = match(
             [layer for layer in old if layer.name not in done_old],
             [layer for layer in new if layer.name not in done_new],
         )
-    return pairs
+        pairs += [(*pair, by) for pair in found]
+    done_old, done_new = {layer.name for layer, *_ in pairs}, {layer.name for _, layer, _ in pairs}
+    return pairs + order_and_likeness(
+        [layer for layer in old if layer.name not in done_old],
+        [layer for layer in new if layer.name not in done_new],
+    )
+
+
+def order_and_likeness(old, new):
+    """Pairs of signatures of as many channels: in order, unless others are clearly more alike.
+
+    Args:
+      old, new: lists of `LayerSignature` in order; those of unknown numbers of channels are left out.
+
+    Returns:
+      List of (signature of OLD, signature of NEW, "order", "likeness" or "shape").
+    """
+    old, new = ([layer for layer in layers if layer.channels is not None] for layers in (old, new))
+    return improved_pairs(old, new, pairs_in_order(old, new))
 
 
 def _by_key(old, new):
@@ -190,11 +208,6 @@ def _by_key(old, new):
     old, new = by_name
     pairs = unique_pairs(list(old), list(new), lambda name: old[name].key, lambda name: new[name].key)
     return [(old[name], new[other]) for name, other in pairs]
-
-
-def _by_order(old, new):
-    known = ([layer for layer in layers if layer.channels is not None] for layers in (old, new))
-    return pairs_in_order(*known)
 
 
 def _by_data(old, new):
@@ -238,103 +251,3 @@ def _size(layer):
 
 def _first_mean(layer):
     return float(layer.moments.mean.flat[0]) if layer.moments.mean.size else 0.0
-
-
-def read_map(path):
-    """The map in a JSON file, as `match_layers` takes it.
-
-    Raises:
-      MappingError: it cannot be read or holds no map.
-    """
-    try:
-        with open(path, "rb") as file:
-            # Editors of Windows begin a file with a mark.
-            mapping = parse(file.read(2**24).removeprefix(codecs.BOM_UTF8))
-    except OSError as error:
-        raise MappingError(f"`--map` is {path!r}, which cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise MappingError(f"`--map` is {path!r}, and {error}") from error
-    _check(mapping)
-    return mapping
-
-
-def _check(mapping):
-    if not isinstance(mapping, dict):
-        raise MappingError(
-            f"The map is {shown(mapping)}; it must be an object from names or patterns of OLD to those of NEW."
-        )
-    for name, target in mapping.items():
-        if not isinstance(name, str) or not (target is None or isinstance(target, str)):
-            raise MappingError(f"The map has {shown(name)}: {shown(target)}; both must be names, or the latter null.")
-
-
-def _mapped(mapping, old, new):
-    """The new name, or None, for every old name that the map names."""
-    _check(mapping)
-    targets, users = {}, {}
-    patterns = [item for item in mapping.items() if "*" in item[0]]
-    if len(patterns) * len(old) > MOST_TRIALS:
-        raise MappingError(
-            f"The map has {len(patterns)} patterns for {len(old)} layers of OLD, which takes too long; give names, or "
-            "fewer patterns."
-        )
-    # Exact names go before patterns, whatever their place.
-    for name, target in mapping.items():
-        if "*" not in name:
-            if name not in old:
-                raise _no_layer(name, old)
-            _add_target(name, _filled(name, target, ()), new, targets, users)
-    for pattern, target in patterns:
-        parts = pattern.split("*")
-        matched = [(name, stars) for name in old if (stars := _stars(parts, name)) is not None]
-        if not matched:
-            raise _no_layer(pattern, old)
-        for name, stars in matched:
-            if name not in targets:
-                _add_target(name, _filled(pattern, target, stars), new, targets, users)
-    return targets
-
-
-def _no_layer(name_or_pattern, old):
-    names = listed(map(repr, old), 5)
-    return MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
-
-
-def _add_target(name, target, new, targets, users):
-    """Add an old name and its new one to ``targets``; ``users`` has the old name of each new one."""
-    if target is not None:
-        if target not in new:
-            names = listed(map(repr, new), 5)
-            raise MappingError(f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {names}.")
-        if target in users:
-            raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
-        users[target] = name
-    targets[name] = target
-
-
-def _stars(parts, name):
-    """What each star of a pattern stands for in a name, the earlier ones as much as they can; None if it does not fit.
-
-    ``parts`` is what the pattern has between its stars.
-    """
-    first, *between, last = parts
-    if len(first) + len(last) > len(name) or not (name.startswith(first) and name.endswith(last)):
-        return None
-    end, stars = len(name) - len(last), []
-    for part in reversed(between):
-        start = name.rfind(part, len(first), end)
-        if start < 0:
-            return None
-        stars.append(name[start + len(part) : end])
-        end = start
-    return [name[len(first) : end], *reversed(stars)]
-
-
-def _filled(pattern, target, stars):
-    """A name or pattern of NEW with what the stars of the old pattern stand for in the place of its own."""
-    if target is None or "*" not in target:
-        return target
-    first, *others = target.split("*")
-    if len(others) != pattern.count("*"):
-        raise MappingError(f'The map has {pattern!r}: {target!r}; both must have as many "*".')
-    return first + "".join(star + part for star, part in zip(stars, others, strict=True))
