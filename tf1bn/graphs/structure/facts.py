@@ -1,11 +1,11 @@
 """What the rules ask about a graph and about one of its layers."""
 
 import dataclasses
-import functools
 from typing import Any
 
 from ...checkpoints.formats.names import role_of
 from ..files.sources import Source
+from ..patterns import Update
 from .layers import StructureScan
 from .setting_rules import horizon
 from .training import Training
@@ -82,7 +82,7 @@ class GraphFacts:
     """
 
     def __init__(self, source: Source, train_op=None):
-        self.source, self.scan = source, StructureScan(source)
+        self.source, self.scan, self._decided = source, StructureScan(source), {}
         self.training = Training(source, self.scan, train_op)
         self.collections = {
             name: {op.name for op in source.collection(name)} for name in source.collections if name != "train_op"
@@ -109,14 +109,19 @@ class GraphFacts:
         named = [self.variable(tensor) for p in (first.patterns if first else ()) for tensor in (p.gamma, p.beta)]
         parameters = list(dict.fromkeys(op.name for op in named if op is not None and op.type != "Const"))
         known = self.source.trainable is not None and parameters
+        updates = {role: scan.updates_of(op) if op is not None else [] for role, op in statistics.items()}
+        writers = {role: scan.writers_of(op) if op is not None else [] for role, op in statistics.items()}
+        if layer.settings["renorm"] and not updates["variance"]:
+            # Renormalisation assigns the variance that it makes of a moving deviation.
+            updates["variance"] = [Update(op, variance, [], None) for op in writers["variance"]]
         return LayerFacts(
             layer.name,
             applications,
             closed,
             mean,
             variance,
-            {role: scan.updates_of(op) if op is not None else [] for role, op in statistics.items()},
-            {role: scan.writers_of(op) if op is not None else [] for role, op in statistics.items()},
+            updates,
+            writers,
             parameters,
             scan.decay_words(deciding, self.steps) if deciding else ("unknown", None, None),
             first.settings["epsilon"] if first else None,
@@ -145,9 +150,14 @@ class GraphFacts:
             return True
         return self._decides(flag.op.name, update)
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - a graph is audited once
     def _decides(self, flag, update):
         """Whether the rate or the new value of an update depends on the operation of a flag."""
+        key = (flag, update.op.name)
+        if key not in self._decided:
+            self._decided[key] = self._depends(flag, update)
+        return self._decided[key]
+
+    def _depends(self, flag, update):
         seen, stack = set(), [update.op.inputs[1].op]
         while stack:
             op = stack.pop()

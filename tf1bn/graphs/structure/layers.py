@@ -9,13 +9,14 @@ import numpy as np
 from ...checkpoints.formats.names import role_of
 from ..files import attributes
 from ..model import layers_of
-from ..scan import Scan
-from ..view import CALLS, FUSED, MERGES, PASSES, SELECTS, SWITCHES, VARIABLES, closes_loop
+from ..scan import UNSEEN_FLAG, Scan
+from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # So many values that one tensor may have by conds and selects are looked at.
 _MOST_ROOTS = 2**12
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
+_NORM = re.compile(r"batchnorm|FusedBatchNorm")
 # Names of the scopes that contrib's function, its core layers and Keras's give their layers.
 _CONTRIB = re.compile(r"BatchNorm(_\d+)?")
 _AVERAGE = "ExponentialMovingAverage"
@@ -37,6 +38,7 @@ class StructureScan(Scan):
 
     def __init__(self, source):
         self._static, self._roots, self.bare, self._writers = {}, {}, [], None
+        self._by_average = self._debiasing = None
         super().__init__(source.graph, attributes.array, source.trainable or ())
         self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
         self.frozen = self._with_constants()
@@ -83,6 +85,17 @@ class StructureScan(Scan):
                 raise ValueError(f"the value of {op.name!r} is chosen among more than {_MOST_ROOTS} others")
         return origins
 
+    def _state(self, mean, prefix):
+        """See `scan.Scan._state`; goes through the variables once, of which large graphs have thousands."""
+        if self._debiasing is None:
+            last = ("/biased", "/local_step")
+            self._debiasing = {name: op for name, op in self.variables.items() if name.endswith(last)}
+        everything, self.variables = self.variables, _Few(self.variables, self._debiasing)
+        try:
+            return super()._state(mean, prefix)
+        finally:
+            self.variables = everything
+
     def _with_constants(self):
         """Take the constants in the place of variables for such, where a graph was frozen; whether there are any."""
         found = False
@@ -103,7 +116,8 @@ class StructureScan(Scan):
         return found
 
     def _folded(self):
-        names = (match["layer"] for op in self._operations if op.type == "Const" and (match := _FOLDED.fullmatch(op.name)))
+        likely = [op.name for op in self._operations if op.type == "Const" and _NORM.search(op.name)]
+        names = (match["layer"] for name in likely if (match := _FOLDED.fullmatch(name)))
         known = {layer.name for layer in self.layers}
         return sorted({name for name in names if name} - known)
 
@@ -135,12 +149,12 @@ class StructureScan(Scan):
 
     def updates_of(self, statistic):
         """The `patterns.Update` of a moving average, given its variable's operation, also by way of zero-debiasing."""
-        own = list(self._updates_of.get(statistic.name, ()))
-        names = {update.op.name for update in own}
-        for name, updates in self._updates_of.items():
-            if updates and name != statistic.name and self._average(updates[0].variable) is statistic:
-                own += [update for update in updates if update.op.name not in names]
-        return own
+        if self._by_average is None:
+            self._by_average = collections.defaultdict(list)
+            for updates in self._updates_of.values():
+                if updates:
+                    self._by_average[self._average(updates[0].variable).name] += updates
+        return self._by_average.get(statistic.name, [])
 
     def writers_of(self, variable):
         """The operations that write a variable, without what initializes or restores it."""
@@ -189,7 +203,8 @@ class StructureScan(Scan):
         """
         tensor = application.flag
         if tensor is None:
-            return ("unknown" if application.problem else "constant"), None, bool(application.trains)
+            kind = "unknown" if application.problem in (UNSEEN_FLAG, IN_FUNCTION) else "constant"
+            return kind, None, bool(application.trains)
         op = tensor.op
         if op.type == "PlaceholderWithDefault":
             default = self.static(op.inputs[0])
@@ -252,6 +267,23 @@ class StructureScan(Scan):
     def in_function(self, application):
         """Whether an application is hidden in a function that stays closed."""
         return application.inputs is None or any(op.type in CALLS for op in application.touched)
+
+
+class _Few:
+    """The variables by name, of which those alone are gone through that matter to zero-debiasing."""
+
+    def __init__(self, every, few):
+        self._every, self._few = every, few
+
+    def __contains__(self, name):
+        return name in self._every
+
+    def __getitem__(self, name):
+        return self._every[name]
+
+    def items(self):
+        """Those that matter."""
+        return self._few.items()
 
 
 def epsilons_differ(first, second):

@@ -1,11 +1,15 @@
 """The audit of a graph: the dict that its JSON holds."""
 
+import re
+
 from ... import __version__
 from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
 from . import mode_rules, setting_rules, update_rules
 from .facts import GraphFacts
 
+# What the names of operations have behind the name of their layer.
+_INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
 _NUMBERS = ("mean_error", "mean_bound", "variance_error", "variance_bound")
 _STEPS = ("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")
 
@@ -159,7 +163,7 @@ def _mode(flag):
 
 def _bare(pattern, cause):
     """The dict of a layer without moving statistics."""
-    name = pattern.op.name.rpartition("/")[0] or pattern.op.name
+    name = _INNER.sub("", pattern.op.name) or pattern.op.name
     cause = {key: value for key, value in cause.items() if key != "doubt"}
     structure = {
         "form": f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations",

@@ -88,8 +88,8 @@ class Training:
         if source.outputs is not None:
             return [op for op in map(self._graph.find, source.outputs) if op is not None]
         ends = self.behind(self.applies)
-        if not ends:
-            ends = source.collection("train_op")
+        # What only reads a variable behind its update, for somebody who did not ask, is no train op if another op is.
+        ends = [op for op in ends if op.type != "ReadVariableOp"] or ends or source.collection("train_op")
         return sorted(ends, key=lambda op: op.name)[:_MOST_ENDS]
 
     def _has_gradients(self):
