@@ -7,12 +7,13 @@ from .._util.command import check_outputs
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK, exit_code
-from . import accept
+from . import accept, graphs
 from .files import read_at
 from .outputs import with_page, write_reports
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
-where they are not what they should be; or those in a checkpoint, by their values alone.
+where they are not what they should be; or those in a checkpoint, by their values alone, and those of a graph, by its
+structure.
 
 examples:
   tf1bn audit run.trace
@@ -20,6 +21,7 @@ examples:
   tf1bn audit run.trace --layer 'resnet/*' --quiet
   tf1bn audit model.ckpt-1000 --values
   tf1bn audit model.keras
+  tf1bn audit model.ckpt-1000.meta --train-op train/Adam
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130
 interrupted"""
@@ -30,7 +32,8 @@ def add_arguments(parser):
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt",
+        help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt; "
+        "or a graph: .meta, .pb, .pbtxt, the folder of a SavedModel",
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdicts and causes as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
@@ -41,6 +44,7 @@ def add_arguments(parser):
         help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
     )
     parser.add_argument("--quiet", action="store_true", help="list only the layers that are not ok")
+    graphs.add_arguments(parser)
     accept.add_arguments(parser)
 
 
@@ -73,6 +77,10 @@ def _audit(args, curves):
     from ..diagnosis import conclude, diagnose
     from ..trace.views import TraceView
 
+    if kind := graphs.kind_of(args.path):
+        return _only(graphs.audit(args.path, kind, args.train_op), args.layer)
+    if args.train_op is not None:
+        raise CommandError(f"`--train-op` is for graphs, and PATH is {args.path!r}, which is none.")
     if looks_like_checkpoint(args.path):
         return _only(checkpoints.audit_checkpoint(args.path), args.layer)
     opened = trace.open(args.path)

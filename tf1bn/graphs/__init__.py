@@ -28,12 +28,18 @@ def audit(graph, train_op=None):
     Raises:
       GraphError: there is no such graph, it is damaged or too large, or `train_op` is not in it.
     """
+    from .files.keras_config import is_keras, read
     from .files.sources import open_source
     from .structure.judge import judge
+    from .structure.keras_model import audit_config
 
     names = None if train_op is None else _names(train_op)
     if isinstance(graph, (str, os.PathLike)):
         path = os.fspath(graph)
+        if is_keras(path):
+            if names is not None:
+                raise GraphError("`train_op` is for graphs, and a Keras model has none before it is compiled.")
+            return audit_config(read(path), path)
         return judge(lambda: open_source(path), names, repr(path))
     from .files.live import source_of
 

@@ -1,3 +1,5 @@
+# Runs on Python 2.7 too.
+# ruff: noqa: B905, UP031
 """Graphs of the real TF 1.x for the audit of structure: for each cause wrong ones, and right ones of every kind.
 
     python tests/golden/record/structure.py                  says what would be written, writes nothing
@@ -147,7 +149,8 @@ def _(tf):
 
 @case(RIGHT, "right-keras-model")
 def _(tf):
-    model = tf.keras.Sequential([tf.keras.layers.Conv2D(4, 3, input_shape=(8, 8, 3)), tf.keras.layers.BatchNormalization()])
+    first = tf.keras.layers.Conv2D(4, 3, input_shape=(8, 8, 3))
+    model = tf.keras.Sequential([first, tf.keras.layers.BatchNormalization()])
     model.compile("sgd", "mse")
     model._make_train_function()
 
@@ -371,10 +374,13 @@ def leaking(tf, **arguments):
         tf.assign(moving_mean, moving_mean * decay + mean * (1 - decay)),
         tf.assign(moving_variance, moving_variance * decay + variance * (1 - decay)),
     ]
-    m = tf.where(flag, mean, moving_mean) if arguments.get("where") else tf.cond(flag, lambda: mean, lambda: moving_mean)
-    v = tf.cond(flag, lambda: variance, lambda: moving_variance)
     if arguments.get("where"):
-        v = tf.where(flag, variance, moving_variance)
+        m, v = tf.where(flag, mean, moving_mean), tf.where(flag, variance, moving_variance)
+    else:
+        m, v = (
+            tf.cond(flag, lambda: mean, lambda: moving_mean),
+            tf.cond(flag, lambda: variance, lambda: moving_variance),
+        )
     with tf.control_dependencies(updates):
         y = tf.nn.batch_normalization(tf.identity(x), m, v, beta, None, 1e-3)
     minimize(tf, loss_of(tf, y), [])

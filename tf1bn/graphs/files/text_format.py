@@ -16,8 +16,14 @@ _SCHEMA = {
     "NodeDef": {"name": (1, "text"), "op": (2, "text"), "input": (3, "text"), "attr": (5, "AttrEntry")},
     "AttrEntry": {"key": (1, "text"), "value": (2, "AttrValue")},
     "AttrValue": {
-        **{"list": (1, "AttrList"), "s": (2, "text"), "i": (3, "int"), "f": (4, "float"), "b": (5, "bool")},
-        **{"type": (6, "dtype"), "shape": (7, "TensorShapeProto"), "tensor": (8, "TensorProto")},
+        "list": (1, "AttrList"),
+        "s": (2, "text"),
+        "i": (3, "int"),
+        "f": (4, "float"),
+        "b": (5, "bool"),
+        "type": (6, "dtype"),
+        "shape": (7, "TensorShapeProto"),
+        "tensor": (8, "TensorProto"),
         "func": (10, "NameAttrList"),
     },
     "AttrList": {"s": (2, "text"), "shape": (7, "TensorShapeProto")},
@@ -25,21 +31,33 @@ _SCHEMA = {
     "TensorShapeProto": {"dim": (2, "Dim"), "unknown_rank": (3, "bool")},
     "Dim": {"size": (1, "int")},
     "TensorProto": {
-        **{"dtype": (1, "dtype"), "tensor_shape": (2, "TensorShapeProto"), "tensor_content": (4, "text")},
-        **{"float_val": (5, "float"), "double_val": (6, "double"), "int_val": (7, "int"), "string_val": (8, "text")},
-        **{"int64_val": (10, "int"), "bool_val": (11, "bool"), "half_val": (13, "int")},
+        "dtype": (1, "dtype"),
+        "tensor_shape": (2, "TensorShapeProto"),
+        "tensor_content": (4, "text"),
+        "float_val": (5, "float"),
+        "double_val": (6, "double"),
+        "int_val": (7, "int"),
+        "string_val": (8, "text"),
+        "int64_val": (10, "int"),
+        "bool_val": (11, "bool"),
+        "half_val": (13, "int"),
     },
     "FunctionDefLibrary": {"function": (1, "FunctionDef")},
     "FunctionDef": {
-        **{"signature": (1, "OpDef"), "node_def": (3, "NodeDef"), "ret": (4, "TextEntry")},
+        "signature": (1, "OpDef"),
+        "node_def": (3, "NodeDef"),
+        "ret": (4, "TextEntry"),
         "control_ret": (6, "TextEntry"),
     },
     "TextEntry": {"key": (1, "text"), "value": (2, "text")},
     "OpDef": {"name": (1, "text"), "input_arg": (2, "ArgDef"), "output_arg": (3, "ArgDef")},
     "ArgDef": {"name": (1, "text")},
     "MetaGraphDef": {
-        **{"meta_info_def": (1, "MetaInfoDef"), "graph_def": (2, "GraphDef"), "saver_def": (3, "SaverDef")},
-        **{"collection_def": (4, "CollectionEntry"), "signature_def": (5, "SignatureEntry")},
+        "meta_info_def": (1, "MetaInfoDef"),
+        "graph_def": (2, "GraphDef"),
+        "saver_def": (3, "SaverDef"),
+        "collection_def": (4, "CollectionEntry"),
+        "signature_def": (5, "SignatureEntry"),
     },
     "MetaInfoDef": {"tensorflow_version": (5, "text"), "tags": (4, "text")},
     "SaverDef": {"save_tensor_name": (2, "text")},
@@ -142,12 +160,12 @@ class _Reader:
         kind, word = self._take()
         if word in ("{", "<"):
             body = self.message(of, "}" if word == "{" else ">", depth + 1)
-            return b"" if number is None else _field(number, 2) + _varint(len(body)) + body
+            return b"" if number is None else bytes_field(number, body)
         if kind == "string":
             data = _unescaped(word)
             while self._next[0] == "string":
                 data += _unescaped(self._take()[1])
-            return _field(number, 2) + _varint(len(data)) + data if number is not None and of == "text" else b""
+            return bytes_field(number, data) if number is not None and of == "text" else b""
         if kind != "word":
             raise ValueError(f"there is {word[:20]!r} where a value should be")
         return b"" if number is None else _scalar(number, of, word)
@@ -159,11 +177,11 @@ def _scalar(number, of, word):
     if of == "double":
         return _field(number, 1) + struct.pack("<d", _real(word))
     if of == "bool":
-        return _field(number, 0) + _varint(word in ("true", "True", "t", "1"))
+        return number_field(number, word in ("true", "True", "t", "1"))
     if of == "dtype":
-        return _field(number, 0) + _varint(_dtype(word))
+        return number_field(number, _dtype(word))
     if of == "int":
-        return _field(number, 0) + _varint(int(word, 0) & (2**64 - 1))
+        return number_field(number, int(word, 0) & (2**64 - 1))
     raise ValueError(f"there is {word[:20]!r} where a text or a message should be")
 
 
@@ -200,6 +218,16 @@ def _unescaped(word):
             data += _SIMPLE.get(simple, simple.encode("utf-8", "surrogateescape"))
         at = match.end()
     return data + body[at:].encode("utf-8", "surrogateescape")
+
+
+def bytes_field(number, data):
+    """The bytes of a field with bytes."""
+    return _field(number, 2) + _varint(len(data)) + data
+
+
+def number_field(number, value):
+    """The bytes of a field with an unsigned number."""
+    return _field(number, 0) + _varint(value)
 
 
 def _field(number, kind):

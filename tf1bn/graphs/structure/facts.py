@@ -1,6 +1,7 @@
 """What the rules ask about a graph and about one of its layers."""
 
 import dataclasses
+import re
 from typing import Any
 
 from ...checkpoints.formats.names import role_of
@@ -9,6 +10,10 @@ from ..patterns import Update
 from .layers import StructureScan
 from .setting_rules import horizon
 from .training import Training
+
+# So many layers are looked for that are updated while another is not.
+_MOST_OTHERS = 8
+_MEAN = re.compile(r"/(?:moving|running)_mean(?:_\d+)?$")
 
 
 @dataclasses.dataclass
@@ -55,7 +60,8 @@ class LayerFacts:
     def tests_by_default(self):
         """The name of the placeholder by whose default False the layer tests, or None."""
         for kind, name, default in self.flags:
-            if kind == "placeholder with a default" and default is False:
+            # Keras feeds its own in each step.
+            if kind == "placeholder with a default" and default is False and "keras_learning_phase" not in name:
                 return name
         return None
 
@@ -90,11 +96,12 @@ class GraphFacts:
         self.signatures = []
         for name, ends in source.signatures.items():
             ops = [op for op in map(source.graph.find, ends[1]) if op is not None]
-            if ops:
+            if ops and not name.startswith("__"):
                 self.signatures.append((name, ends, self.training.before(ops)))
         self.steps = {name for name in self.scan.variables if name.rpartition("/")[2] == "global_step"}
         self.horizon = horizon(self.scan, self.steps)
         self.saved, self.savers = self._saved()
+        self._names = set()
         self.layers = [self._layer(layer) for layer in self.scan.layers]
 
     def _layer(self, layer):
@@ -115,7 +122,7 @@ class GraphFacts:
             # Renormalisation assigns the variance that it makes of a moving deviation.
             updates["variance"] = [Update(op, variance, [], None) for op in writers["variance"]]
         return LayerFacts(
-            layer.name,
+            self._name(layer.name),
             applications,
             closed,
             mean,
@@ -132,17 +139,28 @@ class GraphFacts:
             [scan.flag_words(one) for one in applications],
         )
 
+    def _name(self, name):
+        """The name of a layer without the name of its statistic, where no other layer has that."""
+        shorter = _MEAN.sub("", name)
+        name = name if shorter in self._names else shorter
+        self._names.add(name)
+        return name
+
     def variable(self, tensor):
         """The operation of the variable whose value a tensor is, or None."""
         return None if tensor is None else self.scan.variable(tensor)
 
     def updated_layers(self, training):
-        """The names of the layers whose statistics a train op updates."""
-        return [
-            layer.name
-            for layer in self.layers
-            if all(any(training.reaching(one.op) for one in ops) for ops in layer.updates.values())
-        ]
+        """The names of the layers whose statistics a train op updates, though their outputs do not depend on that."""
+        found = []
+        for layer in self.layers:
+            reached = [[one.op for one in ops if training.reaching(one.op)] for ops in layer.updates.values()]
+            if len(found) == _MOST_OTHERS or not layer.applications or not all(reached):
+                continue
+            in_place = training.before([one.outputs.op for one in layer.applications])
+            if not any(op.name in in_place for ops in reached for op in ops):
+                found.append(layer.name)
+        return found
 
     def is_guarded(self, update, flag):
         """Whether an update does nothing where a flag says that the layer tests: it is in a cond, or its rate is 0."""

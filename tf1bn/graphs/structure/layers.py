@@ -1,4 +1,4 @@
-"""The batch-norm layers of a graph with all that an audit asks: their forms, their updates and who else writes there."""
+"""The batch-norm layers of a graph with what an audit asks: forms, modes, updates and all that writes there."""
 
 import collections
 import math
@@ -16,6 +16,7 @@ from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SELECTS, SWITCHES,
 _MOST_ROOTS = 2**12
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
+_NUMBER = re.compile(r"_\d+$")
 _NORM = re.compile(r"batchnorm|FusedBatchNorm")
 # Names of the scopes that contrib's function, its core layers and Keras's give their layers.
 _CONTRIB = re.compile(r"BatchNorm(_\d+)?")
@@ -132,6 +133,30 @@ class StructureScan(Scan):
         application.variance = self.variable(read) if read is not None else None
         return application
 
+    def _merge_after(self, y):
+        """See `scan.Scan._merge_after`; what a function returns goes through operations that pass it on."""
+        waiting = [y]
+        while waiting:
+            for op in waiting.pop().consumers():
+                if op.type in MERGES and not closes_loop(op):
+                    return op
+                if op.type == "Identity":
+                    waiting.append(op.outputs[0])
+        return None
+
+    def _paired(self, merge, patterns):
+        """See `scan.Scan._paired`; likewise."""
+        inputs = [p.x.op.inputs[0] if p.x.op.type in SWITCHES else None for p in patterns]
+        ends = [_passed(tensor).name for tensor in merge.inputs]
+        ways = [i for pattern in patterns for i, name in enumerate(ends) if name == pattern.y.name]
+        statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
+        statistics = {op.name for op in statistics if op is not None}
+        alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
+        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
+            return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
+        ways = dict(zip(ways, patterns, strict=True))
+        return [self._application(patterns, inputs[0], merge.outputs[0], (merge, ways))]
+
     def normalises_by_the_batch(self, pattern):
         """Whether a pattern is in training mode: fused, or made of a mean over axis 0 and others of its input."""
         if pattern.fused:
@@ -186,6 +211,7 @@ class StructureScan(Scan):
     def _maker(self, application):
         name = application.mean.name
         scope, _, last = name.rpartition("/")
+        last = _NUMBER.sub("", last)
         if _AVERAGE in name:
             return "tf.nn.batch_normalization by hand, with ExponentialMovingAverage"
         if last not in ("moving_mean", "running_mean"):
@@ -267,6 +293,13 @@ class StructureScan(Scan):
     def in_function(self, application):
         """Whether an application is hidden in a function that stays closed."""
         return application.inputs is None or any(op.type in CALLS for op in application.touched)
+
+
+def _passed(tensor):
+    """The tensor that an operation of a function's result passes on."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 class _Few:

@@ -2,7 +2,7 @@
 
 from ..._util.text import quoted
 from ...verdicts import ADVISORY
-from .update_rules import entry
+from .entries import entry
 
 
 def modes(layer, facts):
@@ -14,18 +14,25 @@ def modes(layer, facts):
                 return [_exported(one, f"the signature `{name}` runs")]
         for one in layer.applications:
             kind, flag, default = facts.scan.flag_words(one) if one.flag is not None else (None, None, None)
-            if kind == "placeholder with a default" and default is True and one.outputs.op.name in needed:
-                if flag.partition(":")[0] not in {text.partition(":")[0] for text in inputs}:
-                    return [
-                        entry(
-                            "batch-stats-at-inference",
-                            f"`{one.outputs.op.name}` depends on `{flag}`, whose default is True and which the "
-                            f"signature `{name}` does not take: it normalises by the batches that it is given.",
-                        )
-                    ]
-    if facts.training.trains or facts.signatures or facts.source.outputs is not None:
+            unfed = kind == "placeholder with a default" and default is True and one.outputs.op.name in needed
+            if unfed and flag.partition(":")[0] not in {text.partition(":")[0] for text in inputs}:
+                return [
+                    entry(
+                        "batch-stats-at-inference",
+                        f"`{one.outputs.op.name}` depends on `{flag}`, whose default is True and which the "
+                        f"signature `{name}` does not take: it normalises by the batches that it is given.",
+                    )
+                ]
+    if facts.training.trains or facts.signatures:
         return []
     if always and len(always) == len(layer.applications):
+        if facts.source.outputs is not None:
+            text = (
+                f"`is_training` is the constant True in `{always[0].outputs.op.name}`, in a function without "
+                "gradients. Either it recomputes the statistics, and all is well, or it is inference in training mode; what tells "
+                "them apart is where it is called."
+            )
+            return [entry("batch-stats-at-inference", text, doubt=True)]
         return [_exported(always[0], "the graph, which has no optimizer, has")]
     return [*_default_on(layer, facts)]
 

@@ -6,12 +6,12 @@ from ... import __version__
 from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
 from . import mode_rules, setting_rules, update_rules
+from .entries import audit_entry
 from .facts import GraphFacts
+from .training import A_CALL
 
 # What the names of operations have behind the name of their layer.
 _INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
-_NUMBERS = ("mean_error", "mean_bound", "variance_error", "variance_bound")
-_STEPS = ("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")
 
 
 def audit_source(source, train_op=None):
@@ -72,26 +72,8 @@ def _judged(layer, facts, beside):
     verdict = FINDING if certain else UNDECIDABLE if unsure else OK
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, cause["doubt"]))
     causes = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
-    return _entry(layer.name, verdict, causes, doubts, _structure(layer, facts))
-
-
-def _entry(name, verdict, causes, doubts, structure):
-    said = [*(cause["explanation"] for cause in causes), *doubts]
-    if verdict == OK:
-        said.insert(0, f"Nothing is wrong as far as the graph shows: {_in_words(structure)}.")
-    return {
-        "name": name,
-        "verdict": verdict,
-        "causes": causes,
-        "explanation": " ".join(said),
-        **dict.fromkeys(_NUMBERS),
-        "steps": 0,
-        "first": False,
-        **dict.fromkeys(_STEPS),
-        "accumulated": {"mean": None, "variance": None},
-        "estimates": {},
-        "structure": structure,
-    }
+    structure = _structure(layer, facts)
+    return audit_entry(layer.name, verdict, causes, doubts, structure, _in_words(structure))
 
 
 def _structure(layer, facts):
@@ -175,12 +157,10 @@ def _bare(pattern, cause):
         "decay": {"kind": "unknown", "value": None, "name": None},
         "statistics": {"mean": None, "variance": None},
         "parameters": [],
-        "applications": [
-            {"output": pattern.y.name, "is_training": {"kind": "constant", "name": None, "value": True}}
-        ],
+        "applications": [{"output": pattern.y.name, "is_training": {"kind": "constant", "name": None, "value": True}}],
         "updates": {"mean": [], "variance": []},
     }
-    return _entry(name, FINDING, [cause], [], structure)
+    return audit_entry(name, FINDING, [cause], [], structure, _in_words(structure))
 
 
 def _folded(names):
@@ -198,7 +178,7 @@ def _notes(facts, layers):
     text = f"The graph has {counted(count, 'operation')}{made}, and {counted(len(layers), 'batch norm')}."
     notes = [text]
     if training.trains:
-        ends = listed([f"`{name}`" for name in training.targets], 4)
+        ends = listed([name if name == A_CALL else f"`{name}`" for name in training.targets], 4)
         named = "as it was said" if training.given else "as its operations show"
         notes.append(f"What trains it, {named}: {ends}.")
     else:

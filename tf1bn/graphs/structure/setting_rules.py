@@ -1,4 +1,4 @@
-"""Causes in the settings of layers: what the applications of one share, and what one has otherwise than its siblings."""
+"""Causes in the settings of layers: in what applications of one differ, and one from its siblings."""
 
 import collections
 import math
@@ -6,8 +6,8 @@ import math
 from ..._util.text import counted, listed, quoted
 from ...verdicts import ADVISORY
 from ..view import PASSES, SWITCHES
+from .entries import entry
 from .layers import epsilons_differ
-from .update_rules import entry
 
 # At the end of a schedule the start values should weigh less than this.
 _LARGEST_WEIGHT = 0.05
@@ -56,7 +56,7 @@ def _shared(layer):
 
 
 def _decay(layer, facts):
-    kind, decay, name = layer.decay
+    kind, decay, _ = layer.decay
     if kind != "constant" or not facts.training.trains or not layer.trained_by(facts.training) or layer.never_trains:
         return
     if decay == 1:
@@ -131,20 +131,25 @@ def _not_saved(layer, facts):
     return [
         entry(
             "not-restored",
-            f"The Saver {quoted(facts.savers)} {what} and not {quoted(missing)}, as Saver(trainable_variables()) does: a "
-            "checkpoint will not have the statistics, and what is restored from it keeps the start values 0 and 1.",
+            f"The Saver {quoted(facts.savers)} {what} and not {quoted(missing)}, as Saver(trainable_variables()) does: "
+            "a checkpoint will not have the statistics, and what is restored from it keeps the start values 0 and 1.",
         )
     ]
 
 
-def siblings(layers):
-    """What single layers have otherwise than most of their siblings: a dict from names of layers to lists of causes."""
+def siblings(layers, read=None):
+    """What single layers have otherwise than most of their siblings: a dict from names of layers to lists of causes.
+
+    Args:
+      layers: a list of `facts.LayerFacts`, or of others with a ``name`` and what ``read`` asks of them.
+      read: tuples of a cause's id, the setting in words, and a function from a layer to its setting or None.
+    """
     causes = collections.defaultdict(list)
     networks = collections.defaultdict(list)
     for layer in layers:
         networks[layer.name.partition("/")[0] if "/" in layer.name else ""].append(layer)
     for group in networks.values():
-        for name, setting in (("epsilon", _epsilon_of), ("decay", _decay_of), ("wrong-axis", _format_of)):
+        for name, what, setting in read or _READ:
             values = {layer.name: setting(layer) for layer in group}
             counts = collections.Counter(value for value in values.values() if value is not None)
             if len(counts) < 2:
@@ -156,8 +161,9 @@ def siblings(layers):
                 value = values[layer.name]
                 if value is None or value == usual or (name == "epsilon" and not epsilons_differ(value, usual)):
                     continue
-                what = {"epsilon": "Epsilon", "decay": "The decay", "wrong-axis": "The data format"}[name]
-                text = f"{what} is {_shown(value)} here and {_shown(usual)} in {most} of the {len(group)} layers beside."
+                text = (
+                    f"{what} is {_shown(value)} here and {_shown(usual)} in {most} of the {len(group)} layers beside."
+                )
                 causes[layer.name].append(entry(name, text, ADVISORY))
     return causes
 
@@ -177,6 +183,13 @@ def _decay_of(layer):
 def _format_of(layer):
     one = layer.applications[0]
     return None if one.problem or one.inputs is None or one.inputs.get_shape().ndims != 4 else layer.data_format
+
+
+_READ = (
+    ("epsilon", "Epsilon", _epsilon_of),
+    ("decay", "The decay", _decay_of),
+    ("wrong-axis", "The data format", _format_of),
+)
 
 
 def horizon(scan, steps):

@@ -6,6 +6,8 @@ from ...errors import GraphError
 
 _APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _GRADIENTS = re.compile(r"\w*(Grad|GradV\d|BackpropFilter|BackpropInput)(V\d)?")
+# The train op of a function's graph.
+A_CALL = "a call of the function"
 # So many operations at the end of a graph are taken for train ops.
 _MOST_ENDS = 32
 
@@ -30,12 +32,14 @@ class Training:
         self._graph = source.graph
         self.applies = [op for op in source.graph.get_operations() if op.inputs and _APPLIES.fullmatch(op.type)]
         self.given = train_op is not None
-        names = [self._named(name) for name in train_op] if self.given else self._ends(source)
-        self.targets = {op.name: self.before([op]) for op in names}
-        if self.given and len(names) > 1:
+        if self.given:
+            ops = [self._named(name) for name in train_op]
             # They are asked for together, in each step.
-            together = set().union(*self.targets.values())
-            self.targets = {", ".join(self.targets): together}
+            self.targets = {", ".join(op.name for op in ops): self.before(ops)}
+        elif source.outputs is not None:
+            self.targets = {A_CALL: self.before([op for op in map(self._graph.find, source.outputs) if op is not None])}
+        else:
+            self.targets = {op.name: self.before([op]) for op in self._ends(source)}
         variables = (scan.variable(op.inputs[0]) for op in self.applies)
         self.trained = {variable.name for variable in variables if variable is not None}
         if not self.applies and source.outputs is not None and self._has_gradients():
@@ -85,8 +89,6 @@ class Training:
         return op
 
     def _ends(self, source):
-        if source.outputs is not None:
-            return [op for op in map(self._graph.find, source.outputs) if op is not None]
         ends = self.behind(self.applies)
         # What only reads a variable behind its update, for somebody who did not ask, is no train op if another op is.
         ends = [op for op in ends if op.type != "ReadVariableOp"] or ends or source.collection("train_op")

@@ -1,7 +1,9 @@
 """Causes in the updates of a layer: whether a train op runs them, how often, and whether tests run them too."""
 
 from ..._util.text import counted, quoted
-from ...verdicts import ADVISORY, cause_entry
+from ...verdicts import ADVISORY
+from .entries import entry
+from .training import A_CALL
 
 _TITLES = {"mean": "moving mean", "variance": "moving variance"}
 UPDATE_OPS = "update_ops"
@@ -21,10 +23,7 @@ def updates(layer, facts):
         return [], []
     if layer.never_trains:
         return _flag_off(layer, facts), []
-    if layer.tests_by_default is not None:
-        causes = [_default_off(layer)]
-    else:
-        causes = []
+    causes = [_default_off(layer)] if layer.tests_by_default is not None else []
     missing, doubts = _not_updated(layer, facts)
     causes += missing
     if not missing:
@@ -38,20 +37,20 @@ def _flag_off(layer, facts):
     if not trained:
         return []
     return [
-        _entry(
+        entry(
             "training-flag-off",
-            f"`is_training` is the constant False in each of its {counted(len(layer.applications), 'application')}, and "
-            f"an optimizer trains its {quoted(trained)}: the statistics stay what they were restored or initialized "
+            f"`is_training` is the constant False in {counted(len(layer.applications), 'application')} of it, all there are, "
+            f"and an optimizer trains its {quoted(trained)}: the statistics stay what they were restored or initialized "
             "to. If they are frozen on purpose, accept it with `--accept training-flag-off`.",
         )
     ]
 
 
 def _default_off(layer):
-    return _entry(
+    return entry(
         "training-flag-off",
-        f"`is_training` is the placeholder `{layer.tests_by_default}` with the default False: each training step has to "
-        "feed True, and where one does not, nothing updates the statistics. The graph cannot show what is fed.",
+        f"`is_training` is the placeholder `{layer.tests_by_default}` with the default False: each training step has "
+        "to feed True, and where one does not, nothing updates the statistics. The graph cannot show what is fed.",
         ADVISORY,
     )
 
@@ -69,33 +68,38 @@ def _not_updated(layer, facts):
     if absent:
         if layer.trainable is False:
             text = "The layer is not trainable, and nothing in the graph updates its statistics."
-            return [_entry("trainable-false", text, ADVISORY)], []
+            return [entry("trainable-false", text, ADVISORY)], []
         what = " and the ".join(_TITLES[role] for role in absent)
         text = f"No operation of the graph updates the {what}, though the layer normalises by its batches in training."
-        return [_entry("not-updated", text)], []
+        return [entry("not-updated", text)], []
     reached = {role: [one for one in ops if training.reaching(one.op)] for role, ops in layer.updates.items()}
     lost = [role for role, ops in reached.items() if not ops]
     if not lost:
         return [], []
     names = [one.op.name for role in lost for one in layer.updates[role]]
     text = (
-        f"No path leads from the train op {quoted(list(training.targets))} to {quoted(names)}, which "
+        f"No path leads from {_ends(training)} to {quoted(names)}, which "
         f"{'update' if len(names) > 1 else 'updates'} the {' and the '.join(_TITLES[role] for role in lost)}."
     )
     text += _where_kept(layer, facts, names)
     if len(lost) == 1:
-        return [_entry("not-updated", text + " The other of the two is updated.")], []
+        return [entry("not-updated", text + " The other of the two is updated.")], []
     if training.given:
-        return [_entry("not-updated", text)], []
+        return [entry("not-updated", text)], []
     others = facts.updated_layers(training)
     if others:
-        return [_entry("not-updated", text + _collected_too_early(layer, facts, others))], []
+        return [entry("not-updated", text + _collected_too_early(layer, facts, others))], []
     doubt = (
         "Either each step asks for them beside the train op, as in `session.run([train_op, update_ops])`, and all is "
         "well, or they never run. What tells the two apart is the call: name what a step runs with `--train-op`, or "
         "record a trace."
     )
-    return [_entry("not-updated", f"{text} {doubt}", doubt=True)], []
+    return [entry("not-updated", f"{text} {doubt}", doubt=True)], []
+
+
+def _ends(training):
+    names = list(training.targets)
+    return names[0] if names == [A_CALL] else f"the train op {quoted(names)}"
 
 
 def _where_kept(layer, facts, names):
@@ -132,13 +136,14 @@ def _double(layer, facts):
         ops = max(counts.values(), key=len)
         if len(ops) > 1:
             applied = len([one for one in layer.applications if one.trains or one.flag is not None])
+            run = "A call" if name == A_CALL else f"One run of `{name}`"
             return [
-                _entry(
+                entry(
                     "double-update",
-                    f"One run of `{name}` does {len(ops)} updates of each statistic ({quoted([op.name for op in ops])}): "
-                    f"the layer is applied {applied} times in training, as to several towers or to real and generated "
-                    f"data, and each application brings its own. {len(ops)} updates at decay d leave the weight "
-                    f"d^{len(ops)} to the old value, and their order is not fixed.",
+                    f"{run} does {len(ops)} updates of each statistic ({quoted([op.name for op in ops])}): the layer "
+                    f"is applied {applied} times in training, as to several towers or to real and generated data, and "
+                    f"each application brings its own. {len(ops)} updates at decay d leave the weight d^{len(ops)} to "
+                    "the old value, and their order is not fixed.",
                 )
             ]
     return []
@@ -166,7 +171,7 @@ def _one_of_several(layer, facts):
     if len(ran) < 2 or updated >= len(ran):
         return []
     return [
-        _entry(
+        entry(
             "one-tower-only",
             f"{len(ran)} applications of the layer train, and the updates of {updated} of them run: the statistics "
             "are those of a part of the data. That is usual with towers whose data are alike.",
@@ -189,7 +194,7 @@ def _leak(layer, facts):
         ]
         if unguarded:
             return [
-                _entry(
+                entry(
                     "validation-leak",
                     f"The output `{one.outputs.name}` depends on {quoted([u.op.name for u in unguarded])}, and these "
                     f"run whatever `{one.flag.name}` is: each evaluation moves the statistics towards its own data.",
@@ -204,7 +209,7 @@ def _leak(layer, facts):
         ]
         if outside and not (predicate and all(facts.is_guarded_by(layer, predicate) for _ in (0,))):
             return [
-                _entry(
+                entry(
                     "validation-leak",
                     f"The optimizer's `{inside.name}` is inside a tf.cond, and {quoted(outside)} outside of it: the "
                     f"statistics are updated whichever way the cond goes"
@@ -215,11 +220,3 @@ def _leak(layer, facts):
                 )
             ]
     return []
-
-
-def _entry(name, explanation, severity="finding", *, doubt=False):
-    """A cause of a layer of TensorFlow; with ``doubt`` it is one of two explanations, which leaves the layer undecided."""
-    return {**cause_entry(name, explanation, severity, framework="tensorflow", release="1"), "doubt": doubt}
-
-
-entry = _entry
