@@ -29,8 +29,8 @@ def modes(layer, facts):
         if facts.source.outputs is not None:
             text = (
                 f"`is_training` is the constant True in `{always[0].outputs.op.name}`, in a function without "
-                "gradients. Either it recomputes the statistics, and all is well, or it is inference in training mode; what tells "
-                "them apart is where it is called."
+                "gradients. Either it recomputes the statistics, and all is well, or it is inference in training "
+                "mode; what tells them apart is where it is called."
             )
             return [entry("batch-stats-at-inference", text, doubt=True)]
         return [_exported(always[0], "the graph, which has no optimizer, has")]

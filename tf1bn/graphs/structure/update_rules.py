@@ -1,6 +1,6 @@
 """Causes in the updates of a layer: whether a train op runs them, how often, and whether tests run them too."""
 
-from ..._util.text import counted, quoted
+from ..._util.text import quoted
 from ...verdicts import ADVISORY
 from .entries import entry
 from .training import A_CALL
@@ -36,12 +36,13 @@ def _flag_off(layer, facts):
     trained = [name for name in layer.parameters if name in facts.training.trained]
     if not trained:
         return []
+    count = len(layer.applications)
+    counted_here = "is 1 application" if count == 1 else f"are {count} applications"
     return [
         entry(
             "training-flag-off",
-            f"`is_training` is the constant False in {counted(len(layer.applications), 'application')} of it, all there are, "
-            f"and an optimizer trains its {quoted(trained)}: the statistics stay what they were restored or initialized "
-            "to. If they are frozen on purpose, accept it with `--accept training-flag-off`.",
+            f"`is_training` is the constant False wherever the layer is applied (there {counted_here}), and an optimizer "
+            f"trains its {quoted(trained)}: the statistics stay what they were restored or initialized to. If they are frozen on purpose, accept it with `--accept training-flag-off`.",
         )
     ]
 
