@@ -124,6 +124,9 @@ def _not_saved(layer, facts):
     """The cause that no Saver of the graph saves the statistics."""
     statistics = [op for op in (layer.mean, layer.variance) if op is not None and op.type != "Const"]
     missing = [op.name for op in statistics if op.name not in facts.saved]
+    if facts.source.kind == "a SavedModel":
+        # What one saves are its objects, which need not be the variables that its functions take.
+        return []
     if not missing or not facts.saved or not set(layer.parameters) | facts.training.trained & facts.saved:
         return []
     own = [name for name in layer.parameters if name in facts.saved]

@@ -41,8 +41,9 @@ def _flag_off(layer, facts):
     return [
         entry(
             "training-flag-off",
-            f"`is_training` is the constant False wherever the layer is applied (there {counted_here}), and an optimizer "
-            f"trains its {quoted(trained)}: the statistics stay what they were restored or initialized to. If they are frozen on purpose, accept it with `--accept training-flag-off`.",
+            f"`is_training` is the constant False wherever the layer is applied (there {counted_here}), and an "
+            f"optimizer trains its {quoted(trained)}: the statistics stay what they were restored or initialized to. "
+            "If they are frozen on purpose, accept it with `--accept training-flag-off`.",
         )
     ]
 
