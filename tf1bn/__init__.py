@@ -26,6 +26,7 @@ _PUBLIC = {
     "contrib": None,
     "diagnosis": None,
     "errors": None,
+    "graphs": None,
     "legacy": None,
     "parity": None,
     "recorders": None,

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "reports": "parity.verdict _util verdicts errors",
     "layers": "releases _util errors",
     "contrib": "layers releases _util errors",
-    "graphs": "layers _util errors",
+    "graphs": "layers checkpoints _util verdicts errors",
     "recorders": "graphs layers trace checker _util errors",
     "legacy": "contrib recorders layers releases _util errors",
     "reproduce": "layers graphs checker reports releases _util verdicts errors",

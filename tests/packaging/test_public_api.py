@@ -31,6 +31,7 @@ PACKAGES = {
         "Tf1bnError",
         "TraceError",
     },
+    "graphs": {"GraphError", "audit"},
     "legacy": {"run_script"},
     "parity": {"MappingError", "compare_checkpoints", "compare_traces", "rejudge"},
     "recorders": {"Recorder"},
