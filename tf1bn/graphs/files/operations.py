@@ -134,23 +134,29 @@ class FileGraph:
             if node.name in self._by_name:
                 raise ValueError(f"two of its nodes have the name {node.name!r}")
             self._by_name[node.name] = FileOperation(self, node)
-        self._consumers = collections.defaultdict(list)
+        self._consumers, self._followers = collections.defaultdict(list), None
         self._tensors, self._used = {}, collections.defaultdict(set)
         for op in self._by_name.values():
-            if len(op.node.inputs) < LEAST_INPUTS.get(op.type, 0):
+            inputs = op.node.inputs
+            if len(inputs) < LEAST_INPUTS.get(op.type, 0):
                 raise ValueError(f"the node {op.name!r} of the type {op.type!r} has too few inputs")
-            for text in dict.fromkeys(op.node.inputs):
-                self._consumers[text if ":" in text else text + ":0"].append(op)
+            for text in inputs if len(inputs) < 2 else dict.fromkeys(inputs):
+                self._consumers[text].append(op)
             for name in op.controls:
                 if name not in self._by_name:
                     raise ValueError(f"the node {op.name!r} waits for {name!r}, which is not there")
-        for text in self._consumers:
-            name, _, index = text.rpartition(":")
-            if name not in self._by_name or not index.isdecimal() or int(index) > _MOST_OUTPUTS:
+        for text in list(self._consumers):
+            name, colon, index = text.partition(":")
+            if name not in self._by_name or (colon and not index.isdecimal()) or int(index or 0) > _MOST_OUTPUTS:
                 raise ValueError(f"a node has the input {text!r}, which is not there")
-            self._used[name].add(int(index))
-        self._followers = collections.defaultdict(list)
-        self._refuse_circles()
+            number = int(index or 0)
+            self._used[name].add(number)
+            if colon and (not number or str(number) != index):
+                # Two texts for one value.
+                usual = f"{name}:{number}" if number else name
+                self._consumers[usual] += self._consumers[text]
+        if not self._in_order():
+            self._refuse_circles()
 
     def get_operations(self):
         """All operations, in the order of the file."""
@@ -174,7 +180,7 @@ class FileGraph:
 
     def consumers_of(self, name, index):
         """The operations that take one value of an operation."""
-        return self._consumers.get(f"{name}:{index}", [])
+        return self._consumers.get(f"{name}:{index}" if index else name, [])
 
     def used_outputs(self, name):
         """The numbers of the values of an operation that others take."""
@@ -182,16 +188,38 @@ class FileGraph:
 
     def followers(self, name):
         """The names of the operations that take a value of an operation or wait for it."""
+        if self._followers is None:
+            self._followers = collections.defaultdict(list)
+            for op in self._by_name.values():
+                for other in self._before(op):
+                    self._followers[other].append(op.name)
         return self._followers.get(name, ())
+
+    def _before(self, op):
+        """The names of all operations that must run before one, but for the end of a loop that leads back to it."""
+        before = {text.partition(":")[0] for text in op.node.inputs}
+        if op.type in ("Merge", "RefMerge"):
+            before = {name for name in before if not self._by_name[name].type.endswith("NextIteration")}
+        before.update(op.controls)
+        return before
+
+    def _in_order(self):
+        """Whether each operation stands behind those that must run before it, as TensorFlow writes most graphs."""
+        seen = set()
+        for op in self._by_name.values():
+            for text in op.node.inputs:
+                if text not in seen and text.partition(":")[0] not in seen:
+                    return False
+            if op.controls and not seen.issuperset(op.controls):
+                return False
+            seen.add(op.name)
+        return True
 
     def _refuse_circles(self):
         """Raise ValueError unless the graph runs in circles by the ends of loops alone."""
-        waiting, after = {}, self._followers
+        waiting, after = {}, collections.defaultdict(list)
         for op in self._by_name.values():
-            before = {text.partition(":")[0] for text in op.node.inputs}
-            if op.type in ("Merge", "RefMerge"):
-                before = {name for name in before if not self._by_name[name].type.endswith("NextIteration")}
-            before.update(op.controls)
+            before = self._before(op)
             waiting[op.name] = len(before)
             for name in before:
                 after[name].append(op.name)

@@ -17,7 +17,7 @@ LARGEST_GRAPH = 2**31
 # The largest file that is read into memory as a whole; a larger one is mapped.
 _LARGEST_READ = 2**27
 _HEAD = 2**16
-_VARIABLES = ("variables", "trainable_variables", "model_variables")
+_VARIABLES, _TRAINABLE = ("variables", "model_variables", "local_variables"), "trainable_variables"
 
 
 @dataclasses.dataclass
@@ -221,7 +221,7 @@ def _saved_model(data):
 def of_meta_graph(data, kind):
     """The `Source` of the bytes of a MetaGraphDef."""
     info = graph = b""
-    collections, variables, signatures = {}, {}, {}
+    collections, signatures, trainable, has_variables = {}, {}, None, False
     for number, wire_type, value in fields(data):
         if wire_type != BYTES:
             continue
@@ -234,12 +234,13 @@ def of_meta_graph(data, kind):
             name, body = text(entry.get(1, b"")), entry.get(2, b"")
             if number == 5:
                 signatures[name] = [_names_of(one) for one in _two(body)]
+            elif name == _TRAINABLE:
+                trainable = {_variable(one) for one in repeated(message(body, {2: BYTES}).get(2, b""), 1)}
             elif name in _VARIABLES:
-                variables[name] = [_variable(one) for one in repeated(message(body, {2: BYTES}).get(2, b""), 1)]
+                has_variables = True
             else:
                 collections[name] = [text(one) for one in repeated(message(body, {1: BYTES}).get(1, b""), 1)]
-    trainable = set(variables["trainable_variables"]) if "trainable_variables" in variables else None
-    if trainable is None and "variables" in variables:
+    if trainable is None and has_variables:
         trainable = set()
     version = text(message(info, {5: BYTES}).get(5, b""))
     return Source(_graph(bytes(graph)), kind, collections, trainable, signatures, None, version)

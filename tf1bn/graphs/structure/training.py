@@ -29,8 +29,10 @@ class Training:
     """
 
     def __init__(self, source, scan, train_op=None):
-        self._graph = source.graph
-        self.applies = [op for op in source.graph.get_operations() if op.inputs and _APPLIES.fullmatch(op.type)]
+        self._graph, self._inside = source.graph, None
+        self.applies = [
+            op for op in source.graph.get_operations() if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
+        ]
         self.given = train_op is not None
         if self.given:
             ops = [self._named(name) for name in train_op]
@@ -111,9 +113,8 @@ class Training:
         return found
 
     def inside_cond(self, scan):
-        """The operations of optimizers that are in a cond, and the predicate's name, or None for both."""
-        for op in self.applies:
-            if scan.depth(op):
-                guards = sorted(scan.guards(op))
-                return op, guards[0][0] if guards else None
-        return None, None
+        """An operation of an optimizer that is in a cond, and the predicate's name, or None for both."""
+        if self._inside is None:
+            self._inside = next(((op, scan.guards(op)) for op in self.applies if scan.depth(op)), (None, ()))
+        op, guards = self._inside
+        return op, min(guards, default=(None,))[0]
