@@ -126,7 +126,11 @@ class FileOperation:
 
 
 class FileGraph:
-    """The operations of a graph; raises ValueError where an input is missing or the graph runs in a circle."""
+    """The operations of a graph; raises ValueError where an input is missing or the graph runs in a circle.
+
+    Attributes:
+      order: the names of all operations, each behind those that must run before it.
+    """
 
     def __init__(self, nodes):
         self._by_name = {}
@@ -155,6 +159,7 @@ class FileGraph:
                 # Two texts for one value.
                 usual = f"{name}:{number}" if number else name
                 self._consumers[usual] += self._consumers[text]
+        self.order = list(self._by_name)
         if not self._in_order():
             self._refuse_circles()
 
@@ -191,11 +196,11 @@ class FileGraph:
         if self._followers is None:
             self._followers = collections.defaultdict(list)
             for op in self._by_name.values():
-                for other in self._before(op):
+                for other in self.before(op):
                     self._followers[other].append(op.name)
         return self._followers.get(name, ())
 
-    def _before(self, op):
+    def before(self, op):
         """The names of all operations that must run before one, but for the end of a loop that leads back to it."""
         before = {text.partition(":")[0] for text in op.node.inputs}
         if op.type in ("Merge", "RefMerge"):
@@ -219,20 +224,21 @@ class FileGraph:
         """Raise ValueError unless the graph runs in circles by the ends of loops alone."""
         waiting, after = {}, collections.defaultdict(list)
         for op in self._by_name.values():
-            before = self._before(op)
+            before = self.before(op)
             waiting[op.name] = len(before)
             for name in before:
                 after[name].append(op.name)
         ready = [name for name, count in waiting.items() if not count]
-        done = 0
+        self.order = []
         while ready:
             name = ready.pop()
-            done += 1
+            self.order.append(name)
             for other in after[name]:
                 waiting[other] -= 1
                 if not waiting[other]:
                     ready.append(other)
-        if done < len(self._by_name):
+        self._followers = after
+        if len(self.order) < len(self._by_name):
             name = next(name for name, count in waiting.items() if count)
             raise ValueError(f"its nodes wait for each other in a circle, {name!r} among them")
 

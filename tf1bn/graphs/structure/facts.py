@@ -185,6 +185,9 @@ class GraphFacts:
                 seen.add(op.name)
                 if op.type in ("Mul", "Sub", "Merge", "Switch", "Select", "SelectV2", "Identity", "Cast", "Where"):
                     stack.extend(tensor.op for tensor in op.inputs)
+                elif op.type == "Const":
+                    # One in a tf.cond of TF 1.x waits for the way that the cond goes.
+                    stack.extend(op.control_inputs)
         return False
 
     def is_guarded_by(self, layer, predicate):

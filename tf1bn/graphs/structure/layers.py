@@ -47,8 +47,31 @@ class StructureScan(Scan):
         self.folded = self._folded()
 
     def depth(self, op):
-        """See `view.GraphView.depth`."""
-        return 0 if self._flat else super().depth(op)
+        """See `view.GraphView.depth`; goes through the graph once."""
+        if self._flat:
+            return 0
+        if not self._depths:
+            self._fill_depths()
+        return self._depths[op.name]
+
+    def _fill_depths(self):
+        find, depths = self.graph.get_operation_by_name, self._depths
+        for name in self.graph.order:
+            op, depth = find(name), 0
+            for text in op.node.inputs:
+                # The end of a loop, which leads back to its beginning, has no depth yet.
+                around = depths.get(text, -1)
+                depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
+            for text in op.controls:
+                depth = max(depth, depths[text])
+            kind = op.type
+            if kind in SWITCHES:
+                depth += not closes_loop(op.inputs[0].op)
+            elif kind in ("Enter", "RefEnter"):
+                depth += 1
+            elif kind in ("Exit", "RefExit") or (kind in MERGES and not closes_loop(op)):
+                depth = max(depth - 1, 0)
+            depths[name] = depth
 
     def static(self, tensor):
         """See `view.GraphView.static`; None for what is no small array of numbers too."""

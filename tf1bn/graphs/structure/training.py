@@ -31,7 +31,9 @@ class Training:
     def __init__(self, source, scan, train_op=None):
         self._graph, self._inside = source.graph, None
         self.applies = [
-            op for op in source.graph.get_operations() if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
+            op
+            for op in source.graph.get_operations()
+            if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
         ]
         self.given = train_op is not None
         if self.given:

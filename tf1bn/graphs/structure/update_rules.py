@@ -187,13 +187,11 @@ def _leak(layer, facts):
     switched = [one for one in layer.applications if one.flag is not None]
     inside, predicate = facts.training.inside_cond(facts.scan)
     for one in switched:
-        needed = facts.training.before([one.outputs.op])
         unguarded = [
-            update
-            for ops in layer.updates.values()
-            for update in ops
-            if update.op.name in needed and not facts.is_guarded(update, one.flag)
+            update for ops in layer.updates.values() for update in ops if not facts.is_guarded(update, one.flag)
         ]
+        needed = facts.training.before([one.outputs.op]) if unguarded else ()
+        unguarded = [update for update in unguarded if update.op.name in needed]
         if unguarded:
             return [
                 entry(
