@@ -100,7 +100,7 @@ CAUSES = {
     "decay": CauseKind("the decay is not the declared one", (_T, _G, _TP, _CP)),
     "cancellation": CauseKind("the variance E[x^2] - E[x]^2 lost its digits to cancellation", (_T, _TP)),
     "validation-leak": CauseKind("evaluation data updated the statistics", (_T, _G, _TP)),
-    "batch-stats-at-inference": CauseKind("inference normalises by the batch's own statistics", (_T, _G, _TP)),
+    "batch-stats-at-inference": CauseKind("inference normalises by the batch's own statistics", (_T, _C, _G, _TP, _CP)),
     "gamma-beta-swapped": CauseKind("gamma and beta are exchanged", (_T, _G, _TP, _CP)),
     "epsilon-floor": CauseKind("the fused kernel raised a smaller epsilon to 1.001e-5", (_T, _TP)),
     "epsilon-outside-root": CauseKind("epsilon is added outside of the root", (_T, _TP)),

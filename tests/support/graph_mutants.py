@@ -1,6 +1,6 @@
 """Mutants of graphs: of the bytes of a file, and of the nodes in it, which go further than most damaged bytes do.
 
-`python tests/support/graph_mutants.py [--count N] [--seed S]` makes N of each and audits them. An audit may say whatever
+`python tests/support/graph_mutants.py [--count N] [--seed S]` makes N of each and audits them. An audit may say what it
 it likes about one, in one sentence if it refuses it; no exception but GraphError may leave it, and it must end.
 """
 
