@@ -26,7 +26,7 @@ MAY_IMPORT = {
     # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
     "diagnosis": "evidence trace checker _util verdicts errors",
     "checkpoints": "_util verdicts errors",
-    "parity": "diagnosis evidence checkpoints trace checker _util verdicts errors",
+    "parity": "graphs diagnosis evidence checkpoints trace checker _util verdicts errors",
     "reports": "parity.verdict _util verdicts errors",
     "layers": "releases _util errors",
     "contrib": "layers releases _util errors",

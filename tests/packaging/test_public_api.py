@@ -33,7 +33,7 @@ PACKAGES = {
     },
     "graphs": {"GraphError", "audit"},
     "legacy": {"run_script"},
-    "parity": {"MappingError", "compare_checkpoints", "compare_traces", "rejudge"},
+    "parity": {"MappingError", "compare_checkpoints", "compare_graphs", "compare_traces", "rejudge"},
     "recorders": {"Recorder"},
     "releases": {"LATEST", "NAMES", "TABLE", "Release", "get", "markdown"},
     "reproduce": {"main"},

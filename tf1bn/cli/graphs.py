@@ -60,6 +60,24 @@ def audit(path, kind, train_op):
     return joined(values, structure)
 
 
+def are_compared(old, new):
+    """Whether two paths are graphs of which one has no values, so that their structure is compared."""
+    kinds = [kind_of(path) for path in (old, new)]
+    if None in kinds or KERAS in kinds:
+        return False
+    return META in kinds or not all(map(_has_values, (old, new)))
+
+
+def _has_values(path):
+    from ..checkpoints import open_checkpoint
+
+    try:
+        with open_checkpoint(path):
+            return True
+    except CheckpointError:
+        return False
+
+
 def joined(values, structure):
     """One result of the audit of a checkpoint's values and of that of the graph around them."""
     by_name = {}

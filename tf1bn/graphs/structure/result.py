@@ -5,11 +5,15 @@ import re
 from ... import __version__
 from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
+from ..files.attributes import array
+from ..files.operations import size_of
 from . import mode_rules, setting_rules, update_rules
 from .entries import audit_entry
 from .facts import GraphFacts
 from .training import A_CALL
 
+# What passes a value on as it is, and so many operations that take one are looked at.
+_PASSED, _FURTHEST = ("Identity", "Cast", "StopGradient", "Switch", "Merge", "PlaceholderWithDefault"), 256
 # What the names of operations have behind the name of their layer.
 _INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
 
@@ -97,12 +101,51 @@ def _structure(layer, facts):
             "variance": layer.variance.name if layer.variance is not None else None,
         },
         "parameters": layer.parameters,
+        "channels": _channels(layer.mean),
+        "center": first.settings["center"] if first else None,
+        "scale": first.settings["scale"] if first else None,
+        "around": {"before": _before(first), "after": _after(first)},
         "applications": [
             {"output": one.outputs.name, "is_training": {"kind": flag[0], "name": flag[1], "value": flag[2]}}
             for one, flag in zip(layer.applications, layer.flags, strict=True)
         ],
         "updates": updates if facts.training.trains else {role: [] for role in updates},
     }
+
+
+def _channels(statistic):
+    """The number of channels of the operation of a statistic, or None."""
+    if statistic is None:
+        return None
+    if statistic.type == "Const":
+        value = array(statistic.get_attr("value"))
+        return None if value is None else int(value.size)
+    return size_of(statistic.shape(0).sizes)
+
+
+def _before(application):
+    """The type of the operation that makes the input of an application, or None."""
+    op = application.inputs.op if application is not None and application.inputs is not None else None
+    while op is not None and op.type in _PASSED and op.inputs:
+        op = op.inputs[0].op
+    return None if op is None else op.type
+
+
+def _after(application):
+    """The types of the operations that take the output of an application, but for gradients; sorted."""
+    if application is None or application.outputs is None:
+        return []
+    found, waiting, seen = set(), [application.outputs], set()
+    while waiting and len(seen) < _FURTHEST:
+        for op in waiting.pop().consumers():
+            if op.name in seen or "grad" in op.type.lower() or op.name.startswith(("gradients", "gradient_tape")):
+                continue
+            seen.add(op.name)
+            if op.type in _PASSED:
+                waiting.append(op.outputs[0])
+            else:
+                found.add(op.type)
+    return sorted(found)
 
 
 def _axis(application):
