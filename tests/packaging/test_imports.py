@@ -50,6 +50,8 @@ WITH_KERAS = {"recorders/keras/__init__.py"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {
     "diagnosis/observed/wording.py",
+    "graphs/structure/layers.py",
+    "graphs/structure/update_rules.py",
     "testing/models.py",
     "cli/doctor.py",
     "cli/run.py",

@@ -8,7 +8,7 @@ _APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _GRADIENTS = re.compile(r"\w*(Grad|GradV\d|BackpropFilter|BackpropInput)(V\d)?")
 # The train op of a function's graph.
 A_CALL = "a call of the function"
-# So many operations at the end of a graph are taken for train ops.
+# So many operations at the end of a graph are looked at one by one.
 _MOST_ENDS = 32
 
 
@@ -23,6 +23,7 @@ class Training:
     Attributes:
       applies: the operations by which optimizers change variables.
       targets: dict from names of train ops to the sets of names of all operations that a run of each does.
+      too_many: whether the train ops are so many that what a run of one does is not told from what others do.
       given: whether the train ops were named.
       trains: whether the graph trains anything.
       trained: names of the variables' operations that optimizers change.
@@ -35,7 +36,7 @@ class Training:
             for op in source.graph.get_operations()
             if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
         ]
-        self.given = train_op is not None
+        self.given, self.too_many = train_op is not None, False
         if self.given:
             ops = [self._named(name) for name in train_op]
             # They are asked for together, in each step.
@@ -43,7 +44,12 @@ class Training:
         elif source.outputs is not None:
             self.targets = {A_CALL: self.before([op for op in map(self._graph.find, source.outputs) if op is not None])}
         else:
-            self.targets = {op.name: self.before([op]) for op in self._ends(source)}
+            ends = self._ends(source)
+            self.too_many = len(ends) > _MOST_ENDS
+            if self.too_many:
+                self.targets = {f"one of {len(ends)} operations": self.before(ends)}
+            else:
+                self.targets = {op.name: self.before([op]) for op in ends}
         variables = (scan.variable(op.inputs[0]) for op in self.applies)
         self.trained = {variable.name for variable in variables if variable is not None}
         if not self.applies and source.outputs is not None and self._has_gradients():
@@ -96,7 +102,7 @@ class Training:
         ends = self.behind(self.applies)
         # What only reads a variable behind its update, for somebody who did not ask, is no train op if another op is.
         ends = [op for op in ends if op.type != "ReadVariableOp"] or ends or source.collection("train_op")
-        return sorted(ends, key=lambda op: op.name)[:_MOST_ENDS]
+        return sorted(ends, key=lambda op: op.name)
 
     def _has_gradients(self):
         return any(

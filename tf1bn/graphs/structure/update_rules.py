@@ -130,7 +130,7 @@ def _collected_too_early(layer, facts, others):
 
 def _double(layer, facts):
     """The cause that one step updates a statistic several times."""
-    for name, reached in facts.training.targets.items():
+    for name, reached in facts.training.targets.items() if not facts.training.too_many else ():
         counts = {
             role: _at_once([one.op for one in ops if one.op.name in reached], facts.scan)
             for role, ops in layer.updates.items()
