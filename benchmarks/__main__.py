@@ -10,6 +10,7 @@ NAMES = {
     "bounds": ("checker", "the error bounds beside the errors of correctly rounded layers"),
     "growth": ("checkpoints", "how the time of audit and parity grows with the layers of a checkpoint"),
     "formats": ("checkpoints", "the formats of checkpoints: seconds and MB of an audit of each"),
+    "graph": ("graphs", "the audit of a graph of 5,000 to 40,000 operations by its structure"),
     "layer": ("layers", "what the layer costs beside the bare operation and TF 1.15"),
     "recorder": ("recorders", "what recording a session costs"),
     "frameworks": ("recorders", "what recording PyTorch and Keras models costs"),

@@ -24,9 +24,11 @@ CONTENTS = {
         "trace-format",
         "audit",
         "checkpoints",
+        "graphs",
         "causes",
         "recalibration",
         "parity",
+        "json",
         "checker",
     ),
     "Reference": (

@@ -290,7 +290,7 @@ def causes_table():
     lines = ["| id | what happened | named in |", "|---|---|---|"]
     for name, kind in CAUSES.items():
         advisory = " (advisory)" if kind.severity == ADVISORY else ""
-        where = ", ".join(place for place in ("trace", "checkpoint") if place in kind.where)
+        where = ", ".join(place for place in ("trace", "checkpoint", "graph") if place in kind.where)
         parity = [place.partition(" ")[0] for place in ("trace parity", "checkpoint parity") if place in kind.where]
         where += f"{', ' if where and parity else ''}parity of {'s and '.join(parity)}s" if parity else ""
         lines.append(f"| [`{name}`](#{name}) | {kind.title.replace('|', chr(92) + '|')}{advisory} | {where} |")

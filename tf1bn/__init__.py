@@ -27,6 +27,7 @@ _PUBLIC = {
     "contrib": None,
     "diagnosis": None,
     "errors": None,
+    "graphs": None,
     "legacy": None,
     "parity": None,
     "recalibration": None,

@@ -9,6 +9,7 @@ from . import checkpoints as checkpoints
 from . import contrib as contrib
 from . import diagnosis as diagnosis
 from . import errors as errors
+from . import graphs as graphs
 from . import legacy as legacy
 from . import oldscript as oldscript
 from . import parity as parity

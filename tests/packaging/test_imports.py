@@ -28,11 +28,11 @@ MAY_IMPORT = {
     # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
     "diagnosis": "evidence trace checker results _util verdicts errors",
     "checkpoints": "_util results verdicts errors",
-    "parity": "diagnosis evidence checkpoints trace checker results _util verdicts errors",
+    "parity": "graphs diagnosis evidence checkpoints trace checker results _util verdicts errors",
     "reports": "parity.verdict _util verdicts errors",
     "layers": "releases _util errors",
     "contrib": "layers releases _util errors",
-    "graphs": "layers _util errors",
+    "graphs": "layers checkpoints _util verdicts errors",
     "recorders": "graphs layers trace checker _util errors",
     "recalibration": "recorders graphs layers checker _util errors",
     "legacy": "contrib recorders layers releases _util errors",
@@ -53,6 +53,8 @@ WITH_KERAS = {"recorders/keras/__init__.py"}
 # These name to the user, or pass on to an old script, what nothing here imports.
 SPEAK_OF_OTHERS = {
     "diagnosis/observed/wording.py",
+    "graphs/structure/layers.py",
+    "graphs/structure/update_rules.py",
     "testing/models.py",
     "cli/doctor.py",
     "cli/run.py",

@@ -7,11 +7,12 @@ from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK
-from . import accept, plots, report_files, stored_audit
+from . import accept, graphs, plots, report_files, stored_audit
 from .input_paths import read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
-where they are not what they should be; or those in a checkpoint, by their values alone.
+where they are not what they should be; or those in a checkpoint, by their values alone, and those of a graph, by its
+structure.
 
 examples:
   tf1bn audit run.trace
@@ -21,6 +22,7 @@ examples:
   tf1bn audit model.keras
   tf1bn audit run.trace --format github --strict-undecidable
   tf1bn audit audit.json
+  tf1bn audit model.ckpt-1000.meta --train-op train/Adam
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work, which "status" in
 the JSON tells apart (with --strict-undecidable 3 is the former); 130 interrupted"""
@@ -32,7 +34,7 @@ def add_arguments(parser):
         "path",
         metavar="PATH",
         help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt; "
-        "or a file that --json wrote",
+        "or a graph: .meta, .pb, .pbtxt, the folder of a SavedModel; or a file that --json wrote",
     )
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
     parser.add_argument(
@@ -42,6 +44,7 @@ def add_arguments(parser):
     )
     report_files.add_arguments(parser)
     plots.add_argument(parser)
+    graphs.add_arguments(parser)
     accept.add_arguments(parser)
 
 
@@ -81,6 +84,10 @@ def _audit(args, curves):
         if args.values and result.get("kind") != "checkpoint":
             raise CommandError(f"`--values` is for checkpoints, and PATH is {args.path!r}, the result of a trace.")
         return _only(result, args.layer)
+    if kind := graphs.kind_of(args.path):
+        return _only(graphs.audit(args.path, kind, args.train_op), args.layer)
+    if args.train_op is not None:
+        raise CommandError(f"`--train-op` is for graphs, and PATH is {args.path!r}, which is none.")
     if looks_like_checkpoint(args.path):
         with terminal.working("reading and judging the checkpoint", sys.stderr):
             return _only(checkpoints.audit_checkpoint(args.path), args.layer)

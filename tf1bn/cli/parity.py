@@ -8,11 +8,11 @@ from .._util.files import why_unreachable
 from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
-from . import accept, plots, report_files
+from . import accept, graphs, plots, report_files
 from .input_paths import read_at
 
-DESCRIPTION = """Compare two recorded runs, or two checkpoints, of an original and of its port, in inference and in
-training, layer by layer. Names the first layer that diverges, and the cause.
+DESCRIPTION = """Compare two recorded runs, two checkpoints or two graphs, of an original and of its port, in inference
+and in training, layer by layer. Names the first layer that diverges, and the cause.
 
 examples:
   tf1bn parity old.trace new.trace
@@ -20,6 +20,7 @@ examples:
   tf1bn parity old.trace new.trace --json parity.json --html parity.html
   tf1bn parity model.ckpt-1000 ported.npz
   tf1bn parity model.ckpt-1000 folded.npz --epsilon .001
+  tf1bn parity train.meta export.pb
   tf1bn parity parity.json
 
 names.json holds {"OLD": "NEW", ...}; names may be patterns, as in {"block*/bn*": "stage*.norm*"}, and null says that a
@@ -97,6 +98,7 @@ def _page(args, result, curves):
 def _compare(args, curves):
     """The result; ``curves`` keeps what NEW's trace shows of each step, or is None."""
     from ..parity.checkpoints import compare
+    from ..parity.graphs import compare_graphs
     from ..parity.layer_map import read_map
 
     if args.new is None:
@@ -105,6 +107,11 @@ def _compare(args, curves):
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     mapping = None if args.map is None else read_map(args.map)
+    if graphs.are_compared(args.old, args.new):
+        for option, value in (*_of_checkpoints(args), ("--only", args.only)):
+            if value is not None:
+                raise CommandError(f"`{option}` is {value!r}, which is not for graphs, as OLD and NEW are.")
+        return _selected(compare_graphs(args.old, args.new, mapping), args.layer)
     if _kind(args) == "trace":
         for option, value in _of_checkpoints(args):
             if value is not None:

@@ -1,1 +1,57 @@
-"""Batch-norm layers of a TensorFlow graph, found by their operations."""
+"""Batch-norm layers of a TensorFlow graph, found by their operations, and what its structure says of them.
+
+Nothing of a graph is ever run, and files are read without TensorFlow.
+"""
+
+import os
+
+from ..errors import GraphError
+
+__all__ = ["GraphError", "audit"]
+
+
+def audit(graph, train_op=None):
+    """Audit the batch norms of a graph by its structure: no value is needed, and nothing is run.
+
+    Args:
+      graph: the path of a ``.meta`` file, of a GraphDef (``.pb``, ``.pbtxt``), of the folder of a SavedModel or of a
+        ``.keras`` file; or a ``tf.Graph``, that of a ``tf.function``'s concrete function included.
+      train_op: what a training step asks ``session.run`` for: an operation or tensor, its name, or a list of them.
+        None to take what depends on the operations of optimizers, or what a function returns and has to run.
+
+    Returns:
+      The dict of an audit's JSON: "format", "kind" ("graph"), "tf1bn", "ok", "layers", "problems", "notes", and
+      "graph", what is said of it as a whole. Each layer has "structure" beside what one of a checkpoint has: "form",
+      "made_by", "frozen", "axis", "data_format", "epsilon", "decay", "statistics", "parameters", "applications" with
+      their "is_training", and "updates" with the train ops that run each. Errors and bounds are None, steps are 0.
+
+    Raises:
+      GraphError: there is no such graph, it is damaged or too large, or `train_op` is not in it.
+    """
+    from .files.keras_config import is_keras, read
+    from .files.sources import open_source
+    from .structure.judge import judge
+    from .structure.keras_model import audit_config
+
+    names = None if train_op is None else _names(train_op)
+    if isinstance(graph, (str, os.PathLike)):
+        path = os.fspath(graph)
+        if is_keras(path):
+            if names is not None:
+                raise GraphError("`train_op` is for graphs, and a Keras model has none before it is compiled.")
+            return audit_config(read(path), path)
+        return judge(lambda: open_source(path), names, repr(path))
+    from .files.live import source_of
+
+    return judge(lambda: source_of(graph), names, "given")
+
+
+def _names(train_op):
+    """The names of what a training step runs."""
+    items = train_op if isinstance(train_op, (list, tuple, set)) else [train_op]
+    names = [item if isinstance(item, str) else getattr(item, "name", None) for item in items]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise GraphError(
+            f"`train_op` is {train_op!r}; it must be an operation or tensor of the graph, the name of one, or a list."
+        )
+    return names

@@ -11,7 +11,16 @@ from ..layer_values import BITS, START, STATISTIC_ROLES, TITLES, holds, titles
 from . import folded_bias
 
 # The order in which the causes of a layer are reported.
-ORDER = ("not-finite", "wrong-axis", "missing-variable", "not-restored", "not-updated", "swapped-layers", "renamed")
+ORDER = (
+    "not-finite",
+    "batch-stats-at-inference",
+    "wrong-axis",
+    "missing-variable",
+    "not-restored",
+    "not-updated",
+    "swapped-layers",
+    "renamed",
+)
 ORDER += ("gamma-beta-swapped", "negated", "folded-bias", "std-for-variance", "bessel", "no-bessel", "shadow-average")
 ORDER += ("half-precision", "momentum-flipped", "decay", "epsilon", "bad-variance", "unexplained")
 
@@ -49,7 +58,7 @@ def causes(old, new, twin=None, mutual=False, *, neighbours=None, ulp=0):
         explained, differing = folded_bias.explain(old, new, differing, neighbours)
         result += explained
     result += unexplained(old, new, differing)
-    result += [*_narrowed(old, new, both), *_state(old, new, ulp), *_declared(old, new)]
+    result += [*_narrowed(old, new, both), *_state(old, new, ulp), *_modes(old, new), *_declared(old, new)]
     return sorted(result, key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
 
 
@@ -84,7 +93,21 @@ def _missing(old, new):
                 continue
             if role == "affine" and {"gamma", "beta"} & lacks.variables.keys():
                 continue
+            if role in STATISTIC_ROLES and lacks.declared.get("training"):
+                # `_modes` says why.
+                continue
             yield _missing_role(role, has, which, other)
+
+
+def _modes(old, new):
+    for has, lacks, which, other in ((old, new, "NEW", "OLD"), (new, old, "OLD", "NEW")):
+        absent = [role for role in STATISTIC_ROLES if role in has.variables and role not in lacks.variables]
+        if absent and lacks.declared.get("training"):
+            yield cause_entry(
+                "batch-stats-at-inference",
+                f"{which} is a graph that has the layer in training mode: it was frozen or exported so, normalises by "
+                f"the batches that it is given, and has no {titles(absent)}, which {other} has.",
+            )
 
 
 def _missing_role(role, has, which, other):

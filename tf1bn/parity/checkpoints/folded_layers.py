@@ -7,6 +7,7 @@ import numpy as np
 from ..._util.text import counted
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..traces.wording import interval
+from .folded_constants import find_constants
 from .folding import find_folded
 
 
@@ -27,7 +28,7 @@ def folded_result(layer, has, lacks, neighbours, epsilon):
     sizes = {layer.flat(role).size for role in ("gamma", "beta") if role in layer.variables}
     if sizes - {layer.flat("variance").size} or not all(np.isfinite(values).all() for values in layer.values.values()):
         return None
-    folded = find_folded(layer, *neighbours)
+    folded = find_constants(layer, neighbours[1]) or find_folded(layer, *neighbours)
     if folded is None:
         return None
     known = layer.declared.get("epsilon") if epsilon is None else epsilon
@@ -69,7 +70,7 @@ def _causes(layer, folded, has, lacks, epsilon):
     if not causes:
         source = f"epsilon {epsilon:g}" if epsilon is not None else f"epsilon {shown}, solved for"
         text = (
-            f"{into}: kernel and bias are what folding gives in {counted(folded.scale.size, 'channel')} ({source}). "
+            f"{into}: scales and shifts are what folding gives in {counted(folded.scale.size, 'channel')} ({source}). "
             "Inference agrees; without the statistics training cannot go on."
         )
         causes.append(cause_entry("folded", text, ADVISORY))
@@ -106,7 +107,7 @@ def _misfit(layer, folded):
     scale, variance = folded.scale[worst], layer.flat("variance")[worst]
     gamma = layer.flat("gamma")[worst] if "gamma" in layer.variables else 1.0
     return (
-        f"in channel {worst} the kernel is multiplied by {scale:.9g}, where gamma is {gamma:.9g} and the variance "
+        f"in channel {worst} the scale is {scale:.9g}, where gamma is {gamma:.9g} and the variance "
         f"{variance:.9g}; no epsilon gives gamma / sqrt(variance + epsilon) in all channels."
     )
 

@@ -96,7 +96,8 @@ def find_folded(layer, with_norm, without):
         scale = _scale(*kernels, channels, unit)
         if scale is None:
             continue
-        folded = _with_shift(_with_epsilon(layer, (name, counterpart), scale, unit), layer, with_norm, without)
+        biases = with_norm.bias_beside(name, channels), without.bias_beside(counterpart, channels)
+        folded = with_shift(with_epsilon(layer, (name, counterpart), scale, unit), layer, *biases)
         if folded.possible_epsilon and not folded.unscaled:
             return folded
         best = best or folded
@@ -161,7 +162,7 @@ def _quotients(before, after, unit):
     return scale
 
 
-def _with_epsilon(layer, kernel, scale, unit):
+def with_epsilon(layer, kernel, scale, unit):
     """The `Folded` of these scales, its shift left open."""
     variance = layer.flat("variance")
     gamma = layer.flat("gamma") if "gamma" in layer.variables else np.ones_like(variance)
@@ -183,14 +184,18 @@ def _with_epsilon(layer, kernel, scale, unit):
     return Folded(kernel, scale, unit, (float(low.max()), float(high.min())), worst)
 
 
-def _with_shift(folded, layer, with_norm, without):
-    """The `Folded` with the bias of the folded convolution against what the batch norm makes of its statistics."""
+def with_shift(folded, layer, before, after):
+    """The `Folded` with the bias of the folded convolution against what the batch norm makes of its statistics.
+
+    before, after: the name and the values of the bias of the convolution without and with the batch norm in it, None
+    for both where there is none.
+    """
     mean, variance = layer.flat("mean"), layer.flat("variance")
     zero = np.zeros_like(mean)
     beta = layer.flat("beta") if "beta" in layer.variables else zero
-    own_name, own = with_norm.bias_beside(folded.kernel[0], mean.size)
+    own_name, own = before
     own = zero if own is None else own
-    new_name, new = without.bias_beside(folded.kernel[1], mean.size)
+    new_name, new = after
     if new is None:
         return dataclasses.replace(folded, bias=(own_name, None))
     gamma = layer.flat("gamma") if "gamma" in layer.variables else np.ones_like(variance)

@@ -19,6 +19,10 @@ LARGEST_KERNEL = 2**25  # values
 _BIAS = re.compile(r"(?i)(.*_)?(b|bias(es)?)(_\d+)?")
 _KERNEL = re.compile(r"(?i)(.*_)?(w|weights?|kernels?|filters?)(_\d+)?")
 _PARTS = re.compile(r"[/.]")
+# What operations of tf.nn.batch_normalization leave where constants are folded: gamma / sqrt(variance + epsilon), or
+# the root alone without a gamma, and beta - mean * that.
+_CONSTANT = re.compile(r"(?P<layer>.*)/batchnorm(?:_\d+)?/(?P<what>mul|Rsqrt|sub)(?:/.*)?", re.DOTALL)
+_CONSTANTS = {"mul": "scale", "Rsqrt": "root", "sub": "shift"}
 
 
 class Neighbours:
@@ -51,6 +55,20 @@ class Neighbours:
     def kernels(self):
         """The names of all kernels, by what `key_of` gives for them."""
         return {key_of(name): name for name, _ in self._named[1]}
+
+    @functools.cached_property
+    def constants(self):
+        """The names of the constants that folding left of batch norms: by layer by "scale", "root" and "shift"."""
+        found = {}
+        for name in self._checkpoint.variables:
+            match = _CONSTANT.fullmatch(name) if "batchnorm" in name else None
+            if match:
+                found.setdefault(match["layer"], {})[_CONSTANTS[match["what"]]] = name
+        return found
+
+    def read(self, name):
+        """The values of a variable."""
+        return self._checkpoint.read(name)
 
     def shape(self, name):
         """The shape of a variable."""

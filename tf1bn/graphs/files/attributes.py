@@ -1,0 +1,136 @@
+"""The attributes of nodes: from the bytes of a NodeDef to numbers, texts, dtypes, shapes and tensors."""
+
+import math
+
+import numpy as np
+
+from ...checkpoints.formats.graphs.nodes import tensor_values
+from ...checkpoints.formats.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed
+from ...checkpoints.formats.tf1.tensors import dtype_name, parse_shape
+from .wire import text
+
+_REFERENCE = 100
+_MOST_DIMENSIONS = 254
+# What the attributes of batch norms are where a file leaves out what is the default, as strip_default_attrs does.
+DEFAULTS = {"is_training": True, "data_format": b"NHWC", "epsilon": np.float32(1e-4)}
+# Constants of more values than these are no settings of a layer.
+MOST_VALUES = 4096
+
+
+class DType:
+    """A dtype, with what of TensorFlow's own is asked for."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number):
+        self.number = number
+
+    def __eq__(self, other):
+        return isinstance(other, DType) and self.number == other.number
+
+    def __hash__(self):
+        return hash(self.number)
+
+    @property
+    def base_dtype(self):
+        """The dtype of what a reference refers to."""
+        return DType(self.number - _REFERENCE) if self.number > _REFERENCE else self
+
+    @property
+    def name(self):
+        """TensorFlow's name of it."""
+        return dtype_name(self.number) + "_ref" * (self.number > _REFERENCE)
+
+
+class Shape:
+    """The shape of a tensor; ``sizes`` is a list with -1 for what is not known, or None."""
+
+    __slots__ = ("sizes",)
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    @property
+    def ndims(self):
+        """The number of dimensions, or None."""
+        return None if self.sizes is None else len(self.sizes)
+
+    @property
+    def dim(self):
+        """One item per dimension, as a TensorShapeProto has them."""
+        return self.sizes or []
+
+    def as_list(self):
+        """The sizes; None for what is not known."""
+        return [None if size < 0 else size for size in self.sizes]
+
+
+def entries(data):
+    """The bytes of each attribute, an AttrValue, by its name."""
+    found = {}
+    for number, kind, entry in fields(data):
+        if number != 5:
+            continue
+        if kind != BYTES:
+            raise ValueError(f"field 5 of a node is of the wire type {kind}, not {BYTES}")
+        size = entry[1] if len(entry) > 2 else 0
+        # Nearly every entry is a short name, and then bytes up to its end, of one byte's or two bytes' length.
+        at = 2 + size
+        if entry[:1] == b"\n" and size < 128 and entry[at : at + 1] == b"\x12" and at + 2 <= len(entry):
+            low, at = entry[at + 1], at + 2
+            if low > 127 and at < len(entry):
+                low, at = (low & 127) | (entry[at] << 7), at + 1
+            if low == len(entry) - at:
+                found[entry[2 : 2 + size].decode("utf-8", "backslashreplace")] = entry[at:]
+                continue
+        pair = message(entry, {1: BYTES, 2: BYTES})
+        found[text(pair.get(1, b""))] = bytes(pair.get(2, b""))
+    return found
+
+
+def value(data):
+    """The value of an AttrValue: bytes, int, float32, bool, `DType`, `Shape`, a TensorProto's bytes, a list or text."""
+    for number, kind, item in fields(data):
+        if (number, kind) == (1, BYTES):
+            return [shape(one) for one in repeated(item, 7)] or [bytes(one) for one in repeated(item, 2)]
+        if (number, kind) == (2, BYTES):
+            return bytes(item)
+        if (number, kind) == (3, VARINT):
+            return signed(item)
+        if (number, kind) == (4, FIXED32):
+            return np.frombuffer(item.to_bytes(4, "little"), "<f4")[0]
+        if (number, kind) == (5, VARINT):
+            return bool(item)
+        if (number, kind) == (6, VARINT):
+            return DType(item)
+        if (number, kind) == (7, BYTES):
+            return shape(item)
+        if (number, kind) == (8, BYTES):
+            return bytes(item)
+        if (number, kind) == (10, BYTES):
+            return text(message(item, {1: BYTES}).get(1, b""))
+    return b""
+
+
+def shape(data):
+    """The `Shape` of a TensorShapeProto."""
+    if message(data, {3: VARINT}).get(3):
+        return Shape(None)
+    sizes = [signed(message(size, {1: VARINT}).get(1, 0)) for size in repeated(data, 2)]
+    if len(sizes) > _MOST_DIMENSIONS:
+        raise ValueError(f"a tensor has {len(sizes)} dimensions")
+    return Shape(sizes)
+
+
+def array(data):
+    """The array of a TensorProto, or None where it is no small array of numbers."""
+    values = message(data, {1: VARINT, 2: BYTES})
+    sizes, dtype = parse_shape(values.get(2, b"")), dtype_name(values.get(1, 0))
+    if math.prod(sizes) > MOST_VALUES or dtype in ("string", "resource", "variant") or dtype.startswith("complex"):
+        return None
+    return tensor_values(sizes, dtype, data)
+
+
+def strings(data):
+    """The texts of a TensorProto of strings."""
+    return [text(one) for one in repeated(data, 8)]

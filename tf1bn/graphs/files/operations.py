@@ -1,0 +1,248 @@
+"""A graph from a file with the interface of a live one, so that the same matcher reads both: operations and tensors."""
+
+import collections
+import math
+
+from . import attributes
+from .ranks import rank_of
+
+# What an operation must have for the matcher to look at it: its least number of inputs.
+LEAST_INPUTS = {
+    **dict.fromkeys(("Identity", "RefIdentity", "Cast", "Squeeze", "StopGradient", "ReadVariableOp"), 1),
+    **dict.fromkeys(("Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "Rsqrt", "Neg"), 1),
+    **dict.fromkeys(("Reshape", "ExpandDims", "Switch", "RefSwitch", "Mul", "Sub", "Add", "AddV2", "Mean"), 2),
+    **dict.fromkeys(("Merge", "RefMerge", "PlaceholderWithDefault", "LogicalNot", "If", "StatelessIf"), 1),
+    **dict.fromkeys(("Select", "SelectV2"), 3),
+    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), 5),
+}
+# Values that a node may have; more than any operation in use has.
+_MOST_OUTPUTS = 2**16
+
+
+class FileTensor:
+    """A value of an operation; has what the matcher asks of a ``tf.Tensor``."""
+
+    __slots__ = ("op", "value_index")
+
+    def __init__(self, op, value_index):
+        self.op, self.value_index = op, value_index
+
+    @property
+    def name(self):
+        """The operation's name, a colon and the number of the value."""
+        return f"{self.op.name}:{self.value_index}"
+
+    @property
+    def graph(self):
+        """The graph of the operation."""
+        return self.op.graph
+
+    def consumers(self):
+        """The operations that take this value."""
+        return self.op.graph.consumers_of(self.op.name, self.value_index)
+
+    def get_shape(self):
+        """The `attributes.Shape`, as far as the file says it."""
+        sizes = self.op.shape(self.value_index)
+        if sizes.ndims is None:
+            rank = rank_of(self)
+            return attributes.Shape(None if rank is None else [-1] * rank)
+        return sizes
+
+
+class _Outputs:
+    """The values of an operation; a file does not say how many there are."""
+
+    __slots__ = ("_op",)
+
+    def __init__(self, op):
+        self._op = op
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [FileTensor(self._op, i) for i in range(index.stop or 1)]
+        return FileTensor(self._op, index)
+
+    def __iter__(self):
+        used = self._op.graph.used_outputs(self._op.name)
+        return iter([FileTensor(self._op, i) for i in sorted({0, *used})])
+
+
+class FileOperation:
+    """A node; has what the matcher asks of a ``tf.Operation``."""
+
+    __slots__ = ("_attributes", "_inputs", "controls", "graph", "name", "node", "type")
+
+    def __init__(self, graph, node):
+        self.graph, self.node, self.name, self.type = graph, node, node.name, node.type
+        self.controls, self._inputs, self._attributes = node.controls, None, None
+
+    def __repr__(self):
+        return f"<{self.type} {self.name!r}>"
+
+    @property
+    def inputs(self):
+        """Its inputs, a list of `FileTensor`."""
+        if self._inputs is None:
+            self._inputs = [self.graph.tensor(text) for text in self.node.inputs]
+        return self._inputs
+
+    @property
+    def outputs(self):
+        """Its values."""
+        return _Outputs(self)
+
+    @property
+    def control_inputs(self):
+        """The operations that must run before it."""
+        return [self.graph.get_operation_by_name(name) for name in self.controls]
+
+    def get_attr(self, name):
+        """The value of an attribute, see `attributes.value`; raises ValueError if it has none of this name."""
+        data = self.attributes.get(name)
+        if data is None:
+            if name in attributes.DEFAULTS:
+                return attributes.DEFAULTS[name]
+            raise ValueError(f"the node {self.name!r} has no attribute {name!r}")
+        return attributes.value(data)
+
+    @property
+    def attributes(self):
+        """The bytes of its attributes by name."""
+        if self._attributes is None:
+            self._attributes = attributes.entries(self.node.attributes)
+        return self._attributes
+
+    def shape(self, index):
+        """The shape of one of its values, as the file says it."""
+        if "_output_shapes" in self.attributes:
+            shapes = self.get_attr("_output_shapes")
+            if index < len(shapes) and isinstance(shapes[index], attributes.Shape):
+                return shapes[index]
+        if "shape" in self.attributes and index == 0 and isinstance(sizes := self.get_attr("shape"), attributes.Shape):
+            # Before TF 1.6 a placeholder of unknown shape had an empty one.
+            return attributes.Shape(sizes.sizes or None) if self.type.startswith("Placeholder") else sizes
+        return attributes.Shape(None)
+
+
+class FileGraph:
+    """The operations of a graph; raises ValueError where an input is missing or the graph runs in a circle.
+
+    Attributes:
+      order: the names of all operations, each behind those that must run before it.
+    """
+
+    def __init__(self, nodes):
+        self._by_name = {}
+        for node in nodes:
+            if node.name in self._by_name:
+                raise ValueError(f"two of its nodes have the name {node.name!r}")
+            self._by_name[node.name] = FileOperation(self, node)
+        self._consumers, self._followers = collections.defaultdict(list), None
+        self._tensors, self._used = {}, collections.defaultdict(set)
+        for op in self._by_name.values():
+            inputs = op.node.inputs
+            if len(inputs) < LEAST_INPUTS.get(op.type, 0):
+                raise ValueError(f"the node {op.name!r} of the type {op.type!r} has too few inputs")
+            for text in inputs if len(inputs) < 2 else dict.fromkeys(inputs):
+                self._consumers[text].append(op)
+            for name in op.controls:
+                if name not in self._by_name:
+                    raise ValueError(f"the node {op.name!r} waits for {name!r}, which is not there")
+        for text in list(self._consumers):
+            name, colon, index = text.partition(":")
+            if name not in self._by_name or (colon and not index.isdecimal()) or int(index or 0) > _MOST_OUTPUTS:
+                raise ValueError(f"a node has the input {text!r}, which is not there")
+            number = int(index or 0)
+            self._used[name].add(number)
+            if colon and (not number or str(number) != index):
+                # Two texts for one value.
+                usual = f"{name}:{number}" if number else name
+                self._consumers[usual] += self._consumers[text]
+        self.order = list(self._by_name)
+        if not self._in_order():
+            self._refuse_circles()
+
+    def get_operations(self):
+        """All operations, in the order of the file."""
+        return list(self._by_name.values())
+
+    def get_operation_by_name(self, name):
+        """The operation of this name."""
+        return self._by_name[name]
+
+    def find(self, text):
+        """The operation of a name like "name" or "name:0" or "^name", or None."""
+        return self._by_name.get(text.removeprefix("^").partition(":")[0])
+
+    def tensor(self, text):
+        """The tensor of an input's text."""
+        found = self._tensors.get(text)
+        if found is None:
+            name, _, index = text.partition(":")
+            found = self._tensors[text] = FileTensor(self._by_name[name], int(index or 0))
+        return found
+
+    def consumers_of(self, name, index):
+        """The operations that take one value of an operation."""
+        return self._consumers.get(f"{name}:{index}" if index else name, [])
+
+    def used_outputs(self, name):
+        """The numbers of the values of an operation that others take."""
+        return self._used.get(name, ())
+
+    def followers(self, name):
+        """The names of the operations that take a value of an operation or wait for it."""
+        if self._followers is None:
+            self._followers = collections.defaultdict(list)
+            for op in self._by_name.values():
+                for other in self.before(op):
+                    self._followers[other].append(op.name)
+        return self._followers.get(name, ())
+
+    def before(self, op):
+        """The names of all operations that must run before one, but for the end of a loop that leads back to it."""
+        before = {text.partition(":")[0] for text in op.node.inputs}
+        if op.type in ("Merge", "RefMerge"):
+            before = {name for name in before if not self._by_name[name].type.endswith("NextIteration")}
+        before.update(op.controls)
+        return before
+
+    def _in_order(self):
+        """Whether each operation stands behind those that must run before it, as TensorFlow writes most graphs."""
+        seen = set()
+        for op in self._by_name.values():
+            for text in op.node.inputs:
+                if text not in seen and text.partition(":")[0] not in seen:
+                    return False
+            if op.controls and not seen.issuperset(op.controls):
+                return False
+            seen.add(op.name)
+        return True
+
+    def _refuse_circles(self):
+        """Raise ValueError unless the graph runs in circles by the ends of loops alone."""
+        waiting, after = {}, collections.defaultdict(list)
+        for op in self._by_name.values():
+            before = self.before(op)
+            waiting[op.name] = len(before)
+            for name in before:
+                after[name].append(op.name)
+        ready = [name for name, count in waiting.items() if not count]
+        self.order = []
+        while ready:
+            name = ready.pop()
+            self.order.append(name)
+            for other in after[name]:
+                waiting[other] -= 1
+                if not waiting[other]:
+                    ready.append(other)
+        self._followers = after
+        if len(self.order) < len(self._by_name):
+            name = next(name for name, count in waiting.items() if count)
+            raise ValueError(f"its nodes wait for each other in a circle, {name!r} among them")
+
+
+def size_of(sizes):
+    """The number of values of a shape, or None."""
+    return None if sizes is None or any(size < 0 for size in sizes) else math.prod(sizes)

@@ -1,0 +1,142 @@
+"""The nodes of a GraphDef from its bytes. Graphs have tens of thousands, so this goes through their fields by itself.
+
+All functions raise ValueError for what is not a whole message.
+"""
+
+import dataclasses
+
+from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, varint
+
+MOST_NODES = 2**18
+LONGEST_TEXT = 4096
+# The keys of fields 1, 2 and 3 with bytes: name, operation and input of a node.
+_NAME, _OP, _INPUT = 0x0A, 0x12, 0x1A
+_CONTROL = 0x5E
+
+
+@dataclasses.dataclass(slots=True)
+class Node:
+    """A node as a file has it.
+
+    Attributes:
+      name, type: its name and that of its operation.
+      inputs: texts like "name" and "name:1".
+      controls: names of the nodes that only have to run before it.
+      attributes: bytes of the rest of the NodeDef, which has its attributes.
+    """
+
+    name: str
+    type: str
+    inputs: list
+    controls: list
+    attributes: bytes
+
+
+@dataclasses.dataclass(slots=True)
+class Function:
+    """A function of a graph's library.
+
+    Attributes:
+      inputs: the names of its arguments.
+      outputs: what it returns, texts like "node:output:0" or "argument", in their order.
+      controls: the names of the nodes that each call has to run.
+      nodes: a list of `Node`; their inputs are texts like "node:output:0" or "argument".
+    """
+
+    inputs: list
+    outputs: list
+    controls: list
+    nodes: list
+
+
+def text(data):
+    """Bytes as text."""
+    if len(data) > LONGEST_TEXT:
+        raise ValueError(f"it has a name of {len(data)} bytes")
+    return bytes(data).decode("utf-8", "backslashreplace")
+
+
+def graph(data):
+    """The list of `Node` and the dict of `Function` by name of a GraphDef."""
+    nodes, library, at, end = [], b"", 0, len(data)
+    try:
+        while at < end:
+            if data[at] == _NAME:
+                size, at = data[at + 1], at + 2
+                if size > 127:
+                    size, at = varint(data, at - 1)
+                if size > end - at:
+                    raise ValueError("a node is cut off")
+                nodes.append(_node(data, at, at + size))
+                at += size
+            else:
+                break
+    except IndexError:
+        raise ValueError("a node is cut off") from None
+    if at < end:
+        rest = data[at:]
+        nodes += [_node(one, 0, len(one)) for one in map(bytes, repeated(rest, 1))]
+        library = message(rest, {2: BYTES}).get(2, b"")
+    functions = {}
+    for one in repeated(library, 1):
+        name, function = _function(bytes(one))
+        functions[name] = function
+    if len(nodes) + sum(len(function.nodes) for function in functions.values()) > MOST_NODES:
+        raise ValueError(f"it has more than {MOST_NODES} nodes")
+    return nodes, functions
+
+
+def _node(data, at, end):
+    """The node in ``data[at:end]``; its name, operation and inputs come before the attributes."""
+    name = kind = ""
+    inputs, controls = [], []
+    while at < end:
+        key = data[at]
+        if key not in (_INPUT, _NAME, _OP):
+            break
+        size, start = data[at + 1], at + 2
+        if size > 127:
+            size, start = varint(data, at + 1)
+        at = start + size
+        if at > end or size > LONGEST_TEXT:
+            raise ValueError("a node is cut off" if at > end else f"it has a name of {size} bytes")
+        word = data[start:at].decode("utf-8", "backslashreplace")
+        if key == _INPUT:
+            if size and data[start] == _CONTROL:
+                controls.append(word[1:])
+            else:
+                inputs.append(word)
+        elif key == _NAME:
+            name = word
+        else:
+            kind = word
+    return Node(name, kind, inputs, controls, data[at:end])
+
+
+def _function(data):
+    """The name and the `Function` of a FunctionDef: its signature is field 1, then nodes 3, results 4 and 6."""
+    signature, nodes, results, controls = b"", [], {}, []
+    for number, kind, value in fields(data):
+        if kind != BYTES:
+            continue
+        value = bytes(value)
+        if number == 1:
+            signature = value
+        elif number == 3:
+            try:
+                nodes.append(_node(value, 0, len(value)))
+            except IndexError:
+                raise ValueError("a node is cut off") from None
+        elif number in (4, 6):
+            entry = message(value, {1: BYTES, 2: BYTES})
+            if number == 4:
+                results[text(entry.get(1, b""))] = text(entry.get(2, b""))
+            else:
+                controls.append(text(entry.get(2, b"")))
+    arguments = [_argument(one) for one in repeated(signature, 2)]
+    outputs = [results.get(_argument(one), "") for one in repeated(signature, 3)]
+    return text(message(signature, {1: BYTES}).get(1, b"")), Function(arguments, outputs, controls, nodes)
+
+
+def _argument(data):
+    return text(message(data, {1: BYTES}).get(1, b""))

@@ -1,0 +1,39 @@
+"""The dict of one layer of a graph in an audit's JSON, and the causes in it."""
+
+from ...verdicts import FINDING, OK, cause_entry
+
+_NUMBERS = ("mean_error", "mean_bound", "variance_error", "variance_bound")
+_STEPS = ("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")
+
+
+def entry(name, explanation, severity=FINDING, *, doubt=False):
+    """A cause in a graph of TensorFlow; with ``doubt`` it is one of two explanations, so the layer is undecidable."""
+    return {**cause_entry(name, explanation, severity, framework="tensorflow", release="1"), "doubt": doubt}
+
+
+def audit_entry(name, verdict, causes, doubts, structure, said):
+    """The dict of a layer.
+
+    Args:
+      name, verdict: the layer's.
+      causes: list of `verdicts.cause_entry`, the best first.
+      doubts: sentences on what cannot be seen.
+      structure: see `graphs.audit`.
+      said: how the layer is built, part of a sentence.
+    """
+    texts = [*(cause["explanation"] for cause in causes), *doubts]
+    if verdict == OK:
+        texts.insert(0, f"Nothing is wrong as far as the graph shows: {said}.")
+    return {
+        "name": name,
+        "verdict": verdict,
+        "causes": causes,
+        "explanation": " ".join(texts),
+        **dict.fromkeys(_NUMBERS),
+        "steps": 0,
+        "first": False,
+        **dict.fromkeys(_STEPS),
+        "accumulated": {"mean": None, "variance": None},
+        "estimates": {},
+        "structure": structure,
+    }

@@ -1,0 +1,41 @@
+"""The audit of a graph that may be damaged or hostile: any trouble with it becomes one sentence."""
+
+import contextlib
+import gc
+
+from ...checkpoints.formats.base import reason
+from ...errors import GraphError
+from .result import audit_source
+
+
+def judge(open_graph, train_op, name):
+    """The audit of what ``open_graph`` returns, a `files.sources.Source`.
+
+    Raises:
+      GraphError: the graph cannot be read, or makes no sense.
+    """
+    try:
+        with _without_collection():
+            return audit_source(open_graph(), train_op)
+    except RecursionError:
+        raise GraphError(f"The graph {name} is damaged: its operations are nested too deeply.") from None
+    except ValueError as error:
+        raise GraphError(f"The graph {name} is damaged: {reason(error)}.") from error
+    except (IndexError, KeyError, OverflowError, AttributeError, TypeError) as error:
+        # The matcher relies on what every operation has that TensorFlow would accept.
+        raise GraphError(
+            f"The graph {name} is damaged: an operation of a batch norm has not the inputs or attributes that it needs "
+            f"({type(error).__name__}: {reason(error)})."
+        ) from error
+
+
+@contextlib.contextmanager
+def _without_collection():
+    """Keep the garbage collector from going through all operations again and again while they are made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

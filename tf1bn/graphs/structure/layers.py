@@ -1,0 +1,350 @@
+"""The batch-norm layers of a graph with what an audit asks: forms, modes, updates and all that writes there."""
+
+import collections
+import math
+import re
+
+import numpy as np
+
+from ...checkpoints.formats.names import role_of
+from ..files import attributes
+from ..model import layers_of
+from ..scan import UNSEEN_FLAG, Scan
+from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SELECTS, SWITCHES, VARIABLES, closes_loop
+
+# So many values that one tensor may have by conds and selects are looked at.
+_MOST_ROOTS = 2**12
+_RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
+_FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
+_NUMBER = re.compile(r"_\d+$")
+_NORM = re.compile(r"batchnorm|FusedBatchNorm")
+# Names of the scopes that contrib's function, its core layers and Keras's give their layers.
+_CONTRIB = re.compile(r"BatchNorm(_\d+)?")
+_AVERAGE = "ExponentialMovingAverage"
+
+
+class StructureScan(Scan):
+    """The batch-norm layers of a graph from a file.
+
+    Args:
+      source: a `files.sources.Source`.
+
+    Attributes:
+      layers: a list of `model.GraphLayer`, whose applications have more attributes: `patterns`, a list of
+        `patterns.BatchNormPattern`, and `mean` and `variance`, operations of variables or constants.
+      bare: a list of patterns without moving statistics, in training mode, that have a gamma or beta of their own.
+      folded: names of layers that a converter folded into other operations.
+      frozen: whether statistics are constants.
+    """
+
+    def __init__(self, source):
+        self._static, self._roots, self.bare, self._writers = {}, {}, [], None
+        self._by_average = self._debiasing = None
+        super().__init__(source.graph, attributes.array, source.trainable or ())
+        self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
+        self.frozen = self._with_constants()
+        self.layers = layers_of(self.applications())
+        self.folded = self._folded()
+
+    def depth(self, op):
+        """See `view.GraphView.depth`; goes through the graph once."""
+        if self._flat:
+            return 0
+        if not self._depths:
+            self._fill_depths()
+        return self._depths[op.name]
+
+    def _fill_depths(self):
+        find, depths = self.graph.get_operation_by_name, self._depths
+        for name in self.graph.order:
+            op, depth = find(name), 0
+            for text in op.node.inputs:
+                # The end of a loop, which leads back to its beginning, has no depth yet.
+                around = depths.get(text, -1)
+                depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
+            for text in op.controls:
+                depth = max(depth, depths[text])
+            kind = op.type
+            if kind in SWITCHES:
+                depth += not closes_loop(op.inputs[0].op)
+            elif kind in ("Enter", "RefEnter"):
+                depth += 1
+            elif kind in ("Exit", "RefExit") or (kind in MERGES and not closes_loop(op)):
+                depth = max(depth - 1, 0)
+            depths[name] = depth
+
+    def static(self, tensor):
+        """See `view.GraphView.static`; None for what is no small array of numbers too."""
+        op = tensor.op
+        while op.type in PASSES + SWITCHES:
+            op = op.inputs[0].op
+        if op.type != "Const":
+            return None
+        if op.name not in self._static:
+            value = self._make_ndarray(op.get_attr("value"))
+            self._static[op.name] = None if value is None else np.asarray(value)
+        return self._static[op.name]
+
+    def roots(self, tensor):
+        """See `view.GraphView.roots`; raises ValueError where there are too many."""
+        key = (tensor.op.name, tensor.value_index)
+        if key not in self._roots:
+            self._roots[key] = self._find_roots(tensor)
+        return self._roots[key]
+
+    def _find_roots(self, tensor):
+        origins, stack = [], [(tensor, ())]
+        while stack:
+            tensor, branches = stack.pop()
+            op = tensor.op
+            if op.type in PASSES + SWITCHES:
+                stack.append((op.inputs[0], branches))
+            elif op.type in MERGES and not closes_loop(op):
+                stack.extend((item, (*branches, (op, i))) for i, item in enumerate(op.inputs))
+            elif op.type in SELECTS:
+                stack.extend((item, (*branches, (op, i))) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
+            else:
+                origins.append((tensor, branches))
+            if len(origins) + len(stack) > _MOST_ROOTS:
+                raise ValueError(f"the value of {op.name!r} is chosen among more than {_MOST_ROOTS} others")
+        return origins
+
+    def _state(self, mean, prefix):
+        """See `scan.Scan._state`; goes through the variables once, of which large graphs have thousands."""
+        if self._debiasing is None:
+            last = ("/biased", "/local_step")
+            self._debiasing = {name: op for name, op in self.variables.items() if name.endswith(last)}
+        everything, self.variables = self.variables, _Few(self.variables, self._debiasing)
+        try:
+            return super()._state(mean, prefix)
+        finally:
+            self.variables = everything
+
+    def _with_constants(self):
+        """Take the constants in the place of variables for such, where a graph was frozen; whether there are any."""
+        found = False
+        for op in self._operations:
+            if op.type in FUSED and not op.get_attr("is_training"):
+                named = op.inputs[1:5]
+            elif op.type == "Const" and (role_of(op.name) or ("", "", ""))[1] in ("mean", "variance"):
+                named = [op.outputs[0]]
+            else:
+                continue
+            for tensor in named:
+                root = tensor.op
+                while root.type in PASSES + SWITCHES:
+                    root = root.inputs[0].op
+                if root.type == "Const" and root.name not in self.variables:
+                    self.variables[root.name] = root
+                    found = found or (role_of(root.name) or ("", "", ""))[1] in ("mean", "variance") or len(named) == 4
+        return found
+
+    def _folded(self):
+        likely = [op.name for op in self._operations if op.type == "Const" and _NORM.search(op.name)]
+        names = (match["layer"] for name in likely if (match := _FOLDED.fullmatch(name)))
+        known = {layer.name for layer in self.layers}
+        return sorted({name for name in names if name} - known)
+
+    def _application(self, patterns, x, y, paired):
+        application = super()._application(patterns, x, y, paired)
+        if application is None:
+            training = [pattern for pattern in patterns if self.normalises_by_the_batch(pattern)]
+            self.bare += [pattern for pattern in training if self._own_parameter(pattern)]
+            return None
+        application.patterns, application.mean = patterns, application.statistic
+        (read,) = application.reads["moving_variance"]
+        application.variance = self.variable(read) if read is not None else None
+        return application
+
+    def _merge_after(self, y):
+        """See `scan.Scan._merge_after`; what a function returns goes through operations that pass it on."""
+        waiting = [y]
+        while waiting:
+            for op in waiting.pop().consumers():
+                if op.type in MERGES and not closes_loop(op):
+                    return op
+                if op.type == "Identity":
+                    waiting.append(op.outputs[0])
+        return None
+
+    def _paired(self, merge, patterns):
+        """See `scan.Scan._paired`; likewise."""
+        inputs = [p.x.op.inputs[0] if p.x.op.type in SWITCHES else None for p in patterns]
+        ends = [_passed(tensor).name for tensor in merge.inputs]
+        ways = [i for pattern in patterns for i, name in enumerate(ends) if name == pattern.y.name]
+        statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
+        statistics = {op.name for op in statistics if op is not None}
+        alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
+        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
+            return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
+        ways = dict(zip(ways, patterns, strict=True))
+        return [self._application(patterns, inputs[0], merge.outputs[0], (merge, ways))]
+
+    def normalises_by_the_batch(self, pattern):
+        """Whether a pattern is in training mode: fused, or made of a mean over axis 0 and others of its input."""
+        if pattern.fused:
+            return bool(pattern.op.get_attr("is_training"))
+        axis, problem = self._axis(pattern, pattern.means[0])
+        return problem is None and axis != 0
+
+    def _own_parameter(self, pattern):
+        for tensor, role in ((pattern.gamma, "gamma"), (pattern.beta, "beta")):
+            for root, _ in self.roots(tensor) if tensor is not None else ():
+                named = role_of(root.op.name) if root.op.type in (*VARIABLES, "Const") else None
+                if named and named[1] == role:
+                    return True
+        return False
+
+    def updates_of(self, statistic):
+        """The `patterns.Update` of a moving average, given its variable's operation, also by way of zero-debiasing."""
+        if self._by_average is None:
+            self._by_average = collections.defaultdict(list)
+            for updates in self._updates_of.values():
+                if updates:
+                    self._by_average[self._average(updates[0].variable).name] += updates
+        return self._by_average.get(statistic.name, [])
+
+    def writers_of(self, variable):
+        """The operations that write a variable, without what initializes or restores it."""
+        if self._writers is None:
+            self._writers = collections.defaultdict(list)
+            for op in self._operations:
+                if not op.type.startswith("Assign") or len(op.inputs) < 2:
+                    continue
+                target = self.variable(op.inputs[0])
+                if target is not None and not self._begins(op, target):
+                    self._writers[target.name].append(op)
+        return self._writers.get(variable.name, [])
+
+    def _begins(self, op, target):
+        """Whether an assignment initializes or restores its variable."""
+        if op.type not in ("Assign", "AssignVariableOp"):
+            return False
+        source = op.inputs[1].op
+        while source.type in PASSES:
+            source = source.inputs[0].op
+        return op.name.startswith(f"{target.name}/") or source.type in _RESTORES or "nitializer" in source.name
+
+    def form_of(self, application):
+        """In words, how an application is written, and by which function as far as names say it."""
+        pattern = application.patterns[0]
+        written = f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations"
+        return written, self._maker(application)
+
+    def _maker(self, application):
+        name = application.mean.name
+        scope, _, last = name.rpartition("/")
+        last = _NUMBER.sub("", last)
+        if _AVERAGE in name:
+            return "tf.nn.batch_normalization by hand, with ExponentialMovingAverage"
+        if last not in ("moving_mean", "running_mean"):
+            return "tf.nn.batch_normalization by hand" if not application.patterns[0].fused else None
+        if _CONTRIB.fullmatch(scope.rpartition("/")[2]):
+            return "tf.contrib.layers.batch_norm"
+        if scope.rpartition("/")[2].startswith("batch_normalization"):
+            return "tf.keras" if application.mean.type == "VarHandleOp" else "tf.layers.batch_normalization"
+        return None
+
+    def flag_words(self, application):
+        """``is_training`` of an application: (kind, name of the tensor or None, its default or None).
+
+        The kind is "constant", "placeholder", "placeholder with a default", "variable" or "computed".
+        """
+        tensor = application.flag
+        if tensor is None:
+            kind = "unknown" if application.problem in (UNSEEN_FLAG, IN_FUNCTION) else "constant"
+            return kind, None, bool(application.trains)
+        op = tensor.op
+        if op.type == "PlaceholderWithDefault":
+            default = self.static(op.inputs[0])
+            known = default is not None and default.size == 1
+            return "placeholder with a default", tensor.name, bool(default.ravel()[0]) if known else None
+        if op.type == "Placeholder":
+            return "placeholder", tensor.name, None
+        if op.type == "Const":
+            value = self.static(tensor)
+            return "constant", tensor.name, bool(value.ravel()[0]) if value is not None and value.size == 1 else None
+        if self.variable(tensor) is not None:
+            return "variable", self.variable(tensor).name, None
+        return "computed", tensor.name, None
+
+    def decay_words(self, application, steps):
+        """The decay of an application: (kind, value or None, name or None).
+
+        The kind is "constant", "variable", "placeholder", "schedule" (it depends on one of the variables ``steps``),
+        "computed" or "unknown", where nothing updates the statistics.
+        """
+        decay = application.settings["decay"]
+        if decay is not None:
+            return "constant", decay, None
+        rate = application.rate
+        if rate is None:
+            return "unknown", None, None
+        names, stack, seen = [], [rate.op], set()
+        while stack and len(seen) < _MOST_ROOTS:
+            op = stack.pop()
+            if op.name in seen:
+                continue
+            seen.add(op.name)
+            if op.type in VARIABLES or op.type.startswith("Placeholder"):
+                names.append(op)
+            stack.extend(tensor.op for tensor in op.inputs)
+        for op in names:
+            if op.name in steps:
+                return "schedule", None, op.name
+        for op in names:
+            return ("placeholder" if op.type.startswith("Placeholder") else "variable"), None, op.name
+        return "computed", None, rate.name
+
+    def guards(self, op):
+        """The conds of TF 1.x that an operation is in: a set of (name of the predicate, way)."""
+        found, stack, seen = set(), [op], set()
+        while stack:
+            top = stack.pop()
+            if top.name in seen or not self.depth(top):
+                continue
+            seen.add(top.name)
+            for tensor in top.inputs:
+                if tensor.op.type in SWITCHES and not closes_loop(tensor.op.inputs[0].op):
+                    found.add((self._plain(tensor.op.inputs[1]).name, tensor.value_index))
+                    stack.append(tensor.op)
+                elif tensor.op.type not in MERGES:
+                    stack.append(tensor.op)
+            stack.extend(top.control_inputs)
+        return found
+
+    def in_function(self, application):
+        """Whether an application is hidden in a function that stays closed."""
+        return application.inputs is None or any(op.type in CALLS for op in application.touched)
+
+
+def _passed(tensor):
+    """The tensor that an operation of a function's result passes on."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+class _Few:
+    """The variables by name, of which those alone are gone through that matter to zero-debiasing."""
+
+    def __init__(self, every, few):
+        self._every, self._few = every, few
+
+    def __contains__(self, name):
+        return name in self._every
+
+    def __getitem__(self, name):
+        return self._every[name]
+
+    def items(self):
+        """Those that matter."""
+        return self._few.items()
+
+
+def epsilons_differ(first, second):
+    """Whether two epsilons differ by more than the floor of the fused kernel explains."""
+    if first is None or second is None:
+        return False
+    low, high = sorted((first, second))
+    return not (math.isclose(low, high, rel_tol=1e-6) or high <= 1.0011e-5)

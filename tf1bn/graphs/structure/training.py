@@ -1,0 +1,128 @@
+"""What a graph trains: its optimizers' operations, the operations that run them, and what these reach."""
+
+import re
+
+from ...errors import GraphError
+
+_APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
+_GRADIENTS = re.compile(r"\w*(Grad|GradV\d|BackpropFilter|BackpropInput)(V\d)?")
+# The train op of a function's graph.
+A_CALL = "a call of the function"
+# So many operations at the end of a graph are looked at one by one.
+_MOST_ENDS = 32
+
+
+class Training:
+    """The train ops of a graph and what a run of each does.
+
+    Args:
+      source: a `files.sources.Source`.
+      scan: a `layers.StructureScan`.
+      train_op: names of the operations or tensors that a training step asks for; None to find them.
+
+    Attributes:
+      applies: the operations by which optimizers change variables.
+      targets: dict from names of train ops to the sets of names of all operations that a run of each does.
+      too_many: whether the train ops are so many that what a run of one does is not told from what others do.
+      given: whether the train ops were named.
+      trains: whether the graph trains anything.
+      trained: names of the variables' operations that optimizers change.
+    """
+
+    def __init__(self, source, scan, train_op=None):
+        self._graph, self._inside = source.graph, None
+        self.applies = [
+            op
+            for op in source.graph.get_operations()
+            if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
+        ]
+        self.given, self.too_many = train_op is not None, False
+        if self.given:
+            ops = [self._named(name) for name in train_op]
+            # They are asked for together, in each step.
+            self.targets = {", ".join(op.name for op in ops): self.before(ops)}
+        elif source.outputs is not None:
+            self.targets = {A_CALL: self.before([op for op in map(self._graph.find, source.outputs) if op is not None])}
+        else:
+            ends = self._ends(source)
+            self.too_many = len(ends) > _MOST_ENDS
+            if self.too_many:
+                self.targets = {f"one of {len(ends)} operations": self.before(ends)}
+            else:
+                self.targets = {op.name: self.before([op]) for op in ends}
+        variables = (scan.variable(op.inputs[0]) for op in self.applies)
+        self.trained = {variable.name for variable in variables if variable is not None}
+        if not self.applies and source.outputs is not None and self._has_gradients():
+            self.trained |= self._written(scan)
+        self.trains = bool(self.applies or self.given or self.trained)
+
+    def reaching(self, op):
+        """The names of the train ops that run an operation."""
+        return [name for name, reached in self.targets.items() if op.name in reached]
+
+    def before(self, ops):
+        """The names of operations and of all that must run for them."""
+        seen = {op.name for op in ops}
+        stack = list(ops)
+        find = self._graph.get_operation_by_name
+        while stack:
+            op = stack.pop()
+            for text in op.node.inputs:
+                name = text.partition(":")[0]
+                if name not in seen:
+                    seen.add(name)
+                    stack.append(find(name))
+            for name in op.controls:
+                if name not in seen:
+                    seen.add(name)
+                    stack.append(find(name))
+        return seen
+
+    def behind(self, ops):
+        """The operations at the end of all that depends on ``ops``."""
+        seen, ends, stack = {op.name for op in ops}, [], list(ops)
+        while stack:
+            op = stack.pop()
+            after = self._graph.followers(op.name)
+            if not after:
+                ends.append(op)
+            for name in after:
+                if name not in seen:
+                    seen.add(name)
+                    stack.append(self._graph.get_operation_by_name(name))
+        return ends
+
+    def _named(self, name):
+        op = self._graph.find(name)
+        if op is None:
+            raise GraphError(f"`train_op` is {name!r}, which is no operation of the graph; give one by its name.")
+        return op
+
+    def _ends(self, source):
+        ends = self.behind(self.applies)
+        # What only reads a variable behind its update, for somebody who did not ask, is no train op if another op is.
+        ends = [op for op in ends if op.type != "ReadVariableOp"] or ends or source.collection("train_op")
+        return sorted(ends, key=lambda op: op.name)
+
+    def _has_gradients(self):
+        return any(
+            _GRADIENTS.fullmatch(op.type) or op.name.startswith(("gradients/", "gradient_tape/"))
+            for op in self._graph.get_operations()
+        )
+
+    def _written(self, scan):
+        """The variables that a function changes without an operation of an optimizer, as Keras 3 does."""
+        found = set()
+        for op in self._graph.get_operations():
+            if op.type.startswith("Assign") and len(op.inputs) > 1 and scan.update(op) is None:
+                variable = scan.variable(op.inputs[0])
+                if variable is not None:
+                    found.add(variable.name)
+        return found
+
+    def inside_cond(self, scan):
+        """An operation of an optimizer that is in a cond, and the predicate's name, or None for both."""
+        if self._inside is None:
+            self._inside = next(((op, scan.guards(op)) for op in self.applies if scan.depth(op)), (None, ()))
+        op, guards = self._inside
+        return op, min(guards, default=(None,))[0]
