@@ -46,6 +46,9 @@ def moving_step(
     unit: float,
     smallest: float,
     bits: int,
+    own_unit: float,
+    own_bits: int,
     deviations: float,
     input_error: float = 0.0,
+    squares: bool = False,
 ) -> None: ...

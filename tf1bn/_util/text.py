@@ -33,13 +33,20 @@ def ranges(at, numbers):
     return ", ".join(text for text, _ in parts[:SHOWN_RANGES]) + (f" and {rest} more" if rest else "")
 
 
+def apart(first, second, digits=6):
+    """Two numbers as text, with so many digits or as many more as they differ in: ("0.9", "0.90000004")."""
+    texts = "", ""
+    for places in range(digits, 18):
+        texts = f"{first:.{places}g}", f"{second:.{places}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts if texts[0] != texts[1] else (f"{first:.{digits}g}", f"{second:.{digits}g}")
+
+
 def between(low, high):
     """An interval as text, with as many digits as its ends differ in: "between 0.0010003 and 0.0010007"."""
-    for digits in range(4, 17):
-        ends = f"{low:.{digits}g}", f"{high:.{digits}g}"
-        if ends[0] != ends[1]:
-            break
-    return f"between {ends[0]} and {ends[1]}"
+    low, high = apart(low, high, 4)
+    return f"between {low} and {high}"
 
 
 def in_words(value):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._native import moving as _native
-from .roundoff import UNIT_ROUNDOFF
+from .roundoff import UNIT_ROUNDOFF, rounded_to, step_dtype
 
 # The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
 OWN_UNIT = UNIT_ROUNDOFF["float64"]
@@ -64,12 +64,12 @@ def rates_of(decay: float, dtype: str, rate_dtype: str | None, recurrence: str |
 
     Args:
       decay: from 0 to 1.
-      dtype: that of the layer's statistics, "float16", "float32" or "float64".
+      dtype: that of the layer's statistics, "bfloat16", "float16", "float32" or "float64".
       rate_dtype: "float64" or "float32": in what the layer forms 1 - decay; the expected statistics then have exactly
         its rate. None: it may be either, and they have exactly 1 - decay.
       recurrence: "difference", "weighted", or None for both.
     """
-    cast = np.dtype(dtype).type
+    cast = np.dtype(step_dtype(dtype)).type
     by_dtype = {
         "float64": float(cast(1.0 - decay)),
         "float32": float(cast(np.float32(1.0) - np.float32(decay))),
@@ -142,7 +142,7 @@ def start_figures(values: Doubles, dtype: str, forms: int) -> Doubles:
     """
     stats = np.zeros((*values.shape, _Figure.RUNS + forms))
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(dtype).astype(np.float64)
+        stored = rounded_to(values, dtype)
         stats[..., _Figure.VALUE] = values
         stats[..., _Figure.WORST] = stats[..., _Figure.LINEAR] = np.abs(values - stored)
         stats[..., _Figure.RUNS :] = stored[..., np.newaxis]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from .._util.text import apart
 from ..verdicts import CAUSES, FINDING
 
 # The ids of the causes that a trace can show; where several explain the numbers equally well, the earlier one is best.
@@ -84,6 +85,7 @@ class Facts:
       start: the number of the batch, counted from 1, that a cumulative average had in the first step.
       axis: the declared axis of the channels, in words.
       zero_debias, rate_dtype, dtype: as the layer declares them.
+      kept: the dtype that the statistics are really kept in.
       mean_over_deviation: the largest batch mean in units of the deviation.
     """
 
@@ -100,6 +102,7 @@ class Facts:
     zero_debias: bool = False
     rate_dtype: str | None = None
     dtype: str = "float32"
+    kept: str = "float16"
     mean_over_deviation: float = math.nan
 
 
@@ -159,16 +162,18 @@ def _rate_sentences(facts):
     decay = "the decay" if d is None else f"the decay {facts.words.decay(d)}"
     flipped = "the decay times the way to the batch and not by 1 - decay"
     if d is not None:
-        flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
+        wrong, right = apart(d, 1 - d)
+        flipped = f"{wrong} of the way to the batch instead of 1 - decay = {right}"
     seen = facts.seen_decay
-    seen = facts.words.decay(seen) if seen is not None and math.isfinite(seen) else "unknown"
+    seen = facts.words.decay(seen, d) if seen is not None and math.isfinite(seen) else "unknown"
+    declared = "the declared one" if d is None else facts.words.decay(d, facts.seen_decay)
     return {
         "momentum-flipped": f"The decay and 1 - decay are exchanged: each step moves the statistics by {flipped}; "
         "PyTorch's momentum is 1 - decay.",
         "no-memory": f"Each step replaces the statistics by the batch's, as decay {facts.words.decay(0)} does; "
         f"{decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
-        f"{seen} and not {'the declared one' if d is None else facts.words.decay(d)}.",
+        f"{seen} and not {declared}.",
         "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
         f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
         "declared.",
@@ -178,8 +183,8 @@ def _rate_sentences(facts):
         "float32-decay": "1 - decay is computed in "
         + ("float64" if facts.rate_dtype == "float32" else "float32, as the core layer of TF 1.8 and later does,")
         + f" and not in {facts.rate_dtype} as declared; both are correct.",
-        "half-precision": f"The statistics are kept in float16, and the layer is declared to keep {facts.dtype}: every "
-        "value that moved is a float16 number.",
+        "half-precision": f"The statistics are kept in {facts.kept}, and the layer is declared to keep {facts.dtype}: "
+        f"every value that moved is a {facts.kept} number.",
     }
 
 

@@ -9,7 +9,8 @@ import dataclasses
 import itertools
 import math
 
-from .._util.text import SHOWN_RANGES, ranges
+from .._util.text import SHOWN_RANGES, apart, between, ranges
+from ..checker.roundoff import HALVES
 from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
 from ..evidence.output_fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
@@ -101,11 +102,13 @@ class SomeSteps:
         fitting = [source.consistent if epsilon is None else source.allows(epsilon) for source in (moving, batch)]
         off = moving.seen and fitting == [True, False]
         fits = {"training-flag-off" if off else "not-updated": (0.0, None)}
-        if view.layer.dtype != "float16" and view.counts and 0 not in view.counts and view.finite.any():
-            # Averages that are kept in float16 stand still where an update is too small to show.
-            half = fit_step(view, Hypothesis(("half-precision",), dtype="float16"), self._bessel, self._updates)
-            if half.verdict != FINDING and half.misfit <= 1:
-                fits["half-precision"] = half.misfit, None
+        if view.layer.dtype not in HALVES and view.counts and 0 not in view.counts and view.finite.any():
+            # Averages that are kept in 16 bits stand still where an update is too small to show.
+            for dtype in HALVES:
+                hypothesis = Hypothesis(("half-precision",), dtype=dtype)
+                half = fit_step(view, hypothesis, self._bessel, self._updates)
+                if half.verdict != FINDING and half.misfit <= 1:
+                    fits["half-precision"] = half.misfit, hypothesis
         return fits
 
     def _fit_moved(self, view):
@@ -148,7 +151,8 @@ class SomeSteps:
             causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
-                text = f"the decay in use is {facts.decay ** max(explained.repeats):.6g} and not {facts.decay:.6g}."
+                power, declared = apart(facts.decay ** max(explained.repeats), facts.decay)
+                text = f"the decay in use is {power} and not {declared}."
                 causes.append(cause("decay", f"{where}, or instead: {text}", misfit))
         return causes
 
@@ -182,8 +186,8 @@ def _text(name, explained, indices, facts, words):
         )
     if name == "decay":
         low, high = (pick(explained.decays[i] for i in indices) for pick in (min, max))
-        declared = "the one declared" if facts.decay is None else format(facts.decay, ".6g")
-        seen = f"{low:.6g}" if low == high else f"between {low:.6g} and {high:.6g}"
+        declared = "the one declared" if facts.decay is None else apart(facts.decay, low)[0]
+        seen = between(low, high) if low != high else apart(low, math.inf if facts.decay is None else facts.decay)[0]
         return f"The decay in use is {seen} and not {declared}."
     if name == "double-update":
         facts = dataclasses.replace(facts, repeats=max(explained.repeats))

@@ -105,6 +105,8 @@ class StatisticErrors:
             bessel=self._bessel,
             dtype=self._layer.dtype,
             rate_dtype=self._layer.rate_dtype,
+            recurrence=self._layer.recurrence or (None if self._layer.release is None else "difference"),
+            variance_from=self._layer.variance_from,
             **debias,
         )
         self.since, self._last = number, None

@@ -91,6 +91,7 @@ class Gaps:
                 bessel=bessel,
                 dtype=self._layer.dtype,
                 recurrence=self._layer.recurrence,
+                variance_from=self._layer.variance_from,
             )
             for times in range(1, MOST_REPEATS + 1):
                 stats.update(self._batch)

@@ -8,7 +8,7 @@ import numpy as np
 from .. import checker
 from ..checker.regression import ArrayPair
 
-COMPARABLE = ("float16", "float32", "float64")
+COMPARABLE = ("bfloat16", "float16", "float32", "float64")
 
 
 class View:

@@ -2,7 +2,8 @@
 
 import math
 
-from ..._util.text import counted
+from ..._util.text import counted, in_percent
+from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
@@ -10,6 +11,13 @@ from .wording import words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
+LOSES = 0.01  # the share of the batch's variance from which a difference of squares is worth a word
+
+
+def _can_lose(survey):
+    """The share of the batch's variance that the rounding of E[x^2] - E[x]^2 can take; docs/design/error-bounds.md."""
+    count, unit = max(survey.declared.counts, default=0), UNIT_ROUNDOFF[sum_dtype(survey.layer.dtype)]
+    return 8 * unit * math.sqrt(count / 3 + 5) * (1 + survey.estimates.mean_over_deviation**2)
 
 
 def batches(survey):
@@ -48,8 +56,8 @@ def unmoved(survey):
     if moving.seen and moving.consistent and not batch.consistent:
         text = f"{stood}, and the outputs are normalised by the moving statistics: {words.flag_off}."
         return cause("training-flag-off", text, moving.misfit)
-    if layer.dtype == "float16" and any(worst.verdict == OK for worst in survey.accepted.values()):
-        text = f"{stood}: they are float16, and the updates are too small to change a float16 number."
+    if layer.dtype in HALVES and any(worst.verdict == OK for worst in survey.accepted.values()):
+        text = f"{stood}: they are {layer.dtype}, and the updates are too small to change a {layer.dtype} number."
         return cause("half-precision", text, survey.best.misfit)
     if not progress.initial:
         return cause("not-updated", f"{stood}. {words.no_updates}", 0.0)
@@ -95,6 +103,13 @@ def advise(survey):
     if worst.replayed:
         text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
         causes.append(cause("rounding", text, worst.misfit))
+    if survey.layer.variance_from == "squares" and (lost := _can_lose(survey)) > LOSES:
+        text = (
+            "The layer takes the batch's variance as E[x^2] - E[x]^2, and the mean is up to "
+            f"{survey.estimates.mean_over_deviation:.3g} times the standard deviation: rounding can take "
+            f"{in_percent(lost)} of the variance, and an error below that does not show."
+        )
+        causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
     if survey.progress.fresh and declared.start_weight > DOMINATED:
         text = (
             f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+
+from ..._util.text import apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +38,14 @@ class Words:
     has_momentum: bool = False
     freezes: bool = False
 
-    def decay(self, value):
-        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
-        return f"{value:.6g}" + (f" (momentum {1 - value:.6g})" if self.has_momentum else "")
+    def decay(self, value, other=None):
+        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)".
+
+        With digits enough to read differently from the ``other`` decay, if there is one.
+        """
+        other = math.inf if other is None else other
+        momentum = f" (momentum {apart(1 - value, 1 - other)[0]})" if self.has_momentum else ""
+        return apart(value, other)[0] + momentum
 
 
 _RESTORED = (

@@ -13,7 +13,7 @@ import numpy as np
 from ..collecting import CollectingRecorder
 from ..collector import Application, Collector
 from ..limits import Limits
-from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings
+from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings, variance_from
 from .tensors import tensors_of
 
 _recorded: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -30,7 +30,7 @@ class KerasRecorder(CollectingRecorder):
             raise TypeError(f"`model` is of type {type(model).__name__}; it must be a Keras model or layer.")
         _check_recordable(model)
         backend = backend_of(library)
-        self._tensors = tensors_of(backend)
+        self._tensors, self._variance_from = tensors_of(backend), variance_from(library)
         self._model, self._norms = model, norms(model)
         if getattr(model, "built", False):
             _check_layers(model, self._norms, limits)
@@ -222,7 +222,7 @@ class KerasRecorder(CollectingRecorder):
             self._collector.take(name, application)
 
     def _declare(self, name: str, layer: Any, rank: int) -> None:
-        self._collector.declare({name: settings(layer, rank)})
+        self._collector.declare({name: settings(layer, rank, self._variance_from)})
 
 
 def _argument(signature: inspect.Signature, args: Any, kwargs: Any, name: str) -> Any:
