@@ -20,7 +20,7 @@ from .arguments import (
 )
 from .comparison import MovingComparison, Resolution, compare_rows
 from .error_bounds import OWN_UNIT, Debias, debias, rates_of
-from .moments import Moments, batch_moments, shown_channels
+from .moments import Moments, moments_and_batch, shown_channels
 from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, step_dtype, sum_dtype
 from .summation import ReplayedLayers, same_moments
 
@@ -198,7 +198,7 @@ class MovingStats:
         """
         check_data_format(data_format)
         rates = self._rates(self._decay if decay is None else checked_decay(decay))
-        moments, batch = _moments_and_batch(batch_or_moments, data_format, weights)
+        moments, batch = moments_and_batch(batch_or_moments, data_format, weights)
         if moments.mean.shape != self._stats.shape[1:2]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
@@ -338,17 +338,6 @@ class MovingStats:
             bound = self._replayed(inside, outside)
             self._bound = _read_only(outside if bound is None else bound)
         return self._bound
-
-
-def _moments_and_batch(batch_or_moments, data_format, weights):
-    """The `Moments`, and the batch with its channels last, or None if there are only moments."""
-    if isinstance(batch_or_moments, Moments):
-        if weights is not None:
-            raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
-        return batch_or_moments, None
-    moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
-    batch = np.asarray(batch_or_moments)
-    return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
 
 
 def _read_only(array):
