@@ -38,7 +38,7 @@ cpdef enum Recurrence:
 
 
 cdef enum:
-    MOST_FORMS = 6
+    MOST_FORMS = 12
 
 
 cdef struct Figures:
@@ -55,10 +55,12 @@ cdef struct Figures:
 
 
 cdef struct Form:
-    # How a layer takes a step, with its own weights of the old value and of the batch.
+    # How a layer takes a step, with its own weights of the old value and of the batch, and the bits of significand that
+    # it rounds the operations to before it stores the result.
     bint weighted
     double keep
     double rate
+    int bits
 
 
 cdef struct Step:
@@ -75,9 +77,6 @@ cdef struct Step:
     double unit
     double smallest
     int storage
-    # The same of the type that the operations of the recurrence are rounded to, before the result is stored.
-    double own_unit
-    int operations
     int recurrence
     bint repeated
 
@@ -132,11 +131,11 @@ cdef inline double rounded(double x, int bits) noexcept nogil:
 
 
 cdef inline void step_channel(Figures *figures, const Step *step, double moment, double moment_low, double worst,
-                              double linear, double standard, double layer) noexcept nogil:
+                              double linear, double standard, double exact) noexcept nogil:
     """One step of the figures of one statistic of one channel.
 
-    moment, moment_low: what the batch contributes, as a sum of two numbers; worst, linear, standard: its errors; layer:
-    what a layer of the dtype has in its place.
+    moment, moment_low: what the batch contributes, as a sum of two numbers; worst, linear, standard: its errors; exact:
+    what a layer that sums exactly has in its place, rounded to the type that it sums in.
     """
     cdef double old = figures.value
     cdef double gap = old - moment
@@ -144,6 +143,8 @@ cdef inline void step_channel(Figures *figures, const Step *step, double moment,
     cdef double reach, value, kept, error, rounding, change
     cdef double lost = 0.0
     cdef double *run
+    cdef double layer
+    cdef int bits
     cdef int i
     averaged(&figures.value, &figures.value_low, moment, moment_low, step)
     value = figures.value
@@ -152,11 +153,11 @@ cdef inline void step_channel(Figures *figures, const Step *step, double moment,
     rounding = 0.0
     if step.recurrence & DIFFERENCE:
         reach = fabs(gap) + error + worst
-        lost = (step.slack + 3.0 * step.own_unit * moves) * reach
+        lost = (step.slack + 3.0 * step.unit * moves) * reach
         rounding = 2.0 * (moves * gap) * (moves * gap)
     if step.recurrence & WEIGHTED_SUM and moves > 0.0:
         kept, reach = fabs(old) + error, fabs(moment) + worst
-        kept = step.keep_slack * kept + step.slack * reach + 3.0 * step.own_unit * (
+        kept = step.keep_slack * kept + step.slack * reach + 3.0 * step.unit * (
             (step.keep + step.keep_slack) * kept + moves * reach)
         # NaN must stay NaN.
         lost = lost if lost > kept else kept
@@ -182,27 +183,28 @@ cdef inline void step_channel(Figures *figures, const Step *step, double moment,
         figures.coherent = step.rate * standard
         figures.square = step.keep * step.keep * (figures.square + error * error)
     if moves > 0.0:
-        figures.square += ROUNDING * ROUNDING * (step.unit * step.unit * value * value
-                                                 + step.own_unit * step.own_unit * rounding)
+        figures.square += ROUNDING * ROUNDING * step.unit * step.unit * (value * value + rounding)
 
     figures.batches = step.keep * figures.batches + step.rate * moment
 
     for i in range(step.form_count):
         run = &figures.runs[i]
+        bits = step.forms[i].bits
+        layer = rounded(exact, bits)
         if step.forms[i].weighted:
-            kept = rounded(run[0] * step.forms[i].keep, step.operations)
-            value = kept + rounded(layer * step.forms[i].rate, step.operations)
+            kept = rounded(run[0] * step.forms[i].keep, bits)
+            value = kept + rounded(layer * step.forms[i].rate, bits)
         else:
-            change = rounded(rounded(run[0] - layer, step.operations) * step.forms[i].rate, step.operations)
+            change = rounded(rounded(run[0] - layer, bits) * step.forms[i].rate, bits)
             value = run[0] - change
-        run[0] = rounded(rounded(value, step.operations), step.storage)
+        run[0] = rounded(rounded(value, bits), step.storage)
 
 
 def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not None, const double[::1] variance not None,
                 double count, *, bint weighted, bint bessel, bint repeated, keep, rate, double slack, double keep_slack,
                 forms, int recurrence, double sum_unit, double sum_smallest, int sum_bits,
-                double unit, double smallest, int bits, double own_unit, int own_bits, double deviations,
-                double input_error=0.0, bint squares=False):
+                double unit, double smallest, int bits, double deviations, double input_error=0.0,
+                bint squares=False):
     """One step of the statistics; docs/design/error-bounds.md derives it.
 
     stats: [2, channels, figures], the figures of `Figure` of the mean and of the variance; as many RUNS as forms.
@@ -210,10 +212,9 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
     keep, rate: the weights of the old value and of the batch, as two numbers each, whose sums add up to exactly 1.
     slack, keep_slack: how far off a layer's rate and weight of the old value can be. recurrence: of `Recurrence`, or
     both. forms: for each form of a layer's recurrence its own weight of the old value, None if it takes the difference,
-    and its own rate.
+    its own rate, and the bits of significand of the type that it computes in.
     sum_unit, sum_smallest, sum_bits: unit roundoff, smallest number and bits of significand of the type that the
-    layer sums in; the next three those of the type it stores; own_unit, own_bits: of the type in which it takes a step,
-    before it stores the result. deviations: how many standard errors count as expected.
+    layer sums in; the next three those of the type it stores. deviations: how many standard errors count as expected.
     input_error: how far off the inputs that the moments are of can be, in units of their root mean square.
     squares: whether the layer takes the variance as E[x^2] - E[x]^2.
     """
@@ -234,12 +235,12 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
     step.rate, step.rate_low = rate
     step.slack, step.keep_slack = slack, keep_slack
     for c in range(step.form_count):
-        own_keep, own_rate = forms[c]
+        own_keep, own_rate, own_bits = forms[c]
         step.forms[c].weighted = own_keep is not None
         step.forms[c].keep = NAN if own_keep is None else own_keep
         step.forms[c].rate = own_rate
+        step.forms[c].bits = own_bits
     step.unit, step.smallest, step.storage, step.repeated = unit, smallest, bits, repeated
-    step.own_unit, step.operations = own_unit, own_bits
     step.recurrence = recurrence
     with nogil:
         terms = 2.0 * n + 3.0 if weighted else n
@@ -297,7 +298,7 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
             of_variance.bessel *= step.keep
             if count > 1.0:
                 of_variance.bessel += step.rate * variance[c] / (count - 1.0)
-            layer = rounded(rounded(m, sum_bits), own_bits)
+            layer = rounded(m, sum_bits)
             step_channel(<Figures *> &stats[0, c, 0], &step, m, 0.0, m_worst, m_linear, m_error, layer)
-            layer = rounded(rounded(rounded(variance[c], sum_bits) * rounded(factor, sum_bits), sum_bits), own_bits)
+            layer = rounded(rounded(variance[c], sum_bits) * rounded(factor, sum_bits), sum_bits)
             step_channel(of_variance, &step, v, v_low, v_worst, v_linear, v_error, layer)

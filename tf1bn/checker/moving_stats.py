@@ -21,7 +21,7 @@ from .arguments import (
 from .comparison import MovingComparison, Resolution, compare_rows
 from .error_bounds import OWN_UNIT, Debias, debias, rates_of
 from .moments import Moments, moments_and_batch, shown_channels
-from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, step_dtype, sum_dtype
+from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, sum_dtype
 from .summation import ReplayedLayers, same_moments
 
 _Figure = _native.Figure
@@ -57,7 +57,7 @@ class MovingStats:
       zero_debias: whether the mean is debiased.
       dtype: "bfloat16", "float16", "float32" or "float64", that of the layer's moving statistics. Layers of 16 bits
         sum in float32. A float16 layer takes its steps in float16, as TensorFlow does; a bfloat16 layer takes them in
-        float32 and rounds the result, as PyTorch and Keras do.
+        bfloat16, as PyTorch does on a CPU, or in float32, as Keras does, and rounds the result.
       rate_dtype: in what the layer forms the rate 1 - decay, before it is rounded to `dtype`. "float64": in
         Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
         then use exactly that rate. None: both are correct, the expected values use 1 - decay and the bounds
@@ -223,7 +223,7 @@ class MovingStats:
 
     def _advanced(self, moments, rates):
         """The figures [2, channels, figures] after a step with these moments."""
-        sums, own = sum_dtype(self._dtype), step_dtype(self._dtype)
+        sums = sum_dtype(self._dtype)
         stats = self._stats.copy()
         _native.moving_step(
             stats,
@@ -243,8 +243,6 @@ class MovingStats:
             unit=UNIT_ROUNDOFF[self._dtype] + OWN_UNIT,
             smallest=SMALLEST[self._dtype],
             bits=SIGNIFICAND_BITS[self._dtype],
-            own_unit=UNIT_ROUNDOFF[own] + OWN_UNIT,
-            own_bits=SIGNIFICAND_BITS[own],
             deviations=error_bounds.DEVIATIONS,
         )
         return stats

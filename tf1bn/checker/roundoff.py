@@ -33,13 +33,13 @@ def sum_dtype(dtype: str) -> str:
     return "float32" if dtype in HALVES else dtype
 
 
-def step_dtype(dtype: str) -> str:
-    """The name of the dtype that a layer of ``dtype`` takes a step in, before it stores the result.
+def step_dtypes(dtype: str) -> tuple[str, ...]:
+    """The names of the dtypes that a layer of ``dtype`` may take a step in, before it stores the result.
 
-    TensorFlow computes in float16 where the statistics are float16; Keras and PyTorch keep bfloat16 and compute in
-    float32.
+    Where statistics are float16 TensorFlow computes in float16, and where they are bfloat16 PyTorch does so on a CPU,
+    while Keras, and PyTorch on a GPU, compute in float32.
     """
-    return "float32" if dtype == "bfloat16" else dtype
+    return ("float32", "bfloat16") if dtype == "bfloat16" else (dtype,)
 
 
 def rounded_to(values: npt.ArrayLike, dtype: str) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy as np
 from .._native import replay as _native
 from .error_bounds import Rates
 from .moments import Moments, batch_moments
-from .roundoff import rounded_to, step_dtype, sum_dtype
+from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
@@ -190,7 +190,8 @@ class ReplayedLayers:
 
     def __init__(self, start, dtype, limit, forms, squares=False):
         self._stored = dtype
-        self._dtype = np.dtype(step_dtype(dtype))
+        # What NumPy has no type for is computed in float32, and rounded.
+        self._dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
         with np.errstate(over="ignore"):
             self._start = rounded_to(start, dtype).astype(self._dtype)
         self._squares = squares
@@ -249,13 +250,20 @@ class ReplayedLayers:
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            for values, (keep, rate) in zip(self._started(), step.rates.forms, strict=True):
+            for values, (keep, rate, bits) in zip(self._started(), step.rates.forms, strict=True):
+                own = self._rounding(bits)
+                layer, rate = own(moments), self._dtype.type(rate)
                 if keep is None:
-                    values -= (values - moments) * self._dtype.type(rate)
+                    new = values - own(own(values - layer) * rate)
                 else:
-                    values[...] = values * self._dtype.type(keep) + moments * self._dtype.type(rate)
-            if self._stored != self._dtype.name:
-                self._values[...] = rounded_to(self._values, self._stored)
+                    new = own(values * self._dtype.type(keep)) + own(layer * rate)
+                values[...] = self._rounding(SIGNIFICAND_BITS[self._stored])(new)
+
+    def _rounding(self, bits):
+        """A function that rounds to so many bits of significand what is computed in the layers' dtype of NumPy."""
+        if bits == SIGNIFICAND_BITS[self._dtype.name]:
+            return lambda values: values
+        return lambda values: rounded_to(values, "bfloat16").astype(self._dtype)
 
     def _started(self):
         """The statistics [forms, orders, 2, C] of all layers, before the first step the start values."""

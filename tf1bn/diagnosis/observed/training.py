@@ -2,7 +2,7 @@
 
 import math
 
-from ..._util.text import counted, in_percent
+from ..._util.text import apart, counted, in_percent
 from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
@@ -11,6 +11,7 @@ from .wording import words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
+NOTICED = 0.05  # deviations of the mean, and share of the variance, that 16 bits may lose without a word
 LOSES = 0.01  # the share of the batch's variance from which a difference of squares is worth a word
 
 
@@ -80,11 +81,28 @@ def moved_though_frozen(survey):
     return cause("frozen-but-moves", text, severity=FINDING if words.freezes else ADVISORY)
 
 
+def _lost_in_halves(survey):
+    """The cause of statistics of 16 bits that rounding, step after step, took far from exact updates; or None."""
+    dtype, far = survey.layer.dtype, survey.best_fit.statistic_errors.largest_distance()
+    if dtype not in HALVES or far is None or far[0] <= NOTICED:
+        return None
+    _, statistic, channel, observed, expected = far
+    seen, exact = apart(observed, expected, 4)
+    text = (
+        f"The statistics are kept in {dtype}, and each update rounds to it, so that what is below half a unit in the last "
+        f"place is lost: after {counted(survey.progress.updates, 'update')} the {statistic} of channel {channel} is "
+        f"{seen}, and exact updates would have made it {exact}."
+    )
+    return cause("half-precision", text, survey.best.misfit)
+
+
 def advise(survey):
-    """What is worth knowing about training steps that are as declared."""
+    """What is worth knowing about training steps that are each as declared."""
     worst, declared, causes = survey.best, survey.declared, []
     if worst.verdict != OK or not survey.declared_fit.steps:
         return []
+    if (lost := _lost_in_halves(survey)) is not None:
+        causes.append(lost)
     if declared.applications > 1:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
