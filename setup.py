@@ -83,6 +83,8 @@ setup(
         "report": report,
         # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
         "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
+        # For `tf1bn.recorders.flax`.
+        "flax": ["flax>=0.12", "jax>=0.8"],
         # Files of Keras and safetensors; all other formats are read with NumPy.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
         # For `tf1bn --print-completion`.

@@ -56,8 +56,8 @@ templates_path = []
 
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-# Not among the requirements; the page of its recorder needs its names alone.
-autodoc_mock_imports = [name for name in ("torch",) if importlib.util.find_spec(name) is None]
+# Not among the requirements; the pages of their recorders need their names alone.
+autodoc_mock_imports = [name for name in ("torch", "jax", "flax") if importlib.util.find_spec(name) is None]
 autodoc_typehints_format = "short"
 # Attributes that a docstring lists are not repeated as entries of their own.
 napoleon_use_ivar = True

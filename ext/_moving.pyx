@@ -38,7 +38,7 @@ cpdef enum Recurrence:
 
 
 cdef enum:
-    MOST_FORMS = 6
+    MOST_FORMS = 12
 
 
 cdef struct Figures:
@@ -55,10 +55,12 @@ cdef struct Figures:
 
 
 cdef struct Form:
-    # How a layer takes a step, with its own weights of the old value and of the batch.
+    # How a layer takes a step, with its own weights of the old value and of the batch, and the bits of significand that
+    # it rounds the operations to before it stores the result.
     bint weighted
     double keep
     double rate
+    int bits
 
 
 cdef struct Step:
@@ -115,7 +117,7 @@ cdef inline double root_of_squares(double x, double root, double square) noexcep
 
 
 cdef inline double rounded(double x, int bits) noexcept nogil:
-    """x in the format with so many bits of significand: 11, 24 or 53."""
+    """x in the format with so many bits of significand: 8 (bfloat16), 11, 24 or 53."""
     cdef int exponent
     cdef double quantum
     if bits == 24:
@@ -123,17 +125,17 @@ cdef inline double rounded(double x, int bits) noexcept nogil:
     if bits == 53 or not fabs(x) < 1e300:
         return x
     frexp(x, &exponent)
-    quantum = ldexp(1.0, max(exponent - 11, -24))
+    quantum = ldexp(1.0, max(exponent - bits, -24 if bits == 11 else -133))
     x = nearbyint(x / quantum) * quantum
-    return x if fabs(x) <= 65504.0 else x * 1e308 * 1e308
+    return x if fabs(x) <= (65504.0 if bits == 11 else 3.3895313892515355e38) else x * 1e308 * 1e308
 
 
 cdef inline void step_channel(Figures *figures, const Step *step, double moment, double moment_low, double worst,
-                              double linear, double standard, double layer) noexcept nogil:
+                              double linear, double standard, double exact) noexcept nogil:
     """One step of the figures of one statistic of one channel.
 
-    moment, moment_low: what the batch contributes, as a sum of two numbers; worst, linear, standard: its errors; layer:
-    what a layer of the dtype has in its place.
+    moment, moment_low: what the batch contributes, as a sum of two numbers; worst, linear, standard: its errors; exact:
+    what a layer that sums exactly has in its place, rounded to the type that it sums in.
     """
     cdef double old = figures.value
     cdef double gap = old - moment
@@ -141,6 +143,8 @@ cdef inline void step_channel(Figures *figures, const Step *step, double moment,
     cdef double reach, value, kept, error, rounding, change
     cdef double lost = 0.0
     cdef double *run
+    cdef double layer
+    cdef int bits
     cdef int i
     averaged(&figures.value, &figures.value_low, moment, moment_low, step)
     value = figures.value
@@ -185,18 +189,22 @@ cdef inline void step_channel(Figures *figures, const Step *step, double moment,
 
     for i in range(step.form_count):
         run = &figures.runs[i]
+        bits = step.forms[i].bits
+        layer = rounded(exact, bits)
         if step.forms[i].weighted:
-            kept = rounded(run[0] * step.forms[i].keep, step.storage)
-            run[0] = rounded(kept + rounded(layer * step.forms[i].rate, step.storage), step.storage)
+            kept = rounded(run[0] * step.forms[i].keep, bits)
+            value = kept + rounded(layer * step.forms[i].rate, bits)
         else:
-            change = rounded(rounded(run[0] - layer, step.storage) * step.forms[i].rate, step.storage)
-            run[0] = rounded(run[0] - change, step.storage)
+            change = rounded(rounded(run[0] - layer, bits) * step.forms[i].rate, bits)
+            value = run[0] - change
+        run[0] = rounded(rounded(value, bits), step.storage)
 
 
 def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not None, const double[::1] variance not None,
                 double count, *, bint weighted, bint bessel, bint repeated, keep, rate, double slack, double keep_slack,
                 forms, int recurrence, double sum_unit, double sum_smallest, int sum_bits,
-                double unit, double smallest, int bits, double deviations, double input_error=0.0):
+                double unit, double smallest, int bits, double deviations, double input_error=0.0,
+                bint squares=False):
     """One step of the statistics; docs/design/error-bounds.md derives it.
 
     stats: [2, channels, figures], the figures of `Figure` of the mean and of the variance; as many RUNS as forms.
@@ -204,16 +212,17 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
     keep, rate: the weights of the old value and of the batch, as two numbers each, whose sums add up to exactly 1.
     slack, keep_slack: how far off a layer's rate and weight of the old value can be. recurrence: of `Recurrence`, or
     both. forms: for each form of a layer's recurrence its own weight of the old value, None if it takes the difference,
-    and its own rate.
+    its own rate, and the bits of significand of the type that it computes in.
     sum_unit, sum_smallest, sum_bits: unit roundoff, smallest number and bits of significand of the type that the
     layer sums in; the next three those of the type it stores. deviations: how many standard errors count as expected.
     input_error: how far off the inputs that the moments are of can be, in units of their root mean square.
+    squares: whether the layer takes the variance as E[x^2] - E[x]^2.
     """
     cdef Py_ssize_t c
     cdef Py_ssize_t channels = stats.shape[1]
     cdef double growth, factor, terms, m, v, v_low, m_worst, v_worst, m_linear, v_linear, m_error, v_error, layer, rest
     cdef double n = max(count, 1.0)
-    cdef double root, size, root_terms, root_n
+    cdef double root, size, root_terms, root_n, square, n_third
     cdef Step step
     cdef Figures *of_variance
     step.form_count = len(forms)
@@ -226,10 +235,11 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
     step.rate, step.rate_low = rate
     step.slack, step.keep_slack = slack, keep_slack
     for c in range(step.form_count):
-        own_keep, own_rate = forms[c]
+        own_keep, own_rate, own_bits = forms[c]
         step.forms[c].weighted = own_keep is not None
         step.forms[c].keep = NAN if own_keep is None else own_keep
         step.forms[c].rate = own_rate
+        step.forms[c].bits = own_bits
     step.unit, step.smallest, step.storage, step.repeated = unit, smallest, bits, repeated
     step.recurrence = recurrence
     with nogil:
@@ -239,6 +249,7 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
         factor = count / (count - 1.0) if bessel and count > 1.0 else 1.0
         # Weights may make all but one addition of full size, where equal ones make a third of it.
         terms = n if weighted else n / 3.0
+        n_third = terms
         root_terms, root_n = sqrt(terms + 4.0), sqrt(n)
         for c in range(channels):
             m = mean[c]
@@ -253,6 +264,13 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
             v_error = ROUNDING * sum_unit * v * root_terms + 2.0 * m_error * root / root_n
             m_linear = 4.0 * sum_smallest
             v_linear = (deviations * m_error) * (deviations * m_error) + 4.0 * sum_smallest
+            if squares:
+                # The mean of the squares, the square of the mean and the difference of the two.
+                square = size * size
+                rest = fabs(m) + m_worst
+                v_worst = growth * square + m_worst * (fabs(m) + rest) + 2.0 * sum_unit * (rest * rest + square)
+                v_worst += sum_smallest * (count + 4.0)
+                v_error = ROUNDING * sum_unit * square * sqrt(n_third + 5.0) + 2.0 * fabs(m) * m_error
             if input_error > 0.0:
                 layer = input_error * size
                 m_worst += layer
@@ -280,7 +298,7 @@ def moving_step(double[:, :, ::1] stats not None, const double[::1] mean not Non
             of_variance.bessel *= step.keep
             if count > 1.0:
                 of_variance.bessel += step.rate * variance[c] / (count - 1.0)
-            layer = rounded(rounded(m, sum_bits), bits)
+            layer = rounded(m, sum_bits)
             step_channel(<Figures *> &stats[0, c, 0], &step, m, 0.0, m_worst, m_linear, m_error, layer)
-            layer = rounded(rounded(rounded(variance[c], sum_bits) * rounded(factor, sum_bits), sum_bits), bits)
+            layer = rounded(rounded(variance[c], sum_bits) * rounded(factor, sum_bits), sum_bits)
             step_channel(of_variance, &step, v, v_low, v_worst, v_linear, v_error, layer)

@@ -35,6 +35,7 @@ REMEDIES = {
         "`tf.layers.batch_normalization` has training=False by default.",
         "torch": "Call `model.train()` before training, and again after each evaluation.",
         "keras": "Call the model with `training=True` in your training loop, and look for `trainable = False`.",
+        "flax": "Call the module with use_running_average=False in training (nnx: `model.train()`).",
     },
     "half-precision": "Keep the moving statistics in float32, also with float16 inputs (TF 1.5 and later, Keras's "
     "mixed policies and PyTorch's autocast do).",
@@ -55,6 +56,8 @@ REMEDIES = {
         "torch": "Make the module with `track_running_stats=True` and a momentum above 0; then train on, or recompute "
         "the buffers by passes over the training data in `train()`.",
         "keras": "Call the layer with `training=True` in the training step, inside of the function that is run.",
+        "flax": "Give the `batch_stats` that `apply(..., mutable=['batch_stats'])` returns to the next step, and save "
+        "them with the params.",
     },
     "empty-batch": "Do not run the layer on empty batches (a filter that leaves nothing, a tower without data), and "
     "restore the statistics from before.",

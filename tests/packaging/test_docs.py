@@ -43,7 +43,10 @@ RUN = [
     for name, blocks in BLOCKS.items()
     if name != "README.md" and any(block.language in run_blocks.RUN for block in blocks)
 ]
-WITH_TORCH = [name for name, blocks in BLOCKS.items() if any(block.needs == "torch" for block in blocks)]
+WITH = {
+    need: [name for name, blocks in BLOCKS.items() if any(block.needs == need for block in blocks)]
+    for need in ("torch", "flax")
+}
 # How many blocks of a page are not run, each for a reason that stands before it.
 NOT_RUN = {"README.md": 1, "docs/gpu.md": 2, "docs/install.md": 4, "docs/old-scripts.md": 1, "docs/porting.md": 1}
 
@@ -56,10 +59,18 @@ def test_the_blocks_run_and_print_what_is_shown(name):
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITH_TORCH)
+@pytest.mark.parametrize("name", WITH["torch"])
 def test_the_blocks_for_pytorch_run(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     said = run_blocks.run(PAGES[name], ["torch"])
+    assert not said, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH["flax"])
+def test_the_blocks_for_flax_run(name):
+    pytest.importorskip("flax", reason="Flax is not installed")
+    said = run_blocks.run(PAGES[name], ["flax"])
     assert not said, said
 
 
@@ -70,7 +81,7 @@ def test_few_blocks_are_not_run_and_each_says_why():
         for block in blocks:
             where = f"{name}:{block.line}"
             assert block.language in (*run_blocks.RUN, *run_blocks.NOT_RUN), where
-            assert block.needs in (None, "torch"), where
+            assert block.needs in (None, "torch", "flax"), where
             assert block.language != "sh" or block.not_run, f"{where} does not say why it is not run"
             assert block.not_run is None or len(block.not_run) > 8, where
 

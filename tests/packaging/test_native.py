@@ -181,7 +181,7 @@ def test_states_that_do_not_fit_are_refused():
         _moments.merge_states(np.zeros((3, 2)), np.zeros((3, 2)), 0.5)
     figures = _moving.Figure.RUNS + 1
     step = {"weighted": False, "bessel": False, "repeated": False, "rate": (0.5, 0.0), "keep": (0.5, 0.0)}
-    step |= {"slack": 0.0, "keep_slack": 0.0, "forms": [(None, 0.5)], "recurrence": 1, "deviations": 6.0}
+    step |= {"slack": 0.0, "keep_slack": 0.0, "forms": [(None, 0.5, 24)], "recurrence": 1, "deviations": 6.0}
     step |= {"sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24, "unit": 1e-7, "smallest": 0.0, "bits": 24}
     _moving.moving_step(np.zeros((2, 2, figures)), np.zeros(2), np.zeros(2), 2, **step)
     for stats, mean, variance in (
@@ -194,9 +194,9 @@ def test_states_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match="same channels"):
             _moving.moving_step(np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, **step)
-    step["forms"] = [(None, 0.5)] * 7
-    with pytest.raises(ValueError, match="at most 6 forms"):
-        _moving.moving_step(np.zeros((2, 2, figures + 6)), np.zeros(2), np.zeros(2), 2, **step)
+    step["forms"] = [(None, 0.5, 24)] * 13
+    with pytest.raises(ValueError, match="at most 12 forms"):
+        _moving.moving_step(np.zeros((2, 2, figures + 12)), np.zeros(2), np.zeros(2), 2, **step)
 
 
 def test_replays_that_do_not_fit_are_refused():

@@ -38,7 +38,7 @@ def moving_step(
     rate: tuple[float, float],
     slack: float,
     keep_slack: float,
-    forms: Sequence[tuple[float | None, float]],
+    forms: Sequence[tuple[float | None, float, int]],
     recurrence: int,
     sum_unit: float,
     sum_smallest: float,
@@ -48,4 +48,5 @@ def moving_step(
     bits: int,
     deviations: float,
     input_error: float = 0.0,
+    squares: bool = False,
 ) -> None: ...

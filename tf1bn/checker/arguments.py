@@ -97,14 +97,14 @@ def checked_input_error(value: object) -> float:
 
 
 def checked_dtype(dtype: npt.DTypeLike | None) -> str:
-    """The name of the dtype of a layer's statistics; ValueError unless it is float16, float32 or float64."""
+    """The name of the dtype of a layer's statistics; ValueError unless it is a float of 16, 32 or 64 bits."""
     try:
-        # NumPy takes None for float64.
-        name = None if dtype is None else np.dtype(dtype).name
+        # NumPy takes None for float64, and does not know bfloat16.
+        name = None if dtype is None else dtype if dtype == "bfloat16" else np.dtype(dtype).name
     except TypeError:
         name = None
     if name not in UNIT_ROUNDOFF:
-        raise ValueError(f'`dtype` is {dtype!r}; it must be "float16", "float32" or "float64".')
+        raise ValueError(f'`dtype` is {dtype!r}; it must be "bfloat16", "float16", "float32" or "float64".')
     return name
 
 
@@ -112,6 +112,12 @@ def check_rate_dtype(rate_dtype: object) -> None:
     """Raise ValueError unless the value is None, "float32" or "float64"."""
     if rate_dtype not in (None, "float32", "float64"):
         raise ValueError(f'`rate_dtype` is {rate_dtype!r}; it must be None, "float32" or "float64".')
+
+
+def check_variance_from(variance_from: object) -> None:
+    """Raise ValueError unless the value is "deviations", "squares" or None."""
+    if not (variance_from is None or (isinstance(variance_from, str) and variance_from in ("deviations", "squares"))):
+        raise ValueError(f'`variance_from` is {variance_from!r}; it must be "deviations", "squares" or None.')
 
 
 def check_recurrence(recurrence: object) -> None:

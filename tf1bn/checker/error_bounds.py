@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._native import moving as _native
-from .roundoff import UNIT_ROUNDOFF
+from .roundoff import SIGNIFICAND_BITS, UNIT_ROUNDOFF, rounded_to, step_dtypes
 
 # The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
 OWN_UNIT = UNIT_ROUNDOFF["float64"]
@@ -44,14 +44,15 @@ class Rates(NamedTuple):
         1, each as a float64 and the float64 that is to be added to it.
       slack, keep_slack: how far a correct layer's rate, and its weight of the old value, can be from them.
       forms: for each way in which correct layers of the dtype take a step, their weight of the old value, which is None
-        if they take the difference, and their rate. Their number does not depend on the decay.
+        if they take the difference, their rate, and the bits of significand of the type that they compute in. Their
+        number does not depend on the decay.
     """
 
     keep: tuple[float, float]
     rate: tuple[float, float]
     slack: float
     keep_slack: float
-    forms: tuple[tuple[float | None, float], ...]
+    forms: tuple[tuple[float | None, float, int], ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -64,31 +65,29 @@ def rates_of(decay: float, dtype: str, rate_dtype: str | None, recurrence: str |
 
     Args:
       decay: from 0 to 1.
-      dtype: that of the layer's statistics, "float16", "float32" or "float64".
+      dtype: that of the layer's statistics, "bfloat16", "float16", "float32" or "float64".
       rate_dtype: "float64" or "float32": in what the layer forms 1 - decay; the expected statistics then have exactly
         its rate. None: it may be either, and they have exactly 1 - decay.
       recurrence: "difference", "weighted", or None for both.
     """
-    cast = np.dtype(dtype).type
-    by_dtype = {
-        "float64": float(cast(1.0 - decay)),
-        "float32": float(cast(np.float32(1.0) - np.float32(decay))),
-    }
-    layer_rates = tuple(by_dtype.values()) if rate_dtype is None else (by_dtype[rate_dtype],)
+    differences: list[tuple[None, float, int]] = []
+    weighted: list[tuple[float, float, int]] = []
+    for own in step_dtypes(dtype):
+        by_dtype = {"float64": 1.0 - decay, "float32": float(np.float32(1.0) - np.float32(decay))}
+        for layer_rate in by_dtype.values() if rate_dtype is None else (by_dtype[rate_dtype],):
+            layer_rate, bits = float(rounded_to(layer_rate, own)), SIGNIFICAND_BITS[own]
+            differences.append((None, layer_rate, bits))
+            weighted += [(float(rounded_to(kept, own)), layer_rate, bits) for kept in (decay, 1.0 - layer_rate)]
     if rate_dtype is None:
         keep, rate = (decay, 0.0), _one_minus(decay)
     else:
-        keep, rate = _one_minus(layer_rates[0]), (layer_rates[0], 0.0)
-    differences = tuple((None, layer_rate) for layer_rate in layer_rates)
-    weighted = tuple(
-        (float(cast(layer_keep)), layer_rate) for layer_rate in layer_rates for layer_keep in (decay, 1.0 - layer_rate)
-    )
+        keep, rate = _one_minus(differences[0][1]), (differences[0][1], 0.0)
     return Rates(
         keep,
         rate,
-        max(abs((layer_rate - rate[0]) - rate[1]) for layer_rate in layer_rates),
-        max(abs((layer_keep - keep[0]) - keep[1]) for layer_keep, _ in weighted),
-        {"difference": differences, "weighted": weighted, None: differences + weighted}[recurrence],
+        max(abs((layer_rate - rate[0]) - rate[1]) for _, layer_rate, _ in differences),
+        max(abs((layer_keep - keep[0]) - keep[1]) for layer_keep, _, _ in weighted),
+        tuple({"difference": differences, "weighted": weighted, None: differences + weighted}[recurrence]),
     )
 
 
@@ -142,7 +141,7 @@ def start_figures(values: Doubles, dtype: str, forms: int) -> Doubles:
     """
     stats = np.zeros((*values.shape, _Figure.RUNS + forms))
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(dtype).astype(np.float64)
+        stored = rounded_to(values, dtype)
         stats[..., _Figure.VALUE] = values
         stats[..., _Figure.WORST] = stats[..., _Figure.LINEAR] = np.abs(values - stored)
         stats[..., _Figure.RUNS :] = stored[..., np.newaxis]

@@ -211,3 +211,14 @@ def shown_channels(values: npt.NDArray[np.float64]) -> str:
     """The values [channels] as text for a repr: all of a few, else the first ones and how many there are."""
     shown = ", ".join(f"{value:.6g}" for value in values[:SHOWN_CHANNELS].tolist())
     return f"[{shown}]" if values.size <= SHOWN_CHANNELS else f"[{shown}, ... {values.size} channels]"
+
+
+def moments_and_batch(batch_or_moments, data_format, weights):
+    """The `Moments`, and the batch with its channels last, or None if there are only moments."""
+    if isinstance(batch_or_moments, Moments):
+        if weights is not None:
+            raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
+        return batch_or_moments, None
+    moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
+    batch = np.asarray(batch_or_moments)
+    return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch

@@ -11,6 +11,7 @@ from .arguments import (
     check_data_format,
     check_rate_dtype,
     check_recurrence,
+    check_variance_from,
     checked_decay,
     checked_dtype,
     checked_input_error,
@@ -19,7 +20,7 @@ from .arguments import (
 )
 from .comparison import MovingComparison, Resolution, compare_rows
 from .error_bounds import OWN_UNIT, Debias, debias, rates_of
-from .moments import Moments, batch_moments, shown_channels
+from .moments import Moments, moments_and_batch, shown_channels
 from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, sum_dtype
 from .summation import ReplayedLayers, same_moments
 
@@ -54,14 +55,18 @@ class MovingStats:
       decay: the weight of the old value, a number from 0 to 1.
       bessel: True for the layers that store N/(N-1) times the variance: the fused ones.
       zero_debias: whether the mean is debiased.
-      dtype: "float16", "float32" or "float64", that of the layer's moving statistics. A float16 layer sums
-        in float32, as TensorFlow does.
+      dtype: "bfloat16", "float16", "float32" or "float64", that of the layer's moving statistics. Layers of 16 bits
+        sum in float32. A float16 layer takes its steps in float16, as TensorFlow does; a bfloat16 layer takes them in
+        bfloat16, as PyTorch does on a CPU, or in float32, as Keras does, and rounds the result.
       rate_dtype: in what the layer forms the rate 1 - decay, before it is rounded to `dtype`. "float64": in
         Python; "float32": 1 - float32(decay), as the core layer of TF 1.8 and later does. The expected values
         then use exactly that rate. None: both are correct, the expected values use 1 - decay and the bounds
         cover both.
       recurrence: how the layer takes a step, which decides how it rounds. "difference": as above; "weighted":
         mean = mean * decay + m * (1 - decay), as Keras, Flax and PyTorch do. None: the bounds cover both.
+      variance_from: how the layer computes the variance of a batch, which decides how that rounds. "deviations": from
+        deviations from a mean, in any form; "squares": as E[x^2] - E[x]^2, which loses digits where the mean is large
+        against the deviation. None is as "deviations".
       input_error: how far the inputs that the layer had can be from those that `update` gets, as a root mean square in
         units of that of the inputs, per channel: not 0 where they are another program's.
       biased: [channels], with zero_debias, to go on from a state; None: zeros.
@@ -72,8 +77,8 @@ class MovingStats:
     Raises:
       TypeError: the decay is not a number, the start values are not real numbers, or local_step or replay_bytes is
         not an integer.
-      ValueError: the decay, dtype, rate_dtype, recurrence, input_error, local_step or replay_bytes is not one of the
-        above, the shapes disagree, or `biased` or `local_step` is given without zero_debias.
+      ValueError: the decay, dtype, rate_dtype, recurrence, variance_from, input_error, local_step or replay_bytes is
+        not one of the above, the shapes disagree, or `biased` or `local_step` is given without zero_debias.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class MovingStats:
         dtype: npt.DTypeLike = "float32",
         rate_dtype: str | None = None,
         recurrence: str | None = "difference",
+        variance_from: str | None = None,
         input_error: float = 0.0,
         biased: npt.ArrayLike | None = None,
         local_step: int = 0,
@@ -97,6 +103,8 @@ class MovingStats:
         self._rate_dtype = rate_dtype
         check_recurrence(recurrence)
         self._recurrence = recurrence
+        check_variance_from(variance_from)
+        self._squares = variance_from == "squares"
         self._input_error = checked_input_error(input_error)
         self._decay = checked_decay(decay)
         self._bessel = bool(bessel)
@@ -112,7 +120,7 @@ class MovingStats:
             averaged = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
         start = np.stack([averaged, variance])
         forms = len(self._rates(self._decay).forms)
-        self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms)
+        self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms, self._squares)
         # The figures of `error_bounds`, [2, channels, figures]; never changed in place.
         self._stats = error_bounds.start_figures(start, self._dtype, forms)
         # With zero_debias the mean is the start value until the first update.
@@ -190,7 +198,7 @@ class MovingStats:
         """
         check_data_format(data_format)
         rates = self._rates(self._decay if decay is None else checked_decay(decay))
-        moments, batch = _moments_and_batch(batch_or_moments, data_format, weights)
+        moments, batch = moments_and_batch(batch_or_moments, data_format, weights)
         if moments.mean.shape != self._stats.shape[1:2]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
@@ -227,6 +235,7 @@ class MovingStats:
             repeated=self._last_moments is not None and same_moments(moments, self._last_moments),
             recurrence=error_bounds.RECURRENCES[self._recurrence],
             input_error=self._input_error,
+            squares=self._squares,
             **rates._asdict(),
             sum_unit=UNIT_ROUNDOFF[sums] + OWN_UNIT,
             sum_smallest=SMALLEST[sums],
@@ -327,17 +336,6 @@ class MovingStats:
             bound = self._replayed(inside, outside)
             self._bound = _read_only(outside if bound is None else bound)
         return self._bound
-
-
-def _moments_and_batch(batch_or_moments, data_format, weights):
-    """The `Moments`, and the batch with its channels last, or None if there are only moments."""
-    if isinstance(batch_or_moments, Moments):
-        if weights is not None:
-            raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
-        return batch_or_moments, None
-    moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
-    batch = np.asarray(batch_or_moments)
-    return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
 
 
 def _read_only(array):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+HALVES = ("bfloat16", "float16")
 # The largest relative error of one rounding to nearest.
-UNIT_ROUNDOFF = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
-# Of outputs in bfloat16; `unit_roundoff` says why it is not in the table.
-BFLOAT16_ROUNDOFF = 2.0**-8
+UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+BFLOAT16_ROUNDOFF = UNIT_ROUNDOFF["bfloat16"]
 # What a result can lose to underflow. TensorFlow flushes float32 and float64 denormals to zero; float16 it computes
 # through float32, which keeps the denormals of float16.
-SMALLEST = {"float16": 2.0**-24, "float32": 2.0**-126, "float64": 2.0**-1022}
-SIGNIFICAND_BITS = {"float16": 11, "float32": 24, "float64": 53}
+SMALLEST = {"bfloat16": 2.0**-126, "float16": 2.0**-24, "float32": 2.0**-126, "float64": 2.0**-1022}
+SIGNIFICAND_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
 def unit_roundoff(*dtypes: npt.DTypeLike) -> float:
@@ -29,5 +29,24 @@ def unit_roundoff(*dtypes: npt.DTypeLike) -> float:
 
 
 def sum_dtype(dtype: str) -> str:
-    """The name of the dtype that a layer of ``dtype`` sums in: TensorFlow sums float16 in float32."""
-    return "float32" if dtype == "float16" else dtype
+    """The name of the dtype that a layer of ``dtype`` sums in: float32 where the layer keeps a 16-bit dtype."""
+    return "float32" if dtype in HALVES else dtype
+
+
+def step_dtypes(dtype: str) -> tuple[str, ...]:
+    """The names of the dtypes that a layer of ``dtype`` may take a step in, before it stores the result.
+
+    Where statistics are float16 TensorFlow computes in float16, and where they are bfloat16 PyTorch does so on a CPU,
+    while Keras, and PyTorch on a GPU, compute in float32.
+    """
+    return ("float32", "bfloat16") if dtype == "bfloat16" else (dtype,)
+
+
+def rounded_to(values: npt.ArrayLike, dtype: str) -> npt.NDArray[np.float64]:
+    """The values rounded to ``dtype``, in float64; infinite where they are beyond it."""
+    values = np.asarray(values, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype != "bfloat16":
+            return values.astype(dtype).astype(np.float64)
+        significand, exponent = np.frexp(values.astype(np.float32).astype(np.float64))
+        return np.ldexp(np.rint(significand * 2.0**8) / 2.0**8, exponent).astype(np.float32).astype(np.float64)

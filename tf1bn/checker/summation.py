@@ -11,7 +11,7 @@ import numpy as np
 from .._native import replay as _native
 from .error_bounds import Rates
 from .moments import Moments, batch_moments
-from .roundoff import sum_dtype
+from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
@@ -48,7 +48,7 @@ SHIFTED = "in order, shifted"
 ORDERS = (*_SUMS, SHIFTED, *_WELFORDS)
 
 
-def layer_moments(batch, dtype, weights=None):
+def layer_moments(batch, dtype, weights=None, squares=False):
     """The batch's mean and population variance as correctly rounded layers have them, a row for each of ``ORDERS``.
 
     Every operation is rounded to ``dtype``. Sums are made twice, of the values and then of the squared deviations
@@ -60,6 +60,7 @@ def layer_moments(batch, dtype, weights=None):
       dtype: NumPy float32 or float64, what the layer sums in.
       weights: one per item of axis 0, or None. With weights the sums alone are made, since no layer of TF 1.x does
         anything else, and the other rows repeat the first.
+      squares: whether the variance is E[x^2] - E[x]^2; then, too, the sums alone are made.
 
     Returns:
       means, variances: ``dtype`` [orders, C].
@@ -76,7 +77,7 @@ def layer_moments(batch, dtype, weights=None):
             for name in names:
                 first.add(name, _SUMS[name], _native.Term.VALUE)
             for name, order in _WELFORDS.items():
-                if order.backwards is backwards and weights is None:
+                if order.backwards is backwards and weights is None and not squares:
                     first.add_welford(name, order)
             first.run()
             if weights is not None:
@@ -88,13 +89,15 @@ def layer_moments(batch, dtype, weights=None):
                 divisors.update((name, own.total(name)) for name in names)
             for name in names:
                 means[name] = first.total(name) / divisors[name]
-                second.add(name, _SUMS[name], _native.Term.SQUARE, means[name])
-            if not backwards:
+                second.add(name, _SUMS[name], _native.Term.SQUARE, None if squares else means[name])
+            if not backwards and not squares:
                 second.add(SHIFTED, _SUMS["in order"], _native.Term.DEVIATION, means["in order"])
             second.run()
             for name in names:
                 variances[name] = second.total(name) / divisors[name]
-            if not backwards:
+                if squares:
+                    variances[name] -= means[name] * means[name]
+            if not backwards and not squares:
                 rest = second.total(SHIFTED) / divisors["in order"]
                 means[SHIFTED], variances[SHIFTED] = means["in order"] + rest, variances["in order"] - rest * rest
             for name, state in first.welfords.items():
@@ -179,16 +182,19 @@ class ReplayedLayers:
     Args:
       start: [2, C], the start values of mean and variance; dtype: that of the layers.
       limit: in bytes; forms: how many forms of the recurrence the `Rates` of the steps have.
+      squares: whether the layers take the variance as E[x^2] - E[x]^2.
 
     Attributes:
       obstacle: why the layers cannot be run, as the end of a sentence; None if they can.
     """
 
-    def __init__(self, start, dtype, limit, forms):
-        self._dtype = np.dtype(dtype)
+    def __init__(self, start, dtype, limit, forms, squares=False):
+        self._stored = dtype
+        # What NumPy has no type for is computed in float32, and rounded.
+        self._dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
         with np.errstate(over="ignore"):
-            stored = np.asarray(start).astype(self._dtype)
-        self._start = stored
+            self._start = rounded_to(start, dtype).astype(self._dtype)
+        self._squares = squares
         self._values = None  # of every layer, once there are any
         self._forms = forms
         self._limit = limit
@@ -239,15 +245,25 @@ class ReplayedLayers:
         if not same_moments(batch_moments(step.batch, weights=step.weights), step.moments):
             self._give_up("a batch was changed after its update")
             return
-        means, variances = layer_moments(step.batch, np.dtype(sum_dtype(self._dtype.name)), step.weights)
+        sums = np.dtype(sum_dtype(self._dtype.name))
+        means, variances = layer_moments(step.batch, sums, step.weights, self._squares)
         with np.errstate(all="ignore"):
             variances *= variances.dtype.type(step.factor)
             moments = np.stack([means, variances], axis=1).astype(self._dtype)
-            for values, (keep, rate) in zip(self._started(), step.rates.forms, strict=True):
+            for values, (keep, rate, bits) in zip(self._started(), step.rates.forms, strict=True):
+                own = self._rounding(bits)
+                layer, rate = own(moments), self._dtype.type(rate)
                 if keep is None:
-                    values -= (values - moments) * self._dtype.type(rate)
+                    new = values - own(own(values - layer) * rate)
                 else:
-                    values[...] = values * self._dtype.type(keep) + moments * self._dtype.type(rate)
+                    new = own(values * self._dtype.type(keep)) + own(layer * rate)
+                values[...] = self._rounding(SIGNIFICAND_BITS[self._stored])(new)
+
+    def _rounding(self, bits):
+        """A function that rounds to so many bits of significand what is computed in the layers' dtype of NumPy."""
+        if bits == SIGNIFICAND_BITS[self._dtype.name]:
+            return lambda values: values
+        return lambda values: rounded_to(values, "bfloat16").astype(self._dtype)
 
     def _started(self):
         """The statistics [forms, orders, 2, C] of all layers, before the first step the start values."""

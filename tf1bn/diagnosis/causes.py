@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from .._util.text import apart
 from ..verdicts import CAUSES, FINDING
 
 # The ids of the causes that a trace can show; where several explain the numbers equally well, the earlier one is best.
@@ -88,6 +89,7 @@ class Facts:
       start: the number of the batch, counted from 1, that a cumulative average had in the first step.
       axis: the declared axis of the channels, in words.
       zero_debias, rate_dtype, dtype: as the layer declares them.
+      kept: the dtype that the statistics are really kept in.
       mean_over_deviation: the largest batch mean in units of the deviation.
     """
 
@@ -107,6 +109,7 @@ class Facts:
     zero_debias: bool = False
     rate_dtype: str | None = None
     dtype: str = "float32"
+    kept: str = "float16"
     mean_over_deviation: float = math.nan
 
 
@@ -169,7 +172,8 @@ def _rate_sentences(facts):
     decay = "the decay" if d is None else f"the decay {facts.words.decay(d)}"
     flipped = "the decay times the way to the batch and not by 1 - decay"
     if d is not None:
-        flipped = f"{d:.6g} of the way to the batch instead of 1 - decay = {1 - d:.6g}"
+        wrong, right = apart(d, 1 - d)
+        flipped = f"{wrong} of the way to the batch instead of 1 - decay = {right}"
     seen, declared = facts.seen_decay, "the declared one"
     if seen is None or not math.isfinite(seen):
         seen = "unknown"
@@ -191,8 +195,8 @@ def _rate_sentences(facts):
         "float32-decay": "1 - decay is computed in "
         + ("float64" if facts.rate_dtype == "float32" else "float32, as the core layer of TF 1.8 and later does,")
         + f" and not in {facts.rate_dtype} as declared; both are correct.",
-        "half-precision": f"The statistics are kept in float16, and the layer is declared to keep {facts.dtype}: every "
-        "value that moved is a float16 number.",
+        "half-precision": f"The statistics are kept in {facts.kept}, and the layer is declared to keep {facts.dtype}: "
+        f"every value that moved is a {facts.kept} number.",
     }
 
 

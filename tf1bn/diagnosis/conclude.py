@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import __version__
+from ..checker.roundoff import HALVES
 from ..evidence.error_propagation import AccumulatedError
 from ..evidence.statistic_error import StatisticError
 from ..results import Result
@@ -250,9 +251,9 @@ def _too_wide(survey):
 
 
 def _swallowed(survey):
-    """Whether float16 statistics stood still in every step, although there was something to learn."""
+    """Whether statistics of 16 bits stood still in every step, although there was something to learn."""
     rate = survey.estimates.rate.estimate()
-    return survey.layer.dtype == "float16" and math.isfinite(rate.value) and not survey.declared.always_zero
+    return survey.layer.dtype in HALVES and math.isfinite(rate.value) and not survey.declared.always_zero
 
 
 def _entry(cause, survey):

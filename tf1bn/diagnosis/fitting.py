@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .. import checker
-from ..checker.roundoff import SMALLEST, UNIT_ROUNDOFF
+from ..checker.roundoff import HALVES, SMALLEST, UNIT_ROUNDOFF, rounded_to
 from ..evidence.averaged import debias_state, renormalised
 from ..evidence.statistic_error import StatisticError
 from ..evidence.step_view import select_channels
@@ -103,7 +103,7 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
     decay = _decay(view, hypothesis, updates_before)
     if moments is None or decay is None:
         return IMPOSSIBLE
-    if hypothesis.dtype == "float16" and not _all_float16(view):
+    if hypothesis.dtype in HALVES and not _all_in(view, hypothesis.dtype):
         return IMPOSSIBLE
     model = _Model(view, hypothesis, bessel, decay, updates_before)
     best, tried = IMPOSSIBLE, []
@@ -112,7 +112,7 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
         best = min(best, tried[-1], key=badness)
         if best.verdict == OK and hypothesis.order != "any":
             break
-    # Of float16 statistics almost anything fits somewhere, so mean and variance must agree on one order.
+    # Of 16-bit statistics almost anything fits somewhere, so mean and variance must agree on one order.
     if best.verdict != OK and hypothesis.dtype is None:
         best = min(best, _best_of_each_statistic(tried), key=badness)
     return best
@@ -213,6 +213,7 @@ class _Model:
             # A release of TensorFlow 1.x says which recurrence it is.
             input_error=getattr(view.record, "input_error", 0.0),
             recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            variance_from=hypothesis.variance_from or layer.variance_from,
             **arguments,
         )
 
@@ -295,10 +296,9 @@ def _bessel_factor(count):
     return count / (count - 1) if count > 1 else 1.0
 
 
-def _all_float16(view):
-    """Whether the statistics that the step moved are float16 numbers, or all of them where it moved none."""
+def _all_in(view, dtype):
+    """Whether the statistics that the step moved are numbers of ``dtype``, or all of them where it moved none."""
     after = view.after[:, view.finite]
     moved = after[after != view.before[:, view.finite]]
     moved = moved if moved.size else after
-    with np.errstate(over="ignore"):
-        return moved.size > 0 and bool((moved.astype(np.float16) == moved).all())
+    return moved.size > 0 and bool((rounded_to(moved, dtype) == moved).all())

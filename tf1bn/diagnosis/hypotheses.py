@@ -7,6 +7,10 @@ which order the updates of a step run, what is averaged, how it is stored. `fitt
 import dataclasses
 import itertools
 
+from ..checker.roundoff import HALVES, UNIT_ROUNDOFF
+
+SAME_DECAY = UNIT_ROUNDOFF["float32"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Cumulative:
@@ -31,6 +35,7 @@ class Hypothesis:
       order: "successive": the updates of a step run one after the other, in any order; "any": any outcome of updates
         that race; or the index of the only update that runs.
       quantity: "variance", "deviation", "unweighted", "renorm", or ("axis", n).
+      variance_from: None for the declared way to compute the variance of a batch, or "squares".
       dtype, rate_dtype: None for the declared ones.
       zero_debias: None for the declared one.
       reduction: how several batches become one update, as `View.moments_reduced` takes it; None for the declared way.
@@ -42,6 +47,7 @@ class Hypothesis:
     repeats: int = 1
     order: object = "successive"
     quantity: object = "variance"
+    variance_from: str | None = None
     dtype: str | None = None
     rate_dtype: str | None = None
     zero_debias: bool | None = None
@@ -94,7 +100,9 @@ def singles(view, bessel, decays, repeats=(2, 3, 4), starts=()):
         rows += [("replica", {"reduction": how}) for how in others]
     rows.append(("momentum-flipped", {"decay": "flipped"}))
     rows.append(("no-memory", {"decay": 0.0}))
-    rows += [("decay", {"decay": decay}) for decay in decays]
+    # What rounding to float32 makes of the declared decay is no other one.
+    others = [decay for decay in decays if view.decay is None or abs(decay - view.decay) > SAME_DECAY]
+    rows += [("decay", {"decay": decay}) for decay in others]
     rows += [("cumulative-average", {"decay": Cumulative(start)}) for start in starts]
     rows.append(("std-for-variance", {"quantity": "deviation"}))
     if view.weighted and view.record.inputs is not None:
@@ -106,8 +114,7 @@ def singles(view, bessel, decays, repeats=(2, 3, 4), starts=()):
             rows.append(("renorm", {"quantity": "renorm"}))
     if layer.rate_dtype is not None:
         rows.append(("float32-decay", {"rate_dtype": {"float32": "float64", "float64": "float32"}[layer.rate_dtype]}))
-    if layer.dtype != "float16":
-        rows.append(("half-precision", {"dtype": "float16"}))
+    rows += [("half-precision", {"dtype": dtype}) for dtype in HALVES if layer.dtype not in HALVES]
     return [Hypothesis((name,), **deviation) for name, deviation in rows]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from .._util.text import in_percent
 from ..evidence.estimators import Estimate, likely_decays
 from ..evidence.output_fit import BATCH
 from ..evidence.reachable import MOST
@@ -13,6 +14,7 @@ from .many_updates import explain_several
 from .observed.wording import words_of
 from .search import GIVES_WAY_TO
 
+HARMLESS = 1e-3  # of the batch's variance: what a difference of squares may lose and no output shows
 CONVENTIONS = {False: "the batch variance (population)", True: "N/(N-1) times the batch variance (Bessel)"}
 
 
@@ -62,10 +64,7 @@ def explain_training(survey, search, some_steps):
     if not single and (several := explain_several(search, survey, exact=bool(fitting))):
         return Explanation(causes=tuple(several))
     if fitting:
-        return _name(survey, fitting, facts, search.alone)
-    if search.cancels:
-        misfit = search.cancelled.misfit
-        return Explanation(causes=(cause("cancellation", sentence("cancellation", facts), misfit),))
+        return _name(survey, fitting, facts, search)
     if some_steps is not None and (partly := some_steps.explain(facts)):
         return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
     return Explanation(causes=(_unexplained(survey, facts, some_steps),))
@@ -113,8 +112,9 @@ def _without(candidate, name):
     return dataclasses.replace(candidate, hypothesis=dataclasses.replace(candidate.hypothesis, ids=ids))
 
 
-def _name(survey, fitting, facts, alone):
-    """The `Explanation` by fitting `Candidate`s, best first; of two causes the one that leaves less ``alone`` leads."""
+def _name(survey, fitting, facts, search):
+    """The `Explanation` by fitting `Candidate`s, best first; of two causes the one that alone leaves less leads."""
+    alone = search.alone
     sets = {frozenset(candidate.ids) for candidate in fitting}
     coarse = any({"half-precision", convention} in sets for convention in ("bessel", "no-bessel"))
     least = len(fitting[0].ids)
@@ -123,6 +123,9 @@ def _name(survey, fitting, facts, alone):
     if any(candidate.ids == ("float32-decay",) for candidate in fitting):
         fitting = [candidate for candidate in fitting if candidate.ids == ("float32-decay",)]
         # Nothing is wrong with that, so this is what the layer is compared with.
+        accepted = {fitting[0].bessel: fitting[0].worst}
+    harmless = "cancellation" in fitting[0].ids and search.lost <= HARMLESS
+    if harmless and least == 1:
         accepted = {fitting[0].bessel: fitting[0].worst}
     sets = {frozenset(candidate.ids) for candidate in fitting}
     fitting = [candidate for candidate in fitting if not _gives_way(frozenset(candidate.ids), sets)]
@@ -147,16 +150,22 @@ def _name(survey, fitting, facts, alone):
             facts = dataclasses.replace(facts, start=hypothesis.decay.start, factor=Estimate(math.nan, math.nan))
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
+        if hypothesis.dtype is not None:
+            facts = dataclasses.replace(facts, kept=hypothesis.dtype)
         for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
             if name not in named:
                 text = sentence(name, facts)
                 if candidate.ids == ("half-precision",) and coarse:
                     text += (
-                        " Float16 is too coarse here to tell whether the variance takes the other convention as well: "
-                        "with and without N/(N-1) both fit."
+                        f" {facts.kept.capitalize()} is too coarse here to tell whether the variance takes the other "
+                        "convention as well: with and without N/(N-1) both fit."
                     )
                 free = name == "replica" and survey.declared.reduction is None
-                named[name] = cause(name, text, candidate.worst.misfit, ADVISORY if free else None)
+                severity = ADVISORY if free else None
+                if name == "cancellation":
+                    text += f" That is {in_percent(search.lost)} of the batch's variance at most."
+                    severity = ADVISORY if harmless else None
+                named[name] = cause(name, text, candidate.worst.misfit, severity)
         repeated = hypothesis.repeats > 1 and survey.declared.applications == 1
         if repeated and "decay" not in named and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.

@@ -10,6 +10,7 @@ import itertools
 import math
 
 from .._util.text import SHOWN_RANGES, apart, ranges
+from ..checker.roundoff import HALVES
 from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
 from ..evidence.output_fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
@@ -110,11 +111,13 @@ class SomeSteps:
         fitting = [source.consistent if epsilon is None else source.allows(epsilon) for source in (moving, batch)]
         off = moving.seen and fitting == [True, False]
         fits = {"training-flag-off" if off else "not-updated": (0.0, None)}
-        if view.layer.dtype != "float16" and view.counts and 0 not in view.counts and view.finite.any():
-            # Averages that are kept in float16 stand still where an update is too small to show.
-            half = fit_step(view, Hypothesis(("half-precision",), dtype="float16"), self._bessel, self._updates)
-            if half.verdict != FINDING and half.misfit <= 1:
-                fits["half-precision"] = half.misfit, None
+        if view.layer.dtype not in HALVES and view.counts and 0 not in view.counts and view.finite.any():
+            # Averages that are kept in 16 bits stand still where an update is too small to show.
+            for dtype in HALVES:
+                hypothesis = Hypothesis(("half-precision",), dtype=dtype)
+                half = fit_step(view, hypothesis, self._bessel, self._updates)
+                if half.verdict != FINDING and half.misfit <= 1:
+                    fits["half-precision"] = half.misfit, hypothesis
         return fits
 
     def _fit_moved(self, view):

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 
-from ..checker.roundoff import UNIT_ROUNDOFF, sum_dtype
 from ..evidence.estimators import Slope, likely_decays, rate_terms
 from ..evidence.reachable import MOST
 from ..verdicts import FINDING, OK, RANK
@@ -15,7 +14,8 @@ from .hypotheses import Cumulative, Hypothesis, pairs, singles
 from .many_updates import ManyUpdates
 
 LATEST = 1000  # batches, after which an average of all is no longer told from one of constant decay
-CANCELS = 30.0  # mean over deviation, from which a difference of squares can lose what shows
+CANCELLATION = Hypothesis(("cancellation",), variance_from="squares")
+CANCELS = 1.0  # mean over deviation, from which a difference of squares can lose what shows
 
 # Causes that give way where another one explains the numbers too: they predict the same up to the bound, or they have
 # a number of their own to fit.
@@ -87,7 +87,8 @@ class Search:
       survey: the layer's `survey.Survey` of the first pass.
 
     Attributes:
-      cancelled: the `WorstFit` of a variance computed as E[x^2] - E[x]^2.
+      lost: the largest share of the batch's variance that one computed as E[x^2] - E[x]^2 was off by, beyond other
+        rounding.
       several: `ManyUpdates` of both variance conventions.
       alone: by cause, the misfit that is left in the first step where it alone is accounted for.
     """
@@ -96,7 +97,7 @@ class Search:
         self._survey = survey
         self._updates = 0
         self._candidates = None
-        self.cancelled = WorstFit()
+        self.lost = 0.0
         self.alone = {}
         self.several = [ManyUpdates(bessel) for bessel in (False, True)]
 
@@ -109,14 +110,14 @@ class Search:
             for candidate in self._candidates:
                 fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
                 candidate.worst.add(fit, number)
+                if CANCELLATION.variance_from == candidate.hypothesis.variance_from and fit.comparison is not None:
+                    self._note_loss(view, candidate, fit)
                 if first and len(candidate.ids) == 1:
                     (name,) = candidate.ids
                     self.alone[name] = min(fit.misfit, self.alone.get(name, math.inf))
             self._candidates = [candidate for candidate in self._candidates if candidate.worst.verdict != FINDING]
             for several in self.several:
                 several.add(view)
-            if self._can_cancel and view.decay is not None:
-                self._cancel(view)
         self._updates += len(view.updates)
 
     def _all_candidates(self, view):
@@ -128,42 +129,34 @@ class Search:
         if len(declared.conventions) == 2:
             single = [hypothesis for hypothesis in single if hypothesis.bessel in (None, "keras")]
         every = [*single, *pairs(single)]
+        if self._can_cancel and not view.layer.renorm:
+            every += [CANCELLATION, *filter(None, map(CANCELLATION.merged, single))]
         if not declared.decay_known:
             every = [hypothesis for hypothesis in every if isinstance(hypothesis.decay, (float, Cumulative))]
         return [Candidate(each, bessel, WorstFit()) for each in every for bessel in declared.conventions]
 
     @property
     def _can_cancel(self):
-        return self._survey.estimates.mean_over_deviation > CANCELS
+        squares = self._survey.layer.variance_from == "squares"
+        return not squares and self._survey.estimates.mean_over_deviation > CANCELS
 
-    def _cancel(self, view):
-        """Compare a step with what a difference of squares can lose in the layer's dtype."""
-        fit = fit_step(view, Hypothesis(), self._survey.declared.bessel, self._updates)
-        if fit.comparison is None or not fit.comparison.mean.ok or view.layer.renorm:
-            self.cancelled.add(dataclasses.replace(fit, verdict=FINDING, misfit=math.inf))
+    def _note_loss(self, view, candidate, fit):
+        """Take note of what a difference of squares lost in a step that it explains."""
+        if fit.verdict != OK or fit.stats is None:
             return
-        unit = UNIT_ROUNDOFF[sum_dtype(view.layer.dtype)]
-        lost = max(
-            (
-                12 * unit * math.sqrt(moments.count / 3 + 4) * (moments.mean**2 + moments.variance)
-                for moments in view.moments
-            ),
-            key=lambda each: float(each.max()),
-        )
-        error = np.abs(view.after[1, view.finite] - fit.stats.variance)
-        bound = fit.stats.variance_bound + (1 - view.decay) * lost
-        share = float(np.max(np.where(error > 0, error / np.maximum(bound, 1e-300), 0)))
-        self.cancelled.add(dataclasses.replace(fit, verdict=OK if share <= 1 else FINDING, misfit=share))
+        plain = dataclasses.replace(candidate.hypothesis, variance_from="deviations")
+        stats = fit_step(view, plain, candidate.bessel, self._updates).stats
+        rate = self._survey.estimates.rate.estimate().value
+        with np.errstate(divide="ignore", invalid="ignore"):
+            batch = rate * np.mean([moments.variance for moments in view.moments], axis=0)
+            beyond = np.abs(view.after[1, view.finite] - stats.variance) - stats.variance_bound
+            lost = np.maximum(beyond, 0.0) / batch
+        self.lost = max(self.lost, float(np.nan_to_num(lost, nan=0.0, posinf=math.inf).max()))
 
     @property
     def explains(self):
         """Whether something explains all training steps."""
-        return bool(self.explanations()) or self.cancels or any(each.fits and each.steps for each in self.several)
-
-    @property
-    def cancels(self):
-        """Whether the loss of a difference of squares explains all training steps."""
-        return self._can_cancel and self.cancelled.steps > 0 and self.cancelled.verdict == OK
+        return bool(self.explanations()) or any(each.fits and each.steps for each in self.several)
 
     def explanations(self):
         """The `Candidate`s that fit all training steps, best first."""
@@ -181,4 +174,6 @@ class Search:
         # What only the worst case allows explains nothing that the expected error explains.
         if fitting and fitting[0].worst.verdict == OK:
             fitting = [candidate for candidate in fitting if candidate.worst.verdict == OK]
-        return fitting
+        # What is lost to cancellation may be large, and would hide in its bound what something else explains exactly.
+        exact = [candidate for candidate in fitting if "cancellation" not in candidate.ids]
+        return exact or [candidate for candidate in fitting if candidate.worst.verdict == OK]

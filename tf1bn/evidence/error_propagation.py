@@ -105,6 +105,8 @@ class StatisticErrors:
             bessel=self._bessel,
             dtype=self._layer.dtype,
             rate_dtype=self._layer.rate_dtype,
+            recurrence=self._layer.recurrence or (None if self._layer.release is None else "difference"),
+            variance_from=self._layer.variance_from,
             **debias,
         )
         self.since, self._last = number, None
@@ -170,6 +172,27 @@ class StatisticErrors:
             larger = error > self._largest
         self._largest = np.where(larger, error, self._largest)
         self._largest_step = np.where(larger, number, self._largest_step)
+
+    def largest_distance(self):
+        """How far the statistics are from exact updates since `since`, where that is largest in units of the data.
+
+        Returns:
+          (distance, statistic, channel, observed, expected): the distance in standard deviations for the "moving mean",
+          as a share of itself for the "moving variance"; None if it is not known.
+        """
+        if self.unknown or self._last is None or self._deviation:
+            return None
+        stats, after = self._stats, self._last[2]
+        best = None
+        for i, (name, expected) in enumerate((("moving mean", stats.mean), ("moving variance", stats.variance))):
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                unit = np.sqrt(stats.variance) if i == 0 else stats.variance
+                distance = np.abs(after[i] - expected) / unit
+            distance = np.where(np.isfinite(distance), distance, -1.0)
+            at = int(np.argmax(distance))
+            if distance[at] >= 0 and (best is None or distance[at] > best[0]):
+                best = float(distance[at]), name, at, float(after[i, at]), float(expected[at])
+        return best
 
     def accumulated(self, channels=(None, None)):
         """The `AccumulatedError` of the mean and that of the variance; None for what is not known.

@@ -176,4 +176,6 @@ def factor_terms(view):
     (_, b0), (_, b1) = view.around
     with np.errstate(over="ignore", invalid="ignore"):
         lost = sums * (v + np.abs(m) * np.sqrt(v)) * 0.1
+        if view.layer.variance_from == "squares":
+            lost = sums * (v + m * m)
         return b0, b1, v, 4 * unit * (np.abs(b0) + np.abs(b1)) + lost + 1e-300

@@ -46,15 +46,19 @@ class Gaps:
 
     Attributes:
       found: the `Gap` of each step before which the statistics changed.
+      followed: how many steps came next after a training step that moved the statistics.
     """
 
     def __init__(self, layer, conventions):
         self._layer, self._conventions = layer, conventions
         self._first = self._after = self._decay = self._batch = None
-        self.found = []
+        self.found, self.followed = [], 0
+        self._moved = False
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
+        self.followed += self._moved and not view.left_out
+        self._moved = bool(view.updates) and not view.unmoved
         if self._first is None:
             self._first = view.before
         elif not view.left_out and not np.array_equal(self._after, view.before, equal_nan=True):
@@ -91,6 +95,7 @@ class Gaps:
                 bessel=bessel,
                 dtype=self._layer.dtype,
                 recurrence=self._layer.recurrence,
+                variance_from=self._layer.variance_from,
             )
             for times in range(1, MOST_REPEATS + 1):
                 stats.update(self._batch)

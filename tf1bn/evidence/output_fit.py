@@ -210,7 +210,7 @@ class OutputFit:
         elif (rounded := lower_precision(y)) is not None:
             self.rounded, unit = rounded, max(unit, 2.0 ** -LOWER[rounded][0])
         moments = select_channels(moments, mask)
-        batch = _batch_statistics(select_channels(weighted, mask))
+        batch = _batch_statistics(select_channels(weighted, mask), view.layer.variance_from)
         zero = np.zeros(moments.mean.size)
         moving = *view.before[:, mask], zero, zero
         right = batch if training else moving
@@ -225,9 +225,9 @@ class OutputFit:
         self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right))
 
 
-def _batch_statistics(moments):
+def _batch_statistics(moments, variance_from):
     """The mean and variance that a layer computes of a batch, and the bounds of both, [channels] each."""
     zeros = np.zeros(moments.mean.size)
-    stats = checker.MovingStats(zeros, zeros, decay=0.0)
+    stats = checker.MovingStats(zeros, zeros, decay=0.0, variance_from=variance_from)
     stats.update(moments)
     return stats.mean, stats.variance, stats.mean_bound, stats.variance_bound

@@ -149,6 +149,7 @@ def updates_of(view, bessel):
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
             recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            variance_from=layer.variance_from,
         )
         stats.update(moments)
         factor = moments.count / (moments.count - 1) if bessel and moments.count > 1 else 1.0

@@ -9,7 +9,7 @@ from .. import checker
 from ..checker.regression import ArrayPair
 from ..checker.roundoff import sum_dtype
 
-COMPARABLE = ("float16", "float32", "float64")
+COMPARABLE = ("bfloat16", "float16", "float32", "float64")
 
 
 class View:

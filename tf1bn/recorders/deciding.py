@@ -29,6 +29,7 @@ def moments_decide(layer: trace.Layer, before: Any, after: Any, moments: checker
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
             recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            variance_from=layer.variance_from,
         )
         stats.update(moments)
         return stats.compare(*after).verdict != "undecidable"

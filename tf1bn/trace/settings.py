@@ -41,6 +41,9 @@ class Layer:
       recurrence: how the moving averages are updated, which decides how they round: "difference" for
         a - (a - m)(1 - d), as TensorFlow 1.x does, "weighted" for a d + m (1 - d), as Keras and PyTorch do; None if it
         is not known.
+      variance_from: how the batch's variance is computed, which decides how it rounds: "deviations" for the mean square
+        of deviations from a mean, in any form; "squares" for E[x^2] - E[x]^2, as Flax, and Keras on some backends, do;
+        None if it is not known, and is then taken for "deviations".
       unrecordable: why no step can hold this layer, a sentence; None for a layer that can be recorded.
 
     Raises:
@@ -61,6 +64,7 @@ class Layer:
     renorm: bool = False
     rate_dtype: str | None = None
     recurrence: str | None = None
+    variance_from: str | None = None
     unrecordable: str | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +83,7 @@ class Layer:
         one_of("renorm", self.renorm, (True, False))
         one_of("rate_dtype", self.rate_dtype, (None, "float64", "float32"))
         one_of("recurrence", self.recurrence, (None, "difference", "weighted"))
+        one_of("variance_from", self.variance_from, (None, "deviations", "squares"))
         if self.unrecordable is not None and not isinstance(self.unrecordable, str):
             raise ValueError(f"`unrecordable` is {self.unrecordable!r}; it must be a sentence or null.")
 

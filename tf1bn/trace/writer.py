@@ -228,8 +228,10 @@ class Writer:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105 - contextlib is gone when the interpreter ends
             self.close()
+        except Exception:
+            pass
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:

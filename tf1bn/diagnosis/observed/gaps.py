@@ -10,12 +10,18 @@ from .wording import words_of
 def changed_between_steps(survey):
     """The cause of statistics that changed outside of the recorded steps; None if they did not.
 
-    It is a finding where the batch of the step before explains the change, since that batch counts more than once. Else
-    it is an advisory: the recorded steps may be a part of the run.
+    It is a finding where the batch of the step before explains the change, since that batch counts more than once; and
+    another cause where every update is undone. Else it is an advisory: the recorded steps may be a part of the run.
     """
     found = survey.gaps.found
     if not found:
         return None
+    if len(found) == survey.gaps.followed >= 2 and all(gap.kind in (START, BACK) for gap in found):
+        text = (
+            f"Every training step makes new statistics, and the next one starts with the old ones again ({len(found)} "
+            f"times): {words_of(survey).not_kept}."
+        )
+        return cause("not-updated", text, severity=FINDING)
     word = "step" if len(found) == 1 else "steps"
     numbers = listed([gap.step for gap in found], 6)
     parts = [f"The statistics changed outside of the recorded steps before {word} {numbers}."]

@@ -67,6 +67,8 @@ def _outputs(survey, training, already):
             return None
         text = "In training the outputs are normalised by the moving statistics and not by the batch's."
         return cause("training-flag-off", text, wrong.misfit)
+    if training and "cancellation" in already:
+        return None  # the variance that they were normalised by is off as well
     if right.consistent:
         seen = between(right.low, right.high, beside=epsilon)
         if epsilon < FUSED_FLOOR and right.allows(FUSED_FLOOR):

@@ -2,7 +2,8 @@
 
 import math
 
-from ..._util.text import counted, ranges
+from ..._util.text import apart, counted, in_percent, ranges
+from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
@@ -10,6 +11,14 @@ from .wording import words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
+NOTICED = 0.05  # deviations of the mean, and share of the variance, that 16 bits may lose without a word
+LOSES = 0.01  # the share of the batch's variance from which a difference of squares is worth a word
+
+
+def _can_lose(survey):
+    """The share of the batch's variance that the rounding of E[x^2] - E[x]^2 can take; docs/design/error-bounds.md."""
+    count, unit = max(survey.declared.counts, default=0), UNIT_ROUNDOFF[sum_dtype(survey.layer.dtype)]
+    return 8 * unit * math.sqrt(count / 3 + 5) * (1 + survey.estimates.mean_over_deviation**2)
 
 
 def batches(survey):
@@ -49,8 +58,8 @@ def unmoved(survey):
     if moving.seen and moving.consistent and not batch.consistent:
         text = f"{stood}, and the outputs are normalised by the moving statistics: {words.flag_off}."
         return cause("training-flag-off", text, moving.misfit)
-    if layer.dtype == "float16" and any(worst.verdict == OK for worst in survey.accepted.values()):
-        text = f"{stood}: they are float16, and the updates are too small to change a float16 number."
+    if layer.dtype in HALVES and any(worst.verdict == OK for worst in survey.accepted.values()):
+        text = f"{stood}: they are {layer.dtype}, and the updates are too small to change a {layer.dtype} number."
         return cause("half-precision", text, survey.best.misfit)
     if not progress.initial:
         return cause("not-updated", f"{stood}. {words.no_updates}", 0.0)
@@ -71,6 +80,21 @@ def moved_though_frozen(survey):
     words = words_of(survey)
     text = f"The layer is declared not trainable, and training steps move its statistics. {words.frozen_moves}"
     return cause("frozen-but-moves", text, severity=FINDING if words.freezes else ADVISORY)
+
+
+def _lost_in_halves(survey):
+    """The cause of statistics of 16 bits that rounding, step after step, took far from exact updates; or None."""
+    dtype, far = survey.layer.dtype, survey.best_fit.statistic_errors.largest_distance()
+    if dtype not in HALVES or far is None or far[0] <= NOTICED:
+        return None
+    _, statistic, channel, observed, expected = far
+    seen, exact = apart(observed, expected, digits=4)
+    text = (
+        f"The statistics are kept in {dtype}, and each update rounds to it, so that what is below half a unit in the "
+        f"last place is lost: after {counted(survey.progress.updates, 'update')} the {statistic} of channel {channel} is "
+        f"{seen}, and exact updates would have made it {exact}."
+    )
+    return cause("half-precision", text, survey.best.misfit)
 
 
 def untrained_steps(survey):
@@ -94,10 +118,12 @@ def untrained_steps(survey):
 
 
 def advise(survey):
-    """What is worth knowing about training steps that are as declared."""
+    """What is worth knowing about training steps that are each as declared."""
     worst, declared, causes = survey.best, survey.declared, []
     if worst.verdict != OK or not survey.declared_fit.steps:
         return []
+    if (lost := _lost_in_halves(survey)) is not None:
+        causes.append(lost)
     if declared.applications > 1 and survey.reduction is None:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
@@ -126,6 +152,13 @@ def advise(survey):
     if worst.replayed:
         text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
         causes.append(cause("rounding", text, worst.misfit))
+    if survey.layer.variance_from == "squares" and (lost := _can_lose(survey)) > LOSES:
+        text = (
+            "The layer takes the batch's variance as E[x^2] - E[x]^2, and the mean is up to "
+            f"{survey.estimates.mean_over_deviation:.3g} times the standard deviation: rounding can take "
+            f"{in_percent(lost)} of the variance, and an error below that does not show."
+        )
+        causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
     if survey.progress.fresh and declared.start_weight > DOMINATED:
         text = (
             f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "

@@ -20,6 +20,7 @@ class Words:
       frozen_moves: why the statistics of a layer that is not trainable can move, a sentence.
       what_was_restored: what tells statistics that were not restored from statistics that never moved, a clause.
       same_batch: what makes the same batch update the statistics once more, a clause.
+      not_kept: what makes every step start with the statistics of the start, a clause.
       no_order: why several updates of a step have no fixed order, a clause.
       has_momentum: whether the framework's momentum is 1 - decay.
       freezes: whether a layer that is not trainable must keep its statistics in this framework.
@@ -33,6 +34,7 @@ class Words:
     frozen_moves: str
     what_was_restored: str
     same_batch: str
+    not_kept: str = "something writes the old ones back, as a restore in each step does"
     no_order: str = "TensorFlow gives them no order"
     has_momentum: bool = False
     freezes: bool = False
@@ -47,9 +49,12 @@ class Words:
         """That the decay is 0, a clause."""
         return "the momentum is 1 (a decay of 0)" if self.has_momentum else "the decay is 0"
 
-    def decay(self, value):
-        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
-        return self.decays(value)[0]
+    def decay(self, value, other=None):
+        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)".
+
+        With digits enough to read differently from the ``other`` decay, if there is one.
+        """
+        return self.decays(*([value] if other is None else [value, other]))[0]
 
     def decays(self, *values):
         """Decays as texts that read differently where the decays differ, each as in `decay`."""
@@ -114,14 +119,30 @@ _TORCH = dataclasses.replace(
     has_momentum=True,
 )
 
-_BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL}
+_FLAX = dataclasses.replace(
+    _NEUTRAL,
+    no_updates="The `batch_stats` of one step did not become those of the next: what `apply` returns with "
+    "mutable=['batch_stats'] was dropped.",
+    flag_off="the module ran with use_running_average=True",
+    flag_off_while="it runs with use_running_average=True",
+    flag_on="the module ran with use_running_average=False",
+    flag_on_where="the module runs with use_running_average=False",
+    frozen_moves="Flax updates batch_stats in training mode, whatever the optimizer trains.",
+    what_was_restored="what tells the two apart are the batch_stats in the checkpoint that was restored: (0, 1) there "
+    "as well, or other values, or none, as where params alone are saved",
+    same_batch="the module was applied once more in training mode, as `jax.checkpoint` and a second call do",
+    not_kept="the `batch_stats` that `apply` returns were dropped, and are to be those of the next step",
+    no_order="the module was called in another order than is recorded",
+)
+
+_BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL, "flax": _FLAX}
 
 
 def words_for(framework, release):
     """The `Words` of a framework.
 
     Args:
-      framework: "torch", "keras", "tensorflow" or None, as the trace names it.
+      framework: "torch", "keras", "tensorflow", "flax" or None, as the trace names it.
       release: the release of TensorFlow 1.x that the layer declares, or None.
     """
     if release is not None:

@@ -154,5 +154,6 @@ def predictor(rule, view):
         bessel=bool(rule.bessel),
         dtype=view.layer.dtype,
         recurrence=view.layer.recurrence,
+        variance_from=view.layer.variance_from,
         input_error=getattr(view.record, "input_error", 0.0),
     )

@@ -193,7 +193,7 @@ def _statistics(view, i, expected):
     statistics = expected
     if view.record.training[i]:
         moments = view.all_moments[i]
-        statistics = checker.MovingStats(zero, zero, decay=0.0)
+        statistics = checker.MovingStats(zero, zero, decay=0.0, variance_from=view.layer.variance_from)
         statistics.update(checker.Moments(moments.count, moments.mean, moments.variance) if moments.count else moments)
     if statistics is None:
         return *view.before, zero, zero

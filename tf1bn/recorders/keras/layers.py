@@ -55,11 +55,27 @@ def _is_norm(layer: Any) -> bool:
     )
 
 
-def settings(layer: Any, rank: int) -> trace.Layer:
+def variance_from(library: Any) -> str | None:
+    """How the backend computes the variance of a batch, as the setting of a `trace.Layer`; None if it does not show.
+
+    Which one it is differs between backends and between versions of Keras, so two numbers are tried, whose squares
+    float32 cannot hold: the mean square of their deviations from their mean is 1 exactly.
+    """
+    if is_old(library):
+        return None
+    try:
+        _, variance = library.ops.moments(np.array([[4097.0], [4095.0]], np.float32), axes=[0])
+        return "deviations" if float(array(variance).reshape(())) == 1.0 else "squares"
+    except Exception:  # a backend without this operation, or one that cannot compute now
+        return None
+
+
+def settings(layer: Any, rank: int, own_variance: str | None = None) -> trace.Layer:
     """The `trace.Layer` of a layer that is built.
 
     Args:
       rank: of its inputs.
+      own_variance: what `variance_from` says of the backend.
     """
     (axis,) = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     axis = axis % rank
@@ -81,6 +97,8 @@ def settings(layer: Any, rank: int) -> trace.Layer:
         center=bool(layer.center),
         scale=bool(layer.scale),
         recurrence="difference" if old else "weighted",
+        # All-reduced sums are of values and of their squares, on every backend.
+        variance_from="squares" if getattr(layer, "synchronized", False) else own_variance,
         unrecordable=problem,
     )
 

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 import weakref
 from typing import Any
 
 import numpy as np
 
-from ..collecting import CollectingRecorder
+from ..collecting import SteppingRecorder
 from ..collector import Application, Collector
 from ..limits import Limits
-from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings
+from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings, variance_from
 from .tensors import tensors_of
 
 _recorded: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-class KerasRecorder(CollectingRecorder):
+class KerasRecorder(SteppingRecorder):
     """Records a model until it is closed; made by `record`."""
 
     def __init__(
@@ -30,7 +29,7 @@ class KerasRecorder(CollectingRecorder):
             raise TypeError(f"`model` is of type {type(model).__name__}; it must be a Keras model or layer.")
         _check_recordable(model)
         backend = backend_of(library)
-        self._tensors = tensors_of(backend)
+        self._tensors, self._variance_from = tensors_of(backend), variance_from(library)
         self._model, self._norms = model, norms(model)
         if getattr(model, "built", False):
             _check_layers(model, self._norms, limits)
@@ -44,9 +43,8 @@ class KerasRecorder(CollectingRecorder):
             framework="Keras" if library.__name__ == "keras" else library.__name__,
             framework_version=version,
         )
-        self._lock = threading.RLock()
+        super().__init__()
         self._with_outputs = limits.keep in ("auto", "all")
-        self._depth, self._running = 0, False
         self._wrapped: list[Any] = []
         self._wrap(model, self._around_model)
         for name, layer in self._norms.items():
@@ -164,35 +162,9 @@ class KerasRecorder(CollectingRecorder):
 
     # What happens when the values are there.
 
-    def _begin(self) -> None:
-        with self._lock:
-            self._depth += 1
-            if self._depth == 1:
-                self._end(None)
-                self._running = True
-                self._collector.begin()
-
-    def _leave(self, training: bool | None) -> None:
-        with self._lock:
-            self._depth = max(0, self._depth - 1)
-            if not self._depth:
-                self._end(training or None)
-
-    def _end(self, training: bool | None) -> None:
-        if self._running:
-            self._running = False
-            self._collector.end(training)
-
     def _take(self, name: str, layer: Any, facts: dict[str, Any], values: dict[str, Any]) -> None:
         with self._lock:
-            if self._collector.closed or not self._collector.in_own_process or not self._collector.takes_layer(name):
-                return
-            if not self._depth and self._collector.holds(name):
-                self._end(None)
-            if not self._running:
-                self._running = True
-                self._collector.begin()
-            if not self._collector.recording:
+            if not self._listens_to(name):
                 return
             inputs = array(values["inputs"])
             if name not in self._collector.layers:
@@ -222,7 +194,7 @@ class KerasRecorder(CollectingRecorder):
             self._collector.take(name, application)
 
     def _declare(self, name: str, layer: Any, rank: int) -> None:
-        self._collector.declare({name: settings(layer, rank)})
+        self._collector.declare({name: settings(layer, rank, self._variance_from)})
 
 
 def _argument(signature: inspect.Signature, args: Any, kwargs: Any, name: str) -> Any:

@@ -1,36 +1,10 @@
-"""How values leave a Keras model while it runs: at once where it runs eagerly, by a host call where it is compiled."""
+"""How values leave a Keras model while it runs, for each of its backends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-Receiver = Callable[[Sequence[Any]], object]
-
-
-class Eager:
-    """A backend that always runs eagerly, such as PyTorch."""
-
-    def plain(self, function: Any) -> Any:
-        """The function as it is to be called inside of a layer."""
-        return function
-
-    def value(self, variable: Any) -> Any:
-        """The value of a variable now, which later updates do not change; None for None."""
-        if variable is None:
-            return None
-        value = getattr(variable, "value", variable)
-        value = value() if callable(value) else value
-        return np.array(value.detach().cpu().float() if hasattr(value, "detach") else value)
-
-    def send(self, receiver: Receiver, values: list[Any]) -> None:
-        """Have a receiver called with the values, in the order of the program."""
-        receiver(values)
-
-    def wait(self) -> None:
-        """Wait until everything that was sent has arrived."""
+from ..values import Eager, Jax, Receiver, is_symbolic
 
 
 class TensorFlow(Eager):
@@ -53,10 +27,10 @@ class TensorFlow(Eager):
 
     def send(self, receiver: Receiver, values: list[Any]) -> None:
         tf = self._tf
-        if tf.executing_eagerly() and not any(_symbolic(value) for value in values):
+        if tf.executing_eagerly() and not any(is_symbolic(value) for value in values):
             receiver(values)
             return
-        if any(_symbolic(value) for value in values):
+        if any(is_symbolic(value) for value in values):
             return  # while Keras works out shapes
 
         def receive(*arrays: Any) -> None:
@@ -65,39 +39,8 @@ class TensorFlow(Eager):
         tf.numpy_function(receive, values, [])
 
 
-class Jax(Eager):
-    """JAX: eager, or compiled with a call of the host in the order of the program."""
-
-    def __init__(self) -> None:
-        import jax
-        from jax.experimental import io_callback
-
-        self._jax, self._io_callback = jax, io_callback
-
-    def value(self, variable: Any) -> Any:
-        return None if variable is None else variable.value
-
-    def send(self, receiver: Receiver, values: list[Any]) -> None:
-        if any(_symbolic(value) for value in values):
-            return
-
-        def receive(*arrays: Any) -> None:
-            receiver(arrays)
-
-        # A call of the host has no derivative, and needs none.
-        values = [self._jax.lax.stop_gradient(value) for value in values]
-        self._io_callback(receive, None, *values, ordered=True)
-
-    def wait(self) -> None:
-        self._jax.effects_barrier()
-
-
 def tensors_of(backend: str) -> Eager:
     """The way in which values leave a model of this backend."""
     if backend == "tensorflow":
         return TensorFlow()
     return Jax() if backend == "jax" else Eager()
-
-
-def _symbolic(value: Any) -> bool:
-    return type(value).__name__ == "KerasTensor"

@@ -63,6 +63,8 @@ def settings(module: nn.Module, momentum: float | None = None, eps: float | None
         center=bias is not None,
         scale=weight is not None,
         recurrence="weighted",
+        # On other devices the kernel may be a vendor's, whose formula is not published.
+        variance_from="deviations" if mean is not None and mean.device.type == "cpu" else None,
         unrecordable=problem,
     )
 
