@@ -91,8 +91,8 @@ def _lost_in_halves(survey):
     seen, exact = apart(observed, expected, digits=4)
     text = (
         f"The statistics are kept in {dtype}, and each update rounds to it, so that what is below half a unit in the "
-        f"last place is lost: after {counted(survey.progress.updates, 'update')} the {statistic} of channel {channel} is "
-        f"{seen}, and exact updates would have made it {exact}."
+        f"last place is lost: after {counted(survey.progress.updates, 'update')} the {statistic} of channel {channel} "
+        f"is {seen}, and exact updates would have made it {exact}."
     )
     return cause("half-precision", text, survey.best.misfit)
 
