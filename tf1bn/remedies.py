@@ -41,20 +41,22 @@ REMEDIES = {
     "mixed policies and PyTorch's autocast do).",
     "not-restored": {
         "": "Save and restore the moving statistics with gamma and beta; if no checkpoint has them, recompute them "
-        "from training data.",
+        "from training data (`tf1bn recalibrate`).",
         "tensorflow1": "Give `tf.train.Saver` `tf.global_variables()`, not `tf.trainable_variables()`, and do not "
-        "restore with ignore_missing_vars; if no checkpoint has the statistics, recompute them from training data.",
+        "restore with ignore_missing_vars; if no checkpoint has the statistics, recompute them from training data "
+        "(`tf1bn recalibrate`).",
         "torch": "Load the whole state_dict with strict=True; a copy that averages parameters needs the buffers too "
         "(`use_buffers=True`, or `torch.optim.swa_utils.update_bn`).",
         "keras": "Load all weights (`load_weights` without by_name or skip_mismatch); a copy needs `get_weights()`, "
         "not the trainable ones alone.",
     },
     "not-updated": {
-        "": "Run the layer's updates with each training step; then train on, or recompute the statistics from data.",
+        "": "Run the layer's updates with each training step; then train on, or recompute the statistics from data "
+        "(`tf1bn.recalibrate`).",
         "tensorflow1": "Run `tf.get_collection(tf.GraphKeys.UPDATE_OPS)` with the training operation, or pass "
         "updates_collections=None; a `tf.keras` layer keeps its updates in `layer.updates`. Then train on.",
         "torch": "Make the module with `track_running_stats=True` and a momentum above 0; then train on, or recompute "
-        "the buffers by passes over the training data in `train()`.",
+        "the buffers from training data (`tf1bn.recalibrate`).",
         "keras": "Call the layer with `training=True` in the training step, inside of the function that is run.",
         "flax": "Give the `batch_stats` that `apply(..., mutable=['batch_stats'])` returns to the next step, and save "
         "them with the params.",
@@ -138,8 +140,8 @@ REMEDIES = {
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
     "never recovers from NaN: restore it.",
-    "bad-variance": "Restore it, or recompute it from data; negative values come from a conversion, or from several "
-    "updates in parallel. All 0: set it to 1 before you train on.",
+    "bad-variance": "Restore it, or recompute it from data (`tf1bn.recalibrate`); negative values come from a "
+    "conversion, or from several updates in parallel. All 0: set it to 1 before you train on.",
     "dead-channel": "Often nothing. If most channels are dead, look at what lies before the layer.",
     "unexplained": "Look at the first step that is named: something else may write the variables, the layer may be "
     "another formula, or several things are wrong at once.",
@@ -150,10 +152,11 @@ REMEDIES = {
         "1 - sqrt(1 - momentum), since each batch counts twice; else record every forward pass.",
     },
     "statistics-do-not-fit": {
-        "": "Recompute the statistics: run the layer in training mode over training data (without training weights).",
-        "torch": "Run `torch.optim.swa_utils.update_bn(loader, model)`, or average the buffers with the parameters.",
+        "": "Recompute the statistics from training data with `tf1bn.recalibrate`, which trains no weights.",
+        "torch": "Run `tf1bn.recalibrate(model, loader)`, or average the buffers with the parameters.",
     },
-    "cold-start": "Train longer before you evaluate, or use a smaller decay; the report says how many it takes.",
+    "cold-start": "Train longer before you evaluate (the report says how long), use a smaller decay, or recompute the "
+    "statistics from training data with `tf1bn.recalibrate`.",
     "rounding": "Nothing.",
     "missing-variable": "Save all global variables; give parity --map if only names differ.",
     "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
