@@ -55,7 +55,7 @@ def assert_correct(stats, seen, name):
     comparison = stats.compare(*seen)
     assert comparison.ok, f"{name}: {comparison}"
     errors = np.abs(np.float64(seen) - [stats.mean, stats.variance])
-    worst = stats._errors()[1]
+    worst = stats.two_bounds()[1]
     assert (errors <= worst).all(), f"{name} is farther off than the worst case"
 
 
@@ -105,7 +105,7 @@ def test_no_correct_layer_is_outside_the_bound_where_additions_stagnate(kind):
     for name, moments in (honest.MOMENTS | honest.THREADED_MOMENTS).items():
         assert_correct(stats, run([batch], moments, decay=0.0), name)
     # The bound follows what such layers do: without a replay they would be far outside.
-    inside = stats._errors()[0]
+    inside = stats.two_bounds()[0]
     farthest = np.abs(np.float64(run([batch], honest.MOMENTS["in order"], decay=0.0)) - [stats.mean, stats.variance])
     assert (farthest > 20 * inside).any()
 
@@ -163,7 +163,7 @@ def test_a_long_run_stays_within_a_sharp_bound(dtype, decay, steps):
     moving = run(batches, honest.MOMENTS["in order"], decay=decay, bessel=True)
     assert_correct(stats, moving, "in order")
     # Much nearer than the worst case, in which 1 / (1 - decay) roundings add up.
-    inside, worst = stats._errors()
+    inside, worst = stats.two_bounds()
     assert (inside[0] < worst[0] / (2 if decay == 0.9 else 5)).all() or dtype == "float16"
     errors = np.abs(np.float64(moving) - [stats.mean, stats.variance]).max(axis=1)
     if dtype != "float64":
@@ -294,7 +294,7 @@ def test_the_expected_error_after_one_step_is_that_of_the_formula(dtype, u):
     p, k = math.sqrt(1 / (8 * math.log(2))), error_bounds.DEVIATIONS
     sm = p * u * math.sqrt((6 / 3 + 2) * 9 + 4 / 2)
     sv = p * u * 4 * math.sqrt(6 / 3 + 4) + 2 * sm * math.sqrt(4 / 6)
-    inside = stats._errors()[0]
+    inside = stats.two_bounds()[0]
     assert inside[0, 0] == close(k * math.hypot(sm, p * u * 3), rel=1e-4)
     assert inside[1, 0] == close(k * math.hypot(sv, p * u * 4) + (k * sm) ** 2, rel=1e-4)
 
@@ -315,7 +315,7 @@ def test_a_layer_that_flushes_to_zero_is_correct():
     assert stats.variance[0] > 0
     assert stats.compare([0.0], [0.0]).ok
     # Four times that in the moments, and four in the update.
-    assert stats._errors()[0][1, 0] == close(8 * 2.0**-126, rel=1e-2)
+    assert stats.two_bounds()[0][1, 0] == close(8 * 2.0**-126, rel=1e-2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

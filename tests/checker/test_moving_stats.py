@@ -269,7 +269,7 @@ def stagnating(**arguments):
 def test_a_replay_is_made_where_it_is_needed_and_nowhere_else(replayed):
     stats = stagnating()
     stats.update(STAGNATING)
-    inside, outside = (error[1] for error in stats._errors())
+    inside, outside = (error[1] for error in stats.two_bounds())
     assert stats.compare(stats.mean, stats.variance).ok
     assert stats.compare(stats.mean, stats.variance + 0.9 * inside).ok
     assert stats.compare(stats.mean, stats.variance + 1.1 * outside).verdict == "finding"
@@ -300,7 +300,7 @@ def test_without_the_batch_it_is_undecidable():
     assert comparison.undecided == "a step was taken from moments, without its batch"
     assert str(comparison).endswith("The batches would decide, but a step was taken from moments, without its batch.")
     # What decides is then the worst case.
-    np.testing.assert_array_equal([stats.mean_bound, stats.variance_bound], stats._errors()[1])
+    np.testing.assert_array_equal([stats.mean_bound, stats.variance_bound], stats.two_bounds()[1])
     assert stats.compare(stats.mean, stats.variance + 1.1 * stats.variance_bound).verdict == "finding"
 
 
@@ -380,7 +380,7 @@ def test_what_could_have_shown_is_asked_of_the_bounds_that_decide(replayed):
     assert not replayed
     assert comparison.resolution.bound in stats.variance_bound
     assert len(replayed) == 1
-    worst = stats._errors()[1][1]
+    worst = stats.two_bounds()[1][1]
     stats.update(batch)
     assert late.resolution.bound in worst
     assert late.resolution.taken == 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tf1bn.checker import MovingStats, batch_moments, error_bounds, summation
+from tf1bn.checker.roundoff import SIGNIFICAND_BITS
 
 WORKERS = summation.WORKERS
 
@@ -140,7 +141,7 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
 
 def rates_with(layer_rates):
     rates = error_bounds.rates_of(0.9, "float16", None, "difference")
-    return rates._replace(forms=tuple((None, rate) for rate in layer_rates))
+    return rates._replace(forms=tuple((None, rate, SIGNIFICAND_BITS["float16"]) for rate in layer_rates))
 
 
 def test_layers_take_their_steps_in_their_own_dtype():

@@ -216,7 +216,7 @@ def case_recurrence(dice, index):
     )
     if not largest < limit or any(value is None for value in exact[0]):
         return
-    worst = stats._errors()[1]
+    worst = stats.two_bounds()[1]
     assert (worst >= 0).all()
     with np.errstate(over="ignore"):
         stored = seen.astype(sequence.dtype)

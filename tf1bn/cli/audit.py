@@ -7,7 +7,7 @@ from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
 from ..verdicts import OK
-from . import accept, graphs, plots, report_files, stored_audit
+from . import accept, graphs, report_files, stored_audit
 from .input_paths import read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
@@ -43,7 +43,6 @@ def add_arguments(parser):
         help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
     )
     report_files.add_arguments(parser)
-    plots.add_argument(parser)
     graphs.add_arguments(parser)
     accept.add_arguments(parser)
 
@@ -57,7 +56,6 @@ def run(args):
     output = report_files.Output("tf1bn audit", args, {"PATH": read_at(args.path)}, args.path, stored_audit.FORMAT)
     from ..reports import audit as report
 
-    plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
 
@@ -67,7 +65,7 @@ def run(args):
 
     return output.report(
         lambda curves: known.apply(_with_path(_audit(args, curves), args.path), accept.rejudge_audit),
-        lambda result, curves: _page(args, result, curves),
+        lambda result, curves: _page(args, result, curves, output.plots),
         print_text,
     )
 
@@ -123,8 +121,8 @@ def _matching(layers, pattern):
     return matching
 
 
-def _page(args, result, curves):
+def _page(args, result, curves, plots):
     """The HTML page of a result."""
     from ..reports import html
 
-    return html.render({**result, "path": args.path}, curves=curves, plots=plots.wanted(args))
+    return html.render({**result, "path": args.path}, curves=curves, plots=plots)

@@ -8,7 +8,7 @@ from .._util.files import why_unreachable
 from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
-from . import accept, graphs, plots, report_files
+from . import accept, graphs, report_files
 from .input_paths import read_at
 
 DESCRIPTION = """Compare two recorded runs, two checkpoints or two graphs, of an original and of its port, in inference
@@ -63,7 +63,6 @@ def add_arguments(parser):
         help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
     report_files.add_arguments(parser)
-    plots.add_argument(parser)
     accept.add_arguments(parser)
 
 
@@ -78,21 +77,20 @@ def run(args):
     from ..parity.verdict import rejudge
     from ..reports import parity as report
 
-    plots.wanted(args)
     known = accept.Known(args.accept, args.baseline)
     out = terminal.console()
     return output.report(
         lambda curves: known.apply(_compare(args, curves), rejudge),
-        _page,
+        lambda result, curves: _page(args, result, curves, output.plots),
         lambda result: report.print_comparison(result, out, quiet=args.quiet, in_full=args.layer is not None),
     )
 
 
-def _page(args, result, curves):
+def _page(args, result, curves, plots):
     """The HTML page of a result."""
     from ..reports import html
 
-    return html.render(result, curves=curves, plots=plots.wanted(args))
+    return html.render(result, curves=curves, plots=plots)
 
 
 def _compare(args, curves):

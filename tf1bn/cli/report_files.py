@@ -11,11 +11,18 @@ from ..reports.formats.statements import Report
 from ..verdicts import STRICT, with_status
 from . import accept
 
+DEFAULT_PLOTS = "not-ok"
+
 
 def add_arguments(parser):
     """Declare the options of what is put out on an argparse parser."""
     parser.add_argument("--json", metavar="FILE", help="write all of the result as JSON; - for standard output")
     parser.add_argument("--html", metavar="FILE", help="write a page with causes and plots, to be read in a browser")
+    parser.add_argument(
+        "--plots",
+        choices=(DEFAULT_PLOTS, "all", "none"),
+        help="which layers have plots on the page of --html: those that are not ok (the default), all, or none",
+    )
     parser.add_argument(
         "--format",
         choices=formats.NAMES,
@@ -51,10 +58,19 @@ class Output:
         self._command, self._args, self._path, self._format_name = command, args, path, format_name
         inputs = {**inputs, "--baseline": [args.baseline] if args.baseline is not None else []}
         check_outputs({"--json": args.json, "--html": args.html, "--write-baseline": args.write_baseline}, inputs)
+        if args.plots is not None and args.html is None:
+            raise CommandError(
+                f"`--plots` is {args.plots!r}, which is for the page, and there is none; give --html FILE."
+            )
         if args.json == STDOUT and args.format not in ("text", "json"):
             raise CommandError(
                 f"`--json` is - and `--format` is {args.format}, which both go to standard output; name a file."
             )
+
+    @property
+    def plots(self):
+        """What `reports.html.render` takes as ``plots``."""
+        return self._args.plots or DEFAULT_PLOTS
 
     def report(self, judge, render, print_text):
         """Judge, print the report and write the files; returns the exit code.

@@ -11,7 +11,7 @@ from .._util.text import quoted
 from ..graphs import audit
 from ..graphs.structure.layers import epsilons_differ
 from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
-from .matching import LayerSignature, match_layers
+from .layer_pairs import LayerSignature, match_layers
 from .verdict import FORMAT
 
 _PARAMETERS = (("scale", "gamma"), ("center", "beta"))
