@@ -11,6 +11,13 @@ def entry(name, explanation, severity=FINDING, *, doubt=False):
     return {**cause_entry(name, explanation, severity, framework="tensorflow", release="1"), "doubt": doubt}
 
 
+def beside(own, siblings):
+    """Those of ``siblings``, causes of a layer that is unlike its siblings, which its ``own`` ones leave to be said."""
+    said = {cause["id"] for cause in own}
+    said |= {"decay"} if said & {"frozen", "no-memory"} else set()
+    return [cause for cause in siblings if cause["id"] not in said]
+
+
 def audit_entry(name, verdict, causes, doubts, structure, said):
     """The dict of a layer.
 

@@ -8,7 +8,7 @@ from ...verdicts import FINDING, OK, UNDECIDABLE
 from ..files.attributes import array
 from ..files.operations import size_of
 from . import mode_rules, setting_rules, update_rules
-from .entries import audit_entry
+from .entries import audit_entry, beside
 from .facts import GraphFacts
 from .training import A_CALL
 
@@ -21,8 +21,8 @@ _INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
 def audit_source(source, train_op=None):
     """The audit of a `files.sources.Source`, see `graphs.audit`."""
     facts = GraphFacts(source, train_op)
-    beside = setting_rules.siblings(facts.layers)
-    layers = [_judged(layer, facts, beside.get(layer.name, [])) for layer in facts.layers]
+    siblings = setting_rules.siblings(facts.layers)
+    layers = [_judged(layer, facts, siblings.get(layer.name, [])) for layer in facts.layers]
     layers += [_bare(pattern, cause) for pattern in facts.scan.bare if (cause := mode_rules.bare(pattern, facts))]
     problems = []
     if not layers and not facts.scan.folded:
@@ -57,12 +57,13 @@ def _about(facts):
     }
 
 
-def _judged(layer, facts, beside):
+def _judged(layer, facts, siblings):
     """The dict of a layer."""
     causes, doubts = [], []
     if layer.applications:
         causes, doubts = update_rules.updates(layer, facts)
-        causes = [*causes, *mode_rules.modes(layer, facts), *setting_rules.settings(layer, facts), *beside]
+        causes = [*causes, *mode_rules.modes(layer, facts), *setting_rules.settings(layer, facts)]
+        causes += beside(causes, siblings)
     if layer.closed:
         where = quoted(sorted({op.name for one in layer.closed for op in one.touched}))
         doubts.append(f"{where} calls a function with its statistics that cannot be opened, a loop for example.")
