@@ -68,6 +68,20 @@ def test_what_is_accepted(graph, capsys, tmp_path):
     assert run(capsys, "audit", path, "--baseline", baseline)[0] == 0
 
 
+def test_what_is_accepted_leaves_what_cannot_be_seen(graph, capsys, tmp_path):
+    """A layer with a finding and a doubt is undecidable where the finding is accepted, and not ok."""
+    from tf1bn.cli.accept import rejudge_audit
+    from tf1bn.graphs.structure.entries import audit_entry, entry
+
+    causes = [{**entry("epsilon", "One."), "accepted": True}, entry("not-updated", "Either or.", doubt=True)]
+    layer = audit_entry("bn", "finding", [causes[0]], ["Unseen."], {}, "")
+    (left,) = rejudge_audit({"layers": [layer]})["layers"]
+    assert (left["verdict"], left["undecided"]) == ("undecidable", ["Unseen."])
+    layer = audit_entry("bn", "finding", causes, [], {}, "")
+    assert layer["undecided"] == ["Either or."]
+    assert all("doubt" not in cause for cause in layer["causes"])
+
+
 def test_layers_quiet_values_and_page(graph, capsys, tmp_path):
     path = graph("not-updated-early.meta")
     code, out, _ = run(capsys, "audit", path, "--layer", "batch_normalization", "--quiet", "--values")

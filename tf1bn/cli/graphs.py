@@ -117,5 +117,6 @@ def _joined_layer(layer, other):
         "verdict": worst([layer["verdict"], other["verdict"]]),
         "causes": causes,
         "explanation": " ".join(said),
+        "undecided": [*layer.get("undecided", ()), *other["undecided"]],
         "structure": other["structure"],
     }

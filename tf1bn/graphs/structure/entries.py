@@ -24,17 +24,18 @@ def audit_entry(name, verdict, causes, doubts, structure, said):
     Args:
       name, verdict: the layer's.
       causes: list of `verdicts.cause_entry`, the best first.
-      doubts: sentences on what cannot be seen.
+      doubts: sentences on what cannot be seen; those of causes that are one of two explanations are among the causes.
       structure: see `graphs.audit`.
       said: how the layer is built, part of a sentence.
     """
+    bare = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
     texts = [*(cause["explanation"] for cause in causes), *doubts]
     if verdict == OK:
         texts.insert(0, f"Nothing is wrong as far as the graph shows: {said}.")
     return {
         "name": name,
         "verdict": verdict,
-        "causes": causes,
+        "causes": bare,
         "explanation": " ".join(texts),
         **dict.fromkeys(_NUMBERS),
         "steps": 0,
@@ -42,5 +43,6 @@ def audit_entry(name, verdict, causes, doubts, structure, said):
         **dict.fromkeys(_STEPS),
         "accumulated": {"mean": None, "variance": None},
         "estimates": {},
+        "undecided": [*(cause["explanation"] for cause in causes if cause.get("doubt")), *doubts],
         "structure": structure,
     }

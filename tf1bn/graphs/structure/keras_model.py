@@ -154,7 +154,6 @@ def _judged(layer, siblings):
     """The dict of a layer."""
     causes = [*_modes(layer), *_settings(layer)]
     causes += beside(causes, siblings)
-    causes = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
     causes.sort(key=lambda cause: cause["severity"] != FINDING)
     verdict = FINDING if any(cause["severity"] == FINDING for cause in causes) else OK
     count = max(len(layer.calls), 1)

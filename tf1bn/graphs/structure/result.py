@@ -76,7 +76,6 @@ def _judged(layer, facts, siblings):
     certain = any(cause["severity"] == FINDING and not cause["doubt"] for cause in causes)
     verdict = FINDING if certain else UNDECIDABLE if unsure else OK
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, cause["doubt"]))
-    causes = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
     structure = _structure(layer, facts)
     return audit_entry(layer.name, verdict, causes, doubts, structure, _in_words(structure))
 
@@ -190,7 +189,6 @@ def _mode(flag):
 def _bare(pattern, cause):
     """The dict of a layer without moving statistics."""
     name = _INNER.sub("", pattern.op.name) or pattern.op.name
-    cause = {key: value for key, value in cause.items() if key != "doubt"}
     structure = {
         "form": f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations",
         "made_by": None,
