@@ -61,6 +61,8 @@ WRONG = {
     "cond-composed.meta": ("BatchNorm", "undecidable", "validation-leak", "predicate is `finite:0`"),
     "cond-in-place.meta": ("BatchNorm", "undecidable", "validation-leak", "predicate is `finite:0`"),
     "cond-2.meta": ("bn", "undecidable", "validation-leak", "predicate is `finite:0`"),
+    "gradients-alone.meta": ("BatchNorm", "undecidable", "batch-stats-at-inference", "nothing that applies them"),
+    "not-updated-by-hand.meta": ("net", "finding", "not-updated", "No operation of the graph updates"),
     "frozen-decay.meta": ("BatchNorm", "finding", "frozen", "constant 1"),
 }
 

@@ -108,6 +108,33 @@ def _(tf):
     minimize(tf, loss_of(tf, y), [])
 
 
+@case(RIGHT, "right-contrib-switched-fused-in-place")
+def _(tf):
+    flag = tf.placeholder(tf.bool, [], "training")
+    y = contrib(tf, conv(tf, images(tf)), updates_collections=None, is_training=flag)
+    minimize(tf, loss_of(tf, y), [])
+
+
+@case(RIGHT, "right-optimizer-by-hand")
+def _(tf):
+    """Weights are assigned, as the optimizer of BERT does."""
+    y = contrib(tf, conv(tf, images(tf)))
+    loss, weights = loss_of(tf, y), tf.trainable_variables()
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        tf.group(*[tf.assign(w, w - 0.1 * g) for w, g in zip(weights, tf.gradients(loss, weights))], name="train")
+
+
+@case(RIGHT, "right-loop")
+def _(tf):
+    """A layer with frozen statistics in a loop, which is trained."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    layer = tf.layers.BatchNormalization(trainable=False)
+    layer.build([None, 3])
+    weight = tf.get_variable("w", [3])
+    y = tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, layer(y * weight)), [0, x])[1]
+    minimize(tf, loss_of(tf, y))
+
+
 @case(RIGHT, "right-contrib-zero-debias")
 def _(tf):
     y = contrib(tf, conv(tf, images(tf)), zero_debias_moving_mean=True)
@@ -569,6 +596,26 @@ def _(tf):
 @case(WRONG, "cond-in-place")
 def _(tf):
     conditional(tf, updates_collections=None)
+
+
+@case(WRONG, "gradients-alone")
+def _(tf):
+    """Gradients that somebody applies outside of the graph."""
+    tf.gradients(loss_of(tf, contrib(tf, conv(tf, images(tf)))), tf.trainable_variables())
+
+
+@case(WRONG, "not-updated-by-hand")
+def _(tf):
+    """Statistics that nothing updates."""
+    x = conv(tf, images(tf))
+    with tf.variable_scope("net"):
+        start = [tf.zeros_initializer(), tf.ones_initializer()]
+        m = tf.get_variable("moving_mean", [4], initializer=start[0], trainable=False)
+        v = tf.get_variable("moving_variance", [4], initializer=start[1], trainable=False)
+        beta = tf.get_variable("beta", [4], initializer=start[0])
+    flag, batch = tf.placeholder(tf.bool, [], "training"), tf.nn.moments(x, [0, 1, 2])
+    m, v = tf.cond(flag, lambda: batch, lambda: (tf.identity(m), tf.identity(v)))
+    minimize(tf, loss_of(tf, tf.nn.batch_normalization(x, m, v, beta, None, 1e-3)))
 
 
 @case(WRONG, "frozen-decay")

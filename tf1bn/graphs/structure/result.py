@@ -7,9 +7,10 @@ from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
 from ..files.attributes import array
 from ..files.operations import size_of
+from ..scan import UNSEEN_FLAG
 from . import mode_rules, setting_rules, update_rules
 from .entries import audit_entry, beside
-from .facts import GraphFacts
+from .facts import GraphFacts, is_unseen
 from .training import A_CALL
 
 # What passes a value on as it is, and so many operations that take one are looked at.
@@ -67,11 +68,7 @@ def _judged(layer, facts, siblings):
     if layer.closed:
         where = quoted(sorted({op.name for one in layer.closed for op in one.touched}))
         doubts.append(f"{where} calls a function with its statistics that cannot be opened, a loop for example.")
-    doubts += [
-        f"In `{one.outputs.op.name}` {one.problem}."
-        for one in layer.applications
-        if one.problem and one.flag is None and "decides whether it trains" in one.problem
-    ]
+    doubts += [f"In `{one.outputs.op.name}` {UNSEEN_FLAG}." for one in layer.applications if is_unseen(one)]
     unsure = bool(doubts) or any(cause["doubt"] for cause in causes)
     certain = any(cause["severity"] == FINDING and not cause["doubt"] for cause in causes)
     verdict = FINDING if certain else UNDECIDABLE if unsure else OK

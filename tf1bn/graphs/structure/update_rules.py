@@ -67,6 +67,11 @@ def _not_updated(layer, facts):
             f"The {_TITLES[written[0]]} is written by `{layer.writers[written[0]][0].name}`, which has no form of an "
             "update that is known, so it was not judged."
         ]
+    if absent and (callers := facts.callers_of(layer)):
+        return [], [
+            f"Nothing that can be seen updates the {_TITLES[absent[0]]}; `{callers[0].name}` takes it into a function "
+            "that cannot be opened, a loop for example, which may."
+        ]
     if absent:
         if layer.trainable is False:
             text = "The layer is not trainable, and nothing in the graph updates its statistics."
