@@ -135,6 +135,34 @@ def _(tf):
     minimize(tf, loss_of(tf, y))
 
 
+@case(RIGHT, "right-two-savers")
+def _(tf):
+    """One Saver for a pretrained backbone's weights, and one for everything; and a third for another part alone."""
+    with tf.variable_scope("backbone"):
+        y = contrib(tf, conv(tf, images(tf)))
+    with tf.variable_scope("head"):
+        y = contrib(tf, conv(tf, y))
+    minimize(tf, loss_of(tf, y))
+    tf.train.Saver(tf.trainable_variables("backbone"), name="pretrained")
+    tf.train.Saver()
+
+
+@case(RIGHT, "right-saver-of-another-part")
+def _(tf):
+    with tf.variable_scope("backbone"):
+        y = conv(tf, images(tf))
+    with tf.variable_scope("head"):
+        y = contrib(tf, conv(tf, y))
+    minimize(tf, loss_of(tf, y))
+    tf.train.Saver(tf.trainable_variables("backbone"))
+
+
+@case(RIGHT, "right-export")
+def _(tf):
+    x, flag = images(tf), tf.placeholder_with_default(False, [], "training")
+    return {"x": x}, {"y": core(tf, conv(tf, x), training=flag)}
+
+
 @case(RIGHT, "right-contrib-zero-debias")
 def _(tf):
     y = contrib(tf, conv(tf, images(tf)), zero_debias_moving_mean=True)
@@ -618,6 +646,39 @@ def _(tf):
     minimize(tf, loss_of(tf, tf.nn.batch_normalization(x, m, v, beta, None, 1e-3)))
 
 
+@case(WRONG, "batch-stats-export-default")
+def _(tf):
+    x, flag = images(tf), tf.placeholder_with_default(True, [], "training")
+    return {"x": x}, {"y": core(tf, conv(tf, x), training=flag)}
+
+
+@case(WRONG, "batch-stats-export")
+def _(tf):
+    x = images(tf)
+    return {"x": x}, {"y": contrib(tf, conv(tf, x), fused=False)}
+
+
+@case(WRONG, "not-trainable")
+def _(tf):
+    """A layer of TF 1.15 that is not trainable normalises by its batches and keeps its statistics."""
+    minimize(tf, loss_of(tf, core(tf, conv(tf, images(tf)), training=True, trainable=False)))
+
+
+@case(WRONG, "no-memory")
+def _(tf):
+    minimize(tf, loss_of(tf, contrib(tf, conv(tf, images(tf)), decay=0.0)))
+
+
+@case(WRONG, "swapped")
+def _(tf):
+    x = conv(tf, images(tf))
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    with tf.variable_scope("bn"):
+        gamma, beta, mean, variance = [tf.get_variable(name, [4]) for name in names]
+    y, _, _ = tf.nn.fused_batch_norm(x, beta, gamma, mean, variance, is_training=False)
+    tf.identity(y, "output")
+
+
 @case(WRONG, "frozen-decay")
 def _(tf):
     minimize(tf, loss_of(tf, contrib(tf, conv(tf, images(tf)), decay=1.0)))
@@ -634,10 +695,15 @@ def write(tf, name, build, path):
     graph = tf.Graph()
     with graph.as_default():
         tf.set_random_seed(1)
-        build(tf)
-        folder = tempfile.mkdtemp()
-        file = os.path.join(folder, "graph.meta")
-        tf.train.export_meta_graph(file)
+        exported, folder = build(tf), tempfile.mkdtemp()
+        if exported is None:
+            file = os.path.join(folder, "graph.meta")
+            tf.train.export_meta_graph(file)
+        else:
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                tf.saved_model.simple_save(session, os.path.join(folder, "export"), *exported)
+            file, path = os.path.join(folder, "export", "saved_model.pb"), path.replace(".meta.gz", ".pb.gz")
         with open(file, "rb") as opened:
             data = opened.read()
     packed = io.BytesIO()

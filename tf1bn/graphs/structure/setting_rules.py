@@ -135,8 +135,8 @@ def _not_saved(layer, facts):
         entry(
             "not-restored",
             f"The Saver {quoted(facts.savers)} saves {quoted(own)} of the layer and not {quoted(missing)}, as "
-            "Saver(trainable_variables()) does: a checkpoint will not have the statistics, and what is restored from it "
-            "keeps the start values 0 and 1.",
+            "Saver(trainable_variables()) does: a checkpoint will not have the statistics, and what is restored from "
+            "it keeps the start values 0 and 1.",
         )
     ]
 

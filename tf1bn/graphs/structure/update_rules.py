@@ -84,6 +84,12 @@ def _not_updated(layer, facts):
     if not lost:
         return [], []
     names = [one.op.name for role in lost for one in layer.updates[role]]
+    if len(lost) == 2 and layer.trainable is False:
+        text = (
+            f"The layer is not trainable, and no train op runs {quoted(names)}: its statistics stay as they are, and it "
+            "normalises by its batches in training."
+        )
+        return [entry("trainable-false", text, ADVISORY)], []
     text = (
         f"No path leads from {_ends(training)} to {quoted(names)}, which "
         f"{'update' if len(names) > 1 else 'updates'} the {' and the '.join(_TITLES[role] for role in lost)}."
