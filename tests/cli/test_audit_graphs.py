@@ -128,6 +128,16 @@ def test_values_that_are_not_judged_are_no_success(graph, capsys, tmp_path):
     assert joined(values, {**structure, "graph": {}})["ok"] is False
 
 
+def test_no_output_takes_the_place_of_a_graph(graph, capsys, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(gzip.decompress((GOLDEN / "structure/right-export.pb.gz").read_bytes()))
+    for path, file in ((tmp_path, "saved_model.pb"), (graph("right-slim.meta"), "right-slim.meta")):
+        before = (tmp_path / file).read_bytes()
+        code, _, err = run(capsys, "audit", path, "--json", tmp_path / file)
+        assert code == 2
+        assert "--json" in err
+        assert (tmp_path / file).read_bytes() == before
+
+
 def test_a_damaged_graph_is_one_sentence(tmp_path, capsys):
     path = tmp_path / "cut.meta"
     path.write_bytes(gzip.decompress((GOLDEN / "structure" / "right-slim.meta.gz").read_bytes())[:5000])

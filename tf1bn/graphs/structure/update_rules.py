@@ -86,8 +86,8 @@ def _not_updated(layer, facts):
     names = [one.op.name for role in lost for one in layer.updates[role]]
     if len(lost) == 2 and layer.trainable is False:
         text = (
-            f"The layer is not trainable, and no train op runs {quoted(names)}: its statistics stay as they are, and it "
-            "normalises by its batches in training."
+            f"The layer is not trainable, and no train op runs {quoted(names)}: its statistics stay as they are, and "
+            "it normalises by its batches in training."
         )
         return [entry("trainable-false", text, ADVISORY)], []
     text = (
