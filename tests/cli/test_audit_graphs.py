@@ -113,6 +113,9 @@ def test_a_frozen_graph_has_values_and_structure(capsys, tmp_path):
     assert layer["values"]["mean"]["variable"] == "bn/moving_mean"
     assert layer["structure"]["epsilon"] == 0.002
     assert layer["structure"]["frozen"] is True
+    code, _, _ = run(capsys, "audit", GOLDEN / "graphs" / "fused_folded.pb", "--json", file)
+    (layer,) = json.loads(file.read_text())["layers"]
+    assert (code, layer["name"], layer["structure"]["channels"]) == (0, "bn", 4)
     code, _, _ = run(capsys, "audit", GOLDEN / "graphs" / "composed.pb", "--json", file)
     (layer,) = json.loads(file.read_text())["layers"]
     assert code == 1
@@ -136,6 +139,29 @@ def test_no_output_takes_the_place_of_a_graph(graph, capsys, tmp_path):
         assert code == 2
         assert "--json" in err
         assert (tmp_path / file).read_bytes() == before
+
+
+def test_the_graph_names_the_variables_of_a_saved_model(tmp_path, capsys):
+    """TF 2 saves by the way to an object, here "held/0"; the graph beside it knows the names of the variables."""
+    import tensorflow as tf
+
+    module, start = tf.Module(), {"gamma": 1.5, "beta": 0.5, "moving_mean": 2.0, "moving_variance": -3.0}
+    module.held = [tf.Variable([value, value + 1], name=f"net/bn/{name}") for name, value in start.items()]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 2])])
+    def serve(x):
+        gamma, beta, mean, variance = (variable.read_value() for variable in module.held)
+        y, _, _ = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon=2e-3, is_training=False)
+        return {"y": y}
+
+    module.serve = serve
+    tf.saved_model.save(module, str(tmp_path / "export"), signatures={"serving_default": serve})
+    code, _, _ = run(capsys, "audit", tmp_path / "export", "--json", tmp_path / "audit.json")
+    (layer,) = json.loads((tmp_path / "audit.json").read_text())["layers"]
+    assert code == 1
+    assert (layer["name"], [cause["id"] for cause in layer["causes"]]) == ("net/bn", ["bad-variance"])
+    assert layer["values"]["gamma"] == {"variable": "net/bn/gamma", "min": 1.5, "max": 2.5, "not_finite": 0}
+    assert layer["structure"]["epsilon"] == 0.002
 
 
 def test_a_damaged_graph_is_one_sentence(tmp_path, capsys):

@@ -13,7 +13,8 @@ from .training import Training
 
 # So many layers are looked for that are updated while another is not.
 _MOST_OTHERS = 8
-_MEAN = re.compile(r"/(?:moving|running)_mean(?:_\d+)?$")
+# Tools that fold constants append to their names.
+_MEAN = re.compile(r"/(?:moving|running)_mean(?:_\d+)?(?:/read(?:/.*)?)?$")
 
 
 @dataclasses.dataclass
