@@ -218,7 +218,7 @@ def _leak(layer, facts):
             for update in ops
             if not facts.scan.depth(update.op) and facts.training.reaching(update.op)
         ]
-        if outside and not (predicate and all(facts.is_guarded_by(layer, predicate) for _ in (0,))):
+        if outside and not (predicate and facts.is_guarded_by(layer, predicate)):
             return [
                 entry(
                     "validation-leak",
