@@ -61,6 +61,16 @@ WRONG = {
     "cond-composed.meta": ("BatchNorm", "undecidable", "validation-leak", "predicate is `finite:0`"),
     "cond-in-place.meta": ("BatchNorm", "undecidable", "validation-leak", "predicate is `finite:0`"),
     "cond-2.meta": ("bn", "undecidable", "validation-leak", "predicate is `finite:0`"),
+    "gradients-alone.meta": ("BatchNorm", "undecidable", "batch-stats-at-inference", "nothing that applies them"),
+    "not-updated-by-hand.meta": ("net", "finding", "not-updated", "No operation of the graph updates"),
+    "batch-stats-export.pb": ("BatchNorm", "finding", "batch-stats-at-inference", "`serving_default` runs"),
+    "batch-stats-export-default.pb": (
+        *("batch_normalization", "finding", "batch-stats-at-inference"),
+        "whose default is True and which the signature `serving_default` does not take",
+    ),
+    "not-trainable.meta": ("batch_normalization", "ok", "trainable-false", "not trainable"),
+    "no-memory.meta": ("BatchNorm", "ok", "no-memory", "The decay is 0"),
+    "swapped.meta": ("bn", "finding", "gamma-beta-swapped", "scales by `bn/beta` and shifts by `bn/gamma`"),
     "frozen-decay.meta": ("BatchNorm", "finding", "frozen", "constant 1"),
 }
 

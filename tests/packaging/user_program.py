@@ -12,6 +12,7 @@ from tf1bn import (
     contrib,
     diagnosis,
     errors,
+    graphs,
     legacy,
     parity,
     recorders,
@@ -64,7 +65,7 @@ def audit(path: str) -> bool:
         shapes: dict[str, tuple[int, ...]] = {name: item.shape for name, item in checkpoint.variables.items()}
         values = [checkpoint.read(name) for name in shapes]
     result = checkpoints.audit_checkpoint(path)
-    print(len(values), result["layers"])
+    print(len(values), result["layers"], graphs.audit(path + ".meta", train_op=["train"])["graph"])
     return bool(result["ok"])
 
 
@@ -72,7 +73,7 @@ def compare(old: str, new: str) -> None:
     """Compare a port with its original, in a program and in a test."""
     try:
         result = parity.compare_traces(trace.open(old), trace.open(new))
-        print(result["ok"], parity.compare_checkpoints(old, new)["ok"])
+        print(result["ok"], parity.compare_checkpoints(old, new)["ok"], parity.compare_graphs(old, new)["ok"])
     except errors.Tf1bnError as error:
         print(error)
     batches = [np.ones((4, 3), np.float32)]

@@ -51,11 +51,16 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> Result:
       CheckpointError: there is no such checkpoint, it is damaged or too large, or a package that reads it is missing.
     """
     with open_checkpoint(path) as checkpoint:
-        layers, notes = group(checkpoint.variables)
-        step = whole_number(checkpoint, "global_step")
-        batches = [_counted_batches(checkpoint, layer) for layer in layers]
-        values = [read_values(checkpoint, layer) for layer in layers]
-        averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
+        return audit_opened(checkpoint)
+
+
+def audit_opened(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The audit of an open checkpoint, see `audit_checkpoint`."""
+    layers, notes = group(checkpoint.variables)
+    step = whole_number(checkpoint, "global_step")
+    batches = [_counted_batches(checkpoint, layer) for layer in layers]
+    values = [read_values(checkpoint, layer) for layer in layers]
+    averages = [{role: checkpoint.read(name) for role, name in layer.shadows.items()} for layer in layers]
     moved = [at_start(arrays) is False for arrays in values]
     how_many_moved = sum(moved)
     usual = {role for layer in layers for role in ("gamma", "beta") if role in layer.parts}

@@ -57,7 +57,30 @@ def audit(path, kind, train_op):
         structure = graphs.audit(path, names)
     except graphs.GraphError as error:
         return {**values, "notes": [*values["notes"], f"Its structure was not judged. {error}"]}
+    if kind == SAVED_MODEL and structure["layers"] and not values["layers"]:
+        values = _with_names_of_the_graph(path) or values
     return joined(values, structure)
+
+
+def _with_names_of_the_graph(path):
+    """The audit of a SavedModel's values under the names that its graph has for them; None if it has none."""
+    from ..checkpoints.audit import audit_opened
+    from ..checkpoints.formats.base import Checkpoint
+    from ..checkpoints.opening import open_checkpoint
+    from ..graphs.structure.saved_names import saved_names
+
+    names = saved_names(path)
+    with open_checkpoint(path) as opened:
+        keys = {names[key]: name for name in opened.variables if (key := _plain(name, names)) is not None}
+        variables = {name: opened.variables[key] for name, key in keys.items()}
+        note = "Its variables are named as its graph names them."
+        renamed = Checkpoint(opened.path, variables, lambda name: opened.read(keys[name]), [*opened.notes, note])
+        return audit_opened(renamed) if variables else None
+
+
+def _plain(name, names):
+    """The name of a variable in a checkpoint as the graph has it, or None if the graph has none."""
+    return next((key for key in (name, f"{name}/.ATTRIBUTES/VARIABLE_VALUE") if key in names), None)
 
 
 def are_compared(old, new):
@@ -117,5 +140,6 @@ def _joined_layer(layer, other):
         "verdict": worst([layer["verdict"], other["verdict"]]),
         "causes": causes,
         "explanation": " ".join(said),
+        "undecided": [*layer.get("undecided", ()), *other["undecided"]],
         "structure": other["structure"],
     }

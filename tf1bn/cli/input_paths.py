@@ -3,8 +3,10 @@
 import os
 import re
 
-# The files of a checkpoint of TF1, whose number is not known before it is read.
-_OF_CHECKPOINT = re.compile(r"checkpoint|.+\.index|.+\.data-\d+-of-\d+|.+-\d+-of-\d+", re.DOTALL)
+# The files of a checkpoint of TF1 and of its graph, whose number is not known before they are read.
+_OF_CHECKPOINT = re.compile(
+    r"checkpoint|saved_model\.pb(?:txt)?|.+\.meta|.+\.index|.+\.data-\d+-of-\d+|.+-\d+-of-\d+", re.DOTALL
+)
 
 
 def read_at(path):

@@ -3,14 +3,17 @@
 Nothing of a graph is ever run, and files are read without TensorFlow.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 from ..errors import GraphError
 
 __all__ = ["GraphError", "audit"]
 
 
-def audit(graph, train_op=None):
+def audit(graph: Any, train_op: Any = None) -> dict[str, Any]:
     """Audit the batch norms of a graph by its structure: no value is needed, and nothing is run.
 
     Args:

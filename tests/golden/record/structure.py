@@ -108,6 +108,61 @@ def _(tf):
     minimize(tf, loss_of(tf, y), [])
 
 
+@case(RIGHT, "right-contrib-switched-fused-in-place")
+def _(tf):
+    flag = tf.placeholder(tf.bool, [], "training")
+    y = contrib(tf, conv(tf, images(tf)), updates_collections=None, is_training=flag)
+    minimize(tf, loss_of(tf, y), [])
+
+
+@case(RIGHT, "right-optimizer-by-hand")
+def _(tf):
+    """Weights are assigned, as the optimizer of BERT does."""
+    y = contrib(tf, conv(tf, images(tf)))
+    loss, weights = loss_of(tf, y), tf.trainable_variables()
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        tf.group(*[tf.assign(w, w - 0.1 * g) for w, g in zip(weights, tf.gradients(loss, weights))], name="train")
+
+
+@case(RIGHT, "right-loop")
+def _(tf):
+    """A layer with frozen statistics in a loop, which is trained."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    layer = tf.layers.BatchNormalization(trainable=False)
+    layer.build([None, 3])
+    weight = tf.get_variable("w", [3])
+    y = tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, layer(y * weight)), [0, x])[1]
+    minimize(tf, loss_of(tf, y))
+
+
+@case(RIGHT, "right-two-savers")
+def _(tf):
+    """One Saver for a pretrained backbone's weights, and one for everything; and a third for another part alone."""
+    with tf.variable_scope("backbone"):
+        y = contrib(tf, conv(tf, images(tf)))
+    with tf.variable_scope("head"):
+        y = contrib(tf, conv(tf, y))
+    minimize(tf, loss_of(tf, y))
+    tf.train.Saver(tf.trainable_variables("backbone"), name="pretrained")
+    tf.train.Saver()
+
+
+@case(RIGHT, "right-saver-of-another-part")
+def _(tf):
+    with tf.variable_scope("backbone"):
+        y = conv(tf, images(tf))
+    with tf.variable_scope("head"):
+        y = contrib(tf, conv(tf, y))
+    minimize(tf, loss_of(tf, y))
+    tf.train.Saver(tf.trainable_variables("backbone"))
+
+
+@case(RIGHT, "right-export")
+def _(tf):
+    x, flag = images(tf), tf.placeholder_with_default(False, [], "training")
+    return {"x": x}, {"y": core(tf, conv(tf, x), training=flag)}
+
+
 @case(RIGHT, "right-contrib-zero-debias")
 def _(tf):
     y = contrib(tf, conv(tf, images(tf)), zero_debias_moving_mean=True)
@@ -571,6 +626,59 @@ def _(tf):
     conditional(tf, updates_collections=None)
 
 
+@case(WRONG, "gradients-alone")
+def _(tf):
+    """Gradients that somebody applies outside of the graph."""
+    tf.gradients(loss_of(tf, contrib(tf, conv(tf, images(tf)))), tf.trainable_variables())
+
+
+@case(WRONG, "not-updated-by-hand")
+def _(tf):
+    """Statistics that nothing updates."""
+    x = conv(tf, images(tf))
+    with tf.variable_scope("net"):
+        start = [tf.zeros_initializer(), tf.ones_initializer()]
+        m = tf.get_variable("moving_mean", [4], initializer=start[0], trainable=False)
+        v = tf.get_variable("moving_variance", [4], initializer=start[1], trainable=False)
+        beta = tf.get_variable("beta", [4], initializer=start[0])
+    flag, batch = tf.placeholder(tf.bool, [], "training"), tf.nn.moments(x, [0, 1, 2])
+    m, v = tf.cond(flag, lambda: batch, lambda: (tf.identity(m), tf.identity(v)))
+    minimize(tf, loss_of(tf, tf.nn.batch_normalization(x, m, v, beta, None, 1e-3)))
+
+
+@case(WRONG, "batch-stats-export-default")
+def _(tf):
+    x, flag = images(tf), tf.placeholder_with_default(True, [], "training")
+    return {"x": x}, {"y": core(tf, conv(tf, x), training=flag)}
+
+
+@case(WRONG, "batch-stats-export")
+def _(tf):
+    x = images(tf)
+    return {"x": x}, {"y": contrib(tf, conv(tf, x), fused=False)}
+
+
+@case(WRONG, "not-trainable")
+def _(tf):
+    """A layer of TF 1.15 that is not trainable normalises by its batches and keeps its statistics."""
+    minimize(tf, loss_of(tf, core(tf, conv(tf, images(tf)), training=True, trainable=False)))
+
+
+@case(WRONG, "no-memory")
+def _(tf):
+    minimize(tf, loss_of(tf, contrib(tf, conv(tf, images(tf)), decay=0.0)))
+
+
+@case(WRONG, "swapped")
+def _(tf):
+    x = conv(tf, images(tf))
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    with tf.variable_scope("bn"):
+        gamma, beta, mean, variance = [tf.get_variable(name, [4]) for name in names]
+    y, _, _ = tf.nn.fused_batch_norm(x, beta, gamma, mean, variance, is_training=False)
+    tf.identity(y, "output")
+
+
 @case(WRONG, "frozen-decay")
 def _(tf):
     minimize(tf, loss_of(tf, contrib(tf, conv(tf, images(tf)), decay=1.0)))
@@ -587,10 +695,15 @@ def write(tf, name, build, path):
     graph = tf.Graph()
     with graph.as_default():
         tf.set_random_seed(1)
-        build(tf)
-        folder = tempfile.mkdtemp()
-        file = os.path.join(folder, "graph.meta")
-        tf.train.export_meta_graph(file)
+        exported, folder = build(tf), tempfile.mkdtemp()
+        if exported is None:
+            file = os.path.join(folder, "graph.meta")
+            tf.train.export_meta_graph(file)
+        else:
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                tf.saved_model.simple_save(session, os.path.join(folder, "export"), *exported)
+            file, path = os.path.join(folder, "export", "saved_model.pb"), path.replace(".meta.gz", ".pb.gz")
         with open(file, "rb") as opened:
             data = opened.read()
     packed = io.BytesIO()

@@ -11,23 +11,31 @@ def entry(name, explanation, severity=FINDING, *, doubt=False):
     return {**cause_entry(name, explanation, severity, framework="tensorflow", release="1"), "doubt": doubt}
 
 
+def beside(own, siblings):
+    """Those of ``siblings``, causes of a layer that is unlike its siblings, which its ``own`` ones leave to be said."""
+    said = {cause["id"] for cause in own}
+    said |= {"decay"} if said & {"frozen", "no-memory"} else set()
+    return [cause for cause in siblings if cause["id"] not in said]
+
+
 def audit_entry(name, verdict, causes, doubts, structure, said):
     """The dict of a layer.
 
     Args:
       name, verdict: the layer's.
       causes: list of `verdicts.cause_entry`, the best first.
-      doubts: sentences on what cannot be seen.
+      doubts: sentences on what cannot be seen; those of causes that are one of two explanations are among the causes.
       structure: see `graphs.audit`.
       said: how the layer is built, part of a sentence.
     """
+    bare = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
     texts = [*(cause["explanation"] for cause in causes), *doubts]
     if verdict == OK:
         texts.insert(0, f"Nothing is wrong as far as the graph shows: {said}.")
     return {
         "name": name,
         "verdict": verdict,
-        "causes": causes,
+        "causes": bare,
         "explanation": " ".join(texts),
         **dict.fromkeys(_NUMBERS),
         "steps": 0,
@@ -35,5 +43,6 @@ def audit_entry(name, verdict, causes, doubts, structure, said):
         **dict.fromkeys(_STEPS),
         "accumulated": {"mean": None, "variance": None},
         "estimates": {},
+        "undecided": [*(cause["explanation"] for cause in causes if cause.get("doubt")), *doubts],
         "structure": structure,
     }

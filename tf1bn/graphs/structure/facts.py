@@ -4,16 +4,17 @@ import dataclasses
 import re
 from typing import Any
 
-from ...checkpoints.formats.names import role_of
 from ..files.sources import Source
 from ..patterns import Update
+from ..scan import UNSEEN_FLAG
 from .layers import StructureScan
 from .setting_rules import horizon
 from .training import Training
 
 # So many layers are looked for that are updated while another is not.
 _MOST_OTHERS = 8
-_MEAN = re.compile(r"/(?:moving|running)_mean(?:_\d+)?$")
+# Tools that fold constants append to their names.
+_MEAN = re.compile(r"/(?:moving|running)_mean(?:_\d+)?(?:/read(?:/.*)?)?$")
 
 
 @dataclasses.dataclass
@@ -54,7 +55,7 @@ class LayerFacts:
     @property
     def never_trains(self):
         """Whether each application is in inference mode for good."""
-        return all(one.flag is None and not one.trains and not one.problem for one in self.applications)
+        return all(one.flag is None and one.trains is False and not is_unseen(one) for one in self.applications)
 
     @property
     def tests_by_default(self):
@@ -139,6 +140,11 @@ class GraphFacts:
             [scan.flag_words(one) for one in applications],
         )
 
+    def callers_of(self, layer):
+        """The operations that take a statistic of a layer into a function that stays closed."""
+        statistics = [op for op in (layer.mean, layer.variance) if op is not None]
+        return [caller for op in statistics for caller in self.scan.callers_of(op)]
+
     def _name(self, name):
         """The name of a layer without the name of its statistic, where no other layer has that."""
         shorter = _MEAN.sub("", name)
@@ -208,7 +214,6 @@ class GraphFacts:
         return saved, savers
 
 
-def is_statistic(name):
-    """Whether the name of a variable says that it is a moving statistic."""
-    named = role_of(name)
-    return bool(named) and named[1] in ("mean", "variance")
+def is_unseen(application):
+    """Whether what decides about the mode of an application cannot be seen."""
+    return application.flag is None and (application.trains is None or application.problem == UNSEEN_FLAG)

@@ -5,7 +5,7 @@ from ..._util.text import counted
 from ...errors import GraphError
 from ...verdicts import ADVISORY, FINDING, OK, cause_entry
 from . import setting_rules
-from .entries import audit_entry
+from .entries import audit_entry, beside
 
 _DEEPEST = 64
 _MOST_LAYERS = 2**16
@@ -41,8 +41,8 @@ def audit_config(config, path):
         raise GraphError(f"The file {path!r} is damaged: its configuration is not that of a Keras model.")
     layers = []
     _collect(config, "", layers, 0)
-    beside = setting_rules.siblings(layers, _READ)
-    results = [_judged(layer, beside.get(layer.name, [])) for layer in layers]
+    siblings = setting_rules.siblings(layers, _READ)
+    results = [_judged(layer, siblings.get(layer.name, [])) for layer in layers]
     problems = [] if results else ["The model has no batch norm in its configuration, so nothing was judged."]
     return {
         "format": "tf1bn-audit",
@@ -150,10 +150,10 @@ def _before(child, by_name, previous):
     return None
 
 
-def _judged(layer, beside):
+def _judged(layer, siblings):
     """The dict of a layer."""
-    causes = [*_modes(layer), *_settings(layer), *beside]
-    causes = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
+    causes = [*_modes(layer), *_settings(layer)]
+    causes += beside(causes, siblings)
     causes.sort(key=lambda cause: cause["severity"] != FINDING)
     verdict = FINDING if any(cause["severity"] == FINDING for cause in causes) else OK
     count = max(len(layer.calls), 1)

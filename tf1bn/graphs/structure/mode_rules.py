@@ -33,6 +33,13 @@ def modes(layer, facts):
                 "mode; what tells them apart is where it is called."
             )
             return [entry("batch-stats-at-inference", text, doubt=True)]
+        if facts.training.has_gradients:
+            text = (
+                f"`is_training` is the constant True in `{always[0].outputs.op.name}`, in a graph with gradients and "
+                "nothing that applies them. Either they are applied outside of it, in training, or it is inference in "
+                "training mode; what tells them apart is what runs it."
+            )
+            return [entry("batch-stats-at-inference", text, doubt=True)]
         return [_exported(always[0], "the graph, which has no optimizer, has")]
     return [*_default_on(layer, facts)]
 

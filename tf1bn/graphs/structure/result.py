@@ -7,9 +7,10 @@ from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
 from ..files.attributes import array
 from ..files.operations import size_of
+from ..scan import UNSEEN_FLAG
 from . import mode_rules, setting_rules, update_rules
-from .entries import audit_entry
-from .facts import GraphFacts
+from .entries import audit_entry, beside
+from .facts import GraphFacts, is_unseen
 from .training import A_CALL
 
 # What passes a value on as it is, and so many operations that take one are looked at.
@@ -21,8 +22,8 @@ _INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
 def audit_source(source, train_op=None):
     """The audit of a `files.sources.Source`, see `graphs.audit`."""
     facts = GraphFacts(source, train_op)
-    beside = setting_rules.siblings(facts.layers)
-    layers = [_judged(layer, facts, beside.get(layer.name, [])) for layer in facts.layers]
+    siblings = setting_rules.siblings(facts.layers)
+    layers = [_judged(layer, facts, siblings.get(layer.name, [])) for layer in facts.layers]
     layers += [_bare(pattern, cause) for pattern in facts.scan.bare if (cause := mode_rules.bare(pattern, facts))]
     problems = []
     if not layers and not facts.scan.folded:
@@ -57,25 +58,21 @@ def _about(facts):
     }
 
 
-def _judged(layer, facts, beside):
+def _judged(layer, facts, siblings):
     """The dict of a layer."""
     causes, doubts = [], []
     if layer.applications:
         causes, doubts = update_rules.updates(layer, facts)
-        causes = [*causes, *mode_rules.modes(layer, facts), *setting_rules.settings(layer, facts), *beside]
+        causes = [*causes, *mode_rules.modes(layer, facts), *setting_rules.settings(layer, facts)]
+        causes += beside(causes, siblings)
     if layer.closed:
         where = quoted(sorted({op.name for one in layer.closed for op in one.touched}))
         doubts.append(f"{where} calls a function with its statistics that cannot be opened, a loop for example.")
-    doubts += [
-        f"In `{one.outputs.op.name}` {one.problem}."
-        for one in layer.applications
-        if one.problem and one.flag is None and "decides whether it trains" in one.problem
-    ]
+    doubts += [f"In `{one.outputs.op.name}` {UNSEEN_FLAG}." for one in layer.applications if is_unseen(one)]
     unsure = bool(doubts) or any(cause["doubt"] for cause in causes)
     certain = any(cause["severity"] == FINDING and not cause["doubt"] for cause in causes)
     verdict = FINDING if certain else UNDECIDABLE if unsure else OK
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, cause["doubt"]))
-    causes = [{key: value for key, value in cause.items() if key != "doubt"} for cause in causes]
     structure = _structure(layer, facts)
     return audit_entry(layer.name, verdict, causes, doubts, structure, _in_words(structure))
 
@@ -189,7 +186,6 @@ def _mode(flag):
 def _bare(pattern, cause):
     """The dict of a layer without moving statistics."""
     name = _INNER.sub("", pattern.op.name) or pattern.op.name
-    cause = {key: value for key, value in cause.items() if key != "doubt"}
     structure = {
         "form": f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations",
         "made_by": None,

@@ -3,7 +3,7 @@
 import collections
 import math
 
-from ..._util.text import counted, listed, quoted
+from ..._util.text import listed, quoted
 from ...verdicts import ADVISORY
 from ..view import PASSES, SWITCHES
 from .entries import entry
@@ -127,15 +127,16 @@ def _not_saved(layer, facts):
     if facts.source.kind == "a SavedModel":
         # What one saves are its objects, which need not be the variables that its functions take.
         return []
-    if not missing or not facts.saved or not set(layer.parameters) | facts.training.trained & facts.saved:
-        return []
+    # A Saver of another part of the network says nothing about this one.
     own = [name for name in layer.parameters if name in facts.saved]
-    what = f"saves {quoted(own)} of the layer" if own else f"saves {counted(len(facts.saved), 'variable')}"
+    if not missing or not own:
+        return []
     return [
         entry(
             "not-restored",
-            f"The Saver {quoted(facts.savers)} {what} and not {quoted(missing)}, as Saver(trainable_variables()) does: "
-            "a checkpoint will not have the statistics, and what is restored from it keeps the start values 0 and 1.",
+            f"The Saver {quoted(facts.savers)} saves {quoted(own)} of the layer and not {quoted(missing)}, as "
+            "Saver(trainable_variables()) does: a checkpoint will not have the statistics, and what is restored from "
+            "it keeps the start values 0 and 1.",
         )
     ]
 

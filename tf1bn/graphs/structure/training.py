@@ -25,6 +25,7 @@ class Training:
       targets: dict from names of train ops to the sets of names of all operations that a run of each does.
       too_many: whether the train ops are so many that what a run of one does is not told from what others do.
       given: whether the train ops were named.
+      has_gradients: whether anything in the graph is a gradient.
       trains: whether the graph trains anything.
       trained: names of the variables' operations that optimizers change.
     """
@@ -37,6 +38,10 @@ class Training:
             if "Apply" in op.type and _APPLIES.fullmatch(op.type) and op.inputs
         ]
         self.given, self.too_many = train_op is not None, False
+        self.has_gradients = self._has_gradients()
+        if not self.applies and self.has_gradients:
+            # Keras 3, and optimizers by hand, assign.
+            self.applies = self._assignments(scan, source.trainable)
         if self.given:
             ops = [self._named(name) for name in train_op]
             # They are asked for together, in each step.
@@ -52,9 +57,7 @@ class Training:
                 self.targets = {op.name: self.before([op]) for op in ends}
         variables = (scan.variable(op.inputs[0]) for op in self.applies)
         self.trained = {variable.name for variable in variables if variable is not None}
-        if not self.applies and source.outputs is not None and self._has_gradients():
-            self.trained |= self._written(scan)
-        self.trains = bool(self.applies or self.given or self.trained)
+        self.trains = bool(self.applies or self.given)
 
     def reaching(self, op):
         """The names of the train ops that run an operation."""
@@ -105,20 +108,30 @@ class Training:
         return sorted(ends, key=lambda op: op.name)
 
     def _has_gradients(self):
-        return any(
-            _GRADIENTS.fullmatch(op.type) or op.name.startswith(("gradients/", "gradient_tape/"))
-            for op in self._graph.get_operations()
-        )
+        return any(map(_is_gradient, self._graph.get_operations()))
 
-    def _written(self, scan):
-        """The variables that a function changes without an operation of an optimizer, as Keras 3 does."""
-        found = set()
-        for op in self._graph.get_operations():
-            if op.type.startswith("Assign") and len(op.inputs) > 1 and scan.update(op) is None:
-                variable = scan.variable(op.inputs[0])
-                if variable is not None:
-                    found.add(variable.name)
-        return found
+    def _assignments(self, scan, trainable):
+        """The assignments to trainable variables that are no initialization, no restore and no moving average.
+
+        Where nothing says which are trainable, those to all variables whose new value depends on a gradient.
+        """
+        variables = [op for name, op in scan.variables.items() if not trainable or name in trainable]
+        writers = [op for variable in variables for op in scan.writers_of(variable) if scan.update(op) is None]
+        if trainable or not writers:
+            return writers
+        behind = self._behind_gradients()
+        return [op for op in writers if op.name in behind]
+
+    def _behind_gradients(self):
+        """The names of all operations that depend on a gradient."""
+        stack = [op.name for op in self._graph.get_operations() if _is_gradient(op)]
+        seen = set(stack)
+        while stack:
+            for name in self._graph.followers(stack.pop()):
+                if name not in seen:
+                    seen.add(name)
+                    stack.append(name)
+        return seen
 
     def inside_cond(self, scan):
         """An operation of an optimizer that is in a cond, and the predicate's name, or None for both."""
@@ -126,3 +139,7 @@ class Training:
             self._inside = next(((op, scan.guards(op)) for op in self.applies if scan.depth(op)), (None, ()))
         op, guards = self._inside
         return op, min(guards, default=(None,))[0]
+
+
+def _is_gradient(op):
+    return op.name.startswith(("gradients/", "gradient_tape/")) or _GRADIENTS.fullmatch(op.type) is not None

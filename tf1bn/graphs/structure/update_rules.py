@@ -67,6 +67,11 @@ def _not_updated(layer, facts):
             f"The {_TITLES[written[0]]} is written by `{layer.writers[written[0]][0].name}`, which has no form of an "
             "update that is known, so it was not judged."
         ]
+    if absent and (callers := facts.callers_of(layer)):
+        return [], [
+            f"Nothing that can be seen updates the {_TITLES[absent[0]]}; `{callers[0].name}` takes it into a function "
+            "that cannot be opened, a loop for example, which may."
+        ]
     if absent:
         if layer.trainable is False:
             text = "The layer is not trainable, and nothing in the graph updates its statistics."
@@ -79,6 +84,12 @@ def _not_updated(layer, facts):
     if not lost:
         return [], []
     names = [one.op.name for role in lost for one in layer.updates[role]]
+    if len(lost) == 2 and layer.trainable is False:
+        text = (
+            f"The layer is not trainable, and no train op runs {quoted(names)}: its statistics stay as they are, and "
+            "it normalises by its batches in training."
+        )
+        return [entry("trainable-false", text, ADVISORY)], []
     text = (
         f"No path leads from {_ends(training)} to {quoted(names)}, which "
         f"{'update' if len(names) > 1 else 'updates'} the {' and the '.join(_TITLES[role] for role in lost)}."
@@ -207,7 +218,7 @@ def _leak(layer, facts):
             for update in ops
             if not facts.scan.depth(update.op) and facts.training.reaching(update.op)
         ]
-        if outside and not (predicate and all(facts.is_guarded_by(layer, predicate) for _ in (0,))):
+        if outside and not (predicate and facts.is_guarded_by(layer, predicate)):
             return [
                 entry(
                     "validation-leak",
