@@ -19,7 +19,16 @@ exclude_patterns = ["_build", "samples", "requirements.txt", "**/_*.md"]
 CONTENTS = {
     "Getting started": ("install", "reproduction", "gpu", "troubleshooting", "glossary"),
     "TensorFlow 1.x code": ("porting", "other-frameworks", "old-scripts", "releases"),
-    "What happened to my statistics": ("traces", "trace-format", "audit", "checkpoints", "causes", "parity", "checker"),
+    "What happened to my statistics": (
+        "traces",
+        "trace-format",
+        "audit",
+        "checkpoints",
+        "causes",
+        "parity",
+        "json",
+        "checker",
+    ),
     "Reference": (
         "api",
         "design/architecture",
