@@ -72,6 +72,8 @@ def test_a_checkpoint(command, tmp_path):
 def test_what_a_graph_declares(command):
     report = json.loads(command(GOLDEN / "onnx/trained.onnx", "--json", "-")[1])
     assert [layer["settings"]["decay"] for layer in report["layers"]] == [0.98, 0.9]
+    assert report["about"] == {"format": "ONNX model"}
+    assert "format: TensorFlow checkpoint" in command(GOLDEN / "checkpoints/fused")[1]
 
 
 def test_some_layers_alone(command):

@@ -143,6 +143,38 @@ def test_a_file_of_json_that_is_no_result_is_a_checkpoint(command, tmp_path):
     assert command("audit", tmp_path / "model.json")[0] == 2
 
 
+DAMAGES = [None, True, -1, 1e308, 1 << 70, "", "x\x1b\n", [], {}, [None], {"a": None}]
+
+
+def places(value, path=()):
+    """The paths of keys and indices of everything inside of a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_damaged_results_are_judged_or_refused_in_one_sentence(command, tmp_path, count):
+    parts = [SAMPLES / "original.trace", PORT]
+    for name, arguments in (("audit", [PORT]), ("audit", [GOLDEN / "checkpoints-torch/two.pt"]), ("parity", parts)):
+        command(name, *arguments, "--json", tmp_path / "whole.json")
+        whole = (tmp_path / "whole.json").read_text()
+        rng = np.random.default_rng(1)
+        for place in rng.permutation(np.array([*places(json.loads(whole)), None], dtype=object)[:-1])[:count]:
+            damaged = json.loads(whole)
+            inside = damaged
+            for key in place[:-1]:
+                inside = inside[key]
+            inside[place[-1]] = DAMAGES[rng.integers(len(DAMAGES))]
+            (tmp_path / "damaged.json").write_text(json.dumps(damaged))
+            for format in ("text", "github", "junit", "sarif"):
+                code, out, err = command(name, tmp_path / "damaged.json", "--format", format)
+                assert code in (0, 1, 2)
+                assert "not foreseen" not in err
+                assert "\x1b" not in out + err
+
+
 def test_doctor_prints_json_alone(command, monkeypatch):
     monkeypatch.setattr(doctor, "_tensorflow", lambda: {"version": None, "problem": None})
     code, out, _ = command("doctor", "--json", "-")

@@ -776,3 +776,30 @@ def test_a_forked_process_and_ctrl_c(tmp_path):
     )
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-2] == "KeyboardInterrupt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_log_of_tensorflows_libraries_is_for_those_who_ask(tmp_path, verbose):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, tensorflow as tf\n"
+        "tf.test.is_built_with_cuda()\n"
+        "with tf.Session() as sess: sess.run(tf.no_op())\n"
+        "print(os.environ.get('TF_CPP_MIN_LOG_LEVEL'))\n"
+        "sys.stderr.write('its own\\n')\n"
+    )
+    options = ["--verbose"] * verbose
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tf1bn", "run", *options, str(script)],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert done.returncode == 0
+    if verbose:
+        assert done.stdout == "None\n"
+        assert "its own" in done.stderr
+    else:
+        assert (done.stdout, done.stderr) == ("3\n", "its own\n")

@@ -165,13 +165,8 @@ def code(text):
 
 CODE = [part for text in TEXTS.values() for part in code(text)]
 MAKE = sorted({target for part in CODE for target in re.findall(r"^(?:\$ |\w+=\S+ )?make ([a-z][\w-]*)", part, re.M)})
-TF1BN = sorted(
-    {
-        line.strip()
-        for part in CODE
-        for line in re.findall(r"(?:^|\$ |/|\b)tf1bn ((?:reproduce|run|audit|parity|doctor)\b(?!:)[^\n|>;&#]*)", part)
-    }
-)
+COMMAND = re.compile(r"(?:^|\$ |/|\b)tf1bn ((?:reproduce|run|audit|inspect|parity|doctor)\b(?!:|%)[^\n|>;&#]*)")
+TF1BN = sorted({line.strip() for part in CODE for line in COMMAND.findall(part)})
 
 
 def test_make_targets_exist():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tf1bn import checkpoints, parity, trace
+from tf1bn.cli import doctor
 from tf1bn.cli import main as cli
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema, which tests/requirements.txt has")
@@ -108,6 +109,23 @@ def test_what_is_inspected_fits(written, path):
     assert code == 0
     assert report["layers"]
     check(report, "inspect")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["--variants"]])
+def test_what_is_reproduced_fits(written, arguments):
+    code, result = written("reproduce", "--steps", "10", *arguments)
+    check(result, "reproduce")
+    assert (code, result["status"], result["exit_code"]) == (0, "ok", 0)
+
+
+@pytest.mark.parametrize("problem", [None, "It is broken."])
+def test_the_report_of_doctor_fits(written, monkeypatch, problem):
+    words = {"last_words": ["a line"]} if problem else {}
+    monkeypatch.setattr(doctor, "_tensorflow", lambda: {"version": None, "problem": problem, **words})
+    code, report = written("doctor")
+    check(report, "doctor")
+    assert (code, report["status"]) == ((2, "failed") if problem else (0, "ok"))
 
 
 def test_a_baseline_fits(tmp_path):

@@ -65,8 +65,11 @@ def audit(path: str) -> bool:
         shapes: dict[str, tuple[int, ...]] = {name: item.shape for name, item in checkpoint.variables.items()}
         values = [checkpoint.read(name) for name in shapes]
     result = checkpoints.audit_checkpoint(path)
-    print(len(values), result["layers"], graphs.audit(path + ".meta", train_op=["train"])["graph"])
-    return bool(result["ok"])
+    print(len(values), result["layers"], [layer.verdict for layer in result.layers])
+    print(graphs.audit(path + ".meta", train_op=["train"])["graph"])
+    result.to_html("page.html")
+    text: str = diagnosis.diagnose("run.trace").to_json()
+    return bool(result["ok"]) and result.ok and len(text) > 2
 
 
 def compare(old: str, new: str) -> None:

@@ -25,3 +25,15 @@ def test_a_missing_package_is_named_with_what_needs_it(module, needs_it, sentenc
     with pytest.raises(ImportError) as raised:
         needs_it()
     assert str(raised.value) == f"{sentence}; install it with `pip install {package}`, or `tf1bn[report]`."
+
+
+def test_advice_of_a_package_at_its_import_is_not_shown(tmp_path, monkeypatch, capfd, caplog):
+    (tmp_path / "advising.py").write_text("import logging\nlogging.getLogger(__name__).warning('set ADVISINGDIR')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    packages.import_for("A test", "advising")
+    assert caplog.messages == []
+    assert capfd.readouterr().err == ""
+    import logging
+
+    logging.getLogger("advising").warning("later")
+    assert caplog.messages == ["later"]

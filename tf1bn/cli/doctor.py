@@ -29,6 +29,7 @@ exit codes: 0 all well, also where TensorFlow is not installed; 1 something was 
 # Optional packages, and what tf1bn needs them for; None for one that only TensorFlow needs.
 PACKAGES = {
     "rich": "reports in the terminal",
+    "shtab": "completion in shells",
     "jinja2": "pages in HTML",
     "matplotlib": "plots",
     "h5py": "checkpoints of Keras",

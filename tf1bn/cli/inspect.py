@@ -140,11 +140,20 @@ def describe_checkpoint(path):
         return {
             "kind": "checkpoint",
             "bytes": sum(os.path.getsize(file) for file in read_at(path) if os.path.isfile(file)),
-            "about": {},
+            "about": {"format": _format_of(checkpoint.path)},
             "variables": len(checkpoint.variables),
             "layers": described,
             "notes": [*checkpoint.problems, *checkpoint.notes, *notes],
         }
+
+
+def _format_of(path):
+    """What kind of file a checkpoint is, in words."""
+    from ..checkpoints.formats.base import head
+    from ..checkpoints.formats.registry import format_at
+
+    known = format_at(path, head(path)) if os.path.isfile(path) else None
+    return "TensorFlow checkpoint" if known is None else known.name.partition(" ")[2]
 
 
 def _checkpoint_layer(layer, checkpoint):

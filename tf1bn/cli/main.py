@@ -18,6 +18,7 @@ examples:
   tf1bn run --record run.trace train.py
   tf1bn audit run.trace
   tf1bn parity old.trace run.trace
+  tf1bn inspect run.trace
   tf1bn COMMAND --help
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work; 130

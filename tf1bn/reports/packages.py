@@ -1,6 +1,8 @@
 """The packages that only reports need: rich, jinja2 and matplotlib, which the extra `tf1bn[report]` installs."""
 
+import contextlib
 import importlib
+import logging
 
 
 def import_for(purpose, module):
@@ -14,9 +16,22 @@ def import_for(purpose, module):
       ImportError: the package is missing; the message says what needs it and how to install it.
     """
     try:
-        return importlib.import_module(module)
+        with _quiet(module.partition(".")[0]):
+            return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise ImportError(
             f"{purpose} needs the package `{package}`; install it with `pip install {package}`, or `tf1bn[report]`."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet(package):
+    """Keep what a package logs at import from the terminal, as matplotlib's advice where HOME cannot be written."""
+    logger = logging.getLogger(package)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -28,7 +29,7 @@ class Report:
     path: str
     result: dict[str, Any]
 
-    @property
+    @functools.cached_property
     def file(self):
         """The file that stands for what was judged, relative to the working directory if it is in it, with "/"."""
         path = next((self.path + name for name in _BESIDE if os.path.isfile(self.path + name)), self.path)

@@ -27,8 +27,9 @@ def print_layers(rows, out, *, quiet=False, in_full=False):
     if quiet:
         rows = [row for row in rows if needs_a_look(row.layer)]
     in_full = in_full or len(rows) == 1
-    plain = [] if in_full else [row for row in rows if is_plainly_ok(row)]
-    shown = [row for row in rows if row not in plain]
+    plain, shown = [], []
+    for row in rows:
+        (plain if is_plainly_ok(row) and not in_full else shown).append(row)
     groups = [[row] for row in shown] if in_full else group_alike(shown)
     if groups:
         (_print_list if out.width < TABLE else _print_table)(groups, out)
