@@ -89,7 +89,7 @@ def _lost_in_halves(survey):
     _, statistic, channel, observed, expected = far
     seen, exact = apart(observed, expected, 4)
     text = (
-        f"The statistics are kept in {dtype}, and each update rounds to it, so that what is below half a unit in the last "
+        f"The statistics are kept in {dtype}, and each update rounds to it, so what is below half a unit in the last "
         f"place is lost: after {counted(survey.progress.updates, 'update')} the {statistic} of channel {channel} is "
         f"{seen}, and exact updates would have made it {exact}."
     )
