@@ -211,6 +211,8 @@ class _Model:
 
 def _moments(view, quantity):
     """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none."""
+    if isinstance(quantity, tuple) and quantity[0] == "replica":
+        return [select_channels(view.all_moments[quantity[1]], view.finite)]
     if isinstance(quantity, tuple):
         made = [view.moments_of(i, axis=quantity[1], weights=False) for i in view.updates]
         return [select_channels(moments, view.finite) for moments in made]

@@ -34,7 +34,8 @@ class Hypothesis:
       repeats: how often each update of a step runs.
       order: "successive": the updates of a step run one after the other, in any order; "any": any outcome of updates
         that race; or the index of the only update that runs.
-      quantity: "variance", "deviation", "unweighted", "renorm", or ("axis", n).
+      quantity: "variance", "deviation", "unweighted", "renorm", ("axis", n), or ("replica", i) for the batch of one
+        replica where those of several are to be reduced.
       variance_from: None for the declared way to compute the variance of a batch, or "squares".
       dtype, rate_dtype: None for the declared ones.
       zero_debias: None for the declared one.
@@ -91,6 +92,7 @@ def singles(view, bessel, decays, repeats=(2, 3, 4), starts=()):
         rows.append(("double-update", {"order": "any"}))
     else:
         rows += [("double-update", {"repeats": times}) for times in repeats]
+    rows += [("one-tower-only", {"quantity": ("replica", i)}) for i in view.reduced]
     rows.append(("momentum-flipped", {"decay": "flipped"}))
     rows.append(("no-memory", {"decay": 0.0}))
     # What rounding to float32 makes of the declared decay is no other one.

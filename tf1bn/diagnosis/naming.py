@@ -142,6 +142,8 @@ def _name(survey, fitting, facts, search):
             facts = dataclasses.replace(facts, start=hypothesis.decay.start)
         if isinstance(hypothesis.decay, float) and "decay" in candidate.ids:
             facts = dataclasses.replace(facts, seen_decay=hypothesis.decay)
+        if isinstance(hypothesis.quantity, tuple) and hypothesis.quantity[0] == "replica":
+            facts = dataclasses.replace(facts, applications=survey.declared.replicas)
         if hypothesis.dtype is not None:
             facts = dataclasses.replace(facts, kept=hypothesis.dtype)
         for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):

@@ -27,7 +27,7 @@ class Declared:
       decays: the set of the decays of the training steps; decay_known: whether each of them has one.
       always_one, always_zero: whether the decay is 1, or 0, in every training step.
       start_weight: how much of the statistics is still their start value, after all updates.
-      applications: the largest number of updates in a step.
+      applications: the largest number of updates in a step; replicas: the largest number that was reduced to one.
       counts: the set of the numbers of values per channel of the batches.
       recomputed: whether an update of any step repeated an earlier one, in a backward pass.
       from_moments: whether moments are recorded instead of inputs in any training step.
@@ -40,13 +40,14 @@ class Declared:
         self.decays, self.decay_known = set(), True
         self.always_one = self.always_zero = True
         self.start_weight = 1.0
-        self.applications = 1
+        self.applications = self.replicas = 1
         self.recomputed = False
         self.counts, self.from_moments = set(), False
 
     def add(self, number, view):
         """Take a training step."""
         self.applications = max(self.applications, len(view.updates))
+        self.replicas = max(self.replicas, len(view.reduced))
         recomputed = getattr(view.record, "recomputed", None)
         self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
         self.decay_known &= view.decay is not None

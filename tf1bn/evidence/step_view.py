@@ -27,6 +27,7 @@ class View:
       updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
         update, the first of them stands for it.
       reduction: "pooled" or "mean" where the updates of several replicas were reduced to one; else None.
+      reduced: the indices of the applications that were reduced to one update; empty if none were.
       record_reduction: what the record says of it, also where it holds one replica's batch alone; or None.
       left_out: how many runs of the model since the layer's step before are not in the trace.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.
@@ -47,6 +48,7 @@ class View:
         self.record_reduction = getattr(record, "reduction", None)
         self.reduction = self.record_reduction if self.record_reduction != "none" and len(self.updates) > 1 else None
         self._reduced = self.updates
+        self.reduced = () if self.reduction is None else tuple(self.updates)
         if self.reduction is not None:
             self.updates = self.updates[:1]
         statistics = [
