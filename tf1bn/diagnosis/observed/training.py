@@ -115,6 +115,12 @@ def advise(survey):
                 "off there."
             )
         causes.append(cause("double-update", text, worst.misfit))
+    if declared.every_batch_twice and not declared.always_zero:
+        text = (
+            "Every batch is that of two training steps in a row and updated the statistics in both, as with the square "
+            f"of the decay: {words_of(survey).same_batch}."
+        )
+        causes.append(cause("double-update", text, worst.misfit))
     if declared.always_zero:
         text = "The decay is 0: the statistics are those of the last batch."
         causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
