@@ -24,6 +24,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import warnings
@@ -562,8 +563,17 @@ class Scan(PatternFinder):
 
     def _parameter(self, tensors):
         """The variable's operation behind the first of these tensors that is not None, or None."""
-        variables = [self.variable(tensor) for tensor in tensors if tensor is not None]
-        return variables[0] if variables else None
+        tensors = [tensor for tensor in tensors if tensor is not None]
+        found = [self.variable(tensor) for tensor in tensors]
+        found += [self._frozen(name, self._plain(tensor).op) for tensor in tensors for name in ("gamma", "beta")]
+        return ([op for op in found if op is not None] + [None])[0]
+
+    def _frozen(self, name, op):
+        """The operation of a vector that was a variable of this name before its graph was frozen, or None."""
+        last = op.name.rpartition("/")[2]
+        if op.type in FIXED and last == name and op.outputs[0].get_shape().ndims == 1:
+            return op
+        return None
 
     def _statistic(self, name, roots, relatives):
         """The operation of a moving average's variable, or None, and the list of its updates.
@@ -584,7 +594,10 @@ class Scan(PatternFinder):
             sibling = self.variables.get(op.name.rpartition("/")[0] + "/" + name)
             if sibling is not None:
                 named.append(sibling)
-        return (direct + named + unnamed + [None])[0], updates
+        found = direct + named + unnamed
+        if not found and not updates:
+            found = [op for op in (self._frozen(name, root.op) for root, _ in roots) if op is not None]
+        return (found + [None])[0], updates
 
     def _average(self, variable):
         """The moving average that a variable of zero debias belongs to; otherwise the variable itself."""
@@ -890,6 +903,7 @@ class Recorder(object):
         self._version = None
         self._layers, self._plans, self._declared = [], {}, {}
         self._planning, self._running = threading.Lock(), threading.RLock()
+        self._closed = False
         self.path = self._writer.path
         self.steps = 0
 
@@ -919,7 +933,11 @@ class Recorder(object):
         return results[0]
 
     def close(self):
-        """Finish the trace; closing it again does nothing."""
+        """Finish the trace, and say on stderr if it holds no layer; closing it again does nothing."""
+        if not self._closed and not self._declared:
+            reason = "it was never run, or its graph has no batch norm with moving statistics in what was run"
+            sys.stderr.write("record_tf1: %s: no layer was recorded: %s.\n" % (self.path, reason))
+        self._closed = True
         self._writer.close()
 
     def __enter__(self):

@@ -621,6 +621,15 @@ def test_a_declaration_that_nothing_can_be_compared_under_is_not_ok(old, changed
     assert [layers[name]["verdict"] for name in NAMES if name != "bn2"] == ["ok"] * 3
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_statistics_of_16_bits_in_new_alone_are_an_advisory(old, dtype):
+    halved = TraceView(old, settings={"bn2": {"dtype": dtype}})
+    layer = by_name(compare_traces(old, halved))["bn2"]
+    assert (layer["verdict"], layer["causes"][0]["id"]) == ("ok", "half-precision")
+    assert f"NEW keeps its statistics in {dtype}, OLD in float32" in layer["causes"][0]["explanation"]
+    assert by_name(compare_traces(halved, halved))["bn2"]["verdict"] == "ok"
+
+
 @pytest.mark.parametrize("axis", [1, 2, -2, 7])
 def test_everything_is_compared_along_the_axis_that_the_data_show(old, axis):
     expected = by_name(compare_traces(old, old))["bn2"]

@@ -85,7 +85,7 @@ def test_it_is_the_python_of_2_7_and_3_5():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
             assert node.args
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    standard = {"collections", "json", "os", "shutil", "socket", "tempfile", "threading", "warnings"}
+    standard = {"collections", "json", "os", "shutil", "socket", "sys", "tempfile", "threading", "warnings"}
     assert imported == standard | {"numpy", "tensorflow"}
 
 

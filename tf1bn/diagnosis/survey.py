@@ -48,6 +48,27 @@ class Declared:
         self.reduction = None
         self.recomputed = False
         self.counts, self.from_moments = set(), False
+        self._batch, self._run, self._runs, self._twice = None, 0, 0, True
+
+    @property
+    def every_batch_twice(self):
+        """Whether the steps train with two or more batches, and with each of them in two steps in a row."""
+        return self._twice and self._run == 2 and self._runs >= 1
+
+    def _follow_batches(self, view):
+        """Take note of whether the batch of a step is that of the step before."""
+        batch = None
+        if len(view.updates) == 1 and view.all_moments and not view.left_out:
+            moments = view.update_moments[0]
+            batch = moments.count, moments.mean.tobytes(), moments.variance.tobytes()
+        if batch is not None and batch == self._batch:
+            self._run += 1
+        else:
+            if self._run:
+                self._twice &= self._run == 2
+                self._runs += 1
+            self._run = 1
+        self._batch = batch
 
     def add(self, number, view):
         """Take a training step."""
@@ -56,6 +77,7 @@ class Declared:
         self.reduction = self.reduction or view.reduction
         recomputed = getattr(view.record, "recomputed", None)
         self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
+        self._follow_batches(view)
         self.decay_known &= view.decay is not None
         if view.left_out:
             self.start_weight = (

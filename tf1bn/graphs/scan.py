@@ -181,8 +181,17 @@ class Scan(PatternFinder):
 
     def _parameter(self, tensors):
         """The variable's operation behind the first of these tensors that is not None, or None."""
-        variables = [self.variable(tensor) for tensor in tensors if tensor is not None]
-        return variables[0] if variables else None
+        tensors = [tensor for tensor in tensors if tensor is not None]
+        found = [self.variable(tensor) for tensor in tensors]
+        found += [self._frozen(name, self._plain(tensor).op) for tensor in tensors for name in ("gamma", "beta")]
+        return ([op for op in found if op is not None] + [None])[0]
+
+    def _frozen(self, name, op):
+        """The operation of a vector that was a variable of this name before its graph was frozen, or None."""
+        last = op.name.rpartition("/")[2]
+        if op.type in FIXED and last == name and op.outputs[0].get_shape().ndims == 1:
+            return op
+        return None
 
     def _statistic(self, name, roots, relatives):
         """The operation of a moving average's variable, or None, and the list of its updates.
@@ -203,7 +212,10 @@ class Scan(PatternFinder):
             sibling = self.variables.get(op.name.rpartition("/")[0] + "/" + name)
             if sibling is not None:
                 named.append(sibling)
-        return (direct + named + unnamed + [None])[0], updates
+        found = direct + named + unnamed
+        if not found and not updates:
+            found = [op for op in (self._frozen(name, root.op) for root, _ in roots) if op is not None]
+        return (found + [None])[0], updates
 
     def _average(self, variable):
         """The moving average that a variable of zero debias belongs to; otherwise the variable itself."""

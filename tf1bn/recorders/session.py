@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ import numpy as np
 import tensorflow as _tf
 
 from .. import trace
+from .._util.printable import printable
+from .._util.text import counted
 from ..checker import batch_moments
 from ..graphs.layers import layers_in
 from . import run_plan
@@ -93,6 +96,7 @@ class Recorder:
         self._readers = {}
         self._planning, self._running = threading.Lock(), threading.RLock()
         self._declared = {}
+        self._closed = False
         self.path = self._writer.path
         self.steps = self._seen = self._left_out = 0
         self.problem: str | None = None
@@ -196,7 +200,12 @@ class Recorder:
         return len(self._declared)
 
     def close(self) -> None:
-        """Finish the trace; closing it again does nothing."""
+        """Finish the trace, and say on stderr if it holds no layer; closing it again does nothing."""
+        if not self._closed and not self._declared:
+            print(
+                f"tf1bn: {printable(f'{self.path}: no layer was recorded: {self._plans.why_none()}.')}", file=sys.stderr
+            )
+        self._closed = True
         self._writer.close()
 
     def __enter__(self) -> Recorder:
@@ -251,6 +260,17 @@ class Plans:
         self._graph, self._outputs, self._limits = graph, outputs, limits
         self._version = None
         self._layers, self._plans = [], {}
+
+    def why_none(self):
+        """Why no layer took part in any run, the end of a sentence."""
+        if self._version is None:
+            return "nothing was run by it"
+        if self._layers:
+            return f"{counted(len(self._layers), 'layer')} of the graph took part in no run"
+        return (
+            "the graph has no batch norm with moving statistics, or none that `layers` asks for; in a frozen graph "
+            "they are constants named moving_mean and moving_variance, unless they were folded into the weights"
+        )
 
     def of(self, fetches, feed_dict):
         """The `run_plan.Plan` of a run.

@@ -136,6 +136,12 @@ def advise(survey):
                 "off there."
             )
         causes.append(cause("double-update", text, worst.misfit))
+    if declared.every_batch_twice and not declared.always_zero:
+        text = (
+            "Every batch is that of two training steps in a row and updated the statistics in both, as with the square "
+            f"of the decay: {words_of(survey).same_batch}."
+        )
+        causes.append(cause("double-update", text, worst.misfit))
     words = words_of(survey)
     if declared.always_zero:
         text = f"{words.keeps_nothing[0].upper()}{words.keeps_nothing[1:]}: the statistics are those of the last batch."

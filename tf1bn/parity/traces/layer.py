@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from ...checker.roundoff import HALVES
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
 from . import parameters, wording
@@ -254,8 +255,8 @@ def _declared_kind(layer, findings):
         if getattr(old, flag) != getattr(new, flag) and name not in seen:
             has, lacks = ("NEW", "OLD") if getattr(new, flag) else ("OLD", "NEW")
             findings.add(name, f"{has} declares {flag} and {lacks} does not.")
-    if new.dtype == "float16" != old.dtype and "half-precision" not in seen:
-        text = f"NEW keeps its statistics in float16, OLD in {old.dtype}; small updates are lost in float16."
+    if new.dtype in HALVES and new.dtype != old.dtype and "half-precision" not in seen:
+        text = f"NEW keeps its statistics in {new.dtype}, OLD in {old.dtype}; small updates are lost in {new.dtype}."
         findings.add("half-precision", text, ADVISORY)
     if old.trainable != new.trainable and "trainable-false" not in seen:
         lacks, has = ("NEW", "OLD") if old.trainable else ("OLD", "NEW")
