@@ -128,7 +128,7 @@ _CAUSE = _Object(
 _CHECK = _Object(
     {
         "what": _TEXT,
-        **dict.fromkeys(("error", "bound", "old", "new"), _OPTIONAL_NUMBER),
+        **dict.fromkeys(("error", "bound", "old", "new", "expected_error", "worst_case"), _OPTIONAL_NUMBER),
         **dict.fromkeys(("step", "channel", "first"), _Either(_COUNT)),
     },
     needed=("what", "error", "bound"),
