@@ -14,7 +14,8 @@ def written(path, framework, masks, dtype="float64", added=KERAS):
     """The trace of a layer whose batches of one channel are masked by rows, with sums divided by count + ``added``."""
     rng, mean, variance = np.random.default_rng(0), np.zeros(1, dtype), np.ones(1, dtype)
     with trace.Writer(path, framework=framework) as writer:
-        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, dtype=dtype, recurrence="weighted")
+        settings = {"dtype": dtype, "rate_dtype": dtype, "recurrence": "weighted"}
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, **settings)
         for mask in masks:
             x = rng.normal(3, 2, (len(mask), 1)).astype(dtype)
             kept, count = x[np.array(mask, bool)].astype("f8"), sum(mask) + added
