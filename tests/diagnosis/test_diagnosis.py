@@ -742,3 +742,26 @@ def test_bounds_that_allow_anything_show_no_leak(tmp_path):
         (result,) = diagnose(record(tmp_path / str(count), Leaks(0.9), decay=0.9, steps=3, **leaking(count)))
         assert [cause.id for cause in result.causes] == names
     assert "too wide to tell" in result.explanation
+
+
+def test_two_updates_of_unknown_decays_are_not_said_to_be_something_else(tmp_path):
+    """A layer of PyTorch with momentum None that is applied twice: the second batch has half of the weight."""
+
+    class Averages(Layer):
+        def train(self, moving, batches):
+            for i, batch in enumerate(batches):
+                moving = self.once(moving, batch, decay=1 - 1 / (len(batches) * self.steps + i + 1))
+            return moving
+
+    for steps in (1, 3):
+        made = record(
+            tmp_path / str(steps),
+            Averages(0.9),
+            decay=None,
+            steps=steps,
+            applications=2,
+            start="cold",
+            extra=lambda t: {"decay": None},
+        )
+        (result,) = diagnose(made)
+        assert (result.verdict, result.causes) == ("undecidable", ()), result.explanation

@@ -198,3 +198,16 @@ def test_names_that_differ_by_separators_are_the_same_names(tmp_path):
     found = compare_traces(old, new)
     assert found["ok"]
     assert [layer["matched"] for layer in found["layers"]] == ["name"] * 4
+
+
+def test_inputs_that_differ_because_of_a_layer_before_say_so(old, tmp_path):
+    layers = by_name(compare_traces(old, write(tmp_path / "t", Net({"bn2": Rules(epsilon=0.1)}))))
+    assert [cause["id"] for cause in layers["bn2"]["causes"]] == ["epsilon"]
+    assert [layer.get("inputs_follow_from") for layer in layers.values()] == [None, None, "bn2", "bn2"]
+    for name in ("bn3", "bn4"):
+        assert layers[name]["verdict"] == "ok"
+        assert "which follows from 'bn2' before it" in layers[name]["explanation"]
+    assert "follows from" not in layers["bn1"]["explanation"] + layers["bn2"]["explanation"]
+    other = by_name(compare_traces(old, write(tmp_path / "w", Net(other_weight=True))))
+    assert ids({"layers": list(other.values())})["bn3"] == ["other-inputs"]
+    assert other["bn4"]["inputs_follow_from"] == "bn3"

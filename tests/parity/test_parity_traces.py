@@ -354,10 +354,10 @@ def test_another_split_into_batches_and_another_number_of_steps(old, tmp_path):
     training = (True,) * 6 + (False,) * 2
     found = compare_traces(old, write(tmp_path / "t", data=halves, training=training))
     assert not found["ok"]
-    assert "each batch of OLD in 2 parts" in found["data"]["sentence"]
-    assert found["problems"][1:] == [
-        "OLD has 4 steps and NEW has 8; the first 4 of both were compared.",
-    ]
+    assert found["data"]["sentence"].startswith("NEW gets each batch of OLD in 2 parts, one in each of its steps")
+    assert found["problems"] == [found["data"]["sentence"]]
+    found = compare_traces(old, write(tmp_path / "u", data=batches(8, seed=4), training=training))
+    assert found["problems"][1:] == ["OLD has 4 steps and NEW has 8; the first 4 of both were compared."]
     assert found["steps"] == [4, 8]
 
 

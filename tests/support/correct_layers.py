@@ -61,7 +61,7 @@ class Draw:
         values = honest.KINDS[self.data](self.rng, (int(np.prod(rest)), channels))
         values = (values * np.linspace(0.5, 1.5, channels)).reshape(*rest, channels)
         if self.dtype == "float16":
-            values = np.clip(values, -6e4, 6e4)
+            values = np.clip(values, -200, 200)  # the variance has to be a number of float16
         return np.moveaxis(values, -1, self.axis).astype(np.float32)
 
     def vector(self, low, high):
@@ -115,6 +115,8 @@ def run_contrib(rng, path):
 def contrib_settings(draw):
     """Keywords of `tf1bn.batch_norm` that real TF 1.15 takes with this input."""
     layout = "NCHW" if draw.axis == 1 and draw.rank > 2 else "NHWC"
+    if draw.dtype == "float16":
+        draw.epsilon = max(draw.epsilon, 1e-6)  # 1 / sqrt(epsilon) has to be one of float16's numbers
     given = {"decay": draw.decay, "epsilon": draw.epsilon, "center": draw.center, "scale": draw.scale}
     given |= {"data_format": layout, "trainable": draw.trainable, "fused": draw.pick(None, False)}
     if draw.dtype == "float64" or draw.rank in (3, 5):

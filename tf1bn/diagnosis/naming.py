@@ -51,6 +51,8 @@ def explain_training(survey, search, some_steps):
     """
     facts, fitting = _facts(survey), search.explanations()
     if not survey.declared.decay_known:
+        # Two updates of unknown decays can be what their mean of some decay is.
+        fitting = [candidate for candidate in fitting if "replica" not in candidate.ids]
         for name in ("decay", "cumulative-average"):
             plain = [candidate for candidate in fitting if candidate.ids == (name,)]
             if plain:

@@ -9,11 +9,9 @@ between models that were trained apart.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from .order import LARGEST_PRODUCT, likeness, words_of
+from .order import LARGEST_PRODUCT
 
 MARGIN = (
     0.5  # by which free pairs have to be more alike than those in order, where names and values give 1 each at most
@@ -21,26 +19,24 @@ MARGIN = (
 ORDER_WEIGHT = 1e-6  # of the squared distance in place, which decides between pairs that are equally alike
 
 
-def improved_pairs(old, new, in_order):
+def improved_pairs(old, new, in_order, alike):
     """Pairs of signatures with what they go by.
 
     Args:
       old, new: lists of `layer_pairs.LayerSignature` with known numbers of channels.
       in_order: pairs of them as `order.pairs_in_order` gives them.
+      alike: the `order.Likeness` of both.
 
     Returns:
       List of (signature of OLD, signature of NEW, by), in the order of OLD; by is "order", "likeness", or "shape" for
       the only two layers of so many channels. Blocks of one number of channels are looked at, the smallest first, as
       long as their products are `order.LARGEST_PRODUCT` in sum.
     """
-    blocks = {}
-    for side, layers in enumerate((old, new)):
-        for i, layer in enumerate(layers):
-            blocks.setdefault(layer.channels, ([], []))[side].append(i)
     place = {id(layer): i for layers in (old, new) for i, layer in enumerate(layers)}
     kept = {place[id(one)]: place[id(other)] for one, other in in_order}
     result, left = {}, LARGEST_PRODUCT
-    for rows, columns in sorted(blocks.values(), key=lambda block: len(block[0]) * len(block[1])):
+    blocks = sorted(alike.indices.items(), key=lambda block: len(block[1][0]) * len(block[1][1]))
+    for channels, (rows, columns) in blocks:
         left -= len(rows) * len(columns)
         in_block = {i: kept[i] for i in rows if i in kept}
         if len(rows) == len(columns) == 1:
@@ -48,30 +44,24 @@ def improved_pairs(old, new, in_order):
             continue
         result |= {i: (j, "order") for i, j in in_block.items()}
         if left >= 0 and rows and columns:
-            free = _freer(old, new, rows, columns, in_block)
+            free = _freer(alike.of(channels), in_block)
             for i in free:
                 result.pop(i, None)
             result |= {i: (j, "likeness") for i, j in free.items() if j is not None}
     return [(old[i], new[result[i][0]], result[i][1]) for i in sorted(result)]
 
 
-def _freer(old, new, rows, columns, in_order):
+def _freer(block, in_order):
     """Which rows to pair otherwise than in order, by row: the column, or None for no pair at all.
 
     Args:
-      old, new: the signatures.
-      rows, columns: the indices of those of one number of channels.
+      block: the `order.Block` of one number of channels.
       in_order: by row the column that the order gives.
     """
-    words = {id(layer): words_of(layer.name) for layer in (*(old[i] for i in rows), *(new[j] for j in columns))}
-    alike = np.zeros((len(rows), len(columns)))
-    margins = np.zeros_like(alike)
-    for a, i in enumerate(rows):
-        for b, j in enumerate(columns):
-            by_name, by_values, kinds, numbers = likeness(old[i], new[j], words)
-            alike[a, b] = by_name + (by_values / kinds if kinds else 0.0)
-            # A few numbers are alike by chance.
-            margins[a, b] = MARGIN + (1 / math.sqrt(numbers) if numbers else 0.0)
+    rows, columns = block.rows, block.columns
+    alike = block.by_name + block.by_values / np.maximum(block.kinds, 1)
+    # A few numbers are alike by chance.
+    margins = MARGIN + np.where(block.numbers > 0, 1 / np.sqrt(np.maximum(block.numbers, 1)), 0.0)
     places = np.subtract.outer(np.arange(len(rows)), np.arange(len(columns))) ** 2
     row_of, column_of = ({i: a for a, i in enumerate(indices)} for indices in (rows, columns))
     ordered = {row_of[i]: column_of[j] for i, j in in_order.items()}

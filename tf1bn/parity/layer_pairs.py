@@ -13,7 +13,7 @@ from ..evidence.step_view import View
 from .assignment import improved_pairs
 from .layer_map import mapped_names
 from .names import pairs_by_name, unique_pairs
-from .order import pairs_in_order
+from .order import Likeness, pairs_in_order
 
 CLOSE = 1e-3  # distance of moments, in standard deviations, up to which they are of the same data but for rounding
 
@@ -199,7 +199,8 @@ def order_and_likeness(old, new):
       List of (signature of OLD, signature of NEW, "order", "likeness" or "shape").
     """
     old, new = ([layer for layer in layers if layer.channels is not None] for layers in (old, new))
-    return improved_pairs(old, new, pairs_in_order(old, new))
+    alike = Likeness(old, new)
+    return improved_pairs(old, new, pairs_in_order(old, new, alike), alike)
 
 
 def _by_key(old, new):

@@ -48,7 +48,7 @@ _CAUSE = ObjectOf(
 _CHECK = ObjectOf(
     {
         "what": TEXT,
-        **dict.fromkeys(("error", "bound", "old", "new"), OPTIONAL_NUMBER),
+        **dict.fromkeys(("error", "bound", "old", "new", "expected_error", "worst_case"), OPTIONAL_NUMBER),
         **dict.fromkeys(("step", "channel", "first"), OrNull(COUNT)),
     },
     needed=("what", "error", "bound"),

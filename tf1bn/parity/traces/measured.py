@@ -200,14 +200,13 @@ def single_updates(diagnosis, shown):
       shown: its `Measured`.
     """
     entries = []
-    for name in ("mean", "variance"):
-        error, bound = getattr(diagnosis, f"{name}_error"), getattr(diagnosis, f"{name}_bound")
-        if error is None:
+    for name, worst in diagnosis.worst.items():
+        if worst is None:
             continue
-        if diagnosis.verdict != FINDING and not error <= bound:
+        if diagnosis.verdict != FINDING and not worst.error <= worst.allowed:
             continue  # the diagnosis explains it: another correct order of summation fits
-        step = shown.first_wrong_step if diagnosis.verdict == FINDING else None
-        entry = {"what": f"one update of the moving {name}", "error": error, "bound": bound, "step": step}
-        entry |= {"channel": None, "old": None, "new": None, "first": step if error > bound else None}
-        entries.append(entry)
+        first = shown.first_wrong_step if diagnosis.verdict == FINDING and worst.error > worst.allowed else None
+        entry = {"what": f"one update of the moving {name}", "error": worst.error, "bound": worst.allowed}
+        entry |= {"step": worst.step, "channel": worst.channel, "old": worst.expected, "new": worst.observed}
+        entries.append(entry | {"expected_error": worst.expected_error, "worst_case": worst.worst_case, "first": first})
     return entries
