@@ -127,6 +127,7 @@ def test_layers_that_are_not_ok_have_plots_and_others_where_wanted():
         assert ("How to read the plots" in Page(text).text) == (count > 0)
 
 
+@pytest.mark.slow
 def test_a_thousand_layers_stay_a_page():
     result = pages.many(1000)
     for one in result["layers"]:

@@ -5,6 +5,7 @@ markup, and was not escaped by some mistake, would still run nothing and load no
 """
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 
@@ -106,18 +107,22 @@ def _plot(key, given, markup):
 
 
 def _render(**content):
-    jinja2 = import_for("The HTML report", "jinja2")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-    markup = jinja2.utils.markupsafe.Markup
+    markup = import_for("The HTML report", "jinja2").utils.markupsafe.Markup
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = environment.from_string(_asset("page.html.jinja"))
-    return template.render(policy=policy, style=markup(style), script=markup(script), **content)
+    return _template().render(policy=policy, style=markup(style), script=markup(script), **content)
+
+
+@functools.cache
+def _template():
+    jinja2 = import_for("The HTML report", "jinja2")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    return environment.from_string(_asset("page.html.jinja"))
 
 
 def _asset(name):
