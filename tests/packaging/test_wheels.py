@@ -21,6 +21,7 @@ from tf1bn._native import _moments, _moving, _replay
 pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tf1bn"
+KINDS = (".py", ".pyi", ".jinja", ".css", ".js", ".json", ".typed")  # of files of the package that are released
 ABI3 = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 USES = """
 import sys, numpy as np, tf1bn
@@ -65,11 +66,7 @@ def test_the_sdist_has_what_a_build_needs(released):
     sources = {
         str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")
     }
-    package = {
-        str(path.relative_to(ROOT))
-        for path in PACKAGE.rglob("*")
-        if path.suffix in (".py", ".pyi", ".jinja", ".json", ".typed")
-    }
+    package = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in KINDS}
     assert names >= sources | package | {"setup.py", "pyproject.toml", "README.md", "LICENSE"}
     assert not [name for name in names if name.endswith((".c", ".so")) or name.startswith("tests")]
 
@@ -77,12 +74,11 @@ def test_the_sdist_has_what_a_build_needs(released):
 def test_the_wheel_has_the_package_and_nothing_else(released):
     with zipfile.ZipFile(released[1]) as archive:
         names = archive.namelist()
-    kinds = (".py", ".pyi", ".jinja", ".json", ".typed")
-    expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in kinds}
-    assert {name for name in names if name.endswith(kinds)} == expected
+    expected = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.suffix in KINDS}
+    assert {name for name in names if name.endswith(KINDS)} == expected
     compiled = {re.sub(r"\..*", "", name) for name in names if name.endswith(".so")}
     assert compiled == {f"tf1bn/_native/{name}" for name in ("_moments", "_moving", "_replay")}
-    others = {name for name in names if not name.endswith((*kinds, ".so"))}
+    others = {name for name in names if not name.endswith((*KINDS, ".so"))}
     assert all(".dist-info/" in name for name in others)
     assert any(name.endswith("/LICENSE") for name in others)
 

@@ -1,14 +1,9 @@
-"""The values of a checkpoint's layers in words: ranges of an audit, differences of a comparison."""
+"""The values of a checkpoint's layers in words: the ranges of its variables."""
 
 from .._util.text import in_words
 
 ROLES = {"mean": "moving mean", "variance": "moving variance", "gamma": "gamma", "beta": "beta"}
 COLUMNS = ("channels", *ROLES.values())
-
-
-def is_checkpoint(result):
-    """Whether a result, of an audit or of a comparison, is about checkpoints."""
-    return result.get("kind") in ("checkpoint", "checkpoints")
 
 
 def range_in_words(values):
@@ -27,43 +22,6 @@ def ranges(layer):
     if "affine" in values:
         texts[2] = f"{range_in_words(values['affine'])} (or beta)"
     return [in_words(layer.get("channels")), *texts]
-
-
-def with_ranges(layer):
-    """A layer as a page shows it: with "cells" for its row, and with "facts" that name the variables.
-
-    One of a comparison has its own cells, and keeps them.
-    """
-    if "cells" in layer:
-        return layer
-    named = [
-        (f"{ROLES.get(role, 'gamma or beta')} ({values.get('variable')})", range_in_words(values))
-        for role, values in (layer.get("values") or {}).items()
-        if isinstance(values, dict)
-    ]
-    causes = [{key: value for key, value in cause.items() if key != "misfit"} for cause in layer.get("causes") or []]
-    cells = list(zip(COLUMNS, ranges(layer), strict=True))
-    return {**layer, "cells": cells, "facts": named, "causes": causes}
-
-
-def differences(layer):
-    """Texts for `COLUMNS`: the channels of a layer in a comparison's JSON, and how far each variable differs."""
-    entries = {entry.get("what"): entry for entry in layer.get("differences") or [] if isinstance(entry, dict)}
-    in_order = sorted(entries.values(), key=lambda entry: entry.get("what") not in (ROLES["mean"], ROLES["variance"]))
-    channels = next((entry.get("channels") for entry in in_order), None)
-    texts = [_difference(entries.get(title)) for title in ROLES.values()]
-    return ["-" if channels is None else in_words(channels), *texts]
-
-
-def _difference(entry):
-    if entry is None:
-        return "-"
-    if entry.get("equal"):
-        return "equal"
-    if entry.get("differing") is None:
-        return "other size"
-    largest = "" if entry.get("largest") is None else f", by {in_words(entry['largest'])} at most"
-    return f"{entry['differing']} differ{'s' if entry['differing'] == 1 else ''}{largest}"
 
 
 def print_values(layers, out):

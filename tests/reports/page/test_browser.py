@@ -266,6 +266,15 @@ def test_a_thousand_layers_are_quick(opened):
         assert page.inner_text("#shown").startswith("333 of 1000 layers, sorted by order")
 
 
+def test_one_layer_alone_is_open_and_needs_no_filter(opened):
+    with opened(pages.audit(pages.mixed()["layers"][4])) as page:
+        assert page.locator("svg:visible").count() == 2
+        assert not page.locator("#tools").is_visible()
+        assert page.inner_text("#shown") == "1 layer"
+        page.click(".toggle")
+        assert page.locator("svg:visible").count() == 0
+
+
 def test_without_scripts_all_is_there(opened):
     with opened(pages.mixed(), java_script_enabled=False) as page:
         assert page.locator(".details:visible").count() == 5

@@ -198,7 +198,7 @@ def test_numbers_in_words():
     row = Page(text).cells[0]
     assert "mean: the error is not a number" in row
     assert "variance: 1, where none is allowed" in row
-    assert text.count("error over") == 2
+    assert text.count('<span class="over">') == 2
 
 
 def test_the_output_errors_of_a_trace_stand_beside_their_bounds():

@@ -127,6 +127,7 @@ def test_layers_that_are_not_ok_have_plots_and_others_where_wanted():
         assert ("How to read the plots" in Page(text).text) == (count > 0)
 
 
+@pytest.mark.slow
 def test_a_thousand_layers_stay_a_page():
     result = pages.many(1000)
     for one in result["layers"]:
@@ -144,3 +145,17 @@ def test_53_layers_of_20_steps_are_less_than_a_megabyte():
     layers = pages.many(53)["layers"]
     wrong = next(one for one in layers if one["verdict"] == "finding")
     assert len(html.render(audit(*({**wrong, "name": one["name"]} for one in layers)))) < 1e6
+
+
+@pytest.mark.parametrize("junk", [None, 7, "text", [], {}, [None], {"a": None}], ids=repr)
+def test_what_has_another_form_is_left_out(junk):
+    lists = ("causes", "checks", "differences", "values", "structure", "effective", "data", "estimates", "accumulated")
+    for kind in (None, "checkpoint", "graph", "traces", "checkpoints", "graphs"):
+        given = {"name": "x", "old": "x", "new": "x", "verdict": "finding", "causes": [], **dict.fromkeys(lists, junk)}
+        # A comparison's own sentences need causes and layers, as every result has them.
+        given["causes"] = junk if kind in (None, "checkpoint", "graph") else []
+        result = {"kind": kind, "ok": False, "layers": [given], "problems": junk, "notes": junk, "renames": junk}
+        if kind in ("traces", "checkpoints", "graphs"):
+            result |= {"old": "a", "new": "b"}
+        page = Page(html.render(result))
+        assert len(page.cells) == 1

@@ -3,14 +3,17 @@
 from ..checkpoint_values import COLUMNS, ROLES, ranges
 from . import graphs
 from .kind import Column, Kind, cell
-from .words import exact, finite, whole
+from .words import exact, finite, mapping, whole
 
 
 def describe(layer, curves):
     """The cells and details of a layer, see `kind.Kind`."""
-    values = {role: given for role, given in (layer.get("values") or {}).items() if isinstance(given, dict)}
+    values = {role: given for role, given in mapping(layer.get("values")).items() if isinstance(given, dict)}
     keys = [layer.get("channels"), *((values.get(role) or {}).get("max") for role in ROLES)]
-    cells = [cell(text, key if finite(key) else None) for text, key in zip(ranges(layer), keys, strict=True)]
+    cells = [
+        cell(text, key if finite(key) else None)
+        for text, key in zip(ranges({**layer, "values": values}), keys, strict=True)
+    ]
     rows = [
         {
             "name": ROLES.get(role, "gamma or beta"),

@@ -5,7 +5,7 @@ from ...verdicts import OK
 from . import misfits, traces
 from .kind import Column, Kind, cell
 from .misfits import Misfit
-from .words import exact, finite, interval, whole
+from .words import dicts, exact, finite, interval, mapping, whole
 
 ONE_UPDATE = {f"one update of the moving {name}": name for name in ("mean", "variance")}
 
@@ -15,7 +15,7 @@ def describe_runs(layer, curves):
     kept = {}
     if curves is not None and layer.get("verdict") != OK and layer.get("new") is not None:
         kept = {name.removeprefix("moving_"): worst for name, worst in curves.worst(layer["new"]).items()}
-    found = [_misfit(check, kept) for check in layer.get("checks") or []]
+    found = [_misfit(check, kept) for check in dicts(layer.get("checks"))]
     facts = [("steps", whole(layer.get("steps") or 0)), *_data(layer), *_outputs(layer), *_estimates(layer)]
     return {
         "cells": [misfits.row_cell(found), _since(layer)],
@@ -50,13 +50,13 @@ def _places(found):
 
 
 def _since(layer):
-    steps = [layer.get("since"), *(check.get("first") for check in layer.get("checks") or [])]
+    steps = [layer.get("since"), *(check.get("first") for check in dicts(layer.get("checks")))]
     steps = [step for step in steps if finite(step)]
     return cell(whole(min(steps)), min(steps)) if steps else cell("-")
 
 
 def _data(layer):
-    data = layer.get("data") or {}
+    data = mapping(layer.get("data"))
     if data.get("state") is None:
         return []
     words = {"bitwise": "equal bit for bit", "moments": "equal in their moments"}
@@ -76,7 +76,7 @@ def _estimates(layer):
     """Facts on what each run does, measured."""
     facts = []
     for run in ("old", "new"):
-        effective = (layer.get("effective") or {}).get(run) or {}
+        effective = mapping(mapping(layer.get("effective")).get(run))
         for name in ("decay", "factor", "epsilon"):
             value = effective.get(name)
             if value not in (None, [None, None]):
@@ -87,7 +87,7 @@ def _estimates(layer):
 
 def describe_checkpoints(layer, curves):
     """The cells and details of a layer in two checkpoints, see `kind.Kind`."""
-    entries = [entry for entry in layer.get("differences") or [] if isinstance(entry, dict)]
+    entries = dicts(layer.get("differences"))
     # Those of the statistics: another variable may have another size.
     in_order = sorted(entries, key=lambda entry: not str(entry.get("what")).startswith("moving"))
     channels = next((entry.get("channels") for entry in in_order), None)
@@ -138,8 +138,9 @@ def _difference(entry):
 
 
 def _exact_cells(entry):
-    values = entry.get("values") or ["-", "-"]
-    numbers = ["not finite" if value is None else exact(value) for value in values]
+    values = entry.get("values")
+    pair = values if isinstance(values, list) and len(values) == 2 else ["-", "-"]
+    numbers = ["not finite" if value is None else exact(value) for value in pair]
     if entry.get("equal"):
         numbers, channel = ["-", "-"], "-"
     else:

@@ -5,6 +5,7 @@ markup, and was not escaped by some mistake, would still run nothing and load no
 """
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 
@@ -15,7 +16,7 @@ from ..parity import data_sentence, headline, matched_names
 from . import checkpoints, comparisons, graphs, layers, summary, traces
 from .plots import curve_svg
 from .plots.curve_data import Curve
-from .words import whole
+from .words import dicts, texts, whole
 
 KINDS = {
     "checkpoint": checkpoints.KIND,
@@ -31,12 +32,12 @@ PLOTTED = 100  # layers with plots, unless all are wanted
 def page(result, title=None, *, curves=None, plots="not-ok"):
     """The page of a result, a string; arguments as for `reports.html.render`."""
     compared = "old" in result and "new" in result
-    kind = KINDS.get(result.get("kind"), comparisons.RUNS if compared else traces.KIND)
-    content = layers.contents(result.get("layers") or [], kind, matched_names if compared else _name, curves)
+    kind = KINDS.get(str(result.get("kind")), comparisons.RUNS if compared else traces.KIND)
+    content = layers.contents(dicts(result.get("layers")), kind, matched_names if compared else _name, curves)
     markup = import_for("The HTML report", "jinja2").utils.markupsafe.Markup
     left_out = _add_plots(content, plots, markup)
     counts = summary.counts_of(content)
-    problems = result.get("problems") or []
+    problems = texts(result.get("problems"))
     worst = summary.overall_severity(counts, bool(problems) or result.get("ok") is False)
     names = {key: result.get(key) for key in ("path", "old", "new")}
     found = summary.by_cause(content)
@@ -73,9 +74,9 @@ def _title(kind, names):
 
 def _notes(result, problems):
     """The sentences that are about the result as a whole, each once."""
-    renames = (group.get("sentence") for group in result.get("renames") or ())
-    sentences = (data_sentence(result), *renames, *(result.get("notes") or ()))
-    return [sentence for sentence in dict.fromkeys(sentences) if sentence and sentence not in problems]
+    renames = [group.get("sentence") for group in dicts(result.get("renames"))]
+    sentences = texts([data_sentence(result), *renames, *texts(result.get("notes"))])
+    return [sentence for sentence in sentences if sentence not in problems]
 
 
 def _add_plots(content, plots, markup):
@@ -106,18 +107,22 @@ def _plot(key, given, markup):
 
 
 def _render(**content):
-    jinja2 = import_for("The HTML report", "jinja2")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-    markup = jinja2.utils.markupsafe.Markup
+    markup = import_for("The HTML report", "jinja2").utils.markupsafe.Markup
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = environment.from_string(_asset("page.html.jinja"))
-    return template.render(policy=policy, style=markup(style), script=markup(script), **content)
+    return _template().render(policy=policy, style=markup(style), script=markup(script), **content)
+
+
+@functools.cache
+def _template():
+    jinja2 = import_for("The HTML report", "jinja2")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    return environment.from_string(_asset("page.html.jinja"))
 
 
 def _asset(name):

@@ -1,7 +1,7 @@
 """What the page shows of a layer in a graph that was read and not run: how it is built, and what its settings are."""
 
 from .kind import Column, Kind, cell
-from .words import finite, interval, whole
+from .words import dicts, finite, interval, mapping, texts, whole
 
 # The columns of the table.
 COLUMNS = ("form", "decay", "epsilon", "training")
@@ -9,8 +9,7 @@ COLUMNS = ("form", "decay", "epsilon", "training")
 
 def describe(layer, curves):
     """The cells and details of a layer, see `kind.Kind`."""
-    structure = layer.get("structure")
-    structure = structure if isinstance(structure, dict) else {}
+    structure = mapping(layer.get("structure"))
     decay, epsilon = structure.get("decay") or {}, structure.get("epsilon")
     number = decay.get("value") if isinstance(decay, dict) else decay
     texts = {
@@ -32,10 +31,9 @@ def details(layer):
     simple = [(name.replace("_", " "), value) for name, value in structure.items() if name not in _OWN]
     facts = [(name, _text(value)) for name, value in simple if value not in (None, [], {})]
     facts.insert(0, ("decay", _setting(structure.get("decay"))))
-    for application in structure.get("applications") or []:
-        if isinstance(application, dict):
-            text = f"{_text(application.get('output'))}, is_training {_setting(application.get('is_training'))}"
-            facts.append(("applied in", text))
+    for application in dicts(structure.get("applications")):
+        text = f"{_text(application.get('output'))}, is_training {_setting(application.get('is_training'))}"
+        facts.append(("applied in", text))
     return facts
 
 
@@ -43,8 +41,7 @@ _OWN = ("decay", "applications", "updates")
 
 
 def _modes(structure):
-    applications = [item for item in structure.get("applications") or [] if isinstance(item, dict)]
-    return {_setting(application.get("is_training")) for application in applications}
+    return {_setting(application.get("is_training")) for application in dicts(structure.get("applications"))}
 
 
 def _setting(setting):
@@ -61,12 +58,11 @@ def _setting(setting):
 def _updates(structure):
     """A table of the operations that update the statistics, and of what runs them."""
     rows = []
-    for role, operations in (structure.get("updates") or {}).items():
-        for one in operations if isinstance(operations, list) else []:
-            if isinstance(one, dict):
-                by = ", ".join(map(str, one.get("train_ops") or [])) or "nothing that trains"
-                cells = [_text(one.get("operation")), by]
-                rows.append({"name": f"moving {role}", "cells": cells, "over": False})
+    for role, operations in mapping(structure.get("updates")).items():
+        for one in dicts(operations):
+            by = ", ".join(texts(one.get("train_ops"))) or "nothing that trains"
+            cells = [_text(one.get("operation")), by]
+            rows.append({"name": f"moving {role}", "cells": cells, "over": False})
     if not rows:
         return None
     caption = "The operations that update the statistics"

@@ -2,7 +2,7 @@
 
 from ..._util.text import in_words
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
-from .words import finite, share_in_words
+from .words import dicts, finite, share_in_words
 
 # The verdicts, and between them layers that are ok but have an advisory; the most severe first.
 SEVERITIES = (FINDING, UNDECIDABLE, ADVISORY, OK)
@@ -32,9 +32,9 @@ def contents(given_layers, kind, names, curves):
 
 
 def _common(given, name):
-    causes = given.get("causes") or []
+    causes = dicts(given.get("causes"))
     verdict = given.get("verdict")
-    severity = verdict if verdict in SEVERITIES else UNDECIDABLE
+    severity = verdict if verdict in (FINDING, OK) else UNDECIDABLE
     if severity == OK and causes:
         severity = ADVISORY
     explanation = str(given.get("explanation") or "")

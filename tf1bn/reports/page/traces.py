@@ -5,7 +5,7 @@ from ...verdicts import OK
 from . import misfits
 from .kind import Column, Kind, cell
 from .misfits import Misfit
-from .words import exact, finite, interval, whole
+from .words import exact, finite, interval, mapping, whole
 
 STATISTICS = ("mean", "variance")
 PLACE = ("expected_error", "worst_case", "channel", "step", "observed", "expected")
@@ -68,7 +68,7 @@ def plotted(given, curves, name, worst):
 def _facts(layer):
     """Pairs of a name and a text: what else is known of a layer."""
     facts = [*_accumulated(layer.get("accumulated")), *output_errors(layer)]
-    facts += [(f"estimate of {name}", interval(value)) for name, value in (layer.get("estimates") or {}).items()]
+    facts += [(f"estimate of {name}", interval(value)) for name, value in mapping(layer.get("estimates")).items()]
     return facts
 
 
@@ -88,7 +88,7 @@ def output_errors(layer):
 def _accumulated(accumulated):
     """Facts on the errors of all steps together, where they exceed what is allowed."""
     facts = []
-    for statistic, parts in (accumulated or {}).items():
+    for statistic, parts in mapping(accumulated).items():
         if not isinstance(parts, dict):
             continue
         error, bound = parts.get("error"), parts.get("bound")

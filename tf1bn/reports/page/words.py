@@ -13,6 +13,21 @@ def finite(value):
         return False
 
 
+def dicts(values):
+    """Those of the ``values`` that are dicts; none if they are no list."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, (list, tuple)) else []
+
+
+def texts(values):
+    """Those of the ``values`` that are texts, each once; none if they are no list."""
+    return list(dict.fromkeys(value for value in values if isinstance(value, str))) if isinstance(values, list) else []
+
+
+def mapping(value):
+    """The ``value`` if it is a dict, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def whole(value):
     """A count or an index with all of its digits."""
     return str(value) if isinstance(value, int) and abs(value) < 10**15 else in_words(value)
@@ -26,10 +41,10 @@ def exact(value):
 def apart(first, second):
     """Two numbers as texts, with as many digits as tell them apart, four at least and nine at most."""
     for digits in range(4, 10):
-        texts = [f"{value:.{digits}g}" if math.isfinite(value) else in_words(value) for value in (first, second)]
-        if texts[0] != texts[1]:
+        pair = [f"{value:.{digits}g}" if math.isfinite(value) else in_words(value) for value in (first, second)]
+        if pair[0] != pair[1]:
             break
-    return texts
+    return pair
 
 
 def share_in_words(share, of="the allowed"):
