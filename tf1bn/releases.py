@@ -1,4 +1,4 @@
-"""What each TensorFlow 1.x release's ``tf.contrib.layers.batch_norm`` did, and ``tf.layers.batch_normalization``: one table.
+"""What each TF 1.x release's ``tf.contrib.layers.batch_norm`` and ``tf.layers.batch_normalization`` did: one table.
 
 Sources: the released wheels; where the text says "measured", the release was run. ``tf1bn.release`` puts one in force.
 """
@@ -36,6 +36,8 @@ class Release:
         *("virtual_batch_size", "adjustment"),
     )
     """Arguments of ``batch_normalization`` that do not exist yet."""
+    core_scope_twice: bool = True
+    """``batch_normalization`` opens two name scopes in each call."""
     core_axes: bool = False
     """`axis` of ``batch_normalization`` may be a list."""
     fused_makes_all: bool = True
@@ -48,6 +50,9 @@ class Release:
     """Contrib's own fused code applies ``param_regularizers``; before, it accepts and drops them."""
     core_fuses_regularizers: bool = False
     """The core layer is fused with ``param_regularizers`` too; before, they make it composed."""
+    drops_zero_rate: bool = False
+    """With a decay that is known to be 1, NaN and infinity in a batch leave the statistics alone: the graph optimizer
+    of the release removes the multiplication by 0. (Not where the fused core layer has a fed is_training.)"""
     float32_rate: bool = False
     """The core layer, fused, subtracts decay from 1 in float32."""
     core_composed_dynamic: str = "always"
@@ -180,11 +185,19 @@ _1_6 = _after(
     "1.6",
     "`trainable=False` stops the updates of the moving statistics at rank 4 or `fused=False` with default "
     "`updates_collections` (measured)",
+    core_scope_twice=False,
     trainable_false_stops_core=True,
     core_takes_numbers=True,
 )
-_1_8 = _after(
+_1_7 = _after(
     _1_6,
+    "1.7",
+    "a decay known to be 1 keeps NaN and infinity in a batch out of the moving statistics, because the graph optimizer "
+    "removes the multiplication by 0 (measured)",
+    drops_zero_rate=True,
+)
+_1_8 = _after(
+    _1_7,
     "1.8",
     "1 - decay in float32 at rank 4 with default `updates_collections`: at .999 the step is .000999987 (measured)",
     float32_rate=True,
@@ -211,7 +224,7 @@ _1_15 = _after(
     fused_operation="FusedBatchNormV3",
     renorm_of_1_15=True,
 )
-TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_8, _1_9, _1_10, _1_15)
+TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_7, _1_8, _1_9, _1_10, _1_15)
 NAMES = tuple(f"1.{minor}" for minor in range(16))
 LATEST = _1_15
 

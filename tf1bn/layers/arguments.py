@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as _tf
 
-from . import training_flag
+from . import keras_names, training_flag
 
 NHWC, NCHW = "NHWC", "NCHW"
 _FLAGS = "True, False, or a boolean tensor, placeholder or variable"
@@ -234,6 +234,8 @@ def checked_axis(axis, release):
     if isinstance(axis, int):
         return [int(axis)]
     if not release.core_axes:
+        if isinstance(axis, numbers.Integral):
+            return [int(axis)]
         raise TypeError(
             f"`axis` is {axis!r}; it must be an int in TensorFlow {release.name}, whose layer has the channels in one "
             "axis; several came with 1.5."
@@ -281,8 +283,7 @@ def resolved_axes(axis, inputs, release):
             if not release.core_axes:
                 phrase = f"Value of `axis` argument {number} is out of range for input with rank {rank}"
             raise ValueError(
-                f"{phrase}. `axis` is {number} and the inputs have "
-                f"rank {rank}; it must be {-rank} to {rank - 1}."
+                f"{phrase}. `axis` is {number} and the inputs have rank {rank}; it must be {-rank} to {rank - 1}."
             )
     axes = [i + rank if i < 0 else i for i in axis]
     if len(set(axes)) < len(axes):
@@ -316,6 +317,16 @@ def checked_training(training, release):
     return training
 
 
+def checked_constraint(constraint, argument, release):
+    """A constraint of ``batch_normalization`` as a function or None; ValueError for a name before 1.9."""
+    if release.core_is_keras or constraint is None or callable(constraint):
+        return keras_names.constraint(constraint, argument)
+    raise ValueError(
+        f"The `constraint` argument must be a callable. `{argument}` is {constraint!r}; it must be a function from a "
+        f"variable to its new value in TensorFlow {release.name}."
+    )
+
+
 def check_numbers(epsilon, momentum, training, path):
     """Check `epsilon`, and `momentum` unless it is known that the layer is not in training.
 
@@ -325,7 +336,8 @@ def check_numbers(epsilon, momentum, training, path):
     """
     _check_number(epsilon, "epsilon", TypeError if path.fused else ValueError)
     if training_flag.static_value(training) is not False:
-        _check_number(momentum, "momentum", ValueError if path.fused else TypeError)
+        in_tensor = path.fused and path.release.float32_rate
+        _check_number(momentum, "momentum", ValueError if in_tensor else TypeError)
 
 
 def _check_number(value, argument, error_for_none):

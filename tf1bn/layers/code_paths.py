@@ -60,9 +60,7 @@ def path_of_batch_norm(
     return Path(core=core, fused=fused, release=release)
 
 
-def path_of_batch_normalization(
-    release, inputs, axes, fused, renorm, virtual_batch_size, adjustment, regularized
-):
+def path_of_batch_normalization(release, inputs, axes, fused, renorm, virtual_batch_size, adjustment, regularized):
     """The `Path` of a call of ``batch_normalization``.
 
     Raises:

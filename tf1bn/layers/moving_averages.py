@@ -6,43 +6,16 @@ import tensorflow as _tf
 
 from ..errors import GraphError
 from . import training_flag
+from .graph_collections import ACROSS_REPLICAS, over_replicas
 
 tf = _tf.compat.v1
 
-_ACROSS_REPLICAS = (
-    "The layer is built in the scope of a distribution strategy that keeps a copy of each variable for every replica; "
-    "call it in the function that `strategy.run` is given."
-)
 
-
-def replicated():
-    """Whether a distribution strategy runs the layer in several replicas, which share its statistics."""
-    return _tf.distribute.has_strategy() and _tf.distribute.get_strategy().num_replicas_in_sync > 1
-
-
-def over_replicas(moments):
-    """The means of the batch's moments over the replicas of a distribution strategy, as TF 1.15 did.
-
-    Each replica then makes the same update of its copy of the moving statistics. Without replicas it is ``moments``.
-
-    Raises:
-      GraphError: the layer is not built by one of the replicas.
-    """
-    if not replicated():
-        return moments
-    context = _tf.distribute.get_replica_context()
-    if context is None:
-        raise GraphError(_ACROSS_REPLICAS)
-
-    def mean(strategy, value):
-        return strategy.extended.reduce_to(_tf.distribute.ReduceOp.MEAN, value, destinations=value)
-
-    # `context.all_reduce` looks up the variables behind a value by their names, and fails.
-    return tuple(context.merge_call(mean, args=(value,)) for value in moments)
-
-
-def assign_moving_average(variable, value, rate):
+def assign_moving_average(variable, value, rate, drops_zero_rate=False):
     """The operation ``variable -= (variable - value) * rate``, on the variable's device.
+
+    Args:
+      drops_zero_rate: whether at rate 0 NaN and infinity in ``value`` leave the variable alone.
 
     Raises:
       GraphError: the variable cannot be assigned where the layer is built.
@@ -50,7 +23,9 @@ def assign_moving_average(variable, value, rate):
     _check_assignable(variable)
     with _colocated(variable), tf.name_scope("AssignMovingAvg") as name:
         rate = _as_rate(rate, variable)
-        return tf.assign_sub(variable, (variable - _tf.cast(value, variable.dtype.base_dtype)) * rate, name=name)
+        difference = variable - _tf.cast(value, variable.dtype.base_dtype)
+        product = _tf.math.multiply_no_nan(difference, rate) if drops_zero_rate else difference * rate
+        return tf.assign_sub(variable, product, name=name)
 
 
 def assign_debiased_average(variable, value, rate, biased, local_step):
@@ -69,6 +44,12 @@ def assign_debiased_average(variable, value, rate, biased, local_step):
         return tf.assign(variable, now / (1 - tf.pow(1.0 - rate, steps)), name=name)
 
 
+def _is_one(decay):
+    """Whether a decay is known to be 1 when the graph is built."""
+    value = _tf.get_static_value(decay) if _tf.is_tensor(decay) else decay
+    return not isinstance(value, _tf.Variable) and value is not None and bool(value == 1)
+
+
 def _as_rate(rate, variable):
     return _tf.cast(_tf.convert_to_tensor(rate, name="decay"), variable.dtype.base_dtype)
 
@@ -76,7 +57,7 @@ def _as_rate(rate, variable):
 def _check_assignable(variable):
     """Raises GraphError unless operations in the graph that is being built can assign the variable."""
     if not isinstance(variable.op, _tf.Operation):
-        raise GraphError(_ACROSS_REPLICAS)
+        raise GraphError(ACROSS_REPLICAS)
     if variable.op.type != "VarHandleOp" and variable.graph is not tf.get_default_graph():
         raise GraphError(
             f"The reference variable {variable.op.name!r} cannot be updated in a function, which control flow v2 makes "
@@ -123,6 +104,8 @@ class Updates:
         # The core layer's fused path updates the statistics whether training or not, with one rate for both; so did
         # the composed one through TF 1.4.
         self._unconditional = path.core and (path.fused or how != "switch")
+        fed = self._core_fused and value is None
+        self._drops_zero_rate = release.drops_zero_rate and not fed and _is_one(call.decay)
         self.use_batch_moments = self._unconditional and not path.fused and release.core_composed_dynamic == "always"
         self.in_place = call.updates_collections is None
         self.operations = ()
@@ -168,12 +151,12 @@ class Updates:
         def update_mean():
             if self._debias is not None:
                 return assign_debiased_average(moving_mean, mean, rate(), *self._debias)
-            return assign_moving_average(moving_mean, mean, rate())
+            return assign_moving_average(moving_mean, mean, rate(), self._drops_zero_rate)
 
         def update_variance():
             if self._renorm is not None:
                 return self._renorm.update_variance(variance, rate())
-            return assign_moving_average(moving_variance, variance, rate())
+            return assign_moving_average(moving_variance, variance, rate(), self._drops_zero_rate)
 
         return update_mean, update_variance
 
@@ -227,9 +210,12 @@ class _Renorm:
         with tf.control_dependencies([r, d]):
             values = _tf.identity(mean), _tf.identity(stddev)
         r, d = self._clipped(r, d)
-        r, d = training_flag.select_each(self._is_training, (r, d), (_tf.ones_like(r), _tf.zeros_like(d)))
+        r, d = self._if_training((r, d), (_tf.ones_like(r), _tf.zeros_like(d)))
         after = self._update(values, mean, variance)
         return _tf.stop_gradient(r, name="renorm_r"), _tf.stop_gradient(d, name="renorm_d"), after
+
+    def _if_training(self, values, otherwise):
+        return training_flag.select_each(self._is_training, values, otherwise)
 
     def _clipped(self, r, d):
         if self._clipping.get("rmin") is not None:
@@ -296,6 +282,11 @@ class WeightedRenorm(_Renorm):
             average + (1.0 - weight) * value
             for (average, weight), value in zip(self._pairs(), (mean, stddev), strict=True)
         )
+
+    def _if_training(self, values, otherwise):
+        if self._selects and _tf.is_tensor(self._is_training):
+            return tuple(tf.where(self._is_training, *pair) for pair in zip(values, otherwise, strict=True))
+        return super()._if_training(values, otherwise)
 
     def _pairs(self):
         return [(self._variables[name], self._variables[f"{name}_weight"]) for name in ("renorm_mean", "renorm_stddev")]

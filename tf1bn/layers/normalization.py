@@ -7,8 +7,8 @@ import tensorflow as _tf
 from ..errors import GraphError
 from . import training_flag
 from .arguments import NHWC
-from .graph_collections import BuiltLayer, remember
-from .moving_averages import Updates, over_replicas, renorm_of, replicated
+from .graph_collections import BuiltLayer, over_replicas, remember, replicated
+from .moving_averages import Updates, renorm_of
 from .variables import collect_again, layer_variables
 
 tf = _tf.compat.v1

@@ -114,8 +114,8 @@ def as_released(function=None, *, missing="missing"):
             if absent:
                 raise TypeError(
                     f"{function.__name__}() got an unexpected keyword argument '{absent[0]}': TensorFlow {row.name} "
-                    f"has no such argument, it came with {_came_with(absent[0], missing)}. Leave it out, or take a later "
-                    "`tf1bn.release`."
+                    f"has no such argument, it came with {_came_with(absent[0], missing)}. Leave it out, or take a "
+                    "later `tf1bn.release`."
                 )
             present = [p for p in signature.parameters.values() if p.name not in unknown]
             bound = signature.replace(parameters=present).bind(*args, **kwargs)

@@ -289,7 +289,7 @@ def statistics_errors(case, before, after, error, batches, u, epsilon):
 
 
 def weighted_errors(stem, before, after, error, batches, u, epsilon):
-    """Errors of the statistics of batch renormalisation of 1.2 to 1.14: the moving ones follow averages over weights."""
+    """Errors of the statistics of batch renormalisation of 1.2 to 1.14: the moving ones follow average over weight."""
 
     def name(short):
         return f"{stem}{short}:0"
@@ -302,7 +302,10 @@ def weighted_errors(stem, before, after, error, batches, u, epsilon):
 
     result = {}
     rate = max(bounds.rate_of(before[name("renorm_mean")], after[name("renorm_mean")], b.mean) for b in batches)
-    for short, of in (("renorm_mean", lambda b: (b.mean, b.mean_error)), ("renorm_stddev", lambda b: b.stddev(epsilon, u))):
+    for short, of in (
+        ("renorm_mean", lambda b: (b.mean, b.mean_error)),
+        ("renorm_stddev", lambda b: b.stddev(epsilon, u)),
+    ):
         result[name(short)] = widest(short, of, rate)
         result[name(f"{short}_weight")] = widest(f"{short}_weight", lambda b: (1.0, 0.0), rate)
     mean, stddev = (
