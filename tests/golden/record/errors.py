@@ -206,7 +206,7 @@ def loss_error(recorded, step, name, now, error, u):
 
 
 def correction_of(case, number, batch, own, now, error, epsilon, u):
-    """The `bounds.Correction` of a training step of batch renormalisation, of 1.15 or with the weights of 1.2 to 1.14."""
+    """The `bounds.Correction` of a step of batch renormalisation, with or without the weights of 1.2 to 1.14."""
     state = [own.read(v, f"renorm_{k}") for v in (now, error) for k in ("mean", "stddev")]
     weighted = "renorm_mean_weight" in own
     if weighted:
