@@ -3,8 +3,9 @@
     python tests/support/fidelity.py            says whether the page holds what is found now
     python tests/support/fidelity.py --write    writes it
 
-Every recording in tests/golden/tf-* is built and run again under its release, as the tests do; the two listings are run
-by ``tf1bn run`` and compared with what the real releases printed (tests/golden/article/listings.json).
+Of the recordings in tests/golden/tf-*, the first three graphs that run of each feature and release are built and run
+again; the tests do so with all. The two listings are run by the function behind ``tf1bn run`` and compared with what
+the real releases printed (tests/golden/article/listings.json).
 """
 
 import collections
@@ -18,6 +19,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/support")]
 PAGE = ROOT / "docs/fidelity.md"
+PLAYED = 3
 
 from golden.record import listings  # noqa: E402
 
@@ -125,6 +127,7 @@ def replay_all():
     import tf1bn
 
     counts = collections.defaultdict(lambda: [0, 0, 0])
+    played = collections.Counter()
     for version, function, recorded, table, api, bounds_of in doors():
         release = version.rpartition(".")[0]
         floor = tf1bn.releases.get(release).epsilon_floor
@@ -132,11 +135,13 @@ def replay_all():
             row = counts[version, function, feature_of(id)]
             row[0] += 1
             tally, case = replays.Tally(), table[id]
-            if case.twin is not None or "steps" not in there:
+            feature = version, function, feature_of(id)
+            if case.twin is not None or "error" in there or "steps" not in there or played[feature] == PLAYED:
                 continue
+            played[feature] += 1
             with played_in("reference"), tf1bn.release(release):
                 here = json.loads(json.dumps(cases.play(api, case)))
-            if "error" not in here and "error" not in there:
+            if "error" not in here:
                 replays.difference(case, here, there, floor, tally, bounds_of=bounds_of(case))
             row[1] += tally.same
             row[2] += tally.all
@@ -180,10 +185,10 @@ layer is fused, its moving variance has the factor N/(N-1), and the outputs diff
 
 ## Recordings
 
-For each release and feature: how many graphs were recorded under the real release, and which share of their numbers
-(outputs, variables, gradients, losses) are the same bits when tf1bn builds and runs them. All others are within the
-rounding that the data allow, or are named as deviations in `tests/layers/test_recordings_*.py`. Graphs without a share
-end in an error, are built only, or are compared with another case.
+For each release and feature: how many graphs were recorded under the real release, and which share of the numbers
+(outputs, variables, gradients, losses) of the first three that run are the same bits when tf1bn builds and runs them.
+The tests play all of them: every other number is within the rounding that the data allow, or is named as a deviation in
+`tests/layers/test_recordings_*.py`. Without a share, the graphs end in an error.
 """
 
 
