@@ -35,8 +35,7 @@ MIDDLE = ("1.5", "1.6", "1.7", "1.8", "1.9", "1.10", "1.12", "1.14")
 DEVIATIONS = (
     (("1.0", "1.1"), "momentum/default-dynamic-", *TESTED),
     (("1.0", "1.1"), "training/placeholder-", *TESTED),
-    (("1.3",), "dtype/float16-dynamic-", *REFUSED),
-    (("1.3",), "dtype/float64-dynamic-", *REFUSED),
+    *((("1.3",), f"dtype/{dtype}-dynamic-{form}", *REFUSED) for dtype in ("float16", "float64") for form in "BC"),
     (("1.9",), "dtype/float16-rank4-fusedFalse", *REFUSED),
     *((("1.10", "1.12"), f"dtype/float16-{name}", *TAKEN) for name in ("rank4-fusedFalse", "dynamic-C", "dynamic-M")),
     *((("1.10", "1.12"), f"dtype/float16-{name}", *TAKEN) for name in ("dynamic-V", "renorm-")),
@@ -121,7 +120,6 @@ RIVALS = (
     ("1.12.0", "1.15", "renorm/defaults"),
     ("1.3.0", "1.5", "renorm/defaults"),
     ("1.5.0", "1.6", "trainable/False-bool-B"),
-    ("1.7.0", "1.8", "momentum/default-B"),
 )
 
 

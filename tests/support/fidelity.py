@@ -173,9 +173,9 @@ Written by `python tests/support/fidelity.py --write`; the numbers are those of 
 
 ## The article's two listings
 
-Both listings as they stand, run as `tf1bn run --release R` runs them and by the real release, on the same random numbers. Each
-cell says what the listing prints after training: moving mean, moving variance, and how far the test output is from the
-training output at most. Listing 1 has decay 0, listing 2 decay 1. Real releases before 1.4 have no `tf.AUTO_REUSE`:
+Both listings as they stand, run as `tf1bn run --release R` does and by the real release, on the same random numbers.
+Each cell says what the listing prints after training: moving mean, moving variance, and how far the test output is from
+the training output at most. Listing 1 has decay 0, listing 2 decay 1. Real releases before 1.4 have no `tf.AUTO_REUSE`:
 there `not is_training` stood in its place. "not run": that release was not installed.
 
 """
