@@ -18,7 +18,7 @@ exclude_patterns = ["_build", "samples", "requirements.txt", "**/_*.md"]
 # Page order in the side bar: a caption, and the pages under it. docs/index.md has the same lists as plain links.
 CONTENTS = {
     "Getting started": ("install", "reproduction", "gpu", "troubleshooting", "glossary"),
-    "TensorFlow 1.x code": ("porting", "other-frameworks", "old-scripts", "releases"),
+    "TensorFlow 1.x code": ("porting", "other-frameworks", "old-scripts", "releases", "fidelity"),
     "What happened to my statistics": (
         "traces",
         "trace-format",

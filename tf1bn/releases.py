@@ -1,4 +1,4 @@
-"""What each TensorFlow 1.x release's ``tf.contrib.layers.batch_norm`` did: one table, read by code and documentation.
+"""What each TF 1.x release's ``tf.contrib.layers.batch_norm`` and ``tf.layers.batch_normalization`` did: one table.
 
 Sources: the released wheels; where the text says "measured", the release was run. ``tf1bn.release`` puts one in force.
 """
@@ -30,7 +30,16 @@ class Release:
     epsilon_extra: float = 1e-12
     """Added in the fused layer to an epsilon of 1e-5 or less."""
     missing: tuple[str, ...] = ("param_regularizers", "renorm", "renorm_clipping", "renorm_decay", "adjustment")
-    """Arguments that do not exist yet."""
+    """Arguments of ``batch_norm`` that do not exist yet."""
+    core_missing: tuple[str, ...] = (
+        *("renorm", "renorm_clipping", "renorm_momentum", "fused", "beta_constraint", "gamma_constraint"),
+        *("virtual_batch_size", "adjustment"),
+    )
+    """Arguments of ``batch_normalization`` that do not exist yet."""
+    core_scope_twice: bool = True
+    """``batch_normalization`` opens two name scopes in each call."""
+    core_axes: bool = False
+    """`axis` of ``batch_normalization`` may be a list."""
     fused_makes_all: bool = True
     """The fused layer has beta and gamma whatever ``center`` and ``scale`` say."""
     core_fused: bool = False
@@ -41,6 +50,9 @@ class Release:
     """Contrib's own fused code applies ``param_regularizers``; before, it accepts and drops them."""
     core_fuses_regularizers: bool = False
     """The core layer is fused with ``param_regularizers`` too; before, they make it composed."""
+    drops_zero_rate: bool = False
+    """With a decay that is known to be 1, NaN and infinity in a batch leave the statistics alone: the graph optimizer
+    of the release removes the multiplication by 0. (Not where the fused core layer has a fed is_training.)"""
     float32_rate: bool = False
     """The core layer, fused, subtracts decay from 1 in float32."""
     core_composed_dynamic: str = "always"
@@ -80,7 +92,7 @@ class Release:
     fused_operation: str = "FusedBatchNorm"
     """The name of the fused operation in the graph."""
     renorm_of_1_15: bool = False
-    """Batch renormalisation as the core layer of 1.15 does it, the one form that tf1bn has."""
+    """Batch renormalisation as the core layer of 1.15 does it; before, with weights for its averages."""
 
     def rounds_rate(self, core: bool, fused: bool, dynamic: bool) -> bool:
         """Whether a code path forms 1 - decay in float32; ``dynamic``: the graph decides is_training."""
@@ -125,6 +137,7 @@ _1_2 = _after(
     "`renorm`, `renorm_clipping`, `renorm_decay=.99` added; with a fed `is_training` decay is 1 while testing, and "
     "rounded to float32",
     missing=("adjustment",),
+    core_missing=("fused", "beta_constraint", "gamma_constraint", "virtual_batch_size", "adjustment"),
     core_composed_dynamic="select",
 )
 _1_3 = _after(
@@ -132,6 +145,7 @@ _1_3 = _after(
     "1.3",
     "`fused=True` and `fused=None` (not the default) at rank 4 reach a second fused layer; the last release whose "
     "default stores the population variance (measured)",
+    core_missing=("beta_constraint", "gamma_constraint", "virtual_batch_size", "adjustment"),
     core_fused=True,
     fused_makes_all=False,
 )
@@ -141,6 +155,7 @@ _1_4 = _after(
     "`fused=None` means True: N/(N-1) in the moving variance at rank 2 and 4 (measured); falls back to the "
     "composed layer without a message; `param_regularizers` dropped when fused, or prevent it (rank 4, default "
     "`updates_collections`); float64 where composed; gamma made before beta; `tf.AUTO_REUSE` appears",
+    core_missing=("virtual_batch_size", "adjustment"),
     fused_default=True,
     falls_back=True,
     epsilon_floor=1.001e-5,
@@ -157,6 +172,8 @@ _1_5 = _after(
     "1.5",
     "`adjustment` added (prevents fusing); regularizers reach the fused layer; float16 input keeps float32 variables",
     missing=(),
+    core_missing=(),
+    core_axes=True,
     own_fused_regularizers=True,
     core_fuses_regularizers=True,
     core_composed_dynamic="switch",
@@ -168,11 +185,19 @@ _1_6 = _after(
     "1.6",
     "`trainable=False` stops the updates of the moving statistics at rank 4 or `fused=False` with default "
     "`updates_collections` (measured)",
+    core_scope_twice=False,
     trainable_false_stops_core=True,
     core_takes_numbers=True,
 )
-_1_8 = _after(
+_1_7 = _after(
     _1_6,
+    "1.7",
+    "a decay known to be 1 keeps NaN and infinity in a batch out of the moving statistics, because the graph optimizer "
+    "removes the multiplication by 0 (measured)",
+    drops_zero_rate=True,
+)
+_1_8 = _after(
+    _1_7,
     "1.8",
     "1 - decay in float32 at rank 4 with default `updates_collections`: at .999 the step is .000999987 (measured)",
     float32_rate=True,
@@ -199,7 +224,7 @@ _1_15 = _after(
     fused_operation="FusedBatchNormV3",
     renorm_of_1_15=True,
 )
-TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_8, _1_9, _1_10, _1_15)
+TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_7, _1_8, _1_9, _1_10, _1_15)
 NAMES = tuple(f"1.{minor}" for minor in range(16))
 LATEST = _1_15
 

@@ -15,7 +15,7 @@ import pytest
 import replays
 import tensorflow
 from golden.record import bounds, cases, errors, layers_cases, layers_errors
-from modes import played_in
+from modes import MODES, played_in
 
 import tf1bn
 
@@ -60,6 +60,13 @@ def kinds_of(mode, id):
 
 
 SAMPLE = replays.covering(REPLAYS, kinds_of)
+# A covering sample of each of the other modes, of resource variables that of the groups above.
+REPLAYS += [
+    (mode, id)
+    for mode in MODES
+    for other, id in SAMPLE
+    if mode not in ("reference", "resource") and other == MODES[mode].compared_as
+]
 
 
 def test_every_case_has_a_recording_and_every_recording_a_case():
@@ -110,13 +117,13 @@ def check_replay(mode, id, tally):
     if deviation:
         assert played.get("error", {}).get("kinds", [None])[0] == deviation[0]
     elif "error" in recorded or "error" in played:
-        other = replays.other_error(played.get("error"), recorded.get("error"), mode)
+        other = replays.other_error(played.get("error"), recorded.get("error"), MODES[mode].compared_as)
         assert other is None, other
     else:
         other = replays.other_graph(
             played["graph"],
             recorded["graph"],
-            mode,
+            MODES[mode].compared_as,
             made_by_keras=id.startswith(MADE_BY_KERAS),
             takes_more=id.startswith("use/"),
         )

@@ -1,9 +1,13 @@
 """The table of releases, and the page that shows it."""
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
+import tiers
+from golden.record import decay_one
+from modes import played_in
 
 import tf1bn
 from tf1bn import releases
@@ -89,3 +93,16 @@ async def _coroutine():
 def test_what_runs_elsewhere_is_not_decorated(function):
     with pytest.raises(TypeError, match=r"`tf1bn.release` decorates .*; it must decorate a plain function"):
         tf1bn.release("1.3")(function)
+
+
+DECAY_ONE = json.loads((ROOT / "tests/golden/decay_one.json").read_text("ascii"))
+
+
+@pytest.mark.parametrize("version", tiers.slow_but(["1.15.5"], DECAY_ONE))
+def test_decay_1_and_a_batch_that_is_not_finite(version):
+    """The graph optimizer of 1.7 and later removes the multiplication by 0, which NaN and infinity would survive."""
+    import tensorflow as tf
+
+    release = version.rpartition(".")[0]
+    with played_in("reference"), tf1bn.release(release):
+        assert decay_one.run(tf.compat.v1, tf1bn.batch_norm) == DECAY_ONE[version]

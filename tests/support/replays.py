@@ -8,6 +8,7 @@ import itertools
 
 import pytest
 import tensorflow
+from golden.record import errors
 
 
 class Tally:
@@ -120,6 +121,35 @@ def other_graph(played, recorded, mode="reference", *, made_by_keras=False, take
     for part in ("variables", "collections", "outputs", "watched", "notes"):
         if played.get(part) != recorded.get(part):
             return f"{part}: {played.get(part)} here, {recorded.get(part)} in the recording"
+    return None
+
+
+def difference(case, played, recorded, floor, tally=None, left_out=lambda key: False, bounds_of=None):
+    """What a replay under another release than 1.15 does otherwise than the recording; None if nothing.
+
+    Args:
+      floor: the smallest epsilon of the release's fused layer.
+      left_out: which numbers are not compared, by their keys.
+      bounds_of: what gives the errors of a recording; None for `errors.errors_of`.
+    """
+    if "error" in recorded or "error" in played:
+        return other_error(played.get("error"), recorded.get("error"), exact=True)
+    if other := other_graph(played["graph"], recorded["graph"]):
+        return other
+    if ("steps" in played) != ("steps" in recorded):
+        return "one of them has no steps"
+    if "steps" not in recorded:
+        return None
+    for part in ("initial", "start"):
+        if played[part] != recorded[part]:
+            return f"{part}: {played[part]} here, {recorded[part]} in the recording"
+    for key, got, wanted, used in errors.compared(case, played, case, recorded, floor, bounds_of):
+        if left_out(key):
+            continue
+        if tally is not None:
+            tally.count(case.id, got, wanted, used)
+        if not used.max(initial=0) <= 1:
+            return errors.description(key, got, wanted, used)
     return None
 
 

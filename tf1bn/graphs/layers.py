@@ -43,7 +43,7 @@ def _application(scan, built):
         decay = None
     reads = dict(zip(("moving_mean", "moving_variance"), variables.statistics, strict=True))
     reads |= {"gamma": variables.gamma, "beta": variables.beta}
-    state = dict(zip(("moving_stddev", "renorm_mean", "renorm_stddev"), variables.renorm or (), strict=False))
+    state = dict(variables.renorm)
     state |= dict(zip(("biased", "local_step"), variables.debias or (), strict=False))
     return Application(
         statistic=statistic,
@@ -76,7 +76,7 @@ def _settings(call, variables, decay):
         "center": variables.beta is not None,
         "scale": variables.gamma is not None,
         "axis": call.recorded_axis,
-        "renorm": variables.renorm is not None,
+        "renorm": bool(variables.renorm),
         "rate_dtype": _rate_dtype(call, variables) if decay is not None else None,
     }
 

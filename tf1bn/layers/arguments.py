@@ -11,8 +11,7 @@ from typing import Any
 
 import tensorflow as _tf
 
-from .. import releases
-from . import training_flag
+from . import keras_names, training_flag
 
 NHWC, NCHW = "NHWC", "NCHW"
 _FLAGS = "True, False, or a boolean tensor, placeholder or variable"
@@ -155,7 +154,6 @@ def checked_renorm(renorm, clipping, path):
 
     Raises:
       ValueError: `renorm` together with an argument that excludes it, or unknown keys in the dict.
-      NotImplementedError: `renorm` in a release before 1.15.
     """
     if not renorm:
         return {}
@@ -164,12 +162,6 @@ def checked_renorm(renorm, clipping, path):
             "renorm is not supported with batch_weights, updates_collections or zero_debias_moving_mean. `renorm` is "
             "set together with `batch_weights`, `zero_debias_moving_mean` or `updates_collections` other "
             "than the default; batch renormalisation works with none of them, leave them out."
-        )
-    if not path.release.renorm_of_1_15:
-        raise NotImplementedError(
-            f"`renorm` is set for TensorFlow {path.release.name}, whose batch renormalisation (that of 1.2 to 1.14, "
-            "with the variables renorm_mean_weight and renorm_stddev_weight) tf1bn does not have; use "
-            "`tf1bn.release('1.15')` for this layer, which has the scheme of 1.15 and other variables."
         )
     return checked_clipping(clipping)
 
@@ -232,7 +224,7 @@ def weights_per_sample(batch_weights, inputs):
 # ---- batch_normalization ----
 
 
-def checked_axis(axis):
+def checked_axis(axis, release):
     """`axis` of ``batch_normalization`` as a list of ints.
 
     Raises:
@@ -241,6 +233,13 @@ def checked_axis(axis):
     """
     if isinstance(axis, int):
         return [int(axis)]
+    if not release.core_axes:
+        if isinstance(axis, numbers.Integral):
+            return [int(axis)]
+        raise TypeError(
+            f"`axis` is {axis!r}; it must be an int in TensorFlow {release.name}, whose layer has the channels in one "
+            "axis; several came with 1.5."
+        )
     if isinstance(axis, list) and not axis:
         raise IndexError("`axis` is an empty list; give at least one axis that holds the channels.")
     if not isinstance(axis, list) or not all(isinstance(i, numbers.Integral) for i in axis):
@@ -263,7 +262,7 @@ def single_tensor(inputs):
     return _tf.convert_to_tensor(inputs)
 
 
-def resolved_axes(axis, inputs):
+def resolved_axes(axis, inputs, release):
     """The axes counted from 0, in the order of the dimensions.
 
     Raises:
@@ -279,10 +278,12 @@ def resolved_axes(axis, inputs):
         )
     for number in axis:
         if not -rank <= number < rank:
-            # 1.15 counted from the end first, and named what came of it.
+            # From 1.5 on it was counted from the end first, and what came of it was named.
+            phrase = f"Invalid axis: {number if number >= 0 else number + rank}"
+            if not release.core_axes:
+                phrase = f"Value of `axis` argument {number} is out of range for input with rank {rank}"
             raise ValueError(
-                f"Invalid axis: {number if number >= 0 else number + rank}. `axis` is {number} and the inputs have "
-                f"rank {rank}; it must be {-rank} to {rank - 1}."
+                f"{phrase}. `axis` is {number} and the inputs have rank {rank}; it must be {-rank} to {rank - 1}."
             )
     axes = [i + rank if i < 0 else i for i in axis]
     if len(set(axes)) < len(axes):
@@ -300,19 +301,30 @@ def resolved_axes(axis, inputs):
     return sorted(axes)
 
 
-def checked_training(training):
+def checked_training(training, release):
     """`training` of ``batch_normalization``; the graph's learning phase for None.
 
     Raises:
       TypeError: it is no boolean.
     """
-    if training is None:
+    if training is None and release.core_is_keras:
         return training_flag.learning_phase()
     tensor = _tf.is_tensor(training) or isinstance(training, _tf.Variable)
     # An array of several flags cannot be hashed, and comparing it gives no single answer.
-    if not tensor and not (isinstance(training, Hashable) and training in (True, False)):
-        raise TypeError(f"{_no_flag(training, releases.LATEST)} `training` is {training!r}; it must be {_FLAGS}.")
+    number = release.core_takes_numbers and isinstance(training, Hashable) and training in (True, False)
+    if not tensor and not isinstance(training, bool) and not number:
+        raise TypeError(f"{_no_flag(training, release)} `training` is {training!r}; it must be {_FLAGS}.")
     return training
+
+
+def checked_constraint(constraint, argument, release):
+    """A constraint of ``batch_normalization`` as a function or None; ValueError for a name before 1.9."""
+    if release.core_is_keras or constraint is None or callable(constraint):
+        return keras_names.constraint(constraint, argument)
+    raise ValueError(
+        f"The `constraint` argument must be a callable. `{argument}` is {constraint!r}; it must be a function from a "
+        f"variable to its new value in TensorFlow {release.name}."
+    )
 
 
 def check_numbers(epsilon, momentum, training, path):
@@ -324,7 +336,8 @@ def check_numbers(epsilon, momentum, training, path):
     """
     _check_number(epsilon, "epsilon", TypeError if path.fused else ValueError)
     if training_flag.static_value(training) is not False:
-        _check_number(momentum, "momentum", ValueError if path.fused else TypeError)
+        in_tensor = path.fused and path.release.float32_rate
+        _check_number(momentum, "momentum", ValueError if in_tensor else TypeError)
 
 
 def _check_number(value, argument, error_for_none):

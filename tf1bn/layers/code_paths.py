@@ -60,25 +60,51 @@ def path_of_batch_norm(
     return Path(core=core, fused=fused, release=release)
 
 
-def path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment):
-    """The `Path` of a call of ``batch_normalization``, which is that of 1.15 in every `tf1bn.release`.
+def path_of_batch_normalization(release, inputs, axes, fused, renorm, virtual_batch_size, adjustment, regularized):
+    """The `Path` of a call of ``batch_normalization``.
 
     Raises:
-      ValueError: `fused` is neither None nor a boolean, and the fused form cannot be used.
+      ValueError: ``fused=True`` with what the fused form of TF 1.3 does not take; `fused` is neither None nor a boolean
+        in 1.15, and the fused form cannot be used.
     """
+    if not release.core_fused:
+        return Path(core=True, fused=False, release=release)
+    if fused and not release.falls_back:
+        _check_core_fused(release, inputs, axes, renorm, regularized)
     possible = (
         inputs.shape.rank == 4
         and axes in ([1], [3])
         and not renorm
         and virtual_batch_size is None
         and adjustment is None
+        and (release.core_fuses_regularizers or not regularized)
     )
-    if fused not in (None, True, False) and fused and not possible:
+    if release.renorm_of_1_15 and fused not in (None, True, False) and fused and not possible:
         raise ValueError(
             "Unsupported axis, fused batch norm only supports axis == [1] or axis == [3]. `fused` is "
             f"{fused!r}; it must be None, True or False."
         )
-    return Path(core=True, fused=possible and (fused is None or bool(fused)), release=releases.LATEST)
+    return Path(core=True, fused=possible and (fused is None or bool(fused)), release=release)
+
+
+def _check_core_fused(release, inputs, axes, renorm, regularized):
+    rank = inputs.shape.rank
+    for phrase, name, present in (
+        ("Batch renorm is currently not supported with fused batch norm.", "`renorm`", renorm),
+        ("Regularizers are not currently supported for fused batch norm.", "regularizers", regularized),
+        ("Only 4D inputs are currently supported with fused batch norm.", f"inputs of rank {rank}", rank != 4),
+        (
+            "Only axis 1 and 3 are currently supported dimensions for fused batch norm.",
+            f"`axis` {axes[0]}",
+            axes not in ([1], [3]),
+        ),
+    ):
+        if present:
+            raise ValueError(
+                f"{phrase} `fused` is True together with {name}, which the fused layer of TensorFlow {release.name} "
+                "does not take; leave `fused` out, or take `tf1bn.release` 1.4 or later, which falls back to the "
+                "composed layer."
+            )
 
 
 def _check_fused(release, rank, batch_weights, renorm, regularizers):

@@ -19,7 +19,7 @@ import contextlib
 
 import tensorflow as _tf
 
-from . import arguments, code_paths, keras_names
+from . import arguments, code_paths, release_scope
 from .arguments import NCHW, NHWC
 from .graph_collections import builds_graph
 from .normalization import build_layer
@@ -29,6 +29,7 @@ tf = _tf.compat.v1
 _ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
 
 
+@release_scope.as_released(missing="core_missing")
 @builds_graph
 def batch_normalization(
     inputs,
@@ -59,7 +60,8 @@ def batch_normalization(
     """Batch normalisation with the arguments, variables and numbers of ``tf.layers.batch_normalization`` (TF 1.15).
 
     Builds graph-mode operations: call it inside a ``tf.Graph`` and run it in a ``tf.compat.v1.Session``. Like the
-    original, and unlike ``batch_norm``, it takes no defaults from an ``arg_scope``.
+    original, and unlike ``batch_norm``, it takes no defaults from an ``arg_scope``. Inside ``tf1bn.release(...)`` it
+    has the arguments, defaults and numbers of that release.
 
     Args:
       inputs: tensor of rank 1 or more, float16, float32 or float64 (no float64 in the fused form, as in TF 1.15).
@@ -97,16 +99,27 @@ def batch_normalization(
       TypeError: `axis` is neither an int nor a list; `training` is no boolean; float64 inputs in the fused form.
       IndexError: `axis` is an empty list.
     """
-    axis = arguments.checked_axis(axis)
+    release = release_scope.current()
+    axis = arguments.checked_axis(axis, release)
     renorm_clipping = arguments.checked_clipping(renorm_clipping) if renorm else {}
-    beta_constraint = keras_names.constraint(beta_constraint, "beta_constraint")
-    gamma_constraint = keras_names.constraint(gamma_constraint, "gamma_constraint")
-    with _scopes(name, reuse):
+    beta_constraint = arguments.checked_constraint(beta_constraint, "beta_constraint", release)
+    gamma_constraint = arguments.checked_constraint(gamma_constraint, "gamma_constraint", release)
+    with _scopes(name, reuse, release):
         inputs = arguments.single_tensor(inputs)
-        axes = arguments.resolved_axes(axis, inputs)
+        axes = arguments.resolved_axes(axis, inputs, release)
         _check_virtual_batches(virtual_batch_size, axes, adjustment)
-        path = code_paths.path_of_batch_normalization(fused, inputs, axes, renorm, virtual_batch_size, adjustment)
-        training = arguments.checked_training(training)
+        path = code_paths.path_of_batch_normalization(
+            release,
+            inputs,
+            axes,
+            fused,
+            renorm,
+            virtual_batch_size,
+            adjustment,
+            beta_regularizer is not None or gamma_regularizer is not None,
+        )
+        training = arguments.checked_training(training, release)
+        code_paths.check_dtypes(path, inputs.dtype)
         arguments.check_numbers(epsilon, momentum, training, path)
         batch, virtual_axis = inputs, None
         if virtual_batch_size is not None:
@@ -127,7 +140,7 @@ def batch_normalization(
             center=center,
             scale=scale,
             is_training=training,
-            trainable=trainable,
+            trainable=trainable if release.trainable_none else bool(trainable),
             updates_collections=tf.GraphKeys.UPDATE_OPS,
             initializers={
                 "beta": beta_initializer,
@@ -149,8 +162,11 @@ def batch_normalization(
 
 
 @contextlib.contextmanager
-def _scopes(name, reuse):
-    """The variable scope of the call, and the name scope that was opened with it."""
+def _scopes(name, reuse, release):
+    """The variable scope of the call, and the name scope that was opened with it.
+
+    Releases through 1.5 use up a second name scope, so that the operations of the next call are numbered by two more.
+    """
     if name:
         opened = tf.variable_scope(name)
     elif reuse:
@@ -160,7 +176,7 @@ def _scopes(name, reuse):
     with opened as scope:
         pass
     with (
-        tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False),
+        tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=release.core_scope_twice),
         tf.name_scope(scope.original_name_scope),
     ):
         yield

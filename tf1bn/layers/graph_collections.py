@@ -1,6 +1,6 @@
 """The graph of a layer: that there is one, and what a layer leaves with it.
 
-That is variables and losses in collections, aliases, and a note for recorders.
+That is variables and losses in collections, aliases, and a note for recorders; replicas that share a layer, too.
 """
 
 import dataclasses
@@ -100,3 +100,37 @@ def remember(built):
     while hasattr(graph, "outer_graph"):
         graph = graph.outer_graph
     graph.add_to_collection(BUILT_LAYERS, built)
+
+
+# ---- replicas of a distribution strategy ----
+
+ACROSS_REPLICAS = (
+    "The layer is built in the scope of a distribution strategy that keeps a copy of each variable for every replica; "
+    "call it in the function that `strategy.run` is given."
+)
+
+
+def replicated():
+    """Whether a distribution strategy runs the layer in several replicas, which share its statistics."""
+    return _tf.distribute.has_strategy() and _tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def over_replicas(moments):
+    """The means of the batch's moments over the replicas of a distribution strategy, as TF 1.15 did.
+
+    Each replica then makes the same update of its copy of the moving statistics. Without replicas it is ``moments``.
+
+    Raises:
+      GraphError: the layer is not built by one of the replicas.
+    """
+    if not replicated():
+        return moments
+    context = _tf.distribute.get_replica_context()
+    if context is None:
+        raise GraphError(ACROSS_REPLICAS)
+
+    def mean(strategy, value):
+        return strategy.extended.reduce_to(_tf.distribute.ReduceOp.MEAN, value, destinations=value)
+
+    # `context.all_reduce` looks up the variables behind a value by their names, and fails.
+    return tuple(context.merge_call(mean, args=(value,)) for value in moments)

@@ -7,8 +7,8 @@ import tensorflow as _tf
 from ..errors import GraphError
 from . import training_flag
 from .arguments import NHWC
-from .graph_collections import BuiltLayer, remember
-from .moving_averages import Updates, assign_moving_average, over_replicas, replicated
+from .graph_collections import BuiltLayer, over_replicas, remember, replicated
+from .moving_averages import Updates, renorm_of
 from .variables import collect_again, layer_variables
 
 tf = _tf.compat.v1
@@ -26,8 +26,8 @@ def build_layer(call):
     if replicated():
         call = _in_replica(call)
     variables = layer_variables(call)
-    renorm = Renorm(call, variables) if call.renorm else None
-    updates = Updates(call, variables, renorm.update_variance if renorm else None)
+    renorm = renorm_of(call, variables) if call.renorm else None
+    updates = Updates(call, variables, renorm)
     outputs = _fused(call, variables, updates) if call.path.fused else _composed(call, variables, updates, renorm)
     outputs.set_shape(call.batch.shape)
     if call.virtual_axis is not None:
@@ -193,60 +193,3 @@ def _moments(call, dtype):
     variance = tf.reduce_sum(weights * tf.squared_difference(x, mean), axes, keepdims=True) * reciprocal
     moments = (_tf.reshape(mean, [-1]), _tf.reshape(variance, [-1]))
     return tuple(_tf.cast(value, _tf.float16) for value in moments) if half else moments
-
-
-class Renorm:
-    """Batch renormalisation (Ioffe 2017, arXiv:1702.03275) of one call, as TF 1.15 does it.
-
-    Training outputs become (x_hat * r + d) * gamma + beta with r = stddev / renorm_stddev and
-    d = (mean - renorm_mean) / renorm_stddev, both clipped and without gradient, where stddev = sqrt(v + epsilon).
-    renorm_mean and renorm_stddev are moving averages with `renorm_decay`; so is moving_stddev with the layer's own
-    decay, and moving_variance is set to max(moving_stddev^2 - epsilon, 0).
-    """
-
-    def __init__(self, call, variables):
-        self._moving_stddev, self._mean, self._stddev = variables.renorm
-        self._moving_variance = variables.statistics[1]
-        self._clipping = call.renorm_clipping
-        self._rate = 1.0 - call.renorm_decay
-        self._epsilon = call.epsilon
-        self._is_training = call.is_training
-
-    def correct(self, mean, variance):
-        """``r, d`` [C], and a mean and variance that no run can compute without updating the renorm variables."""
-        stddev = _tf.sqrt(variance + self._epsilon)
-        floor = _tf.maximum(_tf.convert_to_tensor(self._stddev), _tf.sqrt(_tf.convert_to_tensor(self._epsilon)))
-        r, d = stddev / floor, (mean - self._mean) / floor
-        # The corrections are those before the update.
-        with tf.control_dependencies([r, d]):
-            values = _tf.identity(mean), _tf.identity(stddev)
-        r, d = self._clipped(r, d)
-        r, d = training_flag.select_each(self._is_training, (r, d), (_tf.ones_like(r), _tf.zeros_like(d)))
-        updates = [
-            training_flag.cond(
-                self._is_training,
-                lambda variable=variable, value=value: assign_moving_average(variable, value, self._rate),
-                lambda variable=variable: _tf.identity(variable),
-            )
-            for variable, value in zip((self._mean, self._stddev), values, strict=True)
-        ]
-        with tf.control_dependencies(updates):
-            after = _tf.identity(mean), _tf.identity(variance)
-        return _tf.stop_gradient(r, name="renorm_r"), _tf.stop_gradient(d, name="renorm_d"), after
-
-    def _clipped(self, r, d):
-        if self._clipping.get("rmin") is not None:
-            r = _tf.maximum(r, self._clipping["rmin"])
-        if self._clipping.get("rmax") is not None:
-            r = _tf.minimum(r, self._clipping["rmax"])
-        if self._clipping.get("dmax") is not None:
-            d = _tf.minimum(_tf.maximum(d, -self._clipping["dmax"]), self._clipping["dmax"])
-        return r, d
-
-    def update_variance(self, variance, rate):
-        """The operation that moves moving_stddev towards the batch's deviation and sets moving_variance from it."""
-        stddev = assign_moving_average(self._moving_stddev, _tf.sqrt(variance + self._epsilon), rate)
-        stddev = _tf.convert_to_tensor(stddev)
-        value = _tf.nn.relu(stddev * stddev - self._epsilon)
-        with tf.name_scope("AssignNewValue") as name:
-            return tf.assign(self._moving_variance, value, name=name)

@@ -92,26 +92,32 @@ class release:
         return cast(_Function, wrapper)
 
 
-def as_released(function):
+def as_released(function=None, *, missing="missing"):
     """Decorate a function that has the arguments of 1.15: it takes those of the release in force.
 
     The default of its argument `fused` is that of the release too. When called, it raises TypeError for an argument
     that the release does not have.
+
+    Args:
+      missing: the attribute of a `releases.Release` with the names of the arguments that it does not have.
     """
+    if function is None:
+        return functools.partial(as_released, missing=missing)
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         row = current()
         if row.since != LATEST.since:
-            absent = [name for name in kwargs if name in row.missing]
+            unknown = getattr(row, missing)
+            absent = [name for name in kwargs if name in unknown]
             if absent:
                 raise TypeError(
                     f"{function.__name__}() got an unexpected keyword argument '{absent[0]}': TensorFlow {row.name} "
-                    f"has no such argument, it came with {_came_with(absent[0])}. Leave it out, or take a later "
-                    "`tf1bn.release`."
+                    f"has no such argument, it came with {_came_with(absent[0], missing)}. Leave it out, or take a "
+                    "later `tf1bn.release`."
                 )
-            present = [p for p in signature.parameters.values() if p.name not in row.missing]
+            present = [p for p in signature.parameters.values() if p.name not in unknown]
             bound = signature.replace(parameters=present).bind(*args, **kwargs)
             args, kwargs = (), dict(bound.arguments)
             if not row.fused_default:
@@ -121,5 +127,5 @@ def as_released(function):
     return wrapper
 
 
-def _came_with(argument):
-    return next(row.name for row in TABLE if argument not in row.missing)
+def _came_with(argument, missing):
+    return next(row.name for row in TABLE if argument not in getattr(row, missing))

@@ -22,14 +22,14 @@ class LayerVariables:
     Attributes:
       gamma, beta: variables, or None without `scale`, `center`.
       statistics: (moving_mean, moving_variance).
-      renorm: (moving_stddev, renorm_mean, renorm_stddev), or None without batch renormalisation.
+      renorm: a dict from the short names of batch renormalisation's variables to them; empty without it.
       debias: (biased, local_step) behind a zero-debiased moving mean, or None.
     """
 
     gamma: Any
     beta: Any
     statistics: tuple
-    renorm: tuple | None
+    renorm: dict
     debias: tuple | None
 
 
@@ -89,21 +89,26 @@ class _Maker:
         return made["gamma"], made["beta"]
 
     def statistics(self):
-        """``(moving_mean, moving_variance)``, and the three further variables of batch renormalisation or None."""
+        """``(moving_mean, moving_variance)``, and the dict of the further variables of batch renormalisation."""
         with self._unpartitioned():
-            mean, deviation = self._initializer("moving_mean"), self._initializer("moving_variance")
-            statistics = self._get("moving_mean", mean), self._get("moving_variance", deviation)
-            if not self._call.renorm:
-                return statistics, None
+            mean, variance = self._initializer("moving_mean"), self._initializer("moving_variance")
+            statistics = self._get("moving_mean", mean), self._get("moving_variance", variance)
+            return statistics, self._renorm(mean, variance) if self._call.renorm else {}
 
-            def root(shape, dtype=None, **_):
-                return _tf.sqrt(deviation(shape, dtype=dtype))
+    def _renorm(self, mean, variance):
+        """The further variables of batch renormalisation; ``mean``, ``variance``: initializers of the statistics."""
+        if not self._release.renorm_of_1_15:
+            names = ("renorm_mean", "renorm_mean_weight", "renorm_stddev", "renorm_stddev_weight")
+            return {
+                name: self._get(name, tf.zeros_initializer(), shape=[] if name.endswith("_weight") else None)
+                for name in names
+            }
 
-            return statistics, (
-                self._get("moving_stddev", root),
-                self._get("renorm_mean", mean),
-                self._get("renorm_stddev", root),
-            )
+        def root(shape, dtype=None, **_):
+            return _tf.sqrt(variance(shape, dtype=dtype))
+
+        initializers = {"moving_stddev": root, "renorm_mean": mean, "renorm_stddev": root}
+        return {name: self._get(name, initializer) for name, initializer in initializers.items()}
 
     @contextlib.contextmanager
     def _unpartitioned(self):
@@ -172,11 +177,11 @@ class _Maker:
             )
         return initializer() if inspect.isclass(initializer) else initializer
 
-    def _get(self, name, initializer, trainable=False, regularizer=None):
+    def _get(self, name, initializer, trainable=False, regularizer=None, shape=None):
         own = [] if self._path.core else _collections_of(self._call, name)
         return tf.get_variable(
             name,
-            self._call.parameter_shape,
+            self._call.parameter_shape if shape is None else shape,
             self._dtype,
             initializer,
             regularizer,

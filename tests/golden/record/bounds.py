@@ -25,6 +25,7 @@ M and R, averages of m and S, come with errors dM and dR; clipping moves nothing
 
     stddev      dS = dv / (2 S) + 2 u S
     correction  dr = (dS + r dR) / R + 2 u r        dd = (dm + dM + |d| dR + u (|m| + |M|)) / R + 2 u |d|
+    weighted    dM = dA + (1 - W) dm + |m| dW + 2 u (|A| + |m|)     1.2 to 1.14: M = A + (1 - W) m, S likewise
     inference   dV = 2 A dA + 2 u A^2 + u V         V = A^2 - epsilon, A the moving stddev
 
 The output is then G x' + H with x' = (x - m) i, G = r a g and H = (d a + b) g + beta, where (a, b) is the pair
@@ -107,13 +108,28 @@ def squared_error(stddev, stddev_error, epsilon, u):
         return 2 * stddev * stddev_error + 2 * u * stddev**2 + u * np.abs(stddev**2 - epsilon)
 
 
+def mixed(average, weight, value, errors, u):
+    """average + (1 - weight) * value and its error; ``errors``: those of the three."""
+    with np.errstate(all="ignore"):
+        result = average + (1 - weight) * value
+        error = errors[0] + np.abs(1 - weight) * errors[2] + np.abs(value) * errors[1]
+        return result, error + 2 * u * (np.abs(average) + np.abs(value))
+
+
+def ratio(average, weight, average_error, weight_error, u):
+    """average / weight and its error."""
+    with np.errstate(all="ignore"):
+        result = average / weight
+        return result, (average_error + np.abs(result) * weight_error) / np.abs(weight) + u * np.abs(result)
+
+
 class Correction:
     """r and d of batch renormalisation, from the averages before the step, and their errors."""
 
-    def __init__(self, batch, mean, stddev, mean_error, stddev_error, epsilon, clipping, u):
+    def __init__(self, batch, mean, stddev, mean_error, stddev_error, epsilon, clipping, u, floor=True):
         with np.errstate(all="ignore"):
             now, now_error = batch.stddev(epsilon, u)
-            stddev = np.maximum(stddev, np.sqrt(epsilon))
+            stddev = np.maximum(stddev, np.sqrt(epsilon)) if floor else stddev
             self.r, self.d = now / stddev, (batch.mean - mean) / stddev
             self.r_error = (now_error + self.r * stddev_error) / stddev + 2 * u * self.r
             self.d_error = (

@@ -151,6 +151,8 @@ class Case(object):
                 # Near enough to the data for a correction to be clipped in one channel and not in another.
                 "renorm_mean": np.array([28.0, -44.0, 62.0])[c % 3],
                 "renorm_stddev": np.array([4.0, 12.0, 8.0])[c % 3],
+                "renorm_mean_weight": 0.75 + 0 * c,
+                "renorm_stddev_weight": 0.625 + 0 * c,
                 "biased": 3.0 + 2.0 * c,
                 "local_step": 2.0 + c,
             },
@@ -162,6 +164,8 @@ class Case(object):
                 "moving_stddev": 2.0**-8 * (1 + c),
                 "renorm_mean": 2.0**-8 * (1 + c),
                 "renorm_stddev": 2.0**-7 * (1 + c),
+                "renorm_mean_weight": 0.75 + 0 * c,
+                "renorm_stddev_weight": 0.625 + 0 * c,
             },
             "cold": {},
         }[self.start]

@@ -155,8 +155,7 @@ def errors_of(case, recorded, floor=bounds.EPSILON_FLOOR):
             else:
                 adjustment = channels_last_pair(case, case.adjusted)
                 if "renorm_mean" in own:
-                    state = [own.read(v, f"renorm_{k}") for v in (now, error) for k in ("mean", "stddev")]
-                    correction = bounds.Correction(batch, *state, epsilon, case.clipping(number), u)
+                    correction = correction_of(case, number, batch, own, now, error, epsilon, u)
             gamma, beta = (
                 (own.read(now, k) if k in own else np.float64(default)) * np.asarray(case.factors.get(k, 1.0))
                 for k, default in (("gamma", 1), ("beta", 0))
@@ -206,6 +205,24 @@ def loss_error(recorded, step, name, now, error, u):
     return carried + (now[used].size + 3) * u * abs(value)
 
 
+def correction_of(case, number, batch, own, now, error, epsilon, u):
+    """The `bounds.Correction` of a step of batch renormalisation, with or without the weights of 1.2 to 1.14."""
+    state = [own.read(v, f"renorm_{k}") for v in (now, error) for k in ("mean", "stddev")]
+    weighted = "renorm_mean_weight" in own
+    if weighted:
+        moments = (batch.mean, batch.mean_error), batch.stddev(epsilon, u)
+        pairs = []
+        for k, average, average_error, (value, value_error) in zip(
+            ("mean", "stddev"), state[:2], state[2:], moments, strict=True
+        ):
+            weight, weight_error = (own.read(v, f"renorm_{k}_weight") for v in (now, error))
+            errors = average_error, weight_error, value_error
+            pairs.append(bounds.mixed(average, weight, value, errors, u))
+        (mean, mean_error), (stddev, stddev_error) = pairs
+        state = [mean, stddev, mean_error, stddev_error]
+    return bounds.Correction(batch, *state, epsilon, case.clipping(number), u, floor=not weighted)
+
+
 def batch_of(case, step, number, source, layers, u):
     weights = None
     if case.sample_weights is not None:
@@ -253,6 +270,9 @@ def statistics_errors(case, before, after, error, batches, u, epsilon):
             result[name] = bounds.debiased_error(after[name], result[averaged], rate, updates, u)
             if np.all(updates == before[shadows[1]]):
                 result[name] = error[name]
+        if f"{stem}renorm_mean_weight:0" in before:
+            result.update(weighted_errors(stem, before, after, error, batches, u, epsilon))
+            continue
         if f"{stem}moving_stddev:0" not in before:
             result[f"{stem}moving_variance:0"] = moved(
                 f"{stem}moving_variance:0", lambda b: (b.variance, b.variance_error), rate
@@ -265,4 +285,37 @@ def statistics_errors(case, before, after, error, batches, u, epsilon):
         stddev = f"{stem}moving_stddev:0"
         result[stddev] = moved(stddev, stddev_of, rate)
         result[f"{stem}moving_variance:0"] = bounds.squared_error(after[stddev], result[stddev], epsilon, u)
+    return result
+
+
+def weighted_errors(stem, before, after, error, batches, u, epsilon):
+    """Errors of the statistics of batch renormalisation of 1.2 to 1.14: the moving ones follow average over weight."""
+
+    def name(short):
+        return f"{stem}{short}:0"
+
+    def widest(short, of, rate):
+        which = name(short)
+        return np.max(
+            [bounds.moved(before[which], after[which], *of(b), error[which], rate, u) for b in batches], axis=0
+        )
+
+    result = {}
+    rate = max(bounds.rate_of(before[name("renorm_mean")], after[name("renorm_mean")], b.mean) for b in batches)
+    for short, of in (
+        ("renorm_mean", lambda b: (b.mean, b.mean_error)),
+        ("renorm_stddev", lambda b: b.stddev(epsilon, u)),
+    ):
+        result[name(short)] = widest(short, of, rate)
+        result[name(f"{short}_weight")] = widest(f"{short}_weight", lambda b: (1.0, 0.0), rate)
+    mean, stddev = (
+        bounds.ratio(
+            after[name(short)], after[name(f"{short}_weight")], result[name(short)], result[name(f"{short}_weight")], u
+        )
+        for short in ("renorm_mean", "renorm_stddev")
+    )
+    variance = stddev[0] ** 2 - epsilon, bounds.squared_error(*stddev, epsilon, u)
+    rate = bounds.rate_of(before[name("moving_mean")], after[name("moving_mean")], mean[0])
+    result[name("moving_mean")] = widest("moving_mean", lambda b: mean, rate)
+    result[name("moving_variance")] = widest("moving_variance", lambda b: variance, rate)
     return result

@@ -69,8 +69,7 @@ def errors_of(case, recorded, floor=bounds.EPSILON_FLOOR):
             own = errors.Parameters(variables, recorded["graph"]["outputs"][int(i)]["uses"])
             correction = None
             if training and "renorm_mean" in own:
-                state = [own.read(v, f"renorm_{k}") for v in (now, error) for k in ("mean", "stddev")]
-                correction = bounds.Correction(batch, *state, epsilon, case.clipping(number), u)
+                correction = errors.correction_of(case, number, batch, own, now, error, epsilon, u)
             parameters = [own.read(now, k) if k in own else np.float64(v) for k, v in (("gamma", 1), ("beta", 0))]
             moving = None
             if not training:

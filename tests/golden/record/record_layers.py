@@ -1,7 +1,8 @@
 # -*- coding: utf-8 -*-
 # Runs on Python 3.7 too, beside the real TensorFlow 1.15:
 # ruff: noqa: UP009, UP031
-"""Records what the real ``tf.layers.batch_normalization`` of TF 1.15 does with every case of ``layers_cases.py``.
+"""Records what the real ``tf.layers.batch_normalization`` of TF 1.15 does with every case of ``layers_cases.py``, and
+that of an earlier release with those that ``releases.py`` selects.
 
     python tests/golden/record/record_layers.py                     plays everything, compares, writes nothing
     python tests/golden/record/record_layers.py --write             writes the groups that have no file yet
@@ -21,9 +22,9 @@ from golden.record import record  # noqa: E402
 
 
 def groups_of(version):
-    from golden.record import layers_cases
+    from golden.record import layers_cases, releases
 
-    return layers_cases.GROUPS
+    return layers_cases.GROUPS if version == "1.15.5" else releases.selected_of_layers(version)
 
 
 def api(tf):
@@ -33,6 +34,8 @@ def api(tf):
 
 
 def what_of(group):
+    if group == "selection":
+        return "tf.layers.batch_normalization, cases that tests/golden/releases.py selects"
     return "tf.layers.batch_normalization, cases '%s/...' of tests/golden/layers_cases.py" % group
 
 
@@ -41,7 +44,6 @@ if __name__ == "__main__":
         record.main(
             description=__doc__,
             script="record_layers.py",
-            release="1.15",
             suffix="-layers",
             groups_of=groups_of,
             api_of=api,

@@ -93,6 +93,54 @@ MORE = """
     adjustment/dynamic-channels-C partitioners/two- getters/scaling-placeholder- renorm/defaults-warm-C
 """.split()
 LARGE = ("1.3.0", "1.4.1", "1.8.0")
+# Batch renormalisation of 1.2 to 1.14, whose variables have weights.
+RENORM = """
+    renorm_clipping/rank2-NHWC renorm_clipping/rank4-NHWC renorm_clipping/rank4-NCHW renorm_clipping/rank4-fusedTrue
+    renorm_clipping/rank5-NHWC renorm_clipping/clip_ renorm_clipping/centerTrue-scaleTrue-
+    renorm_clipping/centerFalse-scaleFalse- renorm/renorm_decay0.0 renorm/renorm_decay1.0 renorm/renorm_decay_tensor
+    renorm/decay0.0 renorm/decay0.9 renorm/decay1.0 renorm/decay_tensor renorm/is_training_ renorm/updates_not_run-
+    renorm/float16-bool renorm/float64- renorm/trainable_False- renorm/epsilon_ renorm/constant_channel
+    renorm/not_finite renorm/initial_ renorm/collections_dict renorm/in_turn renorm/cond_branches renorm/later
+    renorm/regularized_scope renorm/partitioned_scope renorm/watching_getter renorm/two_names renorm/one_element
+    renorm/mistake-
+""".split()
+RENORM_FROM = ("1.3.0", "1.4.1", "1.8.0", "1.12.0")
+
+# The same for ``tf.layers.batch_normalization``, by ``record_layers.py``.
+LAYERS = """
+    layout/rank2-axis-1-fusedNone layout/rank3-axis1-fusedNone layout/rank4-axis-1-fused layout/rank4-axis1-fusedFalse
+    layout/rank4-axis2-fusedNone several_axes/rank4-[1,3]- virtual/rank3-[4,2,3]-axis-1-size2-
+    adjustment/channels-bool-fusedNone momentum/default-B momentum/default-C momentum/default-dynamic-B
+    momentum/default-dynamic-C training/bool-B training/bool-C training/placeholder-B training/placeholder-C
+    training/constant- training/int-B training/learning_phase-B training/default-B trainable/False-bool-B
+    trainable/False-bool-C dtype/float16-rank4- dtype/float64-rank4- renorm/rank2-axis-1-
+    renorm/rank4-axis[1,3]-bool renorm/defaults regularizers/both-B regularizers/both-C initializers/names-B
+    constraints/functions-B reuse/by_scope-B reuse/more_variables-C names/automatic-B use/positional_prefix
+    use/all_positional mistakes/axis_high mistakes/axis_one_high mistakes/axis_low mistakes/training_text
+    mistakes/training_two-B mistakes/unknown_channels- mistakes/unknown_rank-B mistakes/clipping_unknown
+    mistakes/fused_2
+""".split()
+LAYERS_MORE = """
+    layout/rank1-axis-1-fusedNone layout/rank2-axis0-fusedNone layout/rank5-axis-1-fusedTrue layout/rank4-axis1-dynamic
+    layout/rank4-axis[3]-fusedNone several_axes/fusedTrue virtual/rank4-[4,3,1,2]-axis[1,3]-size2-bool
+    virtual/fusedTrue adjustment/channels-placeholder-fusedNone adjustment/renorm epsilon/1e-08-bool-
+    momentum/default-V momentum/1.0- momentum/tensor_placeholder- training/variable- training/default-C
+    trainable/False-placeholder- dtype/float16-dynamic- dtype/float64-dynamic- dtype/float16-renorm dtype/float64-renorm
+    renorm/rank4-axis1-bool renorm/clip_all renorm/not_trainable renorm/virtual- renorm/plain_first renorm/fusedTrue
+    regularizers/string-l2-C initializers/constants-C constraints/non_neg-C reuse/argument-B reuse/more_variables-B
+    names/automatic-C names/string-B scopes/partitioned-B scopes/partitioned-C scopes/resource-B use/stacked-
+    mistakes/axis_ mistakes/training_ mistakes/momentum_None mistakes/trainable_None mistakes/center_None
+""".split()
+LAYERS_LARGE = ("1.3.0", "1.4.1", "1.12.0")
+
+
+def selected_of_layers(version):
+    """The cases of ``layers_cases`` to record from a release, by file."""
+    from golden.record import layers_cases
+
+    starts = LAYERS + (LAYERS_MORE if version in LAYERS_LARGE else [])
+    chosen = [case for case in layers_cases.CASES.values() if any(_matches(case.id, start) for start in starts)]
+    return collections.OrderedDict([("selection", chosen)])
 
 
 def selected(version):
@@ -100,6 +148,8 @@ def selected(version):
     groups = collections.OrderedDict([("selection", _cases(ALWAYS))])
     if version in LARGE:
         groups["more"] = [case for case in _cases(MORE) if case not in groups["selection"]]
+    if version in RENORM_FROM:
+        groups["renorm"] = _cases(RENORM)
     return groups
 
 
@@ -108,6 +158,6 @@ def _cases(starts):
 
 
 def _matches(id, start):
-    if start[-1] in "/-":
+    if start[-1] in "/-_":
         return id.startswith(start)
     return id == start or id.startswith(start + "-")
