@@ -224,3 +224,14 @@ def test_bad_input_is_one_sentence(id, capsys):
     assert re.fullmatch(r"tf1bn recalibrate: [^\n]+\.\n", err), err
     assert "not foreseen" not in err
     assert sorted(os.listdir()) == before
+
+
+def test_a_model_that_fails_on_the_data_is_named_with_the_reason(tmp_path, capsys):
+    with v1.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        tf1bn.batch_norm(tf.reshape(x, [-1, 7]), is_training=True, scope="b")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model"))
+    np.save(tmp_path / "x.npy", np.ones((5, 3), np.float32))
+    assert cli.main(["recalibrate", str(tmp_path / "model"), "--data", f"x={tmp_path}/x.npy"]) == 2
+    assert re.search(r"`MODEL` is .*, which fails on the data: Input to reshape is a tensor", capsys.readouterr().err)

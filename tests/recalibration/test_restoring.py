@@ -40,7 +40,7 @@ class One:
 
     def run(self, batch, names, take):
         for name in names:
-            take(name, batch, self.weights)
+            take(name, batch, *([] if self.weights is None else [self.weights]))
 
 
 def batches(count=3):
@@ -168,3 +168,16 @@ def test_batch_weights_are_those_of_the_layer(graph):
         got = session.run(mean)
     expected = np.average(np.concatenate(batches()), axis=0, weights=np.tile(weights, 3))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_layers_in_functions_are_no_silent_nothing():
+    """As in a SavedModel of TensorFlow 2."""
+    with v1.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 2])
+        mean, variance = tf.zeros([2]), tf.ones([2])
+        tf.function(lambda x: tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3))(x)
+        with (
+            v1.Session(graph=graph) as session,
+            pytest.raises(ValueError, match="in functions, as SavedModels of Tensor"),
+        ):
+            recalibrate(session, [{x: batch} for batch in batches()])

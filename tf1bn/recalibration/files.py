@@ -269,7 +269,10 @@ def _values(feature, dtype):
 
 def first_line(error):
     """The first line of what an error says, as the end of a sentence."""
-    text = str(getattr(error, "message", error)).strip().partition("\n")[0] or type(error).__name__
+    text = str(getattr(error, "message", error))
+    # In a graph the message follows the name of the operation, and a long account of where it was made.
+    of_node = re.search(r"^Node: .*\n(.+)", text, re.MULTILINE)
+    text = (of_node[1] if of_node else text).strip().partition("\n")[0] or type(error).__name__
     # What TensorFlow says of its own operations around the message.
     text = re.sub(r"^\{\{.*?\}\} *|( *\[Op:\w+\])? *name: *$", "", text)
     return text if text.endswith(".") else f"{text}."

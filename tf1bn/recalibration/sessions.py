@@ -33,7 +33,14 @@ class Session:
         self._kept: set[tuple[tuple[str, ...], frozenset[str]]] = set()
         self.conventions: dict[str, Convention] = {}
         self.left_out: dict[str, str] = {}
-        for layer in layers_in(self._graph):
+        layers = layers_in(self._graph)
+        if not layers and any("PartitionedCall" in op.type for op in self._graph.get_operations()):
+            raise ValueError(
+                "`model` has no batch-norm layer outside of functions, and what its graph calls in functions, as "
+                "SavedModels of TensorFlow 2 do, is not looked into; recalibrate the model that was saved there, such "
+                "as the Keras model, in Python."
+            )
+        for layer in layers:
             variables = [
                 [_variable_of(tensor, self._known) for tensor in layer.reads.get(name, ())] for name in _STATISTICS
             ]
