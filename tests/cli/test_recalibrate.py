@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     with v1.Graph().as_default():
         x = v1.placeholder(tf.float32, [None, 4, 4, 3], name="images")
         training = v1.placeholder_with_default(False, [], name="is_training")
+        v1.placeholder_with_default(np.zeros(1, np.int32), [None], name="classes")
         kernel = v1.get_variable("kernel", [3, 3, 3, 4], initializer=v1.glorot_uniform_initializer(seed=1))
         first = tf1bn.batch_norm(tf.nn.conv2d(x, kernel, 1, "SAME"), is_training=training, scope="b1")
         second = tf1bn.batch_norm(tf.nn.relu(first), is_training=training, scope="b2")
@@ -46,7 +47,27 @@ def folder(tmp_path_factory):
             floats = tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel()))
             features = tf.train.Features(feature={"raw": raw, "floats": floats})
             writer.write(tf.train.Example(features=features).SerializeToString())
+    damaged(folder)
     return folder
+
+
+def damaged(folder):
+    """Files of data that are cut, hold the wrong bytes, or do not fit."""
+    zipped, records = (folder / "train.npz").read_bytes(), (folder / "train.tfrecord").read_bytes()
+    (folder / "cut.npz").write_bytes(zipped[: len(zipped) // 2])
+    (folder / "wrong.npz").write_bytes(zipped[:200] + bytes([zipped[200] ^ 255]) + zipped[201:])
+    # In the header of a record, where TensorFlow ends as at the end of the file.
+    (folder / "cut.tfrecord").write_bytes(records[: len(records) // 2 + 5])
+    (folder / "train-00000-of-00001").write_bytes(records)
+    with tf.io.TFRecordWriter(str(folder / "other.tfrecord")) as writer:
+        writer.write(b"\xff\xff\xff")
+    with tf.io.TFRecordWriter(str(folder / "small.tfrecord")) as writer:
+        numbers = tf.train.Feature(float_list=tf.train.FloatList(value=[0.5]))
+        large = tf.train.Feature(int64_list=tf.train.Int64List(value=[2**40]))
+        texts = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a", b"b"]))
+        feature = {"numbers": numbers, "large": large, "texts": texts, "none": tf.train.Feature()}
+        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    (folder / "there.data-00000-of-00001").write_bytes(b"mine")
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +165,38 @@ BAD = {
         ("saved", "--data", "images=train.npz:labels"),
         r"gives 'images' an array of shape \(70,\); it must be of",
     ),
+    "npz that was cut": (("saved", "--data", "images=cut.npz:images"), "`--data` names .*, which cannot be read: "),
+    "npz of wrong bytes": (("saved", "--data", "images=wrong.npz:images"), "`--data` names .*, which cannot be read: "),
+    "records that were cut": (
+        ("saved", "--data", "images=cut.tfrecord:raw"),
+        "which cannot be read: it was cut: [0-9]+ bytes after [0-9]+ whole examples are no example",
+    ),
+    "records of another name": (("saved", "--data", "images=train-00000-of-00001:raw"), "its name that of TFRecords"),
+    "records of others": (("saved", "--data", "images=other.tfrecord:raw"), "which cannot be read: Error parsing"),
+    "examples of another size": (
+        ("saved", "--data", "images=small.tfrecord:numbers"),
+        "example 0 has 1 numbers in 'numbers', and the placeholder takes 48",
+    ),
+    "examples without numbers": (
+        ("saved", "--data", "images=small.tfrecord:none"),
+        "example 0 has 0 numbers in 'none'",
+    ),
+    "several texts": (("saved", "--data", "images=small.tfrecord:texts"), "has 2 strings of bytes in the feature"),
+    "numbers to be cut": (
+        ("saved", *DATA, "--data", "classes=small.tfrecord:numbers"),
+        "it holds float32, and the placeholder is int32",
+    ),
+    "numbers too large": (
+        ("saved", *DATA, "--data", "classes=small.tfrecord:large"),
+        "it holds whole numbers beyond the range of int32",
+    ),
+    "value too large": (("saved", *DATA, "--feed", "classes=[1099511627776]"), "the value .* of dtype int32"),
+    "deep value": (("saved", *DATA, "--feed", "classes=" + "[" * 5000), "`--feed` gives 'classes' the value"),
+    "data twice": (("saved", *DATA, *DATA), "`--data` gives 'images' a value, and it has one"),
+    "data and value": (("saved", *DATA, "--feed", "images=1"), "`--feed` gives 'images' a value, and it has one"),
+    "no name": (("saved", *DATA, "--output", ""), "`--output` is ''; it must be the name of a new folder"),
+    "prefix without a name": (("model.ckpt-7", *DATA, "--output", "./"), "`--output` is './'; it must be the name"),
+    "data there": (("model.ckpt-7", *DATA, "--output", "there"), "which is there; nothing is written over"),
     "not an array": (("saved", "--data", "images=saved/saved_model.pb"), "which cannot be read: "),
     "value": (("saved", *DATA, "--feed", "is_training=maybe"), "the value 'maybe'; it must be true, false, a number"),
     "size": (("saved", *DATA, "--batch-size", "0"), "`--batch-size` is 0; it must be 1 or more"),
@@ -171,3 +224,14 @@ def test_bad_input_is_one_sentence(id, capsys):
     assert re.fullmatch(r"tf1bn recalibrate: [^\n]+\.\n", err), err
     assert "not foreseen" not in err
     assert sorted(os.listdir()) == before
+
+
+def test_a_model_that_fails_on_the_data_is_named_with_the_reason(tmp_path, capsys):
+    with v1.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        tf1bn.batch_norm(tf.reshape(x, [-1, 7]), is_training=True, scope="b")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, str(tmp_path / "model"))
+    np.save(tmp_path / "x.npy", np.ones((5, 3), np.float32))
+    assert cli.main(["recalibrate", str(tmp_path / "model"), "--data", f"x={tmp_path}/x.npy"]) == 2
+    assert re.search(r"`MODEL` is .*, which fails on the data: Input to reshape is a tensor", capsys.readouterr().err)

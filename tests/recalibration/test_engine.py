@@ -175,7 +175,7 @@ def test_a_layer_that_is_not_applied_is_left_out(order):
     assert dict(report.left_out) == {"x": "It is frozen.", "b": "It was applied to no batch."}
     assert "Left out: b: It was applied to no batch." in str(report)
     target.unused = ("a", "b", "c")
-    with pytest.raises(ValueError, match="`batches` reach no batch-norm layer of the model; `a`, `b`, `c` were not"):
+    with pytest.raises(ValueError, match="`batches` give no values to a batch-norm layer of the model; `a`, `b`, `c`"):
         run(target, batches(), order)
 
 

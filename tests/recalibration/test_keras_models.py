@@ -143,3 +143,38 @@ def test_tf_keras_whose_fused_layer_stores_the_unbiased_variance(shape):
     flat = x.reshape(-1, 2).astype(np.float64)
     layer = net.layers[-1]
     np.testing.assert_allclose(layer.moving_variance.numpy(), flat.var(axis=0, ddof=len(shape) > 1), rtol=1e-6)
+
+
+def test_a_call_in_training_mode_leaves_the_other_layers():
+    net = model()
+    held = {v.path: v.numpy() for v in net.variables}
+    recalibrate(net, data(), layers="bn1", call=lambda net, batch: net(batch, training=True))
+    changed = {v.path for v in net.variables if not np.array_equal(v.numpy(), held[v.path])}
+    assert changed == {"bn1/moving_mean", "bn1/moving_variance"}
+
+
+def test_a_dict_is_the_input_of_a_model_with_named_inputs():
+    one, two = keras.Input((3,), name="one"), keras.Input((3,), name="two")
+    net = keras.Model({"one": one, "two": two}, layers.BatchNormalization(name="bn")(one + two))
+    x = np.random.default_rng(0).normal(1, 2, (8, 3)).astype(np.float32)
+    recalibrate(net, [{"one": x, "two": 2 * x}])
+    np.testing.assert_allclose(net.get_layer("bn").moving_mean.numpy(), (3 * x).mean(axis=0), rtol=1e-6)
+
+
+def test_what_others_put_around_a_layer_stays():
+    net = model()
+    layer = net.get_layer("bn1")
+    original = layer.call
+
+    def call(inputs, training=None, mask=None):
+        return original(inputs, training=training, mask=mask)
+
+    layer.__dict__["call"] = call
+    recalibrate(net, data())
+    assert layer.__dict__["call"] is call
+
+
+def test_the_report_has_the_statistics_of_bfloat16():
+    net = keras.Sequential([layers.Input((3,)), layers.BatchNormalization(dtype="bfloat16")])
+    report = recalibrate(net, [np.random.default_rng(0).normal(1, 2, (8, 3)).astype(np.float32)])
+    assert report.layers[0].new_mean.tolist() == net.layers[0].moving_mean.numpy().astype(np.float32).tolist()

@@ -215,3 +215,35 @@ def test_a_network_whose_statistics_were_never_updated_is_as_good_as_it_was_trai
     for order in ("batch", "sequential"):
         recalibrate(net, batches, order=order)
         assert accuracy() > 0.95
+
+
+def test_a_call_that_changes_the_mode_is_refused_and_undone():
+    net = Net()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match="Layer 'bn1' was brought into training mode while the model ran"):
+        recalibrate(net, data(), order="sequential", call=lambda net, batch: net.train()(batch))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    # In the order "batch" the layer is in training mode in any case, and another one is not asked for.
+    recalibrate(net, data(), layers="bn1", call=lambda net, batch: net.train()(batch))
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"bn1.running_mean", "bn1.running_var"}
+
+
+def test_modules_whose_layers_cannot_be_listened_to_or_written():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(nn.Sequential(nn.BatchNorm2d(3)))
+    with pytest.raises(TypeError, match="`model` is or holds a TorchScript module"):
+        recalibrate(scripted, data())
+    with torch.inference_mode():
+        net = nn.Sequential(nn.BatchNorm2d(3))
+    with pytest.raises(ValueError, match=r"made in torch\.inference_mode, outside of which they cannot be written"):
+        recalibrate(net, data())
+    assert net.training
+
+
+def test_the_report_has_the_statistics_of_bfloat16():
+    norm = nn.BatchNorm2d(3).bfloat16()
+    report = recalibrate(norm, [batch.bfloat16() for batch in data()])
+    assert report.layers[0].new_mean.tolist() == norm.running_mean.float().tolist()
+    assert report.layers[0].new_variance.tolist() == norm.running_var.float().tolist()

@@ -296,3 +296,21 @@ def test_packed_is_true_or_false(tmp_path):
     with pytest.raises(ValueError, match="`packed` is 2; it must be true or false"):
         trace.Writer(tmp_path / "t", packed=2)
     assert not (tmp_path / "t").exists()
+
+
+def test_an_interrupt_while_a_file_is_begun_does_not_end_the_trace(tmp_path, monkeypatch):
+    with trace.Writer(tmp_path / "t", packed=True) as writer:
+        writer.add_layer("bn", **LAYER)
+        create = writer._arrays.create
+
+        def interrupted(name):
+            os.close(create(name))
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writer._packed._folder, "create", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                writer.add_step({"bn": vectors(0)}, training=True)
+        for step in range(2):
+            writer.add_step({"bn": vectors(step)}, training=True)
+    assert_steps(tmp_path / "t", range(2))

@@ -58,7 +58,7 @@ def run(args):
     check_outputs({"--json": args.json})
     import_tensorflow(verbose=args.verbose)
     from ..recalibration import recalibrate
-    from ..recalibration.files import StoredModel, fed_value, keep_log, read_rows
+    from ..recalibration.files import OpError, StoredModel, fed_value, first_line, keep_log, read_rows
 
     keep_log(args.verbose)
 
@@ -67,10 +67,10 @@ def run(args):
             model.check_output(args.output)
         rows, always = {}, {}
         for name, file in (_pair("--data", text) for text in args.data):
-            placeholder = model.placeholder(name)
+            placeholder = _new_place("--data", model.placeholder(name), rows)
             rows[placeholder] = read_rows(file, placeholder)
         for name, value in (_pair("--feed", text) for text in args.feed):
-            placeholder = model.placeholder(name)
+            placeholder = _new_place("--feed", model.placeholder(name), [*rows, *always])
             always[placeholder] = fed_value(value, placeholder)
         batches = _Batches(rows, always, args.batch_size)
         try:
@@ -79,6 +79,8 @@ def run(args):
             )
         except (ValueError, TypeError) as error:
             raise CommandError(str(error)) from error
+        except OpError as error:
+            raise CommandError(f"`MODEL` is {args.model!r}, which fails on the data: {first_line(error)}") from error
         if args.output is not None:
             model.save(args.output)
     print(printable_lines(str(report)))
@@ -109,6 +111,13 @@ class _Batches:
                 **self._always,
                 **{placeholder: array[start : start + self._size] for placeholder, array in self._rows.items()},
             }
+
+
+def _new_place(option, placeholder, fed):
+    """The placeholder, unless it is among those that are fed already."""
+    if any(placeholder is other for other in fed):
+        raise CommandError(f"`{option}` gives {placeholder.op.name!r} a value, and it has one; give each only one.")
+    return placeholder
 
 
 def _pair(option, text):

@@ -46,8 +46,9 @@ def recalibrate(
         layer normalises by the new statistics of the layers before it, which is what inference will do; it takes a
         pass for each layer of a module or model, and for each level of layers in the graph of a session.
       layers: None for all of them, or the names of those to recalibrate, which may hold "*", or a list of such names.
-      call: for a module or model, None or a function from it and a batch that runs it. Without it a batch that is a
-        dict is given as keyword arguments, of a tuple or list the first item is given, and anything else as it is.
+      call: for a module or model, None or a function from it and a batch that runs it. Without it of a batch that is a
+        tuple or list the first item is given, and anything else as it is, but a dict to a PyTorch module as keyword
+        arguments. The function leaves the modes of a module as they are.
       write: whether to write the new statistics; False leaves the model as it is, for its report alone.
 
     Returns:
@@ -59,13 +60,14 @@ def recalibrate(
       RecalibrationError: a batch holds NaN or infinity where a layer sees it, passes differ, or the new statistics do
         not fit the dtype of the old ones.
 
-    Whatever is raised, also by the model, the statistics are those from before. Modes of training, and counters such as
-    num_batches_tracked, are those from before in any case. The variance that is written is that over all N values of a
-    channel, times N/(N-1) in layers that store the unbiased variance: PyTorch's, and the fused ones of TensorFlow 1.4
-    to 1.15. Layers that several places share get the moments over all of these. In the order "sequential" a layer
-    that is applied again to what depends on a later layer, as in a recurrent model, has no exact statistics; it gets
-    those under the old statistics of later layers. A layer with zero debias keeps the variables from which its next
-    training step computes the moving mean, so that training on forgets the new one.
+    Whatever is raised, also by the model, the statistics are those from before. Modes of training, and all that a run
+    may change, such as num_batches_tracked, are those from before in any case. The variance that is written is that
+    over all N values of a channel, weighted by batch_weights if the layer has them, times N/(N-1) in layers that store
+    the unbiased variance: PyTorch's, and the fused ones of TensorFlow 1.4 to 1.15. Layers that several places share
+    get the moments over all of these. In the order "sequential" a layer that is applied again to what depends on a
+    later layer, as in a recurrent model, has no exact statistics; it gets those under the old statistics of later
+    layers. A layer with zero debias keeps the variables from which its next training step computes the moving mean, so
+    that training on forgets the new one.
     """
     one_of("order", order, ORDERS)
     boolean("write", write)

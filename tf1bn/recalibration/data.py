@@ -31,6 +31,7 @@ class Data:
                 "returns one."
             )
         self._batches = batches
+        self._last: Iterator[Any] | None = None
         self.passes = self.length = 0
         self.number = -1
 
@@ -39,7 +40,7 @@ class Data:
 
         Raises:
           ValueError: there are none.
-          RecalibrationError: there are more or fewer than in the pass before.
+          RecalibrationError: there are more or fewer than in the pass before, or they can be had once alone.
         """
         count = 0
         for count, batch in enumerate(self._iterator(), start=1):
@@ -74,6 +75,19 @@ class Data:
 
     def _iterator(self) -> Iterator[Any]:
         # A tf.data.Dataset or a loader may be callable as well.
-        if isinstance(self._batches, Iterable) or hasattr(self._batches, "__getitem__"):
-            return iter(self._batches)
-        return iter(self._batches())
+        iterable = isinstance(self._batches, Iterable) or hasattr(self._batches, "__getitem__")
+        batches: Any = self._batches if iterable else self._batches()  # type: ignore[operator]
+        try:
+            iterator = iter(batches)
+        except TypeError as error:
+            raise TypeError(
+                f"`batches` is a function that returned a {type(batches).__name__}; it must return an iterable of "
+                "batches."
+            ) from error
+        if iterator is self._last:
+            raise RecalibrationError(
+                f"`batches` gives the same {type(iterator).__name__} for each pass, which can be run through once; "
+                "make a new one each time, or give a list. Nothing was changed."
+            )
+        self._last = iterator
+        return iterator

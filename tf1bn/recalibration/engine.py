@@ -16,7 +16,7 @@ from .data import Data
 from .report import LayerReport, Report, Vector
 
 ORDERS = ("batch", "sequential")
-Take = Callable[[str, npt.NDArray[Any]], None]
+Take = Callable[..., None]
 
 
 class Statistics(NamedTuple):
@@ -32,10 +32,12 @@ class Convention(NamedTuple):
     Attributes:
       bessel: whether it stores N/(N-1) times the variance.
       epsilon: a number, or None.
+      bfloat16: whether the statistics, which are float32 vectors here, are stored as bfloat16.
     """
 
     bessel: bool
     epsilon: float | None
+    bfloat16: bool = False
 
 
 class Target(Protocol):
@@ -67,7 +69,8 @@ class Target(Protocol):
     def run(self, batch: Any, names: list[str], take: Take) -> None:
         """Run one batch; ``take`` is called with the name of a layer and its input, channels last, at each application.
 
-        ``names`` are those that are asked for; others may be taken too.
+        ``names`` are those that are asked for; others may be taken too. A third argument may be the weights of the
+        samples, a vector; None: they count alike.
         """
 
 
@@ -89,15 +92,22 @@ def recalibrated(
         moments, new = work(target, names, data, old)
     finally:
         # The updates of the runs themselves are none that anybody asked for.
-        for name in names:
-            target.write(name, old[name])
-        target.end()
+        try:
+            _write(target, old)
+        finally:
+            target.end()
     if not new:
-        raise ValueError(f"`batches` reach no batch-norm layer of the model; {quoted(names, 4)} were not applied.")
+        raise ValueError(
+            f"`batches` give no values to a batch-norm layer of the model; {quoted(names, 4)} had no input, or inputs "
+            "without a sample. Nothing was changed."
+        )
     left_out = {**target.left_out, **{name: "It was applied to no batch." for name in names if name not in new}}
     if write:
-        for name, statistics in new.items():
-            target.write(name, statistics)
+        try:
+            _write(target, new)
+        except BaseException:
+            _write(target, old)
+            raise
     reports = tuple(
         LayerReport(
             name,
@@ -113,6 +123,11 @@ def recalibrated(
     return Report(order, reports, left_out, data.passes, data.length, write)
 
 
+def _write(target: Target, statistics: Mapping[str, Statistics]) -> None:
+    for name, of_layer in statistics.items():
+        target.write(name, of_layer)
+
+
 class _Collector:
     """The moments of the layers that a pass is about."""
 
@@ -123,17 +138,17 @@ class _Collector:
     def run(self, target: Target, names: list[str], belongs: Callable[[str], bool]) -> None:
         """A pass over the data that collects the layers that ``belongs`` to it."""
 
-        def take(name: str, inputs: npt.NDArray[Any]) -> None:
+        def take(name: str, inputs: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None) -> None:
             if belongs(name):
-                self._add(name, inputs)
+                self._add(name, inputs, weights)
 
         for batch in self._data.pass_over():
             target.run(batch, names, take)
 
-    def _add(self, name: str, inputs: npt.NDArray[Any]) -> None:
-        if not inputs.size:
+    def _add(self, name: str, inputs: npt.NDArray[Any], weights: npt.NDArray[Any] | None) -> None:
+        if not inputs.size or (weights is not None and not np.any(weights)):
             return
-        moments = batch_moments(inputs)
+        moments = batch_moments(inputs, weights=weights)
         if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
             raise RecalibrationError(
                 f"The inputs of layer {name!r} in batch {self._data.number} hold NaN or infinity, of which there are "
@@ -194,14 +209,24 @@ def _stored(name: str, convention: Convention, moments: Moments, old: Statistics
     variance = moments.variance
     if convention.bessel and moments.count > 1:
         variance = variance * (moments.count / (moments.count - 1))
+    mean = moments.mean
+    if convention.bfloat16:
+        mean, variance = _to_bfloat16(mean), _to_bfloat16(variance)
     with np.errstate(over="ignore"):
-        new = Statistics(moments.mean.astype(old.mean.dtype), variance.astype(old.variance.dtype))
+        new = Statistics(mean.astype(old.mean.dtype), variance.astype(old.variance.dtype))
     if not (np.isfinite(new.mean).all() and np.isfinite(new.variance).all()):
+        dtype = "bfloat16" if convention.bfloat16 else old.mean.dtype
         raise RecalibrationError(
-            f"The new statistics of layer {name!r} are beyond the range of {old.mean.dtype}, in which it stores them. "
+            f"The new statistics of layer {name!r} are beyond the range of {dtype}, in which it stores them. "
             "Nothing was changed."
         )
     return new
+
+
+def _to_bfloat16(values: Vector) -> Vector:
+    """The nearest numbers of 8 significant bits."""
+    fractions, exponents = np.frexp(values)
+    return np.ldexp(np.rint(fractions * 256) / 256, exponents)
 
 
 def _chosen(target: Target, layers: str | Iterable[str] | None) -> list[str]:
@@ -211,8 +236,12 @@ def _chosen(target: Target, layers: str | Iterable[str] | None) -> list[str]:
         raise ValueError(f"`model` has no batch-norm layer that can be recalibrated. {reasons}".rstrip())
     if layers is None:
         return list(target.conventions)
-    patterns = [layers] if isinstance(layers, str) else list(layers)
+    patterns = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Iterable) else [layers]
+    if not patterns:
+        raise ValueError("`layers` is empty; give the names of the layers to recalibrate, or None for all.")
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"`layers` has {pattern!r}; it must be None, a layer's name, or a list of such names.")
         if not any(fnmatch.fnmatchcase(name, pattern) for name in target.conventions):
             if pattern in target.left_out:
                 raise ValueError(f"`layers` asks for {pattern!r}, which is left out: {target.left_out[pattern]}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..recorders.keras.layers import array, is_old, library_of, norms
 from .engine import Convention, Statistics, Take
-from .running import default_call
+from .running import first_of
 
 
 class KerasModel:
@@ -36,8 +36,11 @@ class KerasModel:
                 self._layers[name] = layer
                 # What the fused layer of Keras 2 stores is what the operation of TensorFlow returns: N/(N-1).
                 bessel = self._old and bool(getattr(layer, "fused", False))
-                self.conventions[name] = Convention(bessel, float(layer.epsilon))
-        self._wrapped: list[Any] = []
+                bfloat16 = "bfloat16" in str(layer.moving_mean.dtype)
+                self.conventions[name] = Convention(bessel, float(layer.epsilon), bfloat16)
+        # Layers, and what lay in place of their method "call" before.
+        self._wrapped: list[tuple[Any, Any]] = []
+        self._state: list[tuple[Any, Any]] = []
         self._take: Take | None = None
 
     def read(self, name: str) -> Statistics:
@@ -50,15 +53,24 @@ class KerasModel:
         layer.moving_variance.assign(statistics.variance)
 
     def begin(self, names: list[str], by_batch: bool) -> None:
+        # A call of the user's may bring other layers into training mode, which then update, or draw random numbers.
+        trained = {id(variable) for variable in self._model.trainable_variables}
+        others = [variable for variable in self._model.variables if id(variable) not in trained]
+        self._state = [(variable, np.array(array(_value(variable)))) for variable in others]
         for name in names:
             layer = self._layers[name]
+            self._wrapped.append((layer, layer.__dict__.get("call")))
             layer.__dict__["call"] = self._around(name, layer, layer.call, by_batch)
-            self._wrapped.append(layer)
 
     def end(self) -> None:
-        for layer in self._wrapped:
-            layer.__dict__.pop("call", None)
-        self._wrapped = []
+        for layer, call in self._wrapped:
+            if call is None:
+                layer.__dict__.pop("call", None)
+            else:
+                layer.__dict__["call"] = call
+        for variable, value in self._state:
+            variable.assign(value)
+        self._wrapped, self._state = [], []
 
     def levels(self, names: list[str], batch: Any) -> None:
         return None
@@ -93,7 +105,7 @@ class KerasModel:
 
 
 def _call(model: Any, batch: Any) -> Any:
-    return default_call(model, batch, training=False)
+    return model(first_of(batch), training=False)
 
 
 def _positions(layer: Any, inputs: Any, mask: Any) -> np.ndarray[Any, Any]:

@@ -18,6 +18,11 @@ class TorchModule:
     """A module whose batch-norm layers are listened to by hooks; see `engine.Target`."""
 
     def __init__(self, model: nn.Module, call: Callable[[Any, Any], Any] | None) -> None:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise TypeError(
+                "`model` is or holds a TorchScript module, whose layers cannot be listened to; give the module that it "
+                "was made from."
+            )
         if hasattr(model, "_orig_mod"):
             raise TypeError("`model` is compiled, so that its layers cannot be listened to; give the module itself.")
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -40,9 +45,11 @@ class TorchModule:
                 self.left_out[name] = problem
             else:
                 self._layers[name] = module
-                self.conventions[name] = Convention(bessel=True, epsilon=float(module.eps))
+                self.conventions[name] = Convention(
+                    True, float(module.eps), bfloat16=module.running_mean.dtype is torch.bfloat16
+                )
         self._modes: list[tuple[nn.Module, bool]] = []
-        self._counters: list[tuple[Any, Any]] = []
+        self._buffers: list[tuple[nn.Module, str, Any, Any]] = []
         self._hooks: list[Any] = []
         self._take: Take | None = None
 
@@ -58,23 +65,29 @@ class TorchModule:
 
     def begin(self, names: list[str], by_batch: bool) -> None:
         self._modes = [(module, module.training) for module in self._model.modules()]
+        # A call of the user's may bring other layers into training mode, which then count and update.
+        self._buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in self._model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None and not nn.parameter.is_lazy(buffer) and not buffer.is_inference()
+        ]
         self._model.eval()
         for name in names:
             module = self._layers[name]
-            counter = module.num_batches_tracked
-            self._counters.append((counter, None if counter is None else counter.clone()))
             module.train(by_batch)
-            self._hooks.append(module.register_forward_pre_hook(self._hook(name), with_kwargs=True))
+            self._hooks.append(module.register_forward_pre_hook(self._hook(name, by_batch), with_kwargs=True))
 
     def end(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        for counter, value in self._counters:
-            if counter is not None:
-                counter.copy_(value)
         for module, training in self._modes:
             module.training = training
-        self._hooks, self._counters, self._modes = [], [], []
+        with torch.no_grad():
+            for module, name, buffer, value in self._buffers:
+                module._buffers[name] = buffer
+                buffer.copy_(value)
+        self._hooks, self._buffers, self._modes = [], [], []
 
     def levels(self, names: list[str], batch: Any) -> None:
         return None
@@ -87,8 +100,14 @@ class TorchModule:
         finally:
             self._take = None
 
-    def _hook(self, name: str) -> Callable[..., None]:
+    def _hook(self, name: str, by_batch: bool) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if module.training is not by_batch:
+                now, wanted = ("training", "inference") if module.training else ("inference", "training")
+                raise ValueError(
+                    f"Layer {name!r} was brought into {now} mode while the model ran, and the order needs {wanted} "
+                    "mode; let `call` and the model leave the modes as they are."
+                )
             given = args[0] if args else next(iter(kwargs.values()))
             if self._take is not None:
                 # A view, with the channels last.
@@ -98,8 +117,10 @@ class TorchModule:
 
 
 def _problem(module: Any) -> str | None:
-    if module.running_mean is None:
-        return "It keeps no running statistics (track_running_stats=False)."
     if is_lazy(module):
         return "It has no variables before its first input; run the model once."
+    if module.running_mean is None or module.running_var is None:
+        return "It keeps no running statistics (track_running_stats=False)."
+    if module.running_mean.is_inference():
+        return "Its statistics were made in torch.inference_mode, outside of which they cannot be written."
     return None

@@ -1,4 +1,4 @@
-"""How a model is run when the user does not say it."""
+"""How a model is run when the user does not say it. Reached through `tf1bn.recalibration`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def default_call(model: Any, batch: Any, **options: Any) -> Any:
-    """Run a model: a dict gives its keyword arguments, of a tuple or list the first item is its input."""
-    if isinstance(batch, Mapping):
-        return model(**batch, **options)
-    if isinstance(batch, (tuple, list)):
-        if not batch:
-            raise ValueError("`batches` has an empty tuple for a batch; its first item must be the model's input.")
-        batch = batch[0]
-    return model(batch, **options)
+def default_call(model: Any, batch: Any) -> Any:
+    """Run a module: a dict gives its keyword arguments, of a tuple or list the first item is its input."""
+    return model(**batch) if isinstance(batch, Mapping) else model(first_of(batch))
+
+
+def first_of(batch: Any) -> Any:
+    """The input in a batch: the first item of a tuple or list, anything else as it is."""
+    if not isinstance(batch, (tuple, list)):
+        return batch
+    if not batch:
+        raise ValueError(
+            f"`batches` has an empty {type(batch).__name__} for a batch; its first item must be the model's input."
+        )
+    return batch[0]

@@ -14,6 +14,8 @@ from .engine import Convention, Statistics, Take
 
 tf = _tf.compat.v1
 _STATISTICS = ("moving_mean", "moving_variance")
+# Operations that take a variable and leave it as it is.
+_READERS = ("Identity", "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape")
 
 
 class Session:
@@ -24,12 +26,24 @@ class Session:
         self._by_batch = False
         self._layers: dict[str, Any] = {}
         self._variables: dict[str, list[list[Any]]] = {}
-        self._state: list[tuple[Any, Any]] = []
+        self._known = _variables_of(self._graph)
+        # The statistics that are asked for, and other variables that a run may change with what they held before.
+        self._chosen: set[str] = set()
+        self._state: dict[str, tuple[Any, Any]] = {}
+        self._kept: set[tuple[tuple[str, ...], frozenset[str]]] = set()
         self.conventions: dict[str, Convention] = {}
         self.left_out: dict[str, str] = {}
-        known = _variables_of(self._graph)
-        for layer in layers_in(self._graph):
-            variables = [[_variable_of(tensor, known) for tensor in layer.reads.get(name, ())] for name in _STATISTICS]
+        layers = layers_in(self._graph)
+        if not layers and any("PartitionedCall" in op.type for op in self._graph.get_operations()):
+            raise ValueError(
+                "`model` has no batch-norm layer outside of functions, and what its graph calls in functions, as "
+                "SavedModels of TensorFlow 2 do, is not looked into; recalibrate the model that was saved there, such "
+                "as the Keras model, in Python."
+            )
+        for layer in layers:
+            variables = [
+                [_variable_of(tensor, self._known) for tensor in layer.reads.get(name, ())] for name in _STATISTICS
+            ]
             problem = _problem(layer, variables)
             if problem:
                 self.left_out[layer.name] = problem
@@ -54,17 +68,11 @@ class Session:
 
     def begin(self, names: list[str], by_batch: bool) -> None:
         self._by_batch = by_batch
-        # Collecting may run updates: those that an output depends on, and with zero debias those of its own variables.
-        known = _variables_of(self._graph)
-        state = [t for layer in self._layers.values() for tensors in layer.state.values() for t in tensors]
-        variables = [variable for variable in (_variable_of(tensor, known) for tensor in state) if variable is not None]
-        others = [v for name in self._layers if name not in names for parts in self._variables[name] for v in parts]
-        variables += others
-        self._state = list(zip(variables, self._run(variables), strict=True)) if variables else []
+        self._chosen = {part.op.name for name in names for parts in self._variables[name] for part in parts}
 
     def end(self) -> None:
-        self._assign(self._state)
-        self._state = []
+        self._assign(list(self._state.values()))
+        self._state, self._kept = {}, set()
 
     def levels(self, names: list[str], batch: Any) -> list[list[str]]:
         fed = self._names(batch)
@@ -89,10 +97,36 @@ class Session:
         if not applications:
             return
         flags = [a.flag for _, a in applications if a.flag is not None]
-        inputs, flags = self._run([[a.inputs for _, a in applications], flags], batch)
+        weights = [a.weights for _, a in applications if a.weights is not None]
+        inputs = [a.inputs for _, a in applications]
+        self._keep([*inputs, *flags, *weights], fed)
+        inputs, flags, weights = self._run([inputs, flags, weights], batch)
         self._check_flags(applications, flags)
+        given = iter(weights)
         for (name, application), values in zip(applications, inputs, strict=True):
-            take(name, _channels_last(values, self._layers[name], application))
+            of_samples = None if application.weights is None else np.asarray(next(given), np.float64).reshape(-1)
+            take(name, _channels_last(values, self._layers[name], application), of_samples)
+
+    def _keep(self, fetches: list[Any], fed: frozenset[str]) -> None:
+        """Remember what the variables hold that a run may change, as by updates on which the fetches depend."""
+        key = tuple(tensor.name for tensor in fetches), fed
+        if key in self._kept:
+            return
+        self._kept.add(key)
+        changed = {}
+        for name in reached(fetches, fed):
+            op = self._graph.get_operation_by_name(name)
+            if op.type in _READERS:
+                continue
+            for tensor in op.inputs:
+                if tensor.dtype == tf.resource or tensor.dtype._is_ref_dtype:
+                    variable = _variable_of(tensor, self._known)
+                    if variable is not None and variable.op.name not in self._chosen:
+                        changed[variable.op.name] = variable
+        new = {name: variable for name, variable in changed.items() if name not in self._state}
+        if new:
+            values = self._run(list(new.values()))
+            self._state |= dict(zip(new, zip(new.values(), values, strict=True), strict=True))
 
     def _applications(self, name: str, fed: frozenset[str]) -> list[Any]:
         """The applications of a layer in the mode that is wanted whose inputs the feeds determine."""
@@ -107,7 +141,7 @@ class Session:
 
     def _missing(self, application: Any, fed: frozenset[str]) -> list[str]:
         """The placeholders that the input and the flag of an application depend on and that are not fed."""
-        tensors = [tensor for tensor in (application.inputs, application.flag) if tensor is not None]
+        tensors = [t for t in (application.inputs, application.flag, application.weights) if t is not None]
         operations = (self._graph.get_operation_by_name(name) for name in reached(tensors, fed))
         return sorted(op.name for op in operations if op.type == "Placeholder" and op.outputs[0].name not in fed)
 
@@ -152,10 +186,15 @@ class Session:
 
     def _assign(self, values: list[tuple[Any, Any]]) -> None:
         """Store values in variables; pairs, because reference variables cannot be keys."""
-        if values:
-            initializers = [variable.initializer for variable, _ in values]
-            inputs = [op.inputs[1].name for op in initializers]
-            self._run(initializers, dict(zip(inputs, [value for _, value in values], strict=True)))
+        rest = [(variable.initializer, value) for variable, value in values]
+        while rest:
+            # Variables that were made from one tensor share what is fed: one after the other.
+            now: dict[str, tuple[Any, Any]] = {}
+            for op, value in rest:
+                now.setdefault(op.inputs[1].name, (op, value))
+            self._run([op for op, _ in now.values()], {name: value for name, (_, value) in now.items()})
+            done = {op.name for op, _ in now.values()}
+            rest = [(op, value) for op, value in rest if op.name not in done]
 
     def _run(self, fetches: Any, feeds: Any = None) -> Any:
         if hasattr(self._session, "run_step_fn"):

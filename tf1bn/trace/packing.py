@@ -99,10 +99,11 @@ class PackedFiles:
 
     def _begin(self) -> None:
         name = f"packed-{self._count:06d}.bin"
+        # Counted first: if this is interrupted, the file may be there, and its name is not taken again.
+        self._count += 1
         descriptor = self._folder.create(name)
         self.close()
         self._name, self._descriptor, self._size = name, descriptor, 0
-        self._count += 1
 
 
 class Layouts:
