@@ -129,7 +129,7 @@ def test_recordings_say_what_made_them(release):
     assert recording["command"] == "python tests/golden/listing.py --write"
     assert recording["reuse"].startswith("not is_training" if release == "1.3.0" else "tf.AUTO_REUSE")
     assert len(recording["runs"]) == 12
-    assert {path.name for path in FOLDER.glob("*.json")} == {
+    assert {path.name for path in FOLDER.glob("*.json")} - {"listings.json"} == {
         f"tf-{release}-python-{python.rpartition('.')[0]}.json" for release, python in RELEASES.items()
     }
 

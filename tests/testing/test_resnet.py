@@ -201,9 +201,10 @@ def test_the_command_names_the_layers_of_a_map(capsys, monkeypatch, tmp_path):
     command = "parity old.trace new.trace --map names.json --layer 'block1/*'"
     assert cli.main(shlex.split(command)) == 1
     out = capsys.readouterr().out
-    rows = [line.split()[:6] for line in out.splitlines() if "(map)" in line]
-    layers = [["block1/bn1", "->", "block1.bn1"], ["block1/bn2", "->", "block1.bn2"]]
-    assert rows == [[*names, "(map)", "finding", "bessel"] for names in layers]
+    text = " ".join(out.split())
+    for names in ("block1/bn1 -> block1.bn1", "block1/bn2 -> block1.bn2"):
+        assert names in text.replace("(map) ", "")
+    assert out.count("(map)") == 2
     assert "old.trace -> new.trace: 2 layers: 2 finding, 0 undecidable, 0 ok." in out
 
 
