@@ -4,11 +4,13 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tf1bn import checkpoints, parity, trace
 from tf1bn.cli import doctor
 from tf1bn.cli import main as cli
+from tf1bn.recalibration import LayerReport, Report
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema, which tests/requirements.txt has")
 
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden"
 SAMPLES = ROOT / "docs/samples"
 FOLDER = resources.files("tf1bn") / "schemas"
-NAMES = ("audit", "baseline", "doctor", "inspect", "map", "parity", "reproduce", "step", "trace")
+NAMES = ("audit", "baseline", "doctor", "inspect", "map", "parity", "recalibration", "reproduce", "step", "trace")
 TRACES = sorted(path.parent for path in (*GOLDEN.glob("traces/*/*/trace.json"), *SAMPLES.glob("*/trace.json")))
 
 
@@ -52,6 +54,31 @@ def test_traces_fit(path):
     check(json.loads((path / "trace.json").read_text(encoding="utf-8")), "trace")
     for line in (path / "steps.jsonl").read_text(encoding="utf-8").splitlines()[:3]:
         check(json.loads(line), "step")
+
+
+def test_packed_traces_fit(tmp_path):
+    vector = [0.0, 1.0]
+    names = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
+    record = dict.fromkeys(names, vector) | {"moments": [{"count": 2, "mean": vector, "variance": vector}]}
+    with trace.Writer(tmp_path / "t", packed=True) as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3)
+        for _ in range(2):
+            writer.add_step({"bn": record}, training=True)
+    check(json.loads((tmp_path / "t/trace.json").read_text(encoding="utf-8")), "trace")
+    lines = [json.loads(line) for line in (tmp_path / "t/steps.jsonl").read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        check(line, "step")
+    assert refuses({**lines[1], "layout": 64}, "step")
+    del lines[1]["layout"]
+    assert refuses(lines[1], "step")
+
+
+def test_recalibrations_fit():
+    vector = np.array([1.0, 2.0])
+    layer = LayerReport("bn", 4, vector, vector, vector, vector, vector, 0 * vector, None)
+    report = json.loads(Report("batch", (layer,), {"x": "It is frozen."}, 1, 1, True).to_json())
+    check(report, "recalibration")
+    assert refuses({**report, "passes": 0}, "recalibration")
 
 
 @pytest.fixture
