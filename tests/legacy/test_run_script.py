@@ -803,3 +803,14 @@ def test_the_log_of_tensorflows_libraries_is_for_those_who_ask(tmp_path, verbose
         assert "its own" in done.stderr
     else:
         assert (done.stdout, done.stderr) == ("3\n", "its own\n")
+
+
+def test_operations_in_the_default_graph_are_no_obstacle(play):
+    """An eager program that has put operations there, for whatever reason, is eager again after a script has run."""
+    with tf.get_default_graph().as_default():
+        tf.constant(1)
+    try:
+        assert play("import tensorflow as tf\nprint(tf.Session().run(tf.constant(1)))\n")[:2] == (0, "1\n")
+        assert tf.executing_eagerly()
+    finally:
+        tf.reset_default_graph()

@@ -76,7 +76,8 @@ def tensorflow_1():
             _close_sessions(tf, before)
     finally:
         _close_sessions(tf, before)
-        if not used:
+        # Where it has operations although TensorFlow is eager, it keeps TensorFlow from being eager again.
+        if eager or not used:
             with contextlib.suppress(AssertionError):
                 tf.reset_default_graph()
         own_flags.put_back()
