@@ -108,6 +108,8 @@ def test_numpy_and_rich_are_all_that_it_requires(released):
         "report": {"matplotlib", "jinja2"},
         "legacy": {"fissix", "tf_keras"},
         "checkpoints": {"h5py", "safetensors"},
+        "completion": {"shtab"},
+        "flax": {"flax", "jax"},
     }
 
 
