@@ -1,4 +1,4 @@
-"""What `audit_checkpoint`, `compare_traces`, `compare_checkpoints` and `assert_parity` return.
+"""What `audit_checkpoint`, `graphs.audit`, the comparisons of `parity` and `assert_parity` return.
 
 A `Result` is the dict that the JSON of the command holds. Besides it says whether it is ok, has its layers, and can be
 written as JSON and as the page that the command writes; a notebook shows it as a table. The result of `diagnose` is a

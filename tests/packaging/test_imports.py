@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "reports": "parity.verdict _util verdicts errors",
     "layers": "releases _util errors",
     "contrib": "layers releases _util errors",
-    "graphs": "layers checkpoints _util verdicts errors",
+    "graphs": "layers checkpoints results _util verdicts errors",
     "recorders": "graphs layers trace checker _util errors",
     "recalibration": "recorders graphs layers checker _util errors",
     "legacy": "contrib recorders layers releases _util errors",

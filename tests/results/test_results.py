@@ -1,16 +1,18 @@
 """The results of Python's functions: what they say of themselves, as JSON, as a page and in a notebook."""
 
+import gzip
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tf1bn import checkpoints, diagnosis, errors, parity, trace
+from tf1bn import checkpoints, diagnosis, errors, graphs, parity, trace
 from tf1bn.cli import main as cli
 from tf1bn.results import SHOWN_LAYERS, LayerResult, Result
 
 SAMPLES = Path(__file__).parents[2] / "docs/samples"
+GRAPH = Path(__file__).parents[1] / "golden/structure/not-updated-early.meta.gz"
 
 
 def diagnosed():
@@ -33,12 +35,28 @@ def compared_checkpoints(folder):
     return parity.compare_checkpoints(folder / "w.npz", folder / "w.npz")
 
 
-@pytest.fixture(params=["diagnose", "audit_checkpoint", "compare_traces", "compare_checkpoints"])
+def graph(folder):
+    (folder / "graph.meta").write_bytes(gzip.decompress(GRAPH.read_bytes()))
+    return folder / "graph.meta"
+
+
+def audited_graph(folder):
+    return graphs.audit(graph(folder))
+
+
+def compared_graphs(folder):
+    return parity.compare_graphs(graph(folder), graph(folder))
+
+
+MADE = {"diagnose": diagnosed, "compare_traces": compared}
+WITH_FOLDER = {"audit_checkpoint": audited, "compare_checkpoints": compared_checkpoints}
+WITH_FOLDER |= {"audit_graph": audited_graph, "compare_graphs": compared_graphs}
+
+
+@pytest.fixture(params=[*MADE, *WITH_FOLDER])
 def result(request, tmp_path):
-    made = {"diagnose": diagnosed, "compare_traces": compared}
-    with_folder = {"audit_checkpoint": audited, "compare_checkpoints": compared_checkpoints}
     name = request.param
-    return made[name]() if name in made else with_folder[name](tmp_path)
+    return MADE[name]() if name in MADE else WITH_FOLDER[name](tmp_path)
 
 
 def test_all_results_have_the_same_attributes(result, tmp_path):

@@ -54,7 +54,7 @@ def audit_checkpoint(path: str | os.PathLike[str]) -> Result:
         return audit_opened(checkpoint)
 
 
-def audit_opened(checkpoint: Checkpoint) -> dict[str, Any]:
+def audit_opened(checkpoint: Checkpoint) -> Result:
     """The audit of an open checkpoint, see `audit_checkpoint`."""
     layers, notes = group(checkpoint.variables)
     step = whole_number(checkpoint, "global_step")

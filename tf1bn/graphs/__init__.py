@@ -6,14 +6,17 @@ Nothing of a graph is ever run, and files are read without TensorFlow.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError
+
+if TYPE_CHECKING:
+    from ..results import Result
 
 __all__ = ["GraphError", "audit"]
 
 
-def audit(graph: Any, train_op: Any = None) -> dict[str, Any]:
+def audit(graph: Any, train_op: Any = None) -> Result:
     """Audit the batch norms of a graph by its structure: no value is needed, and nothing is run.
 
     Args:
@@ -23,10 +26,10 @@ def audit(graph: Any, train_op: Any = None) -> dict[str, Any]:
         None to take what depends on the operations of optimizers, or what a function returns and has to run.
 
     Returns:
-      The dict of an audit's JSON: "format", "kind" ("graph"), "tf1bn", "ok", "layers", "problems", "notes", and
-      "graph", what is said of it as a whole. Each layer has "structure" beside what one of a checkpoint has: "form",
-      "made_by", "frozen", "axis", "data_format", "epsilon", "decay", "statistics", "parameters", "applications" with
-      their "is_training", and "updates" with the train ops that run each. Errors and bounds are None, steps are 0.
+      `Result`, the dict of an audit's JSON: "format", "kind" ("graph"), "tf1bn", "ok", "layers", "problems", "notes",
+      and "graph", what is said of it as a whole. Each layer has "structure" beside what one of a checkpoint has:
+      "form", "made_by", "frozen", "axis", "data_format", "epsilon", "decay", "statistics", "parameters", "applications"
+      with their "is_training", and "updates" with the train ops that run each. Errors and bounds are None, steps are 0.
 
     Raises:
       GraphError: there is no such graph, it is damaged or too large, or `train_op` is not in it.

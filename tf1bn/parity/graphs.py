@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from .. import __version__
 from .._util.text import quoted
 from ..graphs import audit
 from ..graphs.structure.layers import epsilons_differ
+from ..results import Result
 from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from .layer_pairs import LayerSignature, match_layers
 from .verdict import FORMAT
@@ -19,16 +19,16 @@ _PARAMETERS = (("scale", "gamma"), ("center", "beta"))
 
 def compare_graphs(
     old: str | os.PathLike[str], new: str | os.PathLike[str], mapping: Mapping[str, str | None] | None = None
-) -> dict[str, Any]:
+) -> Result:
     """Compare the batch norms of two graphs by their structure.
 
     Args:
       old, new: what `graphs.audit` takes.
-      mapping: None, or a dict from OLD's names or patterns to NEW's, or to None; see `matching.match_layers`.
+      mapping: None, or a dict from OLD's names or patterns to NEW's, or to None; see `layer_pairs.match_layers`.
 
     Returns:
-      The dict of a comparison's JSON, see `checkpoints.compare.compare_checkpoints`; "kind" is "graphs", and there are
-      no "differences" of values.
+      `Result`, the dict of a comparison's JSON, see `checkpoints.compare.compare_checkpoints`; "kind" is "graphs", and
+      there are no "differences" of values.
 
     Raises:
       GraphError: a graph is not there, damaged or too large.
@@ -52,18 +52,20 @@ def compare_graphs(
     notes = [f"{run}: {text}" for run, side in zip(("OLD", "NEW"), sides, strict=True) for text in side["notes"]]
     if matching.ignored:
         notes.append(f"The map leaves out {quoted(sorted(matching.ignored))} of OLD.")
-    return {
-        "format": FORMAT,
-        "tf1bn": __version__,
-        "kind": "graphs",
-        "ok": not problems and all(layer["verdict"] == OK for layer in layers),
-        "old": os.fspath(old),
-        "new": os.fspath(new),
-        "layers": layers,
-        "renames": [],
-        "problems": problems,
-        "notes": notes,
-    }
+    return Result(
+        {
+            "format": FORMAT,
+            "tf1bn": __version__,
+            "kind": "graphs",
+            "ok": not problems and all(layer["verdict"] == OK for layer in layers),
+            "old": os.fspath(old),
+            "new": os.fspath(new),
+            "layers": layers,
+            "renames": [],
+            "problems": problems,
+            "notes": notes,
+        }
+    )
 
 
 def _signature(layer):

@@ -1,5 +1,7 @@
-"""The dict of one layer of a graph in an audit's JSON, and the causes in it."""
+"""The result of an audit of a graph, the dict of one layer in its JSON, and the causes in that."""
 
+from ... import __version__
+from ...results import Result
 from ...verdicts import FINDING, OK, cause_entry
 
 _NUMBERS = ("mean_error", "mean_bound", "variance_error", "variance_bound")
@@ -16,6 +18,28 @@ def beside(own, siblings):
     said = {cause["id"] for cause in own}
     said |= {"decay"} if said & {"frozen", "no-memory"} else set()
     return [cause for cause in siblings if cause["id"] not in said]
+
+
+def audit_result(layers, problems, notes, graph):
+    """The `Result` of an audit, see `graphs.audit`.
+
+    Args:
+      layers: list of what `audit_entry` gives.
+      problems, notes: sentences.
+      graph: what is said of the graph as a whole.
+    """
+    return Result(
+        {
+            "format": "tf1bn-audit",
+            "kind": "graph",
+            "tf1bn": __version__,
+            "ok": not problems and all(layer["verdict"] == OK for layer in layers),
+            "layers": layers,
+            "problems": problems,
+            "notes": notes,
+            "graph": graph,
+        }
+    )
 
 
 def audit_entry(name, verdict, causes, doubts, structure, said):

@@ -1,11 +1,10 @@
 """The audit of a Keras model by its configuration alone: fixed modes, wrong axes, odd settings."""
 
-from ... import __version__
 from ..._util.text import counted
 from ...errors import GraphError
 from ...verdicts import ADVISORY, FINDING, OK, cause_entry
 from . import setting_rules
-from .entries import audit_entry, beside
+from .entries import audit_entry, audit_result, beside
 
 _DEEPEST = 64
 _MOST_LAYERS = 2**16
@@ -28,7 +27,7 @@ class _Layer:
 
 
 def audit_config(config, path):
-    """The dict of an audit's JSON, see `graphs.audit`.
+    """The audit of a configuration, see `graphs.audit`.
 
     Args:
       config: the parsed JSON of a model's configuration; what Keras does not write is ignored.
@@ -44,27 +43,13 @@ def audit_config(config, path):
     siblings = setting_rules.siblings(layers, _READ)
     results = [_judged(layer, siblings.get(layer.name, [])) for layer in layers]
     problems = [] if results else ["The model has no batch norm in its configuration, so nothing was judged."]
-    return {
-        "format": "tf1bn-audit",
-        "kind": "graph",
-        "tf1bn": __version__,
-        "ok": not problems and all(result["verdict"] == OK for result in results),
-        "layers": results,
-        "problems": problems,
-        "notes": [
-            f"The configuration of the model has {counted(len(results), 'batch norm')}; it shows how the layers are "
-            "called within the model, and not how the model is called."
-        ],
-        "graph": {
-            "form": "a Keras model",
-            "tensorflow": None,
-            "operations": 0,
-            "trains": False,
-            "train_ops": [],
-            "signatures": [],
-            "folded": [],
-        },
-    }
+    note = (
+        f"The configuration of the model has {counted(len(results), 'batch norm')}; it shows how the layers are "
+        "called within the model, and not how the model is called."
+    )
+    nothing_trains = {"trains": False, "train_ops": [], "signatures": [], "folded": []}
+    graph = {"form": "a Keras model", "tensorflow": None, "operations": 0, **nothing_trains}
+    return audit_result(results, problems, [note], graph)
 
 
 def _collect(entry, prefix, layers, depth):

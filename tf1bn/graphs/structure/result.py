@@ -2,14 +2,13 @@
 
 import re
 
-from ... import __version__
 from ..._util.text import counted, listed, quoted
 from ...verdicts import FINDING, OK, UNDECIDABLE
 from ..files.attributes import array
 from ..files.operations import size_of
 from ..scan import UNSEEN_FLAG
 from . import mode_rules, setting_rules, update_rules
-from .entries import audit_entry, beside
+from .entries import audit_entry, audit_result, beside
 from .facts import GraphFacts, is_unseen
 from .training import A_CALL
 
@@ -33,16 +32,7 @@ def audit_source(source, train_op=None):
             f"The graph has no batch norm any more: {_folded(facts.scan.folded)} Compare it with its checkpoint by "
             "`tf1bn parity` to see whether that was done rightly."
         )
-    return {
-        "format": "tf1bn-audit",
-        "kind": "graph",
-        "tf1bn": __version__,
-        "ok": not problems and all(layer["verdict"] == OK for layer in layers),
-        "layers": layers,
-        "problems": problems,
-        "notes": [*_notes(facts, layers), *source.notes],
-        "graph": _about(facts),
-    }
+    return audit_result(layers, problems, [*_notes(facts, layers), *source.notes], _about(facts))
 
 
 def _about(facts):
