@@ -79,7 +79,10 @@ class GraphView(object):
     Attributes:
       graph: the graph.
       variables: dict from names to the operations of its variables.
+      most_roots: how many values one tensor may have by conds and selects.
     """
+
+    most_roots = float("inf")
 
     def __init__(self, graph, make_ndarray):
         self.graph = graph
@@ -102,13 +105,7 @@ class GraphView(object):
                 continue
             stack.pop()
             depth = max([self._depths[other.name] for other in self._before(top)] or [0])
-            opens = top.type in SWITCHES and not closes_loop(top.inputs[0].op)
-            closes = top.type in MERGES and not closes_loop(top)
-            if opens or top.type in ("Enter", "RefEnter"):
-                depth += 1
-            elif closes or top.type in ("Exit", "RefExit"):
-                depth = max(depth - 1, 0)
-            self._depths[top.name] = depth
+            self._depths[top.name] = depth_behind(top, depth)
         return self._depths[op.name]
 
     def problem_of(self, inputs, outputs):
@@ -163,7 +160,8 @@ class GraphView(object):
     def roots(self, tensor):
         """The tensors whose value ``tensor`` may have: a list of pairs with the choices that lead to each.
 
-        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0.
+        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0. Raises
+        ValueError where there are more than `most_roots`.
         """
         origins, stack = [], [(tensor, ())]
         while stack:
@@ -177,6 +175,8 @@ class GraphView(object):
                 stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
             else:
                 origins.append((tensor, branches))
+            if len(origins) + len(stack) > self.most_roots:
+                raise ValueError("the value of %r is chosen among more than %d others" % (op.name, self.most_roots))
         return origins
 
     def variable(self, tensor):
@@ -190,6 +190,15 @@ def uncast(tensor):
     while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
         tensor = tensor.op.inputs[0]
     return tensor
+
+
+def depth_behind(op, depth):
+    """The number of conds and loops of TF 1.x around an operation's values, given that around what it takes."""
+    if op.type in ("Enter", "RefEnter") or (op.type in SWITCHES and not closes_loop(op.inputs[0].op)):
+        return depth + 1
+    if op.type in ("Exit", "RefExit") or (op.type in MERGES and not closes_loop(op)):
+        return max(depth - 1, 0)
+    return depth
 
 
 def closes_loop(op):
@@ -415,6 +424,7 @@ class Scan(PatternFinder):
         self._trainable = trainable
         self._updates_of = collections.defaultdict(list)
         self._updates_by_root = collections.defaultdict(list)
+        self._debiasing = None
         for op in self._operations:
             update = self.update(op)
             if update is not None:
@@ -459,13 +469,18 @@ class Scan(PatternFinder):
         Two fused operations, of which one trains, are one application.
         """
         inputs = [pattern.x.op.inputs[0] if pattern.x.op.type in SWITCHES else None for pattern in patterns]
-        ways = [i for pattern in patterns for i, branch in enumerate(merge.inputs) if branch.name == pattern.y.name]
+        ends = [self._merged(tensor).name for tensor in merge.inputs]
+        ways = [i for pattern in patterns for i, name in enumerate(ends) if name == pattern.y.name]
         statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
         statistics = {op.name for op in statistics if op is not None}
         alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
         if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
             return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
         return [self._application(patterns, inputs[0], merge.outputs[0], (merge, dict(zip(ways, patterns))))]
+
+    def _merged(self, tensor):
+        """The output of a layer that a Merge takes, given the Merge's input."""
+        return tensor
 
     def _application(self, patterns, x, y, paired):
         """The `Application` made of one pattern, or of the two in a cond; None without moving statistics.
@@ -614,8 +629,12 @@ class Scan(PatternFinder):
         for name in ("moving_stddev", "renorm_mean", "renorm_stddev", "renorm_mean_weight", "renorm_stddev_weight"):
             if prefix + "/" + name in self.variables:
                 state[name] = self.variables[prefix + "/" + name]
+        if self._debiasing is None:
+            # Large graphs have thousands of variables, which are gone through once.
+            last = ("/biased", "/local_step")
+            self._debiasing = [(name, op) for name, op in self.variables.items() if name.endswith(last)]
         for name in ("biased", "local_step"):
-            for other, op in self.variables.items():
+            for other, op in self._debiasing:
                 if other.endswith(mean.name + "/" + name):
                     state[name] = op
         return state

@@ -33,6 +33,7 @@ class Scan(PatternFinder):
         self._trainable = trainable
         self._updates_of = collections.defaultdict(list)
         self._updates_by_root = collections.defaultdict(list)
+        self._debiasing = None
         for op in self._operations:
             update = self.update(op)
             if update is not None:
@@ -77,13 +78,18 @@ class Scan(PatternFinder):
         Two fused operations, of which one trains, are one application.
         """
         inputs = [pattern.x.op.inputs[0] if pattern.x.op.type in SWITCHES else None for pattern in patterns]
-        ways = [i for pattern in patterns for i, branch in enumerate(merge.inputs) if branch.name == pattern.y.name]
+        ends = [self._merged(tensor).name for tensor in merge.inputs]
+        ways = [i for pattern in patterns for i, name in enumerate(ends) if name == pattern.y.name]
         statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
         statistics = {op.name for op in statistics if op is not None}
         alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
         if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
             return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
         return [self._application(patterns, inputs[0], merge.outputs[0], (merge, dict(zip(ways, patterns))))]
+
+    def _merged(self, tensor):
+        """The output of a layer that a Merge takes, given the Merge's input."""
+        return tensor
 
     def _application(self, patterns, x, y, paired):
         """The `Application` made of one pattern, or of the two in a cond; None without moving statistics.
@@ -232,8 +238,12 @@ class Scan(PatternFinder):
         for name in ("moving_stddev", "renorm_mean", "renorm_stddev", "renorm_mean_weight", "renorm_stddev_weight"):
             if prefix + "/" + name in self.variables:
                 state[name] = self.variables[prefix + "/" + name]
+        if self._debiasing is None:
+            # Large graphs have thousands of variables, which are gone through once.
+            last = ("/biased", "/local_step")
+            self._debiasing = [(name, op) for name, op in self.variables.items() if name.endswith(last)]
         for name in ("biased", "local_step"):
-            for other, op in self.variables.items():
+            for other, op in self._debiasing:
                 if other.endswith(mean.name + "/" + name):
                     state[name] = op
         return state

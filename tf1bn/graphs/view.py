@@ -1,5 +1,5 @@
 # Runs on Python 2.7 too, see below:
-# ruff: noqa: RUF005, UP004, UP010
+# ruff: noqa: RUF005, UP004, UP010, UP031
 """Questions to a graph: what a value is made of, what a run needs, what is inside a cond or loop.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
@@ -59,7 +59,10 @@ class GraphView(object):
     Attributes:
       graph: the graph.
       variables: dict from names to the operations of its variables.
+      most_roots: how many values one tensor may have by conds and selects.
     """
+
+    most_roots = float("inf")
 
     def __init__(self, graph, make_ndarray):
         self.graph = graph
@@ -82,13 +85,7 @@ class GraphView(object):
                 continue
             stack.pop()
             depth = max([self._depths[other.name] for other in self._before(top)] or [0])
-            opens = top.type in SWITCHES and not closes_loop(top.inputs[0].op)
-            closes = top.type in MERGES and not closes_loop(top)
-            if opens or top.type in ("Enter", "RefEnter"):
-                depth += 1
-            elif closes or top.type in ("Exit", "RefExit"):
-                depth = max(depth - 1, 0)
-            self._depths[top.name] = depth
+            self._depths[top.name] = depth_behind(top, depth)
         return self._depths[op.name]
 
     def problem_of(self, inputs, outputs):
@@ -143,7 +140,8 @@ class GraphView(object):
     def roots(self, tensor):
         """The tensors whose value ``tensor`` may have: a list of pairs with the choices that lead to each.
 
-        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0.
+        A choice is a pair of an operation and the way: the number of a Merge's input, or for a Select 1 or 0. Raises
+        ValueError where there are more than `most_roots`.
         """
         origins, stack = [], [(tensor, ())]
         while stack:
@@ -157,6 +155,8 @@ class GraphView(object):
                 stack.extend((item, branches + ((op, i),)) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
             else:
                 origins.append((tensor, branches))
+            if len(origins) + len(stack) > self.most_roots:
+                raise ValueError("the value of %r is chosen among more than %d others" % (op.name, self.most_roots))
         return origins
 
     def variable(self, tensor):
@@ -170,6 +170,15 @@ def uncast(tensor):
     while tensor.op.type == "Cast" and tensor.op.get_attr("SrcT") == tensor.op.get_attr("DstT"):
         tensor = tensor.op.inputs[0]
     return tensor
+
+
+def depth_behind(op, depth):
+    """The number of conds and loops of TF 1.x around an operation's values, given that around what it takes."""
+    if op.type in ("Enter", "RefEnter") or (op.type in SWITCHES and not closes_loop(op.inputs[0].op)):
+        return depth + 1
+    if op.type in ("Exit", "RefExit") or (op.type in MERGES and not closes_loop(op)):
+        return max(depth - 1, 0)
+    return depth
 
 
 def closes_loop(op):

@@ -10,10 +10,8 @@ from ...checkpoints.formats.names import role_of
 from ..files import attributes
 from ..model import layers_of
 from ..scan import UNSEEN_FLAG, Scan
-from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SELECTS, SWITCHES, VARIABLES, closes_loop
+from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
 
-# So many values that one tensor may have by conds and selects are looked at.
-_MOST_ROOTS = 2**12
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
 _NUMBER = re.compile(r"_\d+$")
@@ -37,9 +35,11 @@ class StructureScan(Scan):
       frozen: whether statistics are constants.
     """
 
+    most_roots = 2**12
+
     def __init__(self, source):
         self._static, self._roots, self.bare, self._writers = {}, {}, [], None
-        self._by_average = self._debiasing = None
+        self._by_average = None
         super().__init__(source.graph, attributes.array, source.trainable or ())
         self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
         self.frozen = self._with_constants()
@@ -64,14 +64,7 @@ class StructureScan(Scan):
                 depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
             for text in op.controls:
                 depth = max(depth, depths[text])
-            kind = op.type
-            if kind in SWITCHES:
-                depth += not closes_loop(op.inputs[0].op)
-            elif kind in ("Enter", "RefEnter"):
-                depth += 1
-            elif kind in ("Exit", "RefExit") or (kind in MERGES and not closes_loop(op)):
-                depth = max(depth - 1, 0)
-            depths[name] = depth
+            depths[name] = depth_behind(op, depth)
 
     def static(self, tensor):
         """See `view.GraphView.static`; None for what is no small array of numbers too."""
@@ -86,39 +79,11 @@ class StructureScan(Scan):
         return self._static[op.name]
 
     def roots(self, tensor):
-        """See `view.GraphView.roots`; raises ValueError where there are too many."""
+        """See `view.GraphView.roots`; looks for those of each tensor once."""
         key = (tensor.op.name, tensor.value_index)
         if key not in self._roots:
-            self._roots[key] = self._find_roots(tensor)
+            self._roots[key] = super().roots(tensor)
         return self._roots[key]
-
-    def _find_roots(self, tensor):
-        origins, stack = [], [(tensor, ())]
-        while stack:
-            tensor, branches = stack.pop()
-            op = tensor.op
-            if op.type in PASSES + SWITCHES:
-                stack.append((op.inputs[0], branches))
-            elif op.type in MERGES and not closes_loop(op):
-                stack.extend((item, (*branches, (op, i))) for i, item in enumerate(op.inputs))
-            elif op.type in SELECTS:
-                stack.extend((item, (*branches, (op, i))) for i, item in ((1, op.inputs[1]), (0, op.inputs[2])))
-            else:
-                origins.append((tensor, branches))
-            if len(origins) + len(stack) > _MOST_ROOTS:
-                raise ValueError(f"the value of {op.name!r} is chosen among more than {_MOST_ROOTS} others")
-        return origins
-
-    def _state(self, mean, prefix):
-        """See `scan.Scan._state`; goes through the variables once, of which large graphs have thousands."""
-        if self._debiasing is None:
-            last = ("/biased", "/local_step")
-            self._debiasing = {name: op for name, op in self.variables.items() if name.endswith(last)}
-        everything, self.variables = self.variables, _Few(self.variables, self._debiasing)
-        try:
-            return super()._state(mean, prefix)
-        finally:
-            self.variables = everything
 
     def _with_constants(self):
         """Take the constants in the place of variables for such, where a graph was frozen; whether there are any."""
@@ -167,18 +132,11 @@ class StructureScan(Scan):
                     waiting.append(op.outputs[0])
         return None
 
-    def _paired(self, merge, patterns):
-        """See `scan.Scan._paired`; likewise."""
-        inputs = [p.x.op.inputs[0] if p.x.op.type in SWITCHES else None for p in patterns]
-        ends = [_passed(tensor).name for tensor in merge.inputs]
-        ways = [i for pattern in patterns for i, name in enumerate(ends) if name == pattern.y.name]
-        statistics = [self._statistic("moving_mean", pattern.means[0], ())[0] for pattern in patterns]
-        statistics = {op.name for op in statistics if op is not None}
-        alike = len({getattr(tensor, "name", None) for tensor in inputs}) == 1 and len(statistics) < 2
-        if not alike or inputs[0] is None or sorted(ways) != [0, 1]:
-            return [self._application([pattern], pattern.x, pattern.y, None) for pattern in patterns]
-        ways = dict(zip(ways, patterns, strict=True))
-        return [self._application(patterns, inputs[0], merge.outputs[0], (merge, ways))]
+    def _merged(self, tensor):
+        """See `scan.Scan._merged`; likewise."""
+        while tensor.op.type == "Identity":
+            tensor = tensor.op.inputs[0]
+        return tensor
 
     def normalises_by_the_batch(self, pattern):
         """Whether a pattern is in training mode: fused, or made of a mean over axis 0 and others of its input."""
@@ -281,7 +239,7 @@ class StructureScan(Scan):
         if rate is None:
             return "unknown", None, None
         names, stack, seen = [], [rate.op], set()
-        while stack and len(seen) < _MOST_ROOTS:
+        while stack and len(seen) < self.most_roots:
             op = stack.pop()
             if op.name in seen:
                 continue
@@ -316,30 +274,6 @@ class StructureScan(Scan):
     def in_function(self, application):
         """Whether an application is hidden in a function that stays closed."""
         return application.inputs is None or any(op.type in CALLS for op in application.touched)
-
-
-def _passed(tensor):
-    """The tensor that an operation of a function's result passes on."""
-    while tensor.op.type == "Identity":
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
-class _Few:
-    """The variables by name, of which those alone are gone through that matter to zero-debiasing."""
-
-    def __init__(self, every, few):
-        self._every, self._few = every, few
-
-    def __contains__(self, name):
-        return name in self._every
-
-    def __getitem__(self, name):
-        return self._every[name]
-
-    def items(self):
-        """Those that matter."""
-        return self._few.items()
 
 
 def epsilons_differ(first, second):
