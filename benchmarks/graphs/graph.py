@@ -15,9 +15,9 @@ import sys
 import tempfile
 import time
 
+from tf1bn.checkpoints.formats.protobuf import BYTES, message
 from tf1bn.graphs import audit
 from tf1bn.graphs.files import wire
-from tf1bn.graphs.files.sources import message_of_meta
 from tf1bn.graphs.files.text_format import bytes_field
 
 LIMIT = 2.0
@@ -52,7 +52,7 @@ def main():
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    nodes, _ = wire.graph(message_of_meta(gzip.decompress(GRAPH.read_bytes())))
+    nodes, _ = wire.graph(message(gzip.decompress(GRAPH.read_bytes()), {2: BYTES})[2])
     with tempfile.TemporaryDirectory() as folder:
         paths = args.files
         if not paths:

@@ -11,6 +11,7 @@ import pytest
 from graph_mutants import campaign
 from protobuf_bytes import field
 
+from tf1bn.checkpoints.formats.protobuf import BYTES, message
 from tf1bn.graphs import GraphError, audit
 from tf1bn.graphs.files import sources
 
@@ -23,7 +24,7 @@ def unpacked(name):
 
 
 def graph_def(name):
-    return sources.message_of_meta(unpacked(name))
+    return message(unpacked(name), {2: BYTES})[2]
 
 
 def node(name, kind, *inputs, **attributes):

@@ -218,11 +218,6 @@ def _saved_model(data):
     return source
 
 
-def message_of_meta(data):
-    """The bytes of the GraphDef in those of a MetaGraphDef."""
-    return bytes(message(data, {2: BYTES}).get(2, b""))
-
-
 def of_meta_graph(data, kind):
     """The `Source` of the bytes of a MetaGraphDef."""
     info = graph = b""

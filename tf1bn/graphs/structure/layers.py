@@ -32,7 +32,6 @@ class StructureScan(Scan):
         `patterns.BatchNormPattern`, and `mean` and `variance`, operations of variables or constants.
       bare: a list of patterns without moving statistics, in training mode, that have a gamma or beta of their own.
       folded: names of layers that a converter folded into other operations.
-      frozen: whether statistics are constants.
     """
 
     most_roots = 2**12
@@ -42,7 +41,7 @@ class StructureScan(Scan):
         self._by_average = None
         super().__init__(source.graph, attributes.array, source.trainable or ())
         self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
-        self.frozen = self._with_constants()
+        self._take_constants()
         self.layers = layers_of(self.applications())
         self.folded = self._folded()
 
@@ -85,9 +84,8 @@ class StructureScan(Scan):
             self._roots[key] = super().roots(tensor)
         return self._roots[key]
 
-    def _with_constants(self):
-        """Take the constants in the place of variables for such, where a graph was frozen; whether there are any."""
-        found = False
+    def _take_constants(self):
+        """Take the constants in the place of variables for such, where a graph was frozen."""
         for op in self._operations:
             if op.type in FUSED and not op.get_attr("is_training"):
                 named = op.inputs[1:5]
@@ -101,8 +99,6 @@ class StructureScan(Scan):
                     root = root.inputs[0].op
                 if root.type == "Const" and root.name not in self.variables:
                     self.variables[root.name] = root
-                    found = found or (role_of(root.name) or ("", "", ""))[1] in ("mean", "variance") or len(named) == 4
-        return found
 
     def _folded(self):
         likely = [op.name for op in self._operations if op.type == "Const" and _NORM.search(op.name)]

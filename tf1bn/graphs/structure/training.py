@@ -81,19 +81,16 @@ class Training:
                     stack.append(find(name))
         return seen
 
-    def behind(self, ops):
-        """The operations at the end of all that depends on ``ops``."""
-        seen, ends, stack = {op.name for op in ops}, [], list(ops)
+    def _behind(self, ops):
+        """The names of operations and of all that depend on them."""
+        seen = {op.name for op in ops}
+        stack = list(seen)
         while stack:
-            op = stack.pop()
-            after = self._graph.followers(op.name)
-            if not after:
-                ends.append(op)
-            for name in after:
+            for name in self._graph.followers(stack.pop()):
                 if name not in seen:
                     seen.add(name)
-                    stack.append(self._graph.get_operation_by_name(name))
-        return ends
+                    stack.append(name)
+        return seen
 
     def _named(self, name):
         op = self._graph.find(name)
@@ -102,7 +99,8 @@ class Training:
         return op
 
     def _ends(self, source):
-        ends = self.behind(self.applies)
+        find, followers = self._graph.get_operation_by_name, self._graph.followers
+        ends = [find(name) for name in self._behind(self.applies) if not followers(name)]
         # What only reads a variable behind its update, for somebody who did not ask, is no train op if another op is.
         ends = [op for op in ends if op.type != "ReadVariableOp"] or ends or source.collection("train_op")
         return sorted(ends, key=lambda op: op.name)
@@ -119,19 +117,8 @@ class Training:
         writers = [op for variable in variables for op in scan.writers_of(variable) if scan.update(op) is None]
         if trainable or not writers:
             return writers
-        behind = self._behind_gradients()
+        behind = self._behind(filter(_is_gradient, self._graph.get_operations()))
         return [op for op in writers if op.name in behind]
-
-    def _behind_gradients(self):
-        """The names of all operations that depend on a gradient."""
-        stack = [op.name for op in self._graph.get_operations() if _is_gradient(op)]
-        seen = set(stack)
-        while stack:
-            for name in self._graph.followers(stack.pop()):
-                if name not in seen:
-                    seen.add(name)
-                    stack.append(name)
-        return seen
 
     def inside_cond(self, scan):
         """An operation of an optimizer that is in a cond, and the predicate's name, or None for both."""
