@@ -15,10 +15,9 @@ import sys
 import tempfile
 import time
 
-from tf1bn.checkpoints.formats.protobuf import BYTES, message
+from tf1bn.checkpoints.formats.protobuf import BYTES, bytes_field, message
 from tf1bn.graphs import audit
 from tf1bn.graphs.files import wire
-from tf1bn.graphs.files.text_format import bytes_field
 
 LIMIT = 2.0
 OPERATIONS = (5000, 10000, 20000, 40000)

@@ -1,10 +1,11 @@
-"""The wire format of protocol buffers: the fields of a message, without its schema.
+"""The wire format of protocol buffers: the fields of a message, without its schema, read and written.
 
-All functions raise ValueError for what is not a whole message; none reads past the end of its data.
+All functions that read raise ValueError for what is not a whole message; none reads past the end of its data.
 """
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
+LONGEST_TEXT = 4096
 
 
 def varint(data, at):
@@ -81,6 +82,13 @@ def signed(value):
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
+def text(data):
+    """A name, or another short text, from its bytes."""
+    if len(data) > LONGEST_TEXT:
+        raise ValueError(f"it has a name of {len(data)} bytes")
+    return bytes(data).decode("utf-8", "backslashreplace")
+
+
 def packed_varints(data):
     """The unsigned numbers of a packed field."""
     values, at = [], 0
@@ -88,3 +96,27 @@ def packed_varints(data):
         value, at = varint(data, at)
         values.append(value)
     return values
+
+
+def bytes_field(number, data):
+    """The bytes of a field with bytes."""
+    return key(number, BYTES) + _varint_bytes(len(data)) + data
+
+
+def number_field(number, value):
+    """The bytes of a field with an unsigned number."""
+    return key(number, VARINT) + _varint_bytes(value)
+
+
+def key(number, kind):
+    """The bytes that a field of this number and wire type begins with."""
+    return _varint_bytes(number << 3 | kind)
+
+
+def _varint_bytes(value):
+    value, data = int(value), bytearray()
+    while True:
+        low, value = value & 0x7F, value >> 7
+        data.append(low | 0x80 if value else low)
+        if not value:
+            return bytes(data)

@@ -5,12 +5,9 @@ import math
 import numpy as np
 
 from ...checkpoints.formats.graphs.nodes import tensor_values
-from ...checkpoints.formats.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed
-from ...checkpoints.formats.tf1.tensors import dtype_name, parse_shape
-from .wire import text
+from ...checkpoints.formats.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed, text
+from ...checkpoints.formats.tf1.tensors import MOST_DIMENSIONS, REFERENCE, dtype_name, parse_shape
 
-_REFERENCE = 100
-_MOST_DIMENSIONS = 254
 # What the attributes of batch norms are where a file leaves out what is the default, as strip_default_attrs does.
 DEFAULTS = {"is_training": True, "data_format": b"NHWC", "epsilon": np.float32(1e-4)}
 # Constants of more values than these are no settings of a layer.
@@ -34,12 +31,12 @@ class DType:
     @property
     def base_dtype(self):
         """The dtype of what a reference refers to."""
-        return DType(self.number - _REFERENCE) if self.number > _REFERENCE else self
+        return DType(self.number - REFERENCE) if self.number > REFERENCE else self
 
     @property
     def name(self):
         """TensorFlow's name of it."""
-        return dtype_name(self.number) + "_ref" * (self.number > _REFERENCE)
+        return dtype_name(self.number) + "_ref" * (self.number > REFERENCE)
 
 
 class Shape:
@@ -117,7 +114,7 @@ def shape(data):
     if message(data, {3: VARINT}).get(3):
         return Shape(None)
     sizes = [signed(message(size, {1: VARINT}).get(1, 0)) for size in repeated(data, 2)]
-    if len(sizes) > _MOST_DIMENSIONS:
+    if len(sizes) > MOST_DIMENSIONS:
         raise ValueError(f"a tensor has {len(sizes)} dimensions")
     return Shape(sizes)
 

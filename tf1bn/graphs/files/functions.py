@@ -4,8 +4,9 @@ An If becomes a Switch for each of its arguments and a Merge for each result, so
 tf.cond sees these too. Loops, and functions that call themselves, stay what they are.
 """
 
+from ...checkpoints.formats.graphs.nodes import MOST_NODES
 from .attributes import entries, value
-from .wire import MOST_NODES, Node
+from .wire import Node
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _IFS = ("If", "StatelessIf")

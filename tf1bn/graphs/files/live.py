@@ -3,12 +3,12 @@
 TensorFlow is not imported: the graph is asked for its GraphDef and its collections.
 """
 
+from ...checkpoints.formats.protobuf import bytes_field, number_field
 from ...errors import GraphError
 from . import wire
 from .functions import inlined
 from .operations import FileGraph
 from .sources import Source
-from .text_format import bytes_field, number_field
 
 _SKIPPED = ("variables", "model_variables", "local_variables")
 

@@ -5,12 +5,11 @@ import os
 
 from ...checkpoints.formats.base import head, reason
 from ...checkpoints.formats.graphs.nodes import mapped
-from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated
+from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, text
 from ...errors import GraphError
 from . import text_format, wire
 from .functions import inlined
 from .operations import FileGraph
-from .wire import text
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 LARGEST_GRAPH = 2**31

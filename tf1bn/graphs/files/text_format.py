@@ -6,7 +6,8 @@ Fields that say nothing about batch norms are left out. Functions raise ValueErr
 import re
 import struct
 
-from ...checkpoints.formats.tf1.tensors import DTYPES
+from ...checkpoints.formats.protobuf import FIXED32, FIXED64, bytes_field, key, number_field
+from ...checkpoints.formats.tf1.tensors import DTYPES, REFERENCE
 
 LARGEST_TEXT = 2**28
 _DEEPEST = 64
@@ -77,7 +78,6 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _SIMPLE = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b", "f": b"\f", "v": b"\v"}
 _DTYPE_NAMES = {"FLOAT": 1, "DOUBLE": 2, "HALF": 19, **{name.upper(): number for number, name in DTYPES.items()}}
-_REFERENCE = 100
 _FIRST = re.compile(rb"\s*(?:#[^\n]*\n\s*)*(node|meta_info_def|versions|library|saved_model_schema_version)\s*[:{]")
 _MESSAGES = {b"meta_info_def": "MetaGraphDef", b"saved_model_schema_version": "SavedModel"}
 
@@ -173,9 +173,9 @@ class _Reader:
 
 def _scalar(number, of, word):
     if of == "float":
-        return _field(number, 5) + struct.pack("<f", _float32(word))
+        return key(number, FIXED32) + struct.pack("<f", _float32(word))
     if of == "double":
-        return _field(number, 1) + struct.pack("<d", _real(word))
+        return key(number, FIXED64) + struct.pack("<d", _real(word))
     if of == "bool":
         return number_field(number, word in ("true", "True", "t", "1"))
     if of == "dtype":
@@ -201,7 +201,7 @@ def _dtype(word):
         return int(word) % 2**32
     name = word.removeprefix("DT_")
     reference = name.endswith("_REF")
-    return _DTYPE_NAMES.get(name.removesuffix("_REF"), 0) + _REFERENCE * reference
+    return _DTYPE_NAMES.get(name.removesuffix("_REF"), 0) + REFERENCE * reference
 
 
 def _unescaped(word):
@@ -218,26 +218,3 @@ def _unescaped(word):
             data += _SIMPLE.get(simple, simple.encode("utf-8", "surrogateescape"))
         at = match.end()
     return data + body[at:].encode("utf-8", "surrogateescape")
-
-
-def bytes_field(number, data):
-    """The bytes of a field with bytes."""
-    return _field(number, 2) + _varint(len(data)) + data
-
-
-def number_field(number, value):
-    """The bytes of a field with an unsigned number."""
-    return _field(number, 0) + _varint(value)
-
-
-def _field(number, kind):
-    return _varint(number << 3 | kind)
-
-
-def _varint(value):
-    value, data = int(value), bytearray()
-    while True:
-        low, value = value & 0x7F, value >> 7
-        data.append(low | 0x80 if value else low)
-        if not value:
-            return bytes(data)

@@ -5,10 +5,9 @@ All functions raise ValueError for what is not a whole message.
 
 import dataclasses
 
-from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, varint
+from ...checkpoints.formats.graphs.nodes import MOST_NODES
+from ...checkpoints.formats.protobuf import BYTES, LONGEST_TEXT, fields, message, repeated, text, varint
 
-MOST_NODES = 2**18
-LONGEST_TEXT = 4096
 # The keys of fields 1, 2 and 3 with bytes: name, operation and input of a node.
 _NAME, _OP, _INPUT = 0x0A, 0x12, 0x1A
 _CONTROL = 0x5E
@@ -47,13 +46,6 @@ class Function:
     outputs: list
     controls: list
     nodes: list
-
-
-def text(data):
-    """Bytes as text."""
-    if len(data) > LONGEST_TEXT:
-        raise ValueError(f"it has a name of {len(data)} bytes")
-    return bytes(data).decode("utf-8", "backslashreplace")
 
 
 def graph(data):

@@ -12,12 +12,11 @@ import numpy as np
 
 from ..base import LONGEST_VECTOR
 from ..binary import numbers
-from ..protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, varint
+from ..protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, text, varint
 from ..tf1.tensors import dtype_name, numpy_dtype, parse_shape
 from ..tf1.values import READ, typed_values
 
 MOST_NODES = 2**18
-LONGEST_TEXT = 4096
 # What gives its first input on, as far as the values of parameters go.
 _PASSES_ON = {
     *("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "StopGradient", "CheckNumerics", "PreventGradient"),
@@ -51,14 +50,14 @@ class Node:
     @property
     def controls(self):
         """The names of its controls."""
-        return [_text(value)[1:] for value in repeated(self.rest, 3)]
+        return [text(value)[1:] for value in repeated(self.rest, 3)]
 
     @property
     def raw(self):
         """The bytes of each attribute, an AttrValue, by its name."""
         if self._raw is None:
             entries = [message(entry, {1: BYTES, 2: BYTES}) for entry in repeated(self.rest, 5)]
-            self._raw = {_text(entry.get(1, b"")): entry.get(2, b"") for entry in entries}
+            self._raw = {text(entry.get(1, b"")): entry.get(2, b"") for entry in entries}
         return self._raw
 
     def number(self, name, default):
@@ -74,7 +73,7 @@ class Node:
     def text(self, name, default):
         """A text attribute."""
         value = message(self.raw.get(name, b""), {2: BYTES}).get(2)
-        return default if value is None else _text(value)
+        return default if value is None else text(value)
 
     def tensor(self):
         """The (shape, dtype, TensorProto) of a constant; raises ValueError if it has none."""
@@ -185,13 +184,7 @@ def _node(data):
         if key == 16 and size and data[at] == 0x5E:
             at = before
             break
-        texts[key >> 3].append(_text(data[at : at + size]))
+        texts[key >> 3].append(text(data[at : at + size]))
         at += size
     name, op, inputs = texts
     return Node(name[-1] if name else "", op[-1] if op else "", inputs, data[at:])
-
-
-def _text(data):
-    if len(data) > LONGEST_TEXT:
-        raise ValueError(f"it has a name of {len(data)} bytes")
-    return bytes(data).decode("utf-8", "backslashreplace")

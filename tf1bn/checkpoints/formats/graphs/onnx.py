@@ -13,10 +13,10 @@ import numpy as np
 
 from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
 from ..binary import numbers, widened
-from ..protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed
+from ..protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
 from .frozen import said_of
 from .layers import variables_of
-from .nodes import LONGEST_TEXT, decimal, mapped
+from .nodes import decimal, mapped
 
 # The numbers of TensorProto.DataType.
 _DTYPES = {
@@ -158,11 +158,11 @@ def _node(data):
         if kind != BYTES:
             continue
         if number in (1, 2):
-            (node.inputs if number == 1 else node.outputs).append(_text(value))
+            (node.inputs if number == 1 else node.outputs).append(text(value))
         elif number in (3, 4, 7):
-            setattr(node, {3: "name", 4: "op", 7: "domain"}[number], _text(value))
+            setattr(node, {3: "name", 4: "op", 7: "domain"}[number], text(value))
         elif number == 5:
-            node.attributes[_text(message(value, {1: BYTES}).get(1, b""))] = value
+            node.attributes[text(message(value, {1: BYTES}).get(1, b""))] = value
     return node
 
 
@@ -208,7 +208,7 @@ def _tensor(data):
             dims += [value] if kind == VARINT else packed_varints(value)
         elif number == 13 and kind == BYTES:
             entry = message(value, {1: BYTES, 2: BYTES})
-            location[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+            location[text(entry.get(1, b""))] = text(entry.get(2, b""))
         elif number == 14 and kind == VARINT:
             external = value == _EXTERNAL
         elif number in (2, 8):
@@ -217,7 +217,7 @@ def _tensor(data):
     if len(shape) > 64 or any(size < 0 for size in shape) or not isinstance(values.get(2, 0), int):
         raise ValueError("an initializer has no certain shape")
     number = values.get(2, 0)
-    name = _text(values.get(8, b"") if not isinstance(values.get(8, b""), int) else b"")
+    name = text(values.get(8, b"") if not isinstance(values.get(8, b""), int) else b"")
     return Tensor(name, shape, _DTYPES.get(number, f"dtype {number}"), data, location if external else None)
 
 
@@ -291,12 +291,6 @@ def _from_file(location, size, path):
     if len(data) != size:
         raise ValueError(f"{name!r}, where its values lie, is cut off")
     return data
-
-
-def _text(data):
-    if len(data) > LONGEST_TEXT:
-        raise ValueError(f"it has a name of {len(data)} bytes")
-    return bytes(data).decode("utf-8", "backslashreplace")
 
 
 ONNX = Format(

@@ -30,14 +30,14 @@ DTYPES = {
     22: "uint32",
     23: "uint64",
 }
-_BEYOND = 100  # the number of the reference to a dtype is this much larger
-_MOST_DIMENSIONS = 254
+REFERENCE = 100  # the number of the reference to a dtype is this much larger
+MOST_DIMENSIONS = 254
 _HEADER_BITS = (0, 0x80, 0xC000, 0xE00000, 0xF0000000, 0xF800000000, 0xFC0000000000, 0xFE000000000000)
 
 
 def dtype_name(number):
     """TensorFlow's name of a dtype; "dtype 29" for one that is not known here."""
-    number = number - _BEYOND if number > _BEYOND else number
+    number = number - REFERENCE if number > REFERENCE else number
     return DTYPES.get(number, f"dtype {number}")
 
 
@@ -65,7 +65,7 @@ def widened(values, dtype):
 def parse_shape(data):
     """The shape in a TensorShapeProto."""
     shape = tuple(signed(message(size, {1: VARINT}).get(1, 0)) for size in repeated(data, 2))
-    if len(shape) > _MOST_DIMENSIONS or any(size < 0 for size in shape) or message(data, {3: VARINT}).get(3):
+    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape) or message(data, {3: VARINT}).get(3):
         raise ValueError("a tensor has no certain shape")
     return shape
 
