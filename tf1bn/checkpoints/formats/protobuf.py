@@ -86,7 +86,7 @@ def text(data):
     """A name, or another short text, from its bytes."""
     if len(data) > LONGEST_TEXT:
         raise ValueError(f"it has a name of {len(data)} bytes")
-    return bytes(data).decode("utf-8", "backslashreplace")
+    return str(data, "utf-8", "backslashreplace")
 
 
 def packed_varints(data):

@@ -62,29 +62,6 @@ class Shape:
         return [None if size < 0 else size for size in self.sizes]
 
 
-def entries(data):
-    """The bytes of each attribute, an AttrValue, by its name."""
-    found = {}
-    for number, kind, entry in fields(data):
-        if number != 5:
-            continue
-        if kind != BYTES:
-            raise ValueError(f"field 5 of a node is of the wire type {kind}, not {BYTES}")
-        size = entry[1] if len(entry) > 2 else 0
-        # Nearly every entry is a short name, and then bytes up to its end, of one byte's or two bytes' length.
-        at = 2 + size
-        if entry[:1] == b"\n" and size < 128 and entry[at : at + 1] == b"\x12" and at + 2 <= len(entry):
-            low, at = entry[at + 1], at + 2
-            if low > 127 and at < len(entry):
-                low, at = (low & 127) | (entry[at] << 7), at + 1
-            if low == len(entry) - at:
-                found[entry[2 : 2 + size].decode("utf-8", "backslashreplace")] = entry[at:]
-                continue
-        pair = message(entry, {1: BYTES, 2: BYTES})
-        found[text(pair.get(1, b""))] = bytes(pair.get(2, b""))
-    return found
-
-
 def value(data):
     """The value of an AttrValue: bytes, int, float32, bool, `DType`, `Shape`, a TensorProto's bytes, a list or text."""
     for number, kind, item in fields(data):

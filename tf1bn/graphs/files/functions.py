@@ -4,8 +4,8 @@ An If becomes a Switch for each of its arguments and a Merge for each result, so
 tf.cond sees these too. Loops, and functions that call themselves, stay what they are.
 """
 
-from ...checkpoints.formats.graphs.nodes import MOST_NODES
-from .attributes import entries, value
+from ...checkpoints.formats.graphs.nodes import MOST_NODES, attribute_values
+from .attributes import value
 from .wire import Node
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -89,7 +89,7 @@ class _Inliner:
         return [*body, *outputs, last], [one.name for one in outputs]
 
     def _name(self, node, key):
-        found = value(entries(node.attributes).get(key, b""))
+        found = value(attribute_values(node.attributes).get(key, b""))
         return found if isinstance(found, str) else ""
 
     def _opaque(self, name, around, count):

@@ -3,6 +3,7 @@
 import collections
 import math
 
+from ...checkpoints.formats.graphs.nodes import attribute_values
 from . import attributes
 from .ranks import rank_of
 
@@ -110,7 +111,7 @@ class FileOperation:
     def attributes(self):
         """The bytes of its attributes by name."""
         if self._attributes is None:
-            self._attributes = attributes.entries(self.node.attributes)
+            self._attributes = attribute_values(self.node.attributes)
         return self._attributes
 
     def shape(self, index):

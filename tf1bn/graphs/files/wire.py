@@ -5,12 +5,10 @@ All functions raise ValueError for what is not a whole message.
 
 import dataclasses
 
-from ...checkpoints.formats.graphs.nodes import MOST_NODES
-from ...checkpoints.formats.protobuf import BYTES, LONGEST_TEXT, fields, message, repeated, text, varint
+from ...checkpoints.formats.graphs.nodes import MOST_NODES, node_head
+from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, text, varint
 
-# The keys of fields 1, 2 and 3 with bytes: name, operation and input of a node.
-_NAME, _OP, _INPUT = 0x0A, 0x12, 0x1A
-_CONTROL = 0x5E
+_NODE = 0x0A  # the first byte of field 1 with bytes
 
 
 @dataclasses.dataclass(slots=True)
@@ -53,7 +51,7 @@ def graph(data):
     nodes, library, at, end = [], b"", 0, len(data)
     try:
         while at < end:
-            if data[at] == _NAME:
+            if data[at] == _NODE:
                 size, at = data[at + 1], at + 2
                 if size > 127:
                     size, at = varint(data, at - 1)
@@ -79,29 +77,9 @@ def graph(data):
 
 
 def _node(data, at, end):
-    """The node in ``data[at:end]``; its name, operation and inputs come before the attributes."""
-    name = kind = ""
-    inputs, controls = [], []
-    while at < end:
-        key = data[at]
-        if key not in (_INPUT, _NAME, _OP):
-            break
-        size, start = data[at + 1], at + 2
-        if size > 127:
-            size, start = varint(data, at + 1)
-        at = start + size
-        if at > end or size > LONGEST_TEXT:
-            raise ValueError("a node is cut off" if at > end else f"it has a name of {size} bytes")
-        word = data[start:at].decode("utf-8", "backslashreplace")
-        if key == _INPUT:
-            if size and data[start] == _CONTROL:
-                controls.append(word[1:])
-            else:
-                inputs.append(word)
-        elif key == _NAME:
-            name = word
-        else:
-            kind = word
+    """The node in ``data[at:end]``."""
+    controls = []
+    name, kind, inputs, at = node_head(data, at, end, controls)
     return Node(name, kind, inputs, controls, data[at:end])
 
 
@@ -115,10 +93,7 @@ def _function(data):
         if number == 1:
             signature = value
         elif number == 3:
-            try:
-                nodes.append(_node(value, 0, len(value)))
-            except IndexError:
-                raise ValueError("a node is cut off") from None
+            nodes.append(_node(value, 0, len(value)))
         elif number in (4, 6):
             entry = message(value, {1: BYTES, 2: BYTES})
             if number == 4:

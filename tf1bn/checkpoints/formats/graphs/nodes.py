@@ -17,6 +17,8 @@ from ..tf1.tensors import dtype_name, numpy_dtype, parse_shape
 from ..tf1.values import READ, typed_values
 
 MOST_NODES = 2**18
+# The first bytes of fields 1, 2 and 3 with bytes, the name, operation and inputs of a node, and of a control.
+_NAME, _OP, _INPUT, _CONTROL = 0x0A, 0x12, 0x1A, 0x5E
 # What gives its first input on, as far as the values of parameters go.
 _PASSES_ON = {
     *("Identity", "Switch", "RefSwitch", "Enter", "RefEnter", "StopGradient", "CheckNumerics", "PreventGradient"),
@@ -56,8 +58,7 @@ class Node:
     def raw(self):
         """The bytes of each attribute, an AttrValue, by its name."""
         if self._raw is None:
-            entries = [message(entry, {1: BYTES, 2: BYTES}) for entry in repeated(self.rest, 5)]
-            self._raw = {text(entry.get(1, b"")): entry.get(2, b"") for entry in entries}
+            self._raw = attribute_values(self.rest)
         return self._raw
 
     def number(self, name, default):
@@ -162,29 +163,67 @@ class Graph:
 
 
 def graph_from_bytes(data):
-    """The `Graph` of a GraphDef."""
+    """The `Graph` of a GraphDef; controls, of which each node of a training graph may have hundreds, are left out."""
     return Graph(_node(value) for number, kind, value in fields(data) if number == 1 and kind == BYTES)
 
 
 def _node(data):
-    """The node of a NodeDef. Graphs have many, so this goes through its fields by itself.
+    name, op, inputs, at = node_head(data, 0, len(data))
+    return Node(name, op, inputs, data[at:])
 
-    Name, operation and inputs are fields 1 to 3, and come before the attributes; inputs that bring a value come before
-    controls, of which a training graph may have hundreds in each node.
+
+def node_head(data, at, end, controls=None):
+    """What stands before the attributes of a NodeDef; graphs have many, so this goes through its fields by itself.
+
+    Args:
+      data, at, end: the NodeDef is ``data[at:end]``.
+      controls: a list that the names of the controls, which come behind the inputs, are added to; None to end there.
+
+    Returns:
+      The name, the operation, the list of the inputs that bring a value, and the offset of the rest.
     """
-    texts, at, end = ([], [], []), 0, len(data)
-    # Each key is that of a field with bytes, two apart by 8; a control begins with a circumflex.
+    name = op = ""
+    inputs = []
     while at < end:
-        before, key = at, data[at] - 0x0A
-        if key not in (0, 8, 16):
+        before, key = at, data[at]
+        if key not in (_INPUT, _NAME, _OP):
             break
-        size, at = (data[at + 1], at + 2) if at + 1 < end and data[at + 1] < 128 else varint(data, at + 1)
+        if at + 1 == end:
+            raise ValueError("a node is cut off")
+        size, at = (data[at + 1], at + 2) if data[at + 1] < 128 else varint(data, at + 1)
         if size > end - at:
             raise ValueError("a node is cut off")
-        if key == 16 and size and data[at] == 0x5E:
+        is_control = key == _INPUT and size and data[at] == _CONTROL
+        if is_control and controls is None:
             at = before
             break
-        texts[key >> 3].append(text(data[at : at + size]))
+        word = text(data[at : at + size])
         at += size
-    name, op, inputs = texts
-    return Node(name[-1] if name else "", op[-1] if op else "", inputs, data[at:])
+        if is_control:
+            controls.append(word[1:])
+        elif key == _INPUT:
+            inputs.append(word)
+        elif key == _NAME:
+            name = word
+        else:
+            op = word
+    return name, op, inputs, at
+
+
+def attribute_values(data):
+    """The bytes of each attribute, an AttrValue, by its name, in the rest of a NodeDef."""
+    values = {}
+    for entry in repeated(data, 5):
+        size = entry[1] if len(entry) > 2 else 0
+        # Nearly every entry is a short name, and then bytes up to its end, of one byte's or two bytes' length.
+        at = 2 + size
+        if entry[:1] == b"\n" and size < 128 and entry[at : at + 1] == b"\x12" and at + 2 <= len(entry):
+            low, at = entry[at + 1], at + 2
+            if low > 127 and at < len(entry):
+                low, at = (low & 127) | (entry[at] << 7), at + 1
+            if low == len(entry) - at:
+                values[str(entry[2 : 2 + size], "utf-8", "backslashreplace")] = entry[at:]
+                continue
+        pair = message(entry, {1: BYTES, 2: BYTES})
+        values[text(pair.get(1, b""))] = pair.get(2, b"")
+    return values
