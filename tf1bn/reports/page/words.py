@@ -2,7 +2,7 @@
 
 import math
 
-from ..._util.text import in_times, in_words
+from ..._util.text import in_percent, in_times, in_words
 
 
 def finite(value):
@@ -49,7 +49,7 @@ def apart(first, second):
 
 def share_in_words(share, of="the allowed"):
     """An error as a share of a bound, as text: "24 % of the allowed", or "5 times the allowed"."""
-    return f"{float(f'{100 * share:.2g}'):g} % of {of}" if 0 <= share <= 1 else f"{in_times(share)} {of}"
+    return f"{in_percent(share)} of {of}" if 0 <= share <= 1 else f"{in_times(share)} {of}"
 
 
 def interval(value):
