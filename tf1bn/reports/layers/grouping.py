@@ -38,14 +38,9 @@ class Row:
         return self.layer["verdict"]
 
 
-def worst_first(rows):
-    """The rows by verdict, the worst first, and of one verdict the layer that diverges first, then those with causes.
-
-    Layers that are equal in this stay in their order.
-    """
-    return sorted(
-        rows, key=lambda row: (VERDICTS.index(row.verdict), not row.layer.get("first"), not row.layer["causes"])
-    )
+def worst_first(layer):
+    """The key that sorts layers: the worst verdict first, then the one that diverges first, then those with causes."""
+    return VERDICTS.index(layer["verdict"]), not layer.get("first"), not layer["causes"]
 
 
 def group_alike(rows):
