@@ -4,7 +4,6 @@ import sys
 
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import OK
 from . import accept, graphs, report_files, stored_audit
 from .inputs import layer_filter, read_at
 
@@ -107,8 +106,7 @@ def _only(result, pattern):
         return result
     matches = layer_filter(pattern, [layer["name"] for layer in result["layers"]])
     layers = [layer for layer in result["layers"] if matches(layer["name"])]
-    ok = not result.get("problems") and all(layer["verdict"] == OK for layer in layers)
-    return {**result, "layers": layers, "ok": ok}
+    return accept.rejudge_audit({**result, "layers": layers})
 
 
 def _page(args, result, curves, plots):
