@@ -3,6 +3,7 @@
 import os
 import sys
 
+from .._util import strict_json
 from .._util.files import why_unreachable
 from ..errors import CommandError
 from ..reports import terminal
@@ -176,21 +177,15 @@ def _kinds(path, name):
 
 def _stored(path):
     """The result that a file holds, with its verdicts recomputed."""
-    from .._util.strict_json import parse
     from ..parity.stored import checked
     from ..parity.verdict import rejudge
 
     if os.path.isdir(path):
         raise CommandError("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
     try:
-        with open(path, "rb") as file:
-            data = file.read(BYTES + 1)
+        return rejudge(checked(strict_json.read(path, BYTES)))
     except OSError as error:
         raise CommandError(f"OLD is {path!r}, which cannot be read: {error.strerror or error}.") from error
-    if len(data) > BYTES:
-        raise CommandError(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
-    try:
-        return rejudge(checked(parse(data)))
     except ValueError as error:
         raise CommandError(
             f"OLD is {path!r} and NEW is missing; alone it must be a file that --json wrote, and {error}"
