@@ -1,5 +1,6 @@
 """JSON that is strict in both directions: only standard JSON is read, and what is written every reader accepts."""
 
+import codecs
 import collections
 import json
 import math
@@ -24,6 +25,21 @@ def parse(data):
         raise ValueError(f"it is not JSON: {error.msg} ({where}column {error.colno}).") from None
     except RecursionError:
         raise ValueError("it is nested too deeply.") from None
+
+
+def read(path, most):
+    """The value that a JSON file of at most ``most`` bytes holds.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is larger, or as `parse`; the message begins with "it".
+    """
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most} bytes.")
+    # Editors of Windows begin a file with a mark.
+    return parse(data.removeprefix(codecs.BOM_UTF8))
 
 
 def _refuse(constant):

@@ -129,12 +129,9 @@ def _rule(text):
 def _read(path):
     """The set of (layer, cause) in a baseline file."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(BYTES + 1)
+        found = strict_json.read(path, BYTES)
     except OSError as error:
         raise CommandError(f"`--baseline` is {path!r}, which cannot be read: {error.strerror or error}.") from error
-    try:
-        found = strict_json.parse(data) if len(data) <= BYTES else None
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:

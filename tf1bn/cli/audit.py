@@ -1,14 +1,11 @@
 """``tf1bn audit``: what a trace or a checkpoint shows about every batch-norm layer in it, and why."""
 
-import fnmatch
 import sys
 
-from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
-from ..verdicts import OK
 from . import accept, graphs, report_files, stored_audit
-from .input_paths import read_at
+from .inputs import layer_filter, read_at
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone, and those of a graph, by its
@@ -93,7 +90,7 @@ def _audit(args, curves):
     if args.values:
         raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")
     if args.layer is not None:
-        opened = TraceView(opened, layers=_matching(opened.layers, args.layer))
+        opened = TraceView(opened, layers=filter(layer_filter(args.layer, opened.layers), opened.layers))
     with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
         return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 
@@ -107,18 +104,9 @@ def _only(result, pattern):
     """The audit restricted to the layers whose names match; all if ``pattern`` is None."""
     if pattern is None:
         return result
-    layers = list(_matching({layer["name"]: layer for layer in result["layers"]}, pattern).values())
-    ok = not result.get("problems") and all(layer["verdict"] == OK for layer in layers)
-    return {**result, "layers": layers, "ok": ok}
-
-
-def _matching(layers, pattern):
-    """Those of the ``layers`` by name whose names match."""
-    matching = {name: layer for name, layer in layers.items() if fnmatch.fnmatchcase(name, pattern)}
-    if not matching:
-        hint = did_you_mean(pattern, layers)
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.{hint}")
-    return matching
+    matches = layer_filter(pattern, [layer["name"] for layer in result["layers"]])
+    layers = [layer for layer in result["layers"] if matches(layer["name"])]
+    return accept.rejudge_audit({**result, "layers": layers})
 
 
 def _page(args, result, curves, plots):

@@ -2,6 +2,7 @@
 
 from ..errors import CheckpointError, CommandError
 from ..verdicts import FINDING, OK, worst
+from .accept import rejudge_audit
 
 META, GRAPH, SAVED_MODEL, KERAS = "MetaGraphDef", "GraphDef", "SavedModel", "keras"
 
@@ -118,13 +119,8 @@ def joined(values, structure):
         layers.append(_joined_layer(layer, other))
     rest = [layer for layer in structure["layers"] if layer["name"] not in used]
     layers += [layer for layer in rest if layer["verdict"] != OK]
-    return {
-        **values,
-        "layers": layers,
-        "ok": not values["problems"] and all(layer["verdict"] == OK for layer in layers),
-        "notes": [*values["notes"], *structure["notes"]],
-        "graph": structure["graph"],
-    }
+    notes = [*values["notes"], *structure["notes"]]
+    return rejudge_audit({**values, "layers": layers, "notes": notes, "graph": structure["graph"]})
 
 
 def _joined_layer(layer, other):

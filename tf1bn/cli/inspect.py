@@ -1,6 +1,5 @@
 """``tf1bn inspect``: what a trace, a checkpoint or a graph holds; nothing is judged."""
 
-import fnmatch
 import os
 import sys
 
@@ -8,11 +7,10 @@ from .. import __version__
 from .._util import strict_json
 from .._util.command import STDOUT, check_outputs, write_outputs
 from .._util.printable import printable_values
-from .._util.text import counted, did_you_mean, in_words, listed
-from ..errors import CommandError
+from .._util.text import counted, in_words, listed
 from ..reports import terminal
 from ..reports.layers.name_lists import fold_name
-from .input_paths import read_at
+from .inputs import layer_filter, read_at
 
 DESCRIPTION = """Show what a trace, a checkpoint or a graph holds: its layers, how many steps, what was recorded of
 them, sizes and settings. Nothing is judged; `tf1bn audit` does that.
@@ -48,20 +46,13 @@ def run(args):
     describe = describe_checkpoint if looks_like_checkpoint(args.path) else describe_trace
     report = {"format": FORMAT, "tf1bn": __version__, "path": args.path, **describe(args.path)}
     if args.layer is not None:
-        report["layers"] = _matching(report["layers"], args.layer)
+        matches = layer_filter(args.layer, [layer["name"] for layer in report["layers"]])
+        report["layers"] = [layer for layer in report["layers"] if matches(layer["name"])]
     if args.json != STDOUT:
         _print(printable_values(report), terminal.console(), all_layers=args.layer is not None)
     if args.json is not None:
         write_outputs({"--json": (args.json, strict_json.to_json(report).encode())})
     return 0
-
-
-def _matching(layers, pattern):
-    matching = [layer for layer in layers if fnmatch.fnmatchcase(layer["name"], pattern)]
-    if not matching:
-        hint = did_you_mean(pattern, [layer["name"] for layer in layers])
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(layers)} layers.{hint}")
-    return matching
 
 
 def describe_trace(path):

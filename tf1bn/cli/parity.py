@@ -1,15 +1,14 @@
 """``tf1bn parity``: whether a port does what the original did, layer by layer, and why not."""
 
-import fnmatch
 import os
 import sys
 
+from .._util import strict_json
 from .._util.files import why_unreachable
-from .._util.text import did_you_mean
 from ..errors import CommandError
 from ..reports import terminal
 from . import accept, graphs, report_files
-from .input_paths import read_at
+from .inputs import layer_filter, read_at
 
 DESCRIPTION = """Compare two recorded runs, two checkpoints or two graphs, of an original and of its port, in inference
 and in training, layer by layer. Names the first layer that diverges, and the cause.
@@ -135,14 +134,7 @@ def _compare_traces(args, mapping, curves):
     from ..parity import compare_traces
 
     old, new = trace.open(args.old), trace.open(args.new)
-    layers = None
-    if args.layer is not None:
-        if not any(fnmatch.fnmatchcase(name, args.layer) for name in old.layers):
-            hint = did_you_mean(args.layer, old.layers)
-            raise CommandError(
-                f"`--layer` is {args.layer!r}, which matches none of OLD's {len(old.layers)} layers.{hint}"
-            )
-        layers = lambda name: fnmatch.fnmatchcase(name, args.layer)  # noqa: E731
+    layers = None if args.layer is None else layer_filter(args.layer, old.layers, "OLD's")
     # Each run once or twice, and then both together.
     with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
         return compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)
@@ -185,21 +177,15 @@ def _kinds(path, name):
 
 def _stored(path):
     """The result that a file holds, with its verdicts recomputed."""
-    from .._util.strict_json import parse
     from ..parity.stored import checked
     from ..parity.verdict import rejudge
 
     if os.path.isdir(path):
         raise CommandError("NEW is missing; give two traces or checkpoints, or one file that --json wrote.")
     try:
-        with open(path, "rb") as file:
-            data = file.read(BYTES + 1)
+        return rejudge(checked(strict_json.read(path, BYTES)))
     except OSError as error:
         raise CommandError(f"OLD is {path!r}, which cannot be read: {error.strerror or error}.") from error
-    if len(data) > BYTES:
-        raise CommandError(f"OLD is {path!r}, which is larger than {BYTES} bytes; it is no result of a comparison.")
-    try:
-        return rejudge(checked(parse(data)))
     except ValueError as error:
         raise CommandError(
             f"OLD is {path!r} and NEW is missing; alone it must be a file that --json wrote, and {error}"
@@ -212,8 +198,6 @@ def _selected(result, pattern):
 
     if pattern is None:
         return result
-    layers = [layer for layer in result["layers"] if fnmatch.fnmatchcase(layer.get("old") or layer["name"], pattern)]
-    if not layers:
-        hint = did_you_mean(pattern, [layer.get("old") or layer["name"] for layer in result["layers"]])
-        raise CommandError(f"`--layer` is {pattern!r}, which matches none of the {len(result['layers'])} layers.{hint}")
-    return rejudge({**result, "layers": layers})
+    named = [(layer.get("old") or layer["name"], layer) for layer in result["layers"]]
+    matches = layer_filter(pattern, [name for name, _ in named])
+    return rejudge({**result, "layers": [layer for name, layer in named if matches(name)]})

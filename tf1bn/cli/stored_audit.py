@@ -49,17 +49,12 @@ def read(path):
       CommandError: it is too large, damaged, or holds something else.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(BYTES + 1)
-    except OSError as error:
-        raise CommandError(f"PATH is {path!r}, which cannot be read: {error.strerror or error}.") from error
-    if len(data) > BYTES:
-        raise CommandError(f"PATH is {path!r}, which is larger than {BYTES} bytes; it is no result of an audit.")
-    try:
-        result = strict_json.parse(data.removeprefix(codecs.BOM_UTF8))
+        result = strict_json.read(path, BYTES)
         if not isinstance(result, dict) or result.get("format") != FORMAT:
             raise ValueError(f"it is not of the format {FORMAT!r}.{_hint(result)}")
         RESULT.check(result, "")
+    except OSError as error:
+        raise CommandError(f"PATH is {path!r}, which cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise CommandError(f"PATH is {path!r}, which must be a file that --json wrote, and {error}") from error
     return rejudge(result)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
-
-from .._util.strict_json import parse
+from .._util import strict_json
 from .._util.text import listed
 from .._util.validation import shown
 from ..errors import MappingError
 
+BYTES = 2**24  # of a file
 MOST_TRIALS = 2**24  # patterns of a map times layers
 
 
@@ -19,9 +18,7 @@ def read_map(path):
       MappingError: it cannot be read or holds no map.
     """
     try:
-        with open(path, "rb") as file:
-            # Editors of Windows begin a file with a mark.
-            mapping = parse(file.read(2**24).removeprefix(codecs.BOM_UTF8))
+        mapping = strict_json.read(path, BYTES)
     except OSError as error:
         raise MappingError(f"`--map` is {path!r}, which cannot be read: {error.strerror or error}.") from error
     except ValueError as error:

@@ -27,7 +27,6 @@ class Curves:
         self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115
         self._end = 0
         self._steps = {}
-        self._worst = {}
 
     def __enter__(self):
         return self
@@ -69,11 +68,6 @@ class Curves:
           dict by statistic, as far as it could be compared: {"channel", "step": int, "observed", "expected", "error",
           "expected_error", "worst_case": float}.
         """
-        if name not in self._worst:
-            self._worst[name] = self._find_worst(name)
-        return self._worst[name]
-
-    def _find_worst(self, name):
         worst, ranks = {}, {}
         for number, start, kept, size in self._steps.get(name, ()):
             values = np.frombuffer(self._read(start, 2 * size)).reshape(2, size, len(SERIES)).transpose(2, 0, 1)
@@ -107,12 +101,13 @@ class Curves:
           {"moving_mean": {"channel": int, "step": [...], "observed": [...], "expected": [...], "expected_error": [...],
           "worst_case": [...]}, "moving_variance": the same}; empty for a layer without a step that could be compared.
         """
-        channels = {}
-        for statistic in STATISTICS:
-            given = (worst or {}).get(statistic.removeprefix("moving_")) or {}
-            if given.get("channel") is None:
-                given = self.worst(name).get(statistic) or {}
-            channels[statistic] = given.get("channel")
+        named = {f"moving_{short}": place for short, place in (worst or {}).items()}
+        channels = {statistic: (named.get(statistic) or {}).get("channel") for statistic in STATISTICS}
+        if None in channels.values():
+            farthest = self.worst(name)
+            for statistic in STATISTICS:
+                if channels[statistic] is None and statistic in farthest:
+                    channels[statistic] = farthest[statistic]["channel"]
         series = {}
         for number, start, kept, size in self._steps.get(name, ()):
             for i, (statistic, channel) in enumerate(channels.items()):

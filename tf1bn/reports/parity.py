@@ -4,7 +4,6 @@ from .._util.printable import printable_values
 from .._util.text import counted
 from ..verdicts import FINDING, OK, UNDECIDABLE
 from .layers.grouping import Row, count_verdicts
-from .layers.grouping import worst_first as worst_rows_first
 from .layers.table import print_layers
 
 
@@ -54,11 +53,6 @@ def _renamed_alike(result):
         for name in group["layers"]
         if ids.get(name, set()) <= {"renamed", "renumbered"}
     }
-
-
-def worst_first(layers):
-    """The layers, most severe first: of one verdict the one that diverges first, then those with advice."""
-    return [row.layer for row in worst_rows_first([Row(layer, layer["name"], "", "") for layer in layers])]
 
 
 def data_sentence(result):

@@ -29,6 +29,7 @@ from .._util import files, strict_json
 from ..parity.traces import compare, run_level
 from ..parity.verdict import rejudge
 from ..reports import parity as report
+from ..reports.layers.grouping import worst_first
 from ..results import Result
 from ..trace.views import TraceView
 from ..verdicts import FINDING, OK
@@ -204,7 +205,7 @@ def _message(result, outputs, gave_inputs):
     if result["ok"] and not outputs.outside:
         return None
     lines = []
-    wrong = [layer for layer in report.worst_first(result["layers"]) if layer["verdict"] != OK]
+    wrong = sorted((layer for layer in result["layers"] if layer["verdict"] != OK), key=worst_first)
     if wrong or result["problems"]:
         lines.append(report.headline(result))
     for layer in wrong[:SHOWN_LAYERS]:

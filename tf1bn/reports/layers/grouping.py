@@ -38,14 +38,9 @@ class Row:
         return self.layer["verdict"]
 
 
-def worst_first(rows):
-    """The rows by verdict, the worst first, and of one verdict the layer that diverges first, then those with causes.
-
-    Layers that are equal in this stay in their order.
-    """
-    return sorted(
-        rows, key=lambda row: (VERDICTS.index(row.verdict), not row.layer.get("first"), not row.layer["causes"])
-    )
+def worst_first(layer):
+    """The key that sorts layers: the worst verdict first, then the one that diverges first, then those with causes."""
+    return VERDICTS.index(layer["verdict"]), not layer.get("first"), not layer["causes"]
 
 
 def group_alike(rows):
@@ -53,13 +48,16 @@ def group_alike(rows):
     groups = {}
     for row in rows:
         causes = tuple((cause["id"], cause["severity"], bool(cause.get("accepted"))) for cause in row.layer["causes"])
-        groups.setdefault((row.verdict, causes, row.kind, None if causes else _without_numbers(row)), []).append(row)
+        said = None if causes else without_numbers(row.explanation, row.name, row.layer["name"])
+        groups.setdefault((row.verdict, causes, row.kind, said), []).append(row)
     return list(groups.values())
 
 
-def _without_numbers(row):
-    """What is said of a layer without causes, but for its name and the numbers in it."""
-    return _NUMBER.sub("#", row.explanation.replace(row.name, "").replace(row.layer["name"], ""))
+def without_numbers(explanation, *names):
+    """What is said of a layer, but for the numbers in it and for the layer's ``names``."""
+    for name in names:
+        explanation = explanation.replace(name, "")
+    return _NUMBER.sub("#", explanation)
 
 
 def needs_a_look(layer):

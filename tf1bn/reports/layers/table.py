@@ -23,7 +23,7 @@ def print_layers(rows, out, *, quiet=False, in_full=False):
     Returns:
       The rows that were shown.
     """
-    rows = worst_first(rows)
+    rows = sorted(rows, key=lambda row: worst_first(row.layer))
     if quiet:
         rows = [row for row in rows if needs_a_look(row.layer)]
     in_full = in_full or len(rows) == 1

@@ -1,42 +1,31 @@
 """What the page shows of a layer in a comparison: of two runs the checks and plots, of two checkpoints the values."""
 
 from ..._util.text import counted, in_words
-from ...verdicts import OK
 from . import misfits, traces
 from .kind import Column, Kind, cell
 from .misfits import Misfit
 from .words import dicts, exact, finite, interval, mapping, whole
 
-ONE_UPDATE = {f"one update of the moving {name}": name for name in ("mean", "variance")}
-
 
 def describe_runs(layer, curves):
     """The cells and details of a layer in two traces, see `kind.Kind`."""
-    kept = {}
-    if curves is not None and layer.get("verdict") != OK and layer.get("new") is not None:
-        kept = {name.removeprefix("moving_"): worst for name, worst in curves.worst(layer["new"]).items()}
-    found = [_misfit(check, kept) for check in dicts(layer.get("checks"))]
+    found = [_misfit(check) for check in dicts(layer.get("checks"))]
     facts = [("steps", whole(layer.get("steps") or 0)), *_data(layer), *_outputs(layer), *_estimates(layer)]
     return {
         "cells": [misfits.row_cell(found), _since(layer)],
         "tables": [misfits.table(found, "Everything that was compared", ("NEW", "OLD"))],
         "facts": facts,
-        "curves": lambda: traces.plotted(layer.get("curves"), curves, layer.get("new"), {**kept, **_places(found)}),
+        "curves": lambda: traces.plotted(layer.get("curves"), curves, layer.get("new"), _places(found)),
     }
 
 
-def _misfit(check, kept):
-    error, what = check.get("error"), str(check.get("what"))
-    numbers = {"channel": check.get("channel"), "step": check.get("step")}
-    worst = kept.get(ONE_UPDATE.get(what))
-    if worst is not None and worst["error"] == error:
-        numbers = {key: worst[key] for key in traces.PLACE}
-    elif numbers["channel"] is None:
-        # A step without a channel is the first one of several errors.
-        numbers["step"] = None
-    else:
-        numbers |= {"observed": check.get("new"), "expected": check.get("old")}
-    return Misfit(what, error, check.get("bound"), **numbers)
+def _misfit(check):
+    numbers = {}
+    # A step without a channel is the first one of several errors.
+    if check.get("channel") is not None:
+        numbers = {"observed": check.get("new"), "expected": check.get("old")}
+        numbers |= {key: check.get(key) for key in ("expected_error", "worst_case", "channel", "step")}
+    return Misfit(str(check.get("what")), check.get("error"), check.get("bound"), **numbers)
 
 
 def _places(found):

@@ -1,9 +1,8 @@
 """The answer of a page: the result in a sentence, and what was found by cause, with what to do."""
 
-import re
-
 from ..._util.text import counted
 from ...verdicts import ADVISORY, CAUSES, FINDING, OK, UNDECIDABLE
+from ..layers.grouping import without_numbers
 from .layers import SEVERITIES
 
 LISTED = 6  # layers that a cause names; the table has the rest
@@ -83,13 +82,12 @@ def by_cause(layers):
 def open_questions(layers):
     """Why layers are undecidable: pairs of an explanation and the layers that have it, of most layers first.
 
-    Explanations that differ in their numbers alone are one; that of the first layer stands for all.
+    Explanations that differ in numbers and in the layer's name alone are one; that of the first layer stands for all.
     """
     groups = {}
     for layer in layers:
         if layer["severity"] == UNDECIDABLE:
-            key = re.sub(r"\d[\d.,e+-]*", "0", layer["explanation"])
-            groups.setdefault(key, []).append(layer)
+            groups.setdefault(without_numbers(layer["explanation"], layer["name"]), []).append(layer)
     ranked = sorted(groups.values(), key=len, reverse=True)
     return [
         {

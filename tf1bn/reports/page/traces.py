@@ -1,7 +1,6 @@
 """What the page shows of a layer in the audit of a trace: errors beside two bounds, estimates, and plots."""
 
 from ..._util.text import in_words
-from ...verdicts import OK
 from . import misfits
 from .kind import Column, Kind, cell
 from .misfits import Misfit
@@ -13,7 +12,7 @@ PLACE = ("expected_error", "worst_case", "channel", "step", "observed", "expecte
 
 def describe(layer, curves):
     """The cells and details of a layer, see `kind.Kind`."""
-    worst = _worst(layer, curves)
+    worst = {name: error for name, error in mapping(layer.get("worst")).items() if isinstance(error, dict)}
     found = [_misfit(layer, name, worst.get(name)) for name in STATISTICS]
     first = layer.get("first_step")
     return {
@@ -25,16 +24,6 @@ def describe(layer, curves):
         "facts": [("steps", whole(layer.get("steps"))), *_facts(layer)],
         "curves": lambda: plotted(layer.get("curves"), curves, layer.get("name"), worst),
     }
-
-
-def _worst(layer, curves):
-    """Where each statistic is farthest off: as the result says, else, if the layer is not ok, by what was kept."""
-    given = layer.get("worst")
-    if isinstance(given, dict):
-        return {name: worst for name, worst in given.items() if isinstance(worst, dict)}
-    if curves is None or layer.get("verdict") == OK:
-        return {}
-    return {name.removeprefix("moving_"): worst for name, worst in curves.worst(layer.get("name")).items()}
 
 
 def _misfit(layer, name, worst):

@@ -2,7 +2,7 @@
 
 import math
 
-from ..._util.text import in_times, in_words
+from ..._util.text import in_percent, in_times, in_words
 
 
 def finite(value):
@@ -38,18 +38,9 @@ def exact(value):
     return f"{value:.9g}" if finite(value) and not isinstance(value, (bool, int)) else whole(value)
 
 
-def apart(first, second):
-    """Two numbers as texts, with as many digits as tell them apart, four at least and nine at most."""
-    for digits in range(4, 10):
-        pair = [f"{value:.{digits}g}" if math.isfinite(value) else in_words(value) for value in (first, second)]
-        if pair[0] != pair[1]:
-            break
-    return pair
-
-
 def share_in_words(share, of="the allowed"):
     """An error as a share of a bound, as text: "24 % of the allowed", or "5 times the allowed"."""
-    return f"{float(f'{100 * share:.2g}'):g} % of {of}" if 0 <= share <= 1 else f"{in_times(share)} {of}"
+    return f"{in_percent(share)} of {of}" if 0 <= share <= 1 else f"{in_times(share)} {of}"
 
 
 def interval(value):

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ...._util.text import counted
+from ...._util.text import apart, counted, in_words
 from ....errors import PlotUnavailableError
 from ..misfits import Misfit
-from ..words import apart, finite, whole
+from ..words import finite, whole
 
 POINTS = 200  # of more steps than these only some are drawn, among them the extremes
 DRAWABLE = 1e100  # an axis far beyond would overflow
@@ -102,7 +102,8 @@ class Curve:
         numbers = {key: _number(getattr(self, key)[at]) for key in ("expected_error", "worst_case")}
         allowed = numbers["worst_case" if self.verdicts[at] == FINDING else "expected_error"]
         misfit = Misfit("", _number(self.error[at]), allowed, **numbers)
-        observed, expected = apart(float(self.observed[at]), float(self.expected[at]))
+        pair = float(self.observed[at]), float(self.expected[at])
+        observed, expected = apart(*pair, digits=4) if all(map(finite, pair)) else map(in_words, pair)
         text = f"{counted(self.count, 'step')}. In step {whole(int(self.step[at]))} {observed} is observed and "
         text += f"{expected} expected"
         if math.isfinite(self.error[at]) and self._has_bounds():
