@@ -799,7 +799,8 @@ def test_the_log_of_tensorflows_libraries_is_for_those_who_ask(tmp_path, verbose
     )
     assert done.returncode == 0
     if verbose:
-        assert done.stdout == "None\n"
+        # TensorFlow imports JAX where that is installed, and JAX sets 1.
+        assert done.stdout in ("None\n", "1\n")
         assert "its own" in done.stderr
     else:
         assert (done.stdout, done.stderr) == ("3\n", "its own\n")

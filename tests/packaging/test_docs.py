@@ -57,20 +57,15 @@ def test_the_blocks_run_and_print_what_is_shown(name):
     assert not said, said
 
 
-@pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITH["torch"])
-def test_the_blocks_for_pytorch_run(name):
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    said = run_blocks.run(PAGES[name], ["torch"])
-    assert not said, said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WITH["flax"])
-def test_the_blocks_for_flax_run(name):
-    pytest.importorskip("flax", reason="Flax is not installed")
-    said = run_blocks.run(PAGES[name], ["flax"])
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [pytest.param("torch", name, marks=pytest.mark.torch) for name in WITH["torch"]]
+    + [("flax", name) for name in WITH["flax"]],
+)
+def test_the_blocks_for_a_package_run(package, name):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    said = run_blocks.run(PAGES[name], [package])
     assert not said, said
 
 

@@ -528,6 +528,8 @@ def test_copies_and_pickles_are_not_recorded(torch, record, path):
     assert_all_ok(path, ["0"])
 
 
+# JAX, if tests of its recorders ran before in this process, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_a_fork_is_not_recorded(torch, record, path):
     model = torch.nn.BatchNorm2d(3)
 

@@ -111,13 +111,9 @@ def _outputs(errors):
 
 
 def _allowed(bound):
-    return (
-        f"worst case of rounding {bound:.2g}"
-        if bound and math.isfinite(bound)
-        else "no rounding"
-        if not bound
-        else "no bound"
-    )
+    if not bound:
+        return "no rounding"
+    return f"worst case of rounding {bound:.2g}" if math.isfinite(bound) else "no bound"
 
 
 def note(results):

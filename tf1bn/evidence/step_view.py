@@ -29,7 +29,6 @@ class View:
       updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
         update, the first of them stands for it.
       reduction: "pooled" or "mean" where the updates of several replicas were reduced to one; else None.
-      reduced: the indices of the applications that were reduced to one update; empty if none were.
       record_reduction: what the record says of it, also where it holds one replica's batch alone; or None.
       left_out: how many runs of the model since the layer's step before are not in the trace.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.

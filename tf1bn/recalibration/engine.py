@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .._util.text import quoted
 from ..checker import Moments, batch_moments
+from ..checker.roundoff import rounded_to
 from ..errors import RecalibrationError
 from .data import Data
 from .report import LayerReport, Report, Vector
@@ -209,24 +210,14 @@ def _stored(name: str, convention: Convention, moments: Moments, old: Statistics
     variance = moments.variance
     if convention.bessel and moments.count > 1:
         variance = variance * (moments.count / (moments.count - 1))
-    mean = moments.mean
-    if convention.bfloat16:
-        mean, variance = _to_bfloat16(mean), _to_bfloat16(variance)
-    with np.errstate(over="ignore"):
-        new = Statistics(mean.astype(old.mean.dtype), variance.astype(old.variance.dtype))
+    dtype = "bfloat16" if convention.bfloat16 else old.mean.dtype.name
+    new = Statistics(*(rounded_to(values, dtype).astype(old.mean.dtype) for values in (moments.mean, variance)))
     if not (np.isfinite(new.mean).all() and np.isfinite(new.variance).all()):
-        dtype = "bfloat16" if convention.bfloat16 else old.mean.dtype
         raise RecalibrationError(
             f"The new statistics of layer {name!r} are beyond the range of {dtype}, in which it stores them. "
             "Nothing was changed."
         )
     return new
-
-
-def _to_bfloat16(values: Vector) -> Vector:
-    """The nearest numbers of 8 significant bits."""
-    fractions, exponents = np.frexp(values)
-    return np.ldexp(np.rint(fractions * 256) / 256, exponents)
 
 
 def _chosen(target: Target, layers: str | Iterable[str] | None) -> list[str]:

@@ -105,7 +105,7 @@ class Session:
         given = iter(weights)
         for (name, application), values in zip(applications, inputs, strict=True):
             of_samples = None if application.weights is None else np.asarray(next(given), np.float64).reshape(-1)
-            take(name, _channels_last(values, self._layers[name], application), of_samples)
+            take(name, _channels_last(values, application), of_samples)
 
     def _keep(self, fetches: list[Any], fed: frozenset[str]) -> None:
         """Remember what the variables hold that a run may change, as by updates on which the fetches depend."""
@@ -119,7 +119,7 @@ class Session:
             if op.type in _READERS:
                 continue
             for tensor in op.inputs:
-                if tensor.dtype == tf.resource or tensor.dtype._is_ref_dtype:
+                if tensor.dtype == tf.resource or tensor.dtype != tensor.dtype.base_dtype:
                     variable = _variable_of(tensor, self._known)
                     if variable is not None and variable.op.name not in self._chosen:
                         changed[variable.op.name] = variable
@@ -203,7 +203,7 @@ class Session:
         return self._session.run(fetches, feeds)
 
 
-def _channels_last(values: Any, layer: Any, application: Any) -> np.ndarray[Any, Any]:
+def _channels_last(values: Any, application: Any) -> np.ndarray[Any, Any]:
     settings = application.settings
     axis = settings.get("axis")
     if axis is None:

@@ -12,6 +12,7 @@ from .wording import words_of
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
 NOTICED = 0.05  # deviations of the mean, and share of the variance, that 16 bits may lose without a word
+NEAR_PLACES = 2  # units in the last place that roundings of a few updates take, and not those of many
 LOSES = 0.01  # the share of the batch's variance from which a difference of squares is worth a word
 
 
@@ -85,10 +86,12 @@ def moved_though_frozen(survey):
 def _lost_in_halves(survey):
     """The cause of statistics of 16 bits that rounding, step after step, took far from exact updates; or None."""
     dtype, far = survey.layer.dtype, survey.best_fit.statistic_errors.largest_distance()
-    # In float16 a mean of many deviations is off by as much after any update, and by no more after many.
-    if dtype != "bfloat16" or far is None or far[0] <= NOTICED:
+    if dtype not in HALVES or far is None or far[0] <= NOTICED:
         return None
     _, statistic, channel, observed, expected = far
+    # Where the deviation is small beside the mean, the next number of the dtype is that far off already.
+    if abs(observed - expected) <= NEAR_PLACES * 2 * UNIT_ROUNDOFF[dtype] * abs(expected):
+        return None
     seen, exact = apart(observed, expected, digits=4)
     text = (
         f"The statistics are kept in {dtype}, and each update rounds to it, so that what is below half a unit in the "

@@ -49,12 +49,9 @@ class Words:
         """That the decay is 0, a clause."""
         return "the momentum is 1 (a decay of 0)" if self.has_momentum else "the decay is 0"
 
-    def decay(self, value, other=None):
-        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)".
-
-        With digits enough to read differently from the ``other`` decay, if there is one.
-        """
-        return self.decays(*([value] if other is None else [value, other]))[0]
+    def decay(self, value):
+        """A decay as text, beside it what the framework calls it: "0.9", or "0.9 (momentum 0.1)"."""
+        return self.decays(value)[0]
 
     def decays(self, *values):
         """Decays as texts that read differently where the decays differ, each as in `decay`."""
