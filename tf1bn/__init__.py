@@ -24,6 +24,7 @@ _PUBLIC = {
     "release": "tf1bn.layers.release_scope",
     "checker": None,
     "checkpoints": None,
+    "cluster": None,
     "contrib": None,
     "diagnosis": None,
     "errors": None,

@@ -5,6 +5,7 @@ Arguments of the wrong type or value raise TypeError or ValueError, as the funct
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "CommandError",
     "DeviceUnavailableError",
     "GraphError",
@@ -28,6 +29,10 @@ class TraceError(Tf1bnError, ValueError):
 
 class CheckpointError(Tf1bnError, ValueError):
     """A checkpoint cannot be read; the message names the file and says why."""
+
+
+class ClusterError(Tf1bnError, RuntimeError):
+    """Work could not be done in other processes; the message says why, and nothing of it is kept."""
 
 
 class MappingError(Tf1bnError, ValueError):

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "results": "_util verdicts errors",
     "_native": "",
     "_util": "errors verdicts",
-    "checker": "_native verdicts _util errors",
+    "cluster": "_util errors",
+    "checker": "_native verdicts cluster _util errors",
     "trace": "checker _util errors",
     "evidence": "checker _util errors",
     # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
@@ -179,18 +180,18 @@ def test_only_public_api(file):
 
 def test_import_loads_nothing_heavy():
     loaded = loads("import sys, tf1bn; print(*sorted({name.partition('.')[0] for name in sys.modules}))")
-    assert loaded.isdisjoint({"tensorflow", "keras", "numpy", "matplotlib", "rich", "jinja2"})
+    assert loaded.isdisjoint({"tensorflow", "keras", "numpy", "matplotlib", "rich", "jinja2", "dask"})
 
 
 def test_judging_and_the_command_line_import_no_tensorflow():
     loaded = loads(
         "import sys, tf1bn.checker, tf1bn.diagnosis, tf1bn.parity, tf1bn.reports.html, tf1bn.reproduce;"
         "import tf1bn.reproduce.article, tf1bn.releases, tf1bn.trace, tf1bn.checkpoints, tf1bn.testing;"
-        "import tf1bn.cli.main;"
+        "import tf1bn.cli.main, tf1bn.cluster;"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     assert "numpy" in loaded
-    assert loaded.isdisjoint({"tensorflow", "keras", "matplotlib", "rich", "jinja2"})
+    assert loaded.isdisjoint({"tensorflow", "keras", "matplotlib", "rich", "jinja2", "dask", "distributed", "fsspec"})
 
 
 def test_no_module_has_the_name_of_a_public_function():

@@ -17,10 +17,12 @@ NAMES = {"__version__", "batch_norm", "batch_normalization", "arg_scope", "recal
 PACKAGES = {
     "checker": {"Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"},
     "checkpoints": {"Checkpoint", "CheckpointError", "Variable", "audit_checkpoint", "open_checkpoint"},
+    "cluster": {"ClusterError", "Workers"},
     "contrib": {"framework", "layers", "slim"},
     "diagnosis": {"Cause", "Diagnosis", "diagnose"},
     "errors": {
         "CheckpointError",
+        "ClusterError",
         "CommandError",
         "DeviceUnavailableError",
         "GraphError",

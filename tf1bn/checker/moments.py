@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from .._native import moments as _native
 from .._util.threads import Progress, checked_threads
+from ..cluster.chunks import reduced
+from ..cluster.packages import is_dask
 from .accumulation import unweighted_state
 from .arguments import CHANNEL_AXIS, check_data_format, checked_batch, vector
 from .weights import checked_weight, checked_weights, weighted_state
@@ -34,16 +36,19 @@ def batch_moments(
     Args:
       batch: array of float16, float32 or float64 and rank 2 or more, of any strides, byte order and
         alignment, read-only or memory-mapped or not; or what `numpy.asarray` turns into one. No copy is made of
-        an array, and the memory that is needed besides grows with the channels alone.
+        an array, and the memory that is needed besides grows with the channels alone. Of a `dask.array.Array` the
+        chunks are measured where Dask computes them, and merged in a tree that follows from the chunks: the same
+        chunks give the same bits, whatever the scheduler.
       data_format: "NHWC" if the last axis holds the channels, "NCHW" if axis 1 does; at any rank.
       weights: None, or [batch.shape[0]] finite numbers, none negative: the weight of every item of axis 0, like
         the batch_weights of `tf.contrib.layers.batch_norm`. An item of weight 0 counts for nothing, except that
         its NaN and infinities make their channels NaN, as 0 * NaN does. If all are 0, the moments are NaN.
       threads: how many threads to use, a positive integer; None: one for small batches, else the cores that the
-        process may use. The result has the same bits whatever their number.
+        process may use. The result has the same bits whatever their number. For each chunk of a Dask array, one
+        if None.
       progress: None, or a callable that gets two integers from time to time: the elements done so far, never
         fewer than before, and the total. It is called in the calling thread; what it raises ends the work.
-        The last call, unless there is nothing to do, has both equal.
+        The last call, unless there is nothing to do, has both equal. For a Dask array there is this call alone.
 
     Returns:
       `Moments`. A constant channel has exactly its constant and 0. A NaN or an infinity makes the mean of its
@@ -54,7 +59,8 @@ def batch_moments(
       TypeError: the batch is not an array of floating-point numbers, the weights are not real numbers, threads
         is not an integer, or progress is not callable.
       ValueError: the rank is below 2, there are no channels, the data_format is unknown, threads is below 1, or
-        the weights are not one finite number for each item, none negative.
+        the weights are not one finite number for each item, none negative; or a Dask array does not know the sizes
+        of its chunks.
 
     Float32 and float16: the mean is within 1e-14 of the mean of |x|, the variance within a relative 1e-14.
     Float64: the variance within 1e-13 sqrt(1 + mean^2 / variance).
@@ -67,6 +73,8 @@ def batch_moments(
     """
     check_data_format(data_format)
     threads = checked_threads(threads)
+    if is_dask(batch):
+        return _moments_of_chunks(batch, data_format, weights, threads or 1, progress)
     array = checked_batch(batch, data_format)
     counter = Progress(progress, array.size)
     with _native.DefaultEnvironment():
@@ -77,6 +85,40 @@ def batch_moments(
         unweighted = partial(unweighted_state, data_format=data_format, threads=threads, progress=counter)
         channels = array.shape[CHANNEL_AXIS[data_format]]
         return Moments._from_state(*weighted_state(array, weights, channels, unweighted, counter))
+
+
+def _moments_of_chunks(array, data_format, weights, threads, progress):
+    """The moments of a `dask.array.Array`, for `batch_moments`."""
+    if not isinstance(getattr(array, "chunks", None), tuple):
+        raise TypeError(f"`batch` is a {type(array).__name__} of Dask; of its collections an array is accepted.")
+    if any(math.isnan(size) for size in array.shape):
+        raise ValueError(
+            f"`batch` has shape {array.shape}, whose chunks have sizes that are not known; call its method "
+            "compute_chunk_sizes() first."
+        )
+    # As if it were in memory, without its values.
+    checked_batch(np.broadcast_to(np.zeros((), array.dtype), array.shape), data_format)
+    if weights is not None:
+        weights = checked_weights(weights, array.shape[0])
+    counter = Progress(progress, array.size)
+    of_chunk = partial(_chunk_moments, data_format=data_format, weights=weights, threads=threads)
+    result = reduced(array, CHANNEL_AXIS[data_format], of_chunk, Moments.merge, _side_by_side)
+    if array.size:
+        counter.add(array.size, report=True)
+    return result
+
+
+def _chunk_moments(chunk, items, *, data_format, weights, threads):
+    # The bits may depend on the layout in memory, which may differ between a slice here and what a worker was sent.
+    chunk = np.ascontiguousarray(chunk)
+    weights = None if weights is None else weights[items]
+    return batch_moments(chunk, data_format=data_format, weights=weights, threads=threads)
+
+
+def _side_by_side(moments):
+    """The `Moments` of all channels from those of some channels each, of the same elements."""
+    state = np.concatenate([part._state for part in moments], axis=1)
+    return Moments._from_state(moments[0].count, moments[0].weight, state)
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -214,11 +256,13 @@ def shown_channels(values: npt.NDArray[np.float64]) -> str:
 
 
 def moments_and_batch(batch_or_moments, data_format, weights):
-    """The `Moments`, and the batch with its channels last, or None if there are only moments."""
+    """The `Moments`, and the batch with its channels last, or None if there are only moments, or it is Dask's."""
     if isinstance(batch_or_moments, Moments):
         if weights is not None:
             raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
         return batch_or_moments, None
     moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
+    if is_dask(batch_or_moments):
+        return moments, None
     batch = np.asarray(batch_or_moments)
     return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch

@@ -2,10 +2,11 @@
 
 import sys
 
+from .._util.text import counted
 from ..errors import CommandError
 from ..reports import terminal
 from . import accept, graphs, report_files, stored_audit
-from .inputs import layer_filter, read_at
+from .inputs import add_scheduler, layer_filter, read_at, spreading
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone, and those of a graph, by its
@@ -20,6 +21,7 @@ examples:
   tf1bn audit run.trace --format github --strict-undecidable
   tf1bn audit audit.json
   tf1bn audit model.ckpt-1000.meta --train-op train/Adam
+  tf1bn audit run.trace --scheduler processes
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work, which "status" in
 the JSON tells apart (with --strict-undecidable 3 is the former); 130 interrupted"""
@@ -39,6 +41,7 @@ def add_arguments(parser):
         action="store_true",
         help="show the number of channels and the range of statistics, gamma and beta of each layer (checkpoints only)",
     )
+    add_scheduler(parser)
     report_files.add_arguments(parser)
     graphs.add_arguments(parser)
     accept.add_arguments(parser)
@@ -69,28 +72,41 @@ def run(args):
 
 def _audit(args, curves):
     """The dict that the JSON holds; ``curves`` keeps what a trace shows of each step, or is None."""
-    from .. import checkpoints, trace
+    from .. import checkpoints
     from ..checkpoints.opening import looks_like_checkpoint
-    from ..diagnosis import conclude, diagnose
-    from ..trace.views import TraceView
 
-    if stored_audit.looks_like_result(args.path):
+    is_result, kind = stored_audit.looks_like_result(args.path), graphs.kind_of(args.path)
+    if args.scheduler is not None and (is_result or kind or looks_like_checkpoint(args.path)):
+        raise CommandError(f"`--scheduler` is for traces, and PATH is {args.path!r}, which is none.")
+    if is_result:
         result = stored_audit.read(args.path)
         if args.values and result.get("kind") != "checkpoint":
             raise CommandError(f"`--values` is for checkpoints, and PATH is {args.path!r}, the result of a trace.")
         return _only(result, args.layer)
-    if kind := graphs.kind_of(args.path):
+    if kind:
         return _only(graphs.audit(args.path, kind, args.train_op), args.layer)
     if args.train_op is not None:
         raise CommandError(f"`--train-op` is for graphs, and PATH is {args.path!r}, which is none.")
     if looks_like_checkpoint(args.path):
         with terminal.working("reading and judging the checkpoint", sys.stderr):
             return _only(checkpoints.audit_checkpoint(args.path), args.layer)
+    return _audit_trace(args, curves)
+
+
+def _audit_trace(args, curves):
+    from .. import trace
+    from ..diagnosis import conclude, diagnose
+    from ..trace.views import TraceView
+
     opened = trace.open(args.path)
     if args.values:
         raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")
     if args.layer is not None:
         opened = TraceView(opened, layers=filter(layer_filter(args.layer, opened.layers), opened.layers))
+    with spreading(args, curves) as spread:
+        if spread is not None:
+            with terminal.working(f"judging steps in {counted(spread.count, 'worker')}", sys.stderr):
+                return conclude.audit_result(diagnose(opened, spread=spread))
     with terminal.progress("judging steps", opened.count_steps(), sys.stderr) as advance:
         return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 

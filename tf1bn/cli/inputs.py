@@ -1,5 +1,6 @@
-"""Which files a command reads where it is given a path, and which of the layers in them ``--layer`` means."""
+"""What a command reads at a path, which of its layers ``--layer`` means, and where ``--scheduler`` judges them."""
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -50,6 +51,42 @@ def layer_filter(pattern, names, whose="the"):
         hint = did_you_mean(pattern, names)
         raise CommandError(f"`--layer` is {pattern!r}, which matches none of {whose} {len(names)} layers.{hint}")
     return matches
+
+
+def add_scheduler(parser):
+    """Declare ``--scheduler`` on an argparse parser."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="judge the layers of traces in the workers of this dask.distributed scheduler, which see the same files; "
+        "`processes`: in one process for each core of this machine",
+    )
+
+
+@contextlib.contextmanager
+def spreading(args, curves):
+    """Context with the `cluster.Workers` of ``--scheduler``, or None if that was not given.
+
+    Args:
+      args: the parsed arguments.
+      curves: what is to keep the numbers that a page plots, or None.
+
+    Raises:
+      CommandError: a page is wanted, too.
+      ClusterError: there are no workers.
+    """
+    if args.scheduler is None:
+        yield None
+        return
+    if curves is not None:
+        raise CommandError(
+            f"`--html` plots what this process reads, and `--scheduler` {args.scheduler} has others read it; write "
+            "--json FILE with it, and make the page from that file, without plots."
+        )
+    from ..cluster import Workers
+
+    with Workers(args.scheduler) as workers:
+        yield workers
 
 
 def _files_in(folder):

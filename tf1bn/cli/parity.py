@@ -5,10 +5,11 @@ import sys
 
 from .._util import strict_json
 from .._util.files import why_unreachable
+from .._util.text import counted
 from ..errors import CommandError
 from ..reports import terminal
 from . import accept, graphs, report_files
-from .inputs import layer_filter, read_at
+from .inputs import add_scheduler, layer_filter, read_at, spreading
 
 DESCRIPTION = """Compare two recorded runs, two checkpoints or two graphs, of an original and of its port, in inference
 and in training, layer by layer. Names the first layer that diverges, and the cause.
@@ -61,6 +62,7 @@ def add_arguments(parser):
         type=float,
         help="the epsilon of batch norms that a checkpoint has only folded into convolutions; solved for if not given",
     )
+    add_scheduler(parser)
     report_files.add_arguments(parser)
     accept.add_arguments(parser)
 
@@ -99,13 +101,13 @@ def _compare(args, curves):
     from ..parity.layer_map import read_map
 
     if args.new is None:
-        for option, value in (*_of_checkpoints(args), ("--map", args.map), ("--only", args.only)):
+        for option, value in (*_of_checkpoints(args), ("--map", args.map), *_of_traces(args)):
             if value is not None:
                 raise CommandError(f"`{option}` is for comparing OLD with NEW, and NEW is missing.")
         return _selected(_stored(args.old), args.layer)
     mapping = None if args.map is None else read_map(args.map)
     if graphs.are_compared(args.old, args.new):
-        for option, value in (*_of_checkpoints(args), ("--only", args.only)):
+        for option, value in (*_of_checkpoints(args), *_of_traces(args)):
             if value is not None:
                 raise CommandError(f"`{option}` is {value!r}, which is not for graphs, as OLD and NEW are.")
         return _selected(compare_graphs(args.old, args.new, mapping), args.layer)
@@ -114,8 +116,9 @@ def _compare(args, curves):
             if value is not None:
                 raise CommandError(f"`{option}` is {value!r}, which is for checkpoints; OLD and NEW are traces.")
         return _compare_traces(args, mapping, curves)
-    if args.only is not None:
-        raise CommandError(f"`--only` is {args.only!r}, which is for traces; OLD and NEW are checkpoints.")
+    for option, value in _of_traces(args):
+        if value is not None:
+            raise CommandError(f"`{option}` is {value!r}, which is for traces; OLD and NEW are checkpoints.")
     try:
         with terminal.working("reading and comparing the checkpoints", sys.stderr):
             result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
@@ -129,12 +132,21 @@ def _of_checkpoints(args):
     return ("--ulp", args.ulp), ("--epsilon", args.epsilon)
 
 
+def _of_traces(args):
+    """The options that are for traces alone, with their values."""
+    return ("--only", args.only), ("--scheduler", args.scheduler)
+
+
 def _compare_traces(args, mapping, curves):
     from .. import trace
     from ..parity import compare_traces
 
     old, new = trace.open(args.old), trace.open(args.new)
     layers = None if args.layer is None else layer_filter(args.layer, old.layers, "OLD's")
+    with spreading(args, curves) as spread:
+        if spread is not None:
+            with terminal.working(f"comparing in {counted(spread.count, 'worker')}", sys.stderr):
+                return compare_traces(old, new, mapping, layers=layers, only=args.only, spread=spread)
     # Each run once or twice, and then both together.
     with terminal.progress("comparing steps", 2 * old.count_steps() + new.count_steps(), sys.stderr) as advance:
         return compare_traces(old, new, mapping, layers=layers, only=args.only, progress=advance, curves=curves)

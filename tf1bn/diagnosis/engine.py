@@ -48,11 +48,31 @@ class Observer(typing.Protocol):
         """Take a layer's step that was compared: its `View`, and the `MovingStats` of the layer as declared."""
 
 
+class Examined(typing.NamedTuple):
+    """What the passes over a trace have shown of a layer, from which it is judged beside all others.
+
+    Attributes:
+      survey: its `Survey`; None if the checker does not compute in its dtype.
+      search, some_steps: its `Search` and `SomeSteps`; None where it did not need them.
+    """
+
+    survey: Survey | None
+    search: Search | None
+    some_steps: SomeSteps | None
+
+
+# Calls a function with lists of names that are all of a list between them, and returns the union of the dicts.
+Spread = Callable[
+    [Callable[[list[typing.Any]], dict[typing.Any, typing.Any]], list[typing.Any]], dict[typing.Any, typing.Any]
+]
+
+
 def diagnose(
     trace: str | os.PathLike[str] | TraceLike,
     *,
     progress: Callable[[Step], object] | None = None,
     curves: Observer | None = None,
+    spread: Spread | None = None,
 ) -> Diagnoses:
     """Compare every layer of a trace with what it should do, and name the causes where it does not.
 
@@ -64,6 +84,8 @@ def diagnose(
         can be iterated over three times and yields steps with the attributes of `trace.Step`.
       progress: None, or called after each step with its `trace.Step`; some layers need up to three passes.
       curves: None, or a `reports.curves.Curves` that keeps what was observed and expected in each training step.
+      spread: None, or a `cluster.Workers`, in whose processes the layers are then examined, with the same result; the
+        trace is opened there once more. It goes with neither ``progress`` nor ``curves``, which are called here.
 
     Returns:
       `Diagnoses`, a list of `Diagnosis` in the order of the trace's layers, which can also be shown.
@@ -71,16 +93,40 @@ def diagnose(
     Raises:
       TraceError: there is no trace in the folder, or the trace is damaged.
       TypeError: the trace can be iterated over only once.
+      ValueError: ``spread`` is given with ``progress`` or ``curves``.
+      ClusterError: the workers could not do it.
     """
+    if spread is not None and (progress is not None or curves is not None):
+        raise ValueError(
+            "`spread` is given with `progress` or `curves`, which other processes cannot call; leave them out."
+        )
     if isinstance(trace, (str, os.PathLike)):
         trace = Trace(trace)
     elif iter(trace) is trace:
         raise TypeError("`trace` can be iterated over only once; give the trace itself, or a list of its steps.")
+    examine = functools.partial(_examine, trace, progress, curves)
+    names = list(trace.layers)
+    examined = examine(names) if spread is None else spread(examine, names)
+    surveys = {name: examined[name].survey for name in names if examined[name].survey is not None}
+    moved = {name for name, survey in surveys.items() if survey.progress.steps and not survey.progress.initial}
+    results = []
+    for name, layer in trace.layers.items():
+        reason = _not_compared(layer, surveys.get(name))
+        if reason is not None:
+            results.append(Diagnosis(name, UNDECIDABLE, (), reason))
+        else:
+            others_moved = bool(moved - {name})
+            results.append(conclude_layer(name, *examined[name], others_moved))
+    return Diagnoses(divergence.mark_first(divergence.mark_spread(results)))
+
+
+def _examine(trace, progress, curves, names) -> dict[str, Examined]:
+    """What the passes over a trace show of each of some layers."""
     framework = framework_of(trace)
     surveys = {
-        name: Survey(layer, None if curves is None else functools.partial(curves.add, name), framework)
-        for name, layer in trace.layers.items()
-        if layer.dtype in COMPARABLE
+        name: Survey(trace.layers[name], None if curves is None else functools.partial(curves.add, name), framework)
+        for name in names
+        if trace.layers[name].dtype in COMPARABLE
     }
     recorded = {name: survey for name, survey in surveys.items() if survey.layer.unrecordable is None}
     _feed(trace, recorded, progress, outputs=True)
@@ -92,16 +138,7 @@ def diagnose(
     }
     if partly:
         _feed(trace, partly, progress, outputs=True)
-    moved = {name for name, survey in surveys.items() if survey.progress.steps and not survey.progress.initial}
-    results = []
-    for name, layer in trace.layers.items():
-        reason = _not_compared(layer, surveys.get(name))
-        if reason is not None:
-            results.append(Diagnosis(name, UNDECIDABLE, (), reason))
-        else:
-            others_moved = bool(moved - {name})
-            results.append(conclude_layer(name, surveys[name], searches.get(name), partly.get(name), others_moved))
-    return Diagnoses(divergence.mark_first(divergence.mark_spread(results)))
+    return {name: Examined(surveys.get(name), searches.get(name), partly.get(name)) for name in names}
 
 
 def _not_compared(layer, survey):

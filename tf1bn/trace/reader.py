@@ -78,6 +78,10 @@ class Trace:
         by = "" if self.producer is None else f", made by {self.producer}"
         return f"<Trace {self.path!r}: {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}{by}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A trace is pickled as its path; a process that unpickles it has to see the same files there."""
+        return _opened_again, (os.path.abspath(self.path), self._end)
+
     def __iter__(self) -> Iterator[Step]:
         """Yields every `Step`; raises `TraceError` at the first line that is damaged."""
         previous = -1
@@ -117,6 +121,21 @@ class Trace:
                 if left < 0 or not line.endswith(b"\n"):
                     return
                 yield number, line
+
+
+def _opened_again(path: str, end: int) -> Trace:
+    """The trace in another process, with as many bytes of steps as it had where it was opened first."""
+    try:
+        trace = Trace(path)
+    except TraceError as error:
+        raise TraceError(f"Another process does not see the trace as it is here: {error}") from error
+    if trace._end < end:
+        raise TraceError(
+            f"Another process sees {trace._end} bytes of steps in the trace {path!r}, which had {end} when it was "
+            "opened here; all processes must see the same files."
+        )
+    trace._end = end
+    return trace
 
 
 class Step:

@@ -72,6 +72,7 @@ class TraceView:
         self._trace, self._steps = trace, steps
         settings = settings or {}
         names = list(trace.layers if layers is None else layers)
+        self._arguments = trace, names, steps, settings, fields
         for name in (*names, *settings):
             if name not in trace.layers:
                 raise ValueError(f"{name!r} is no layer of the trace; it has {', '.join(map(repr, trace.layers))}.")
@@ -83,6 +84,10 @@ class TraceView:
             self._replaced[name]["layer"] = self.layers[name]
             if "decay" in settings[name]:
                 self._replaced[name]["decay"] = self.layers[name].decay
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A view is pickled as what it was made from."""
+        return _view, self._arguments
 
     @property
     def path(self) -> str:
@@ -106,6 +111,10 @@ class TraceView:
         if self._steps is not None or count is None:
             return sum(1 for _ in self)
         return int(count())
+
+
+def _view(trace: TraceLike, layers: Any, steps: Any, settings: Any, fields: Any) -> TraceView:
+    return TraceView(trace, layers=layers, steps=steps, settings=settings, fields=fields)
 
 
 class StepView:

@@ -23,12 +23,14 @@ The result is a dict that goes into JSON:
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...diagnosis import diagnose
+from ...diagnosis.engine import Spread
 from ...evidence.read_ahead import mask_epsilon_of
 from ...results import Result
 from ...trace.views import TraceView
@@ -55,6 +57,7 @@ def compare_traces(
     only: str | None = None,
     progress: Callable[[StepLike], object] | None = None,
     curves: Any = None,
+    spread: Spread | None = None,
 ) -> Result:
     """Compare two runs, layer by layer.
 
@@ -67,6 +70,7 @@ def compare_traces(
         must be comparable, or the verdict is undecidable.
       progress: None, or called with each step that is read.
       curves: None, or a `reports.curves.Curves` that is to keep NEW's training steps, by NEW's names and OLD's rules.
+      spread: None, or a `cluster.Workers`, in whose processes the layers are compared, as for `diagnosis.diagnose`.
 
     Returns:
       `Result`, a dict, see above.
@@ -75,6 +79,7 @@ def compare_traces(
       MappingError: the map cannot be used.
       ValueError: `only` is none of the three.
       TraceError: a trace is damaged.
+      ClusterError: the workers could not do it.
     """
     if only not in (None, "training", "inference"):
         raise ValueError(f'`only` is {only!r}; it must be "training", "inference" or None.')
@@ -83,13 +88,13 @@ def compare_traces(
     wanted = layers or (lambda name: True)
     pairs = [pair for pair in matching.pairs if wanted(pair.old)]
     axes = _axes_by_data(old, new, pairs)
-    old_diagnoses = _diagnose(old, [pair.old for pair in pairs], {}, progress)
+    old_diagnoses = _diagnose(old, [pair.old for pair in pairs], {}, progress, spread=spread)
     rules = {pair: rule_of(old.layers[pair.old], measured(old_diagnoses[pair.old])) for pair in pairs}
     # NEW is diagnosed as if it were declared to do what OLD does.
     expected = {pair.new: _expected_settings(rules[pair], old.layers[pair.old], axes.get(pair)) for pair in pairs}
-    new_diagnoses = _diagnose(new, expected, expected, progress, curves)
+    new_diagnoses = _diagnose(new, expected, expected, progress, curves, spread)
     seen = TraceView(new, settings={pair.new: {"axis": axis} for pair, axis in axes.items()}) if axes else new
-    comparisons, lengths, problems = _compare_steps(old, seen, rules, progress)
+    comparisons, lengths, problems = _compare_steps(old, seen, rules, progress, spread)
     in_sequence = run_level.in_sequence(old_signatures, new_signatures, matching.pairs)
     results = [
         layer_result(
@@ -132,10 +137,10 @@ def compare_traces(
     )
 
 
-def _diagnose(trace, names, settings, progress, curves=None):
+def _diagnose(trace, names, settings, progress, curves=None, spread=None):
     """The `Diagnosis` of some layers by name, under other settings."""
     view = TraceView(trace, layers=names, settings=settings)
-    return {diagnosis.name: diagnosis for diagnosis in diagnose(view, progress=progress, curves=curves)}
+    return {diagnosis.name: diagnosis for diagnosis in diagnose(view, progress=progress, curves=curves, spread=spread)}
 
 
 def _axes_by_data(old, new, pairs):
@@ -177,7 +182,7 @@ def _expected_settings(rule, old, axis):
     return settings if axis is None else {**settings, "axis": axis}
 
 
-def _compare_steps(old, new, rules, progress):
+def _compare_steps(old, new, rules, progress, spread):
     """Reads both traces side by side.
 
     Returns:
@@ -185,8 +190,28 @@ def _compare_steps(old, new, rules, progress):
       lengths: how many steps OLD and NEW have.
       problems: sentences on what kept some steps from being compared.
     """
+    compare = functools.partial(_compare_pairs, old, new, rules, progress)
+    compared = compare(list(rules)) if spread is None else spread(compare, list(rules))
+    lengths = compared.pop(_LENGTHS)
+    # In the order of the steps, and in a step of the pairs.
+    absent = sorted((compared[pair][1] for pair in rules if compared[pair][1] is not None), key=lambda lack: lack[2])
+    problems = [
+        f"{run}'s layer {name!r} is missing in step {step}, where the other run has it." for run, name, step in absent
+    ]
+    if lengths[0] != lengths[1]:
+        problems.append(
+            f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
+        )
+    return {pair: compared[pair][0] for pair in rules}, lengths, problems
+
+
+_LENGTHS = "steps of OLD and NEW"
+
+
+def _compare_pairs(old, new, rules, progress, pairs):
+    """Dict from some pairs to `LayerComparison` and where a run lacks the layer, and from `_LENGTHS` to the lengths."""
     mask_epsilons = tuple(map(mask_epsilon_of, (old, new)))
-    comparisons = {pair: LayerComparison(rule, mask_epsilons) for pair, rule in rules.items()}
+    comparisons = {pair: LayerComparison(rules[pair], mask_epsilons) for pair in pairs}
     absent = {}
     lengths = [0, 0]
     for old_step, new_step in itertools.zip_longest(old, new):
@@ -203,15 +228,7 @@ def _compare_steps(old, new, rules, progress):
                 absent.setdefault(pair, (*lacks, old_step.number))
         if progress is not None:
             progress(old_step)
-    problems = [
-        f"{run}'s layer {name!r} is missing in step {step}, where the other run has it."
-        for run, name, step in absent.values()
-    ]
-    if lengths[0] != lengths[1]:
-        problems.append(
-            f"OLD has {lengths[0]} steps and NEW has {lengths[1]}; the first {min(lengths)} of both were compared."
-        )
-    return comparisons, lengths, problems
+    return {_LENGTHS: lengths, **{pair: (comparisons[pair], absent.get(pair)) for pair in pairs}}
 
 
 def _across_layers(results, comparisons, old_signatures, new_signatures, complete):
