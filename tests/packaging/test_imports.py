@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "contrib": "layers releases _util errors",
     "graphs": "layers checkpoints results _util verdicts errors",
     "recorders": "graphs layers trace checker _util errors",
-    "recalibration": "recorders graphs layers checker _util errors",
+    "recalibration": "recorders graphs layers checker cluster _util errors",
     "legacy": "contrib recorders layers releases _util errors",
     "reproduce": "layers graphs checker reports releases _util verdicts errors",
     "testing": "parity recorders reports trace checker results _util verdicts errors",

@@ -40,7 +40,8 @@ def recalibrate(
       batches: the data, an iterable of batches, or a function without arguments that returns one. For a module or a
         model a batch is what `call` takes; for a session it is a feed dict, with the flag of training fed as
         `order` needs it. It is iterated over once for each pass, and must give the same batches each time, in any
-        order.
+        order. Of a `dask.bag.Bag` of batches the workers that compute it run the module or model too, in the order
+        "batch"; else they make the batches, which are run here.
       order: "batch": the layers normalise by the batch while the moments are collected, in one pass over the data, as
         in section 3 of Wu and Johnson, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576). "sequential": every
         layer normalises by the new statistics of the layers before it, which is what inference will do; it takes a

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..cluster.bags import is_bag, items
 from ..errors import RecalibrationError
 
 
 class Data:
-    """An iterable of batches, or a function that returns one.
+    """An iterable of batches, such as a bag of Dask, or a function that returns one.
 
     Attributes:
+      bag: the `dask.bag.Bag`, or None.
       passes: how often it was run through; length: how many batches a pass has.
       number: the number of the batch that was given last, from 0.
 
@@ -31,19 +33,20 @@ class Data:
                 "returns one."
             )
         self._batches = batches
+        self.bag = batches if is_bag(batches) else None
         self._last: Iterator[Any] | None = None
         self.passes = self.length = 0
         self.number = -1
 
-    def pass_over(self) -> Iterator[Any]:
-        """The batches, once more.
+    def pass_over(self, made: Iterable[Any] | None = None) -> Iterator[Any]:
+        """The batches, once more; or what was ``made`` of each of them elsewhere, in their order.
 
         Raises:
           ValueError: there are none.
           RecalibrationError: there are more or fewer than in the pass before, or they can be had once alone.
         """
         count = 0
-        for count, batch in enumerate(self._iterator(), start=1):
+        for count, batch in enumerate(self._iterator() if made is None else made, start=1):
             self.number = count - 1
             yield batch
         if not count and not self.passes:
@@ -75,6 +78,8 @@ class Data:
 
     def _iterator(self) -> Iterator[Any]:
         # A tf.data.Dataset or a loader may be callable as well.
+        if self.bag is not None:
+            return items(self.bag)
         iterable = isinstance(self._batches, Iterable) or hasattr(self._batches, "__getitem__")
         batches: Any = self._batches if iterable else self._batches()  # type: ignore[operator]
         try:

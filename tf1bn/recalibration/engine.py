@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from .._util.text import quoted
 from ..checker import Moments, batch_moments
 from ..checker.roundoff import rounded_to
+from ..cluster.bags import of_partitions
 from ..errors import RecalibrationError
 from .data import Data
 from .report import LayerReport, Report, Vector
@@ -67,6 +69,9 @@ class Target(Protocol):
     def levels(self, names: list[str], batch: Any) -> list[list[str]] | None:
         """The layers in groups, each of which depends on those before it alone; None: the run will show the order."""
 
+    def recipe(self) -> tuple[Callable[..., Target], tuple[Any, ...]] | None:
+        """A function and the arguments with which it makes such a target in another process; None: it cannot be."""
+
     def run(self, batch: Any, names: list[str], take: Take) -> None:
         """Run one batch; ``take`` is called with the name of a layer and its input, channels last, at each application.
 
@@ -89,7 +94,6 @@ def recalibrated(
     data = Data(batches)
     work = _in_one_pass if order == "batch" else _one_after_the_other
     try:
-        target.begin(names, by_batch=order == "batch")
         moments, new = work(target, names, data, old)
     finally:
         # The updates of the runs themselves are none that anybody asked for.
@@ -138,31 +142,59 @@ class _Collector:
 
     def run(self, target: Target, names: list[str], belongs: Callable[[str], bool]) -> None:
         """A pass over the data that collects the layers that ``belongs`` to it."""
-
-        def take(name: str, inputs: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None) -> None:
-            if belongs(name):
-                self._add(name, inputs, weights)
-
         for batch in self._data.pass_over():
-            target.run(batch, names, take)
+            self._add(_measured(target, batch, names, belongs))
 
-    def _add(self, name: str, inputs: npt.NDArray[Any], weights: npt.NDArray[Any] | None) -> None:
-        if not inputs.size or (weights is not None and not np.any(weights)):
-            return
-        moments = batch_moments(inputs, weights=weights)
-        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
-            raise RecalibrationError(
-                f"The inputs of layer {name!r} in batch {self._data.number} hold NaN or infinity, of which there are "
-                "no statistics; look for it in the data, or in the layers before this one. Nothing was changed."
-            )
-        self.moments[name] = self.moments[name].merge(moments) if name in self.moments else moments
+    def run_elsewhere(self, recipe: tuple[Callable[..., Target], tuple[Any, ...]], names: list[str]) -> None:
+        """A pass over a bag, whose workers make the target by its recipe; the moments are merged as by `run`."""
+        made = of_partitions(self._data.bag, _measured_partition, recipe, names)
+        for moments in self._data.pass_over(itertools.chain.from_iterable(made)):
+            self._add(moments)
+
+    def _add(self, measured: list[tuple[str, Moments]]) -> None:
+        for name, moments in measured:
+            if not (np.isfinite(moments.mean).all() and np.isfinite(moments.variance).all()):
+                raise RecalibrationError(
+                    f"The inputs of layer {name!r} in batch {self._data.number} hold NaN or infinity, of which there "
+                    "are no statistics; look for it in the data, or in the layers before this one. Nothing was changed."
+                )
+            self.moments[name] = self.moments[name].merge(moments) if name in self.moments else moments
+
+
+def _measured(
+    target: Target, batch: Any, names: list[str], belongs: Callable[[str], bool]
+) -> list[tuple[str, Moments]]:
+    """The names of layers and the moments of their inputs, for each application in a run of a batch."""
+    result = []
+
+    def take(name: str, inputs: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None) -> None:
+        if belongs(name) and inputs.size and (weights is None or np.any(weights)):
+            result.append((name, batch_moments(inputs, weights=weights)))
+
+    target.run(batch, names, take)
+    return result
+
+
+def _measured_partition(
+    batches: list[Any], recipe: tuple[Callable[..., Target], tuple[Any, ...]], names: list[str]
+) -> list[list[tuple[str, Moments]]]:
+    """In a worker: what `_measured` gives of each batch, with layers that normalise by it."""
+    make, arguments = recipe
+    target = make(*arguments)
+    target.begin(names, by_batch=True)
+    return [_measured(target, batch, names, set(names).__contains__) for batch in batches]
 
 
 def _in_one_pass(
     target: Target, names: list[str], data: Data, old: Mapping[str, Statistics]
 ) -> tuple[dict[str, Moments], dict[str, Statistics]]:
     collector = _Collector(data)
-    collector.run(target, names, set(names).__contains__)
+    recipe = None if data.bag is None else target.recipe()
+    if recipe is not None:
+        collector.run_elsewhere(recipe, names)
+    else:
+        target.begin(names, by_batch=True)
+        collector.run(target, names, set(names).__contains__)
     return collector.moments, {
         name: _stored(name, target.conventions[name], moments, old[name]) for name, moments in collector.moments.items()
     }
@@ -171,6 +203,7 @@ def _in_one_pass(
 def _one_after_the_other(
     target: Target, names: list[str], data: Data, old: Mapping[str, Statistics]
 ) -> tuple[dict[str, Moments], dict[str, Statistics]]:
+    target.begin(names, by_batch=False)
     data.check_repeatable()
     collector = _Collector(data)
     new: dict[str, Statistics] = {}

@@ -75,6 +75,9 @@ class KerasModel:
     def levels(self, names: list[str], batch: Any) -> None:
         return None
 
+    def recipe(self) -> tuple[type[KerasModel], tuple[Any, ...]]:
+        return KerasModel, (self._model, self._call)
+
     def run(self, batch: Any, names: list[str], take: Take) -> None:
         self._take = take
         try:

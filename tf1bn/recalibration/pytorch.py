@@ -92,6 +92,9 @@ class TorchModule:
     def levels(self, names: list[str], batch: Any) -> None:
         return None
 
+    def recipe(self) -> tuple[type[TorchModule], tuple[Any, ...]]:
+        return TorchModule, (self._model, self._call)
+
     def run(self, batch: Any, names: list[str], take: Take) -> None:
         self._take = take
         try:

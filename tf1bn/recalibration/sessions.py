@@ -91,6 +91,9 @@ class Session:
             rest = [name for name in rest if name not in level]
         return levels
 
+    def recipe(self) -> None:
+        return None
+
     def run(self, batch: Any, names: list[str], take: Take) -> None:
         fed = self._names(batch)
         applications = [(name, a) for name in names for a in self._applications(name, fed)]
