@@ -15,6 +15,7 @@ NAMES = {
     "recorder": ("recorders", "what recording a session costs"),
     "frameworks": ("recorders", "what recording PyTorch and Keras models costs"),
     "page": ("reports", "what the HTML page of a result costs"),
+    "cluster": ("cluster", "the audit of a trace by Dask workers beside that of one process"),
     "audit": ("diagnosis", "the audit of a trace beside the checker alone"),
     "recalibration": ("recalibration", "what recalibrating a model costs beside its forward passes"),
     "wall_time": ("reproduce", "`tf1bn reproduce` beside a bare import of TensorFlow"),
