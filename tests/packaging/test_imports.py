@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "evidence": "checker _util errors",
     # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
     "diagnosis": "evidence trace checker results _util verdicts errors",
+    "ranks": "diagnosis trace results _util errors",
     "checkpoints": "_util results verdicts errors",
     "parity": "graphs diagnosis evidence checkpoints trace checker results _util verdicts errors",
     "reports": "parity.verdict _util verdicts errors",

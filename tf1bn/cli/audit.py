@@ -1,9 +1,10 @@
 """``tf1bn audit``: what a trace or a checkpoint shows about every batch-norm layer in it, and why."""
 
+import os
 import sys
 
 from .._util.text import counted
-from ..errors import CommandError
+from ..errors import CommandError, TraceError
 from ..reports import terminal
 from . import accept, graphs, report_files, stored_audit
 from .inputs import add_scheduler, layer_filter, read_at, spreading
@@ -22,6 +23,7 @@ examples:
   tf1bn audit audit.json
   tf1bn audit model.ckpt-1000.meta --train-op train/Adam
   tf1bn audit run.trace --scheduler processes
+  tf1bn audit --ranks run.rank*.trace
 
 exit codes: 0 all well; 1 a finding; 2 something is undecidable or the command could not do its work, which "status" in
 the JSON tells apart (with --strict-undecidable 3 is the former); 130 interrupted"""
@@ -32,8 +34,16 @@ def add_arguments(parser):
     parser.add_argument(
         "path",
         metavar="PATH",
+        nargs="?",
         help="the folder of a trace; or a checkpoint: a prefix or folder of TF1, .npz, .keras, .h5, .safetensors, .pt; "
         "or a graph: .meta, .pb, .pbtxt, the folder of a SavedModel; or a file that --json wrote",
+    )
+    parser.add_argument(
+        "--ranks",
+        metavar="PATH",
+        nargs="+",
+        help="the folders of the traces that the processes of one training wrote, one each, in the place of PATH: "
+        "their batches are judged together, and ranks with other statistics are named",
     )
     parser.add_argument("--layer", metavar="PATTERN", help="judge only the layers with such names, as in 'block1/*'")
     parser.add_argument(
@@ -53,7 +63,12 @@ def run(args):
     Raises:
       Tf1bnError: there is no such trace or checkpoint, it is damaged, or a file cannot be written.
     """
-    output = report_files.Output("tf1bn audit", args, {"PATH": read_at(args.path)}, args.path, stored_audit.FORMAT)
+    if (args.path is None) is (args.ranks is None):
+        raise CommandError("Give either PATH, what is to be judged, or --ranks with the traces of all ranks.")
+    inputs = {"PATH": read_at(args.path), "--ranks": args.ranks or []}
+    # What the report calls the traces of all ranks.
+    path = args.path if args.ranks is None else f"{os.path.commonprefix(args.ranks)}*"  # noqa: RUF071 (a pattern)
+    output = report_files.Output("tf1bn audit", args, inputs, path, stored_audit.FORMAT)
     from ..reports import audit as report
 
     known = accept.Known(args.accept, args.baseline)
@@ -61,11 +76,11 @@ def run(args):
 
     def print_text(result):
         shown = {"quiet": args.quiet, "values": args.values, "in_full": args.layer is not None}
-        report.print_audit(result, args.path, out, **shown)
+        report.print_audit(result, path, out, **shown)
 
     return output.report(
-        lambda curves: known.apply(_with_path(_audit(args, curves), args.path), accept.rejudge_audit),
-        lambda result, curves: _page(args, result, curves, output.plots),
+        lambda curves: known.apply(_with_path(_audit(args, curves), path), accept.rejudge_audit),
+        lambda result, curves: _page(path, result, curves, output.plots),
         print_text,
     )
 
@@ -75,6 +90,8 @@ def _audit(args, curves):
     from .. import checkpoints
     from ..checkpoints.opening import looks_like_checkpoint
 
+    if args.ranks is not None:
+        return _audit_ranks(args, curves)
     is_result, kind = stored_audit.looks_like_result(args.path), graphs.kind_of(args.path)
     if args.scheduler is not None and (is_result or kind or looks_like_checkpoint(args.path)):
         raise CommandError(f"`--scheduler` is for traces, and PATH is {args.path!r}, which is none.")
@@ -111,6 +128,26 @@ def _audit_trace(args, curves):
         return conclude.audit_result(diagnose(opened, progress=advance, curves=curves))
 
 
+def _audit_ranks(args, curves):
+    from ..ranks.audit import audit_ranks
+
+    for option, value in (("--values", args.values or None), ("--train-op", args.train_op)):
+        if value is not None:
+            raise CommandError(f"`{option}` is not for traces, which `--ranks` names.")
+
+    def wanted(names):
+        return list(names) if args.layer is None else list(filter(layer_filter(args.layer, names), names))
+
+    with spreading(args, curves) as spread:
+        with terminal.working(f"judging the steps of {counted(len(args.ranks), 'rank')}", sys.stderr):
+            try:
+                return audit_ranks(args.ranks, layers=wanted, spread=spread)
+            except TraceError:
+                raise
+            except ValueError as error:
+                raise CommandError(f"`--ranks`: {error}") from error
+
+
 def _with_path(result, path):
     """The result with the path of what was judged, which a stored one has already."""
     return result if "path" in result else {**result, "path": path}
@@ -125,8 +162,8 @@ def _only(result, pattern):
     return accept.rejudge_audit({**result, "layers": layers})
 
 
-def _page(args, result, curves, plots):
+def _page(path, result, curves, plots):
     """The HTML page of a result."""
     from ..reports import html
 
-    return html.render({**result, "path": args.path}, curves=curves, plots=plots)
+    return html.render({**result, "path": path}, curves=curves, plots=plots)

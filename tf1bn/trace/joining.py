@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import TraceError
-from .reader import Trace
+from .reader import Step, Trace
 from .record import Record
 from .settings import STEP_STATISTICS
 from .writer import Writer
@@ -42,7 +42,6 @@ def join(paths: Iterable[str | os.PathLike[str]], path: str | os.PathLike[str], 
             raise TraceError(
                 f"{other.path!r} and {first.path!r} do not list the same layers; they are not of one model."
             )
-    common = set.intersection(*({step.number for step in one} for one in traces))
     with Writer(
         path,
         overwrite=overwrite,
@@ -52,23 +51,34 @@ def join(paths: Iterable[str | os.PathLike[str]], path: str | os.PathLike[str], 
         ranks=len(traces),
     ) as writer:
         writer.add_layers(first.layers)
-        last = -1
-        steps = [(step for step in one if step.number in common) for one in traces]
-        for same in zip(*steps, strict=True):
-            # As the numbers count every step of a recorder, they tell what lies between those that all traces hold.
-            left_out = max(same[0].left_out, same[0].number - last - 1)
-            last = same[0].number
-            layers = {name: _joined([step.layers.get(name) for step in same]) for name in same[0].layers}
-            writer.add_step(layers, training=same[0].training, step=same[0].number, left_out=left_out)
+        for steps, left_out in common_steps(traces):
+            first_step = steps[0]
+            layers = {name: joined_entry([step.layers.get(name) for step in steps]) for name in first_step.layers}
+            writer.add_step(layers, training=first_step.training, step=first_step.number, left_out=left_out)
 
 
-def _joined(records: list[Record | None]) -> dict[str, Any]:
-    """The entry of a layer in a step, from the record of every process; None where it has none."""
+def common_steps(traces: Sequence[Trace]) -> Iterator[tuple[tuple[Step, ...], int]]:
+    """The steps that all traces hold, one of each, and how many runs before them are missing in one of the traces."""
+    common = set.intersection(*({step.number for step in one} for one in traces))
+    last = -1
+    for steps in zip(*((step for step in one if step.number in common) for one in traces), strict=True):
+        # As the numbers count every step of a recorder, they tell what lies between those that all traces hold.
+        yield steps, max(steps[0].left_out, steps[0].number - last - 1)
+        last = steps[0].number
+
+
+def is_shared(records: Sequence[Record | None]) -> bool:
+    """Whether the batches of all processes come into one update of a layer, from its record in each of them."""
+    present = [record for record in records if record is not None]
+    return len(present) == len(records) and present[0].reduction in ("mean", "pooled")
+
+
+def joined_entry(records: Sequence[Record | None]) -> dict[str, Any]:
+    """The entry of a layer in a step, from the record of every process; None where one has none, but the first has."""
     first = records[0]
     assert first is not None
-    present = [record for record in records if record is not None]
-    shared = first.reduction in ("mean", "pooled") and len(present) == len(records)
-    joined = present if shared else [first]
+    shared = is_shared(records)
+    joined = [record for record in records if record is not None] if shared else [first]
     entry: dict[str, Any] = {name: getattr(first, name) for name in STEP_STATISTICS}
     entry |= {name: getattr(first, name) for name in ("gamma", "beta", "decay", "inputs_dtype", "outputs_dtype")}
     if first.state:

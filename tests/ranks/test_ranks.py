@@ -1,0 +1,161 @@
+"""Traces of all ranks of a training: pooled statistics from the batches of all, and ranks that disagree."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from tf1bn import trace
+from tf1bn.cli import main as cli
+from tf1bn.diagnosis import diagnose
+from tf1bn.errors import TraceError
+from tf1bn.ranks.audit import audit_ranks
+from tf1bn.ranks.joined import Joined
+
+RANKS, STEPS, CHANNELS, DECAY = 3, 4, 2, 0.9
+
+
+def batch(step, rank):
+    return np.random.default_rng([step, rank]).normal(rank, 1 + rank, (40, CHANNELS)).astype(np.float32)
+
+
+def updates(of_batches, wrong_from=STEPS):
+    """The statistics before and after each step, of a layer that pools these batches; with doubled means if wrong."""
+    state = np.zeros(CHANNELS, np.float32), np.ones(CHANNELS, np.float32)
+    for step in range(STEPS):
+        values = np.concatenate(of_batches(step)).astype(np.float64)
+        new = values.mean(axis=0) * (2 if step >= wrong_from else 1), values.var(axis=0)
+        after = tuple(np.float32(DECAY * old + (1 - DECAY) * m) for old, m in zip(state, new, strict=True))
+        yield state, after
+        state = after
+
+
+def entry(inputs, state, after, **more):
+    names = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
+    return {"inputs": [inputs], **dict(zip(names, (*state, *after), strict=True)), **more}
+
+
+def write(folder, *, numbers=True, wrong_rank=None, ranks=RANKS, steps=STEPS):
+    """Traces with a pooled layer, "sync", and one of each rank's own, "own"; returns their paths in another order.
+
+    ``wrong_rank`` does wrong updates of "sync" from step 2 on.
+    """
+    paths = []
+    for rank in range(RANKS):
+        origin = {"rank": rank, "ranks": ranks} if numbers else {}
+        pooled = updates(lambda step: [batch(step, r) for r in range(RANKS)], 2 if rank == wrong_rank else STEPS)
+        own = updates(lambda step, rank=rank: [batch(step, rank)])
+        with trace.Writer(folder / f"rank{rank}", **origin) as writer:
+            for name in ("sync", "own"):
+                writer.add_layer(name, decay=DECAY, epsilon=1e-3, fused=False, recurrence="weighted")
+            for step, sync, alone in zip(range(steps), pooled, own, strict=False):
+                given = batch(step, rank)
+                shared = entry(given, *sync, reduction="pooled", replicas=[rank])
+                writer.add_step({"sync": shared, "own": entry(given, *alone)}, training=True)
+        paths.append(str(folder / f"rank{rank}"))
+    return [paths[1], paths[0], paths[2]] if numbers else paths
+
+
+def verdicts(result):
+    return {layer["name"]: layer["verdict"] for layer in result["layers"]}
+
+
+def test_pooled_layers_are_judged_by_all_batches_and_others_in_each_rank(tmp_path):
+    paths = write(tmp_path)
+    result = audit_ranks(paths)
+    assert verdicts(result) == {"sync": "ok", "own": "ok", "own (rank 1)": "ok", "own (rank 2)": "ok"}
+    assert result.ok
+    assert result["problems"] == []
+    (note,) = [note for note in result["notes"] if "rank" in note]
+    assert note.startswith(
+        "Each rank has statistics of its own, so that a checkpoint holds those of one rank: own: rank 1"
+    )
+    # One rank alone does not say it.
+    assert verdicts(diagnose(paths[0]).result())["sync"] == "undecidable"
+
+
+def test_it_is_the_verdict_of_the_joined_trace(tmp_path):
+    paths = [str(tmp_path / f"rank{rank}") for rank in range(RANKS)]
+    write(tmp_path)
+    trace.join(paths, tmp_path / "joined")
+    assert diagnose(Joined([trace.open(path) for path in paths])).to_json() == diagnose(tmp_path / "joined").to_json()
+
+
+def test_a_rank_with_other_statistics_is_named_and_judged(tmp_path):
+    result = audit_ranks(write(tmp_path, wrong_rank=2), layers=lambda names: ["sync"])
+    assert verdicts(result) == {"sync": "ok", "sync (rank 2)": "finding"}
+    assert not result.ok
+    (wrong,) = [layer for layer in result["layers"] if layer["verdict"] == "finding"]
+    assert (wrong["first"], wrong["first_step"]) == (True, 2)
+    (note,) = [note for note in result["notes"] if note.startswith("The ranks share one update")]
+    assert "and these differ: sync: rank 2 from step 2 on (its moving mean is" in note
+    assert "in channel 0, and" in note
+
+
+def test_ranks_that_say_no_number_are_counted(tmp_path):
+    result = audit_ranks(write(tmp_path, numbers=False, wrong_rank=1))
+    assert verdicts(result)["sync (rank 1)"] == "finding"
+
+
+def test_a_rank_that_is_missing_is_no_success(tmp_path):
+    result = audit_ranks(write(tmp_path, ranks=RANKS + 1), layers=lambda names: ["own"])
+    assert set(verdicts(result).values()) == {"ok"}
+    assert not result.ok
+    assert result["problems"] == ["The training had 4 ranks, and traces of 3 were given; give those of all of them."]
+
+
+def test_ranks_without_a_common_step(tmp_path):
+    paths = write(tmp_path)
+    (tmp_path / "rank1/steps.jsonl").write_text("")
+    result = audit_ranks(paths)
+    assert not result.ok
+    assert result["problems"] == ["The ranks' traces have no step in common."]
+
+
+def test_what_is_no_training_of_several_ranks(tmp_path):
+    paths = write(tmp_path)
+    for given, error, text in (
+        (paths[:1], ValueError, "1 trace was given for all ranks"),
+        ([paths[0], paths[0]], TraceError, r"are both of rank 1\."),
+    ):
+        with pytest.raises(error, match=text):
+            audit_ranks(given)
+    with trace.Writer(tmp_path / "other", rank=7) as writer:
+        writer.add_layer("bn", decay=DECAY, epsilon=1e-3)
+    with pytest.raises(TraceError, match="do not list the same layers; they are not of one training"):
+        audit_ranks([*paths, str(tmp_path / "other")])
+    with trace.Writer(tmp_path / "silent") as writer:
+        writer.add_layer("bn", decay=DECAY, epsilon=1e-3)
+    with pytest.raises(TraceError, match="does not say of which rank it is, and"):
+        audit_ranks([*paths, str(tmp_path / "silent")])
+
+
+def test_a_joined_trace_can_be_sent_to_another_process(tmp_path):
+    joined = Joined([trace.open(path) for path in write(tmp_path)], own=1)
+    again = pickle.loads(pickle.dumps(joined))
+    assert diagnose(again).to_json() == diagnose(joined).to_json()
+
+
+def test_the_command(tmp_path, capsys):
+    paths = write(tmp_path, wrong_rank=2)
+    code = cli.main(
+        ["audit", "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html"), "--ranks", *paths]
+    )
+    out = capsys.readouterr().out
+    assert code == 1
+    assert "sync (rank 2)" in out
+    assert f"{tmp_path}/rank*: 5 layers: 1 finding" in "".join(out.splitlines()[-1:])
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert (result["path"], result["exit_code"]) == (f"{tmp_path}/rank*", 1)
+    assert "sync (rank 2)" in (tmp_path / "a.html").read_text()
+    for arguments, text in (
+        (["audit", paths[0], "--ranks", *paths], "Give either PATH"),
+        (["audit"], "Give either PATH"),
+        (["audit", "--ranks", paths[0]], "`--ranks`: 1 trace was given for all ranks; give those of two or more."),
+        (["audit", "--values", "--ranks", *paths], "`--values` is not for traces"),
+        (["audit", "--layer", "x", "--ranks", *paths], "`--layer` is 'x', which matches none of the 2 layers."),
+        (["audit", "--json", f"{paths[0]}/a.json", "--ranks", *paths], "in the folder that is read as --ranks"),
+    ):
+        assert cli.main(arguments) == 2
+        assert text in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""The audit of all ranks of a training. Reached through `tf1bn.ranks`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from .._util.text import counted, listed
+from ..diagnosis import diagnose, divergence
+from ..diagnosis.conclude import audit_result
+from ..diagnosis.engine import Spread
+from ..results import Result
+from ..trace.views import TraceView
+from .agreement import compare_ranks
+from .joined import Joined
+from .opening import missing, open_ranks
+
+SHOWN = 3  # layers whose ranks' statistics are told in the notes
+
+
+def audit_ranks(
+    paths: Iterable[str],
+    *,
+    layers: Callable[[Iterable[str]], list[str]] = list,
+    spread: Spread | None = None,
+) -> Result:
+    """Judge the traces that the processes of one training wrote, one each.
+
+    A layer has an entry for the first rank, and "NAME (rank 2)" for each rank with other statistics than that: judged
+    by the batches of all ranks where these share the layer's statistics, else by the rank's own.
+
+    Args:
+      paths: the folders of the traces.
+      layers: from the names of all layers to those that are wanted.
+      spread: as for `diagnosis.diagnose`.
+
+    Returns:
+      what the JSON of an audit holds.
+
+    Raises:
+      TraceError: a trace is damaged, or they are not of one training.
+      ValueError: there are fewer than two.
+    """
+    traces, names = open_ranks(paths)
+    wanted = layers(traces[0].layers)
+    ranks, steps = compare_ranks(traces, names)
+    diagnoses = list(diagnose(TraceView(Joined(traces), layers=wanted), spread=spread))
+    for i, rank in enumerate(names):
+        if differing := [name for name in wanted if i in ranks[name].differing]:
+            of_rank = diagnose(TraceView(Joined(traces, own=i), layers=differing), spread=spread)
+            diagnoses += [dataclasses.replace(each, name=f"{each.name} (rank {rank})") for each in of_rank]
+    result = audit_result(divergence.mark_first(diagnoses))
+    problems = list(filter(None, [missing(traces), None if steps else "The ranks' traces have no step in common."]))
+    result["notes"] = [*result["notes"], *_notes(ranks, wanted)]
+    return Result({**result, "ok": result["ok"] and not problems, "problems": problems})
+
+
+def _notes(ranks, wanted):
+    """Sentences on the layers whose statistics are not the same in all ranks."""
+    for shared, beginning in (
+        (True, "The ranks share one update of the statistics, and these differ"),
+        (False, "Each rank has statistics of its own, so that a checkpoint holds those of one rank"),
+    ):
+        names = [name for name in wanted if ranks[name].differing and ranks[name].shared is shared]
+        if names:
+            told = "; ".join(f"{name}: {listed(ranks[name].differing.values(), SHOWN)}" for name in names[:SHOWN])
+            more = f"; and {counted(len(names) - SHOWN, 'layer')} more" if len(names) > SHOWN else ""
+            yield f"{beginning}: {told}{more}."
