@@ -30,6 +30,7 @@ CONTENTS = {
         "parity",
         "json",
         "checker",
+        "cluster",
     ),
     "Reference": (
         "api",
@@ -38,6 +39,7 @@ CONTENTS = {
         "design/many-updates",
         "design/kinds",
         "design/reliability",
+        "design/scale",
         "design/testing",
     ),
 }

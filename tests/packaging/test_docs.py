@@ -45,10 +45,17 @@ RUN = [
 ]
 WITH = {
     need: [name for name, blocks in BLOCKS.items() if any(block.needs == need for block in blocks)]
-    for need in ("torch", "flax")
+    for need in ("torch", "flax", "dask")
 }
 # How many blocks of a page are not run, each for a reason that stands before it.
-NOT_RUN = {"README.md": 1, "docs/gpu.md": 2, "docs/install.md": 4, "docs/old-scripts.md": 1, "docs/porting.md": 1}
+NOT_RUN = {
+    "README.md": 1,
+    "docs/cluster.md": 1,
+    "docs/gpu.md": 2,
+    "docs/install.md": 4,
+    "docs/old-scripts.md": 1,
+    "docs/porting.md": 1,
+}
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -61,7 +68,7 @@ def test_the_blocks_run_and_print_what_is_shown(name):
 @pytest.mark.parametrize(
     ("package", "name"),
     [pytest.param("torch", name, marks=pytest.mark.torch) for name in WITH["torch"]]
-    + [("flax", name) for name in WITH["flax"]],
+    + [(need, name) for need in ("flax", "dask") for name in WITH[need]],
 )
 def test_the_blocks_for_a_package_run(package, name):
     pytest.importorskip(package, reason=f"{package} is not installed")
@@ -76,7 +83,7 @@ def test_few_blocks_are_not_run_and_each_says_why():
         for block in blocks:
             where = f"{name}:{block.line}"
             assert block.language in (*run_blocks.RUN, *run_blocks.NOT_RUN), where
-            assert block.needs in (None, "torch", "flax"), where
+            assert block.needs in (None, "torch", "flax", "dask"), where
             assert block.language != "sh" or block.not_run, f"{where} does not say why it is not run"
             assert block.not_run is None or len(block.not_run) > 8, where
 
