@@ -88,7 +88,7 @@ setup(
         # Files of Keras and safetensors; all other formats are read with NumPy.
         "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
         # For `--scheduler`, and for arrays and bags of Dask.
-        "dask": ["dask[array,distributed]>=2025.1"],
+        "dask": ["dask[array,distributed]>=2025.1", "fsspec>=2024.6"],
         # For `tf1bn --print-completion`.
         "completion": ["shtab>=1.6"],
     },

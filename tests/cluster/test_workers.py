@@ -46,7 +46,9 @@ def workers():
 
 @pytest.mark.parametrize("name", ["port", "lacks"])
 def test_an_audit_is_that_of_one_process(runs, workers, name):
-    assert diagnose(runs / name, spread=workers).to_json() == diagnose(runs / name).to_json()
+    expected = diagnose(runs / name).to_json()
+    assert diagnose(runs / name, spread=workers).to_json() == expected
+    assert diagnose(f"file://{runs / name}", spread=workers).to_json() == expected
 
 
 @pytest.mark.parametrize("new", ["port", "short", "lacks"])

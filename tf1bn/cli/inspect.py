@@ -8,6 +8,7 @@ from .._util import strict_json
 from .._util.command import STDOUT, check_outputs, write_outputs
 from .._util.printable import printable_values
 from .._util.text import counted, in_words, listed
+from ..errors import CommandError
 from ..reports import terminal
 from ..reports.layers.name_lists import fold_name
 from .inputs import layer_filter, read_at
@@ -58,7 +59,12 @@ def run(args):
 def describe_trace(path):
     """What a trace holds, a dict for JSON."""
     from .. import trace
+    from ..cluster.files import is_url
 
+    if is_url(path):
+        raise CommandError(
+            f"PATH is {path!r}, a URL, and is to be on this machine; `tf1bn audit` reads traces at URLs."
+        )
     opened = trace.open(path)
     layers = {name: _TraceLayer(name, settings) for name, settings in opened.layers.items()}
     steps = training = left_out = 0

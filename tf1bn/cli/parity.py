@@ -172,7 +172,10 @@ def _kind(args):
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
     from ..checkpoints.opening import FILE_SUFFIXES
+    from ..cluster.files import is_url
 
+    if is_url(path):
+        return ["trace"]
     if os.path.isdir(path):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:

@@ -97,6 +97,8 @@ __all__ = ["Layer", "Record", "Step", "Trace", "TraceError", "Writer", "join", "
 def open(path: str | os.PathLike[str]) -> Trace:
     """The `Trace` in the folder ``path``; its steps and arrays are read when they are asked for.
 
+    The folder may also be a URL that fsspec reads, such as "s3://bucket/run.trace".
+
     Raises:
       TraceError: there is no trace, it is of another version, or what it says about its layers is damaged.
     """

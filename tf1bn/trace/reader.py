@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from .._util.strict_json import parse
 from .._util.validation import boolean, member, shown, whole
+from ..cluster.files import is_url
 from ..errors import TraceError
 from .packing import LAYOUTS
 from .record import Record, naming_layer, required
@@ -50,7 +51,10 @@ class Trace:
         self._folder = folder = Folder(path)
         self.path = folder.path
         try:
-            os.lstat(os.path.join(folder.path, "trace.json"))
+            if is_url(folder.path):
+                folder.open("trace.json").close()
+            else:
+                os.lstat(os.path.join(folder.path, "trace.json"))
         except FileNotFoundError:
             raise TraceError(
                 f"`path` is {folder.path!r}, which holds no trace.json; give the folder of a trace."
@@ -80,7 +84,8 @@ class Trace:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A trace is pickled as its path; a process that unpickles it has to see the same files there."""
-        return _opened_again, (os.path.abspath(self.path), self._end)
+        path = self.path if is_url(self.path) else os.path.abspath(self.path)
+        return _opened_again, (path, self._end)
 
     def __iter__(self) -> Iterator[Step]:
         """Yields every `Step`; raises `TraceError` at the first line that is damaged."""

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ..cluster.files import RemoteFolder, is_url
 from ..errors import TraceError
 from .directory import Directory, OpenFile
 
@@ -37,7 +38,8 @@ class Folder:
     """The folder of a trace, and the only way to its files. Every error that it raises is a `TraceError`.
 
     It is the folder that lies at the path now: what replaces it there later is not read. `load` reads a file of
-    vectors whole and keeps it, since many vectors share one file.
+    vectors whole and keeps it, since many vectors share one file. Of a folder at a URL files are copied when they are
+    opened, and what replaces them meanwhile is not noticed.
 
     Attributes:
       path: the folder, as given.
@@ -45,6 +47,14 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self._whole: dict[str, npt.NDArray[Any]] = {}
+        self._block: tuple[str, int, int] | None = None
+        # The packed file that was opened last: most steps lie in the same one. All that `fresh` returns share it.
+        self._packed: dict[str, OpenFile] = {}
+        self._remote: RemoteFolder | None = None
+        if is_url(self.path):
+            self._remote = self._connected()
+            return
         self._root = os.path.realpath(self.path)
         self._inside = os.path.join(self._root, "")
         try:
@@ -56,10 +66,16 @@ class Folder:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise TraceError(f"`path` is {self.path!r}, which cannot be opened: {reason}.") from error
-        self._whole: dict[str, npt.NDArray[Any]] = {}
-        self._block: tuple[str, int, int] | None = None
-        # The packed file that was opened last: most steps lie in the same one. All that `fresh` returns share it.
-        self._packed: dict[str, OpenFile] = {}
+
+    def _connected(self) -> RemoteFolder:
+        try:
+            return RemoteFolder(self.path)
+        except ImportError as error:
+            raise TraceError(
+                f"`path` is {self.path!r}, for which a package is missing: {error}. `tf1bn[dask]` installs fsspec."
+            ) from error
+        except ValueError as error:
+            raise TraceError(f"`path` is {self.path!r}, a URL that fsspec does not read: {error}.") from error
 
     def error(self, text: str) -> TraceError:
         """The exception, to be raised, that says what is damaged."""
@@ -75,6 +91,8 @@ class Folder:
                 f"the path {name!r} is not accepted; give the path of a file in the trace's folder, relative to it, "
                 "with '/' and without '..'."
             )
+        if self._remote is not None:
+            return self._copied(name)
         try:
             target = os.path.realpath(os.path.join(self._root, name))
             inside = target.startswith(self._inside)
@@ -93,6 +111,19 @@ class Folder:
             os.close(opened)
             raise self.error(f"{name!r} is not a regular file.")
         return os.fdopen(opened, "rb")
+
+    def _copied(self, name: str) -> BinaryIO:
+        assert self._remote is not None
+        try:
+            return self._remote.open(name)
+        except FileNotFoundError as error:
+            if name == "trace.json":
+                raise TraceError(
+                    f"`path` is {self.path!r}, which holds no trace.json; give that of a trace."
+                ) from error
+            raise self.error(f"the file {name!r} is missing.") from error
+        except Exception as error:  # of whatever library reads such URLs
+            raise self.error(f"the file {name!r} cannot be read: {error}") from error
 
     def map(self, name: Any, accepted: tuple[type, ...] = FLOATS) -> npt.NDArray[Any]:
         """The array in the file ``name``, memory-mapped and read-only; ``accepted`` are the types of its numbers."""
