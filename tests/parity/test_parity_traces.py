@@ -599,6 +599,15 @@ def test_maps_that_cannot_be_used(mapping, text):
 
 
 @pytest.mark.parametrize(
+    ("mapping", "meant"), [({"block1/bm1": "x"}, "block1/bn1"), ({"block1/bn1": "Out"}, "out"), ({"bn*": None}, None)]
+)
+def test_a_map_with_a_slip_is_told_what_was_meant(mapping, meant):
+    with pytest.raises(MappingError) as raised:
+        match_layers([face("block1/bn1"), face("c")], [face("x"), face("out")], mapping)
+    assert (f"Did you mean `{meant}`?" if meant else "has 'block1/bn1', 'c'.") in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("content", "text"), [("{", "it is not JSON"), ('{"a": "b", "a": "c"}', "twice"), ("[]", "must be an object")]
 )
 def test_map_files_that_cannot_be_used(tmp_path, content, text):
