@@ -127,6 +127,13 @@ def test_the_json_of_the_command_has_the_same_bytes(runs, workers, tmp_path, arg
     assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
 
 
+def test_damage_is_one_sentence_of_the_command(runs, tmp_path):
+    done = command("audit", "damaged", "--scheduler", "processes", "--json", str(tmp_path / "a.json"), cwd=runs)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "damaged' is damaged: the file" in done.stderr
+    assert json.loads((tmp_path / "a.json").read_text())["status"] == "failed"
+
+
 def test_processes_of_the_command(runs, tmp_path):
     done = command("audit", "old", "--scheduler", "processes", "--json", str(tmp_path / "a.json"), cwd=runs)
     assert (done.returncode, done.stderr) == (0, "")
@@ -145,3 +152,9 @@ def test_what_no_workers_do(runs, tmp_path):
         assert text in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "a.html").exists()
+
+
+def test_without_a_scheduler_dask_is_not_imported(runs):
+    code = "import sys; from tf1bn.cli.main import main; main(['audit', 'old']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=runs, check=True)
+    assert {"dask", "distributed", "fsspec"}.isdisjoint(done.stdout.split())

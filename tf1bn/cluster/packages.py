@@ -12,7 +12,7 @@ def import_dask(module: str, purpose: str) -> Any:
     """A module of Dask.
 
     Args:
-      module: its name, "distributed" or one in "dask".
+      module: its name: "distributed", or what that needs.
       purpose: what needs it, as the subject of a sentence.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -53,12 +54,14 @@ class Workers:
                     n_workers=count or available_cores(),
                     threads_per_worker=1,
                     processes=True,
+                    # What is mapped counts as memory there, and a worker would be ended for it.
+                    memory_limit=None,
                     # A free port: the usual one may be that of another cluster.
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 )
                 closing.enter_context(started)
-                self._client = closing.enter_context(distributed.Client(started))
+                self._client = closing.enter_context(distributed.Client(started, set_as_default=False))
             else:
                 self._client = closing.enter_context(_connected(distributed, scheduler))
             self.count = len(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -89,8 +92,10 @@ class Workers:
         """
         shares = [share for i in range(SHARES * self.count) if (share := names[i :: SHARES * self.count])]
         distributed = import_dask("distributed", "Spreading work over processes")
+        # As bytes, which the scheduler does not unpickle: it need not see the files of a trace.
+        packed = import_dask("cloudpickle", "Spreading work over processes").dumps(function)
         with _told_as_sentences(distributed):
-            futures = [self._client.submit(_run, __version__, function, share, pure=False) for share in shares or [[]]]
+            futures = [self._client.submit(_run, __version__, packed, share, pure=False) for share in shares or [[]]]
             try:
                 results = [future.result() for future in futures]
             finally:
@@ -99,19 +104,20 @@ class Workers:
         return {name: value for result in results for name, value in result.items()}
 
 
-def _run(version: str, function: Callable[[list[Any]], dict[Any, Any]], share: list[Any]) -> dict[Any, Any]:
-    """In a worker: what the function returns for a share."""
+def _run(version: str, packed: bytes, share: list[Any]) -> dict[Any, Any]:
+    """In a worker: what a pickled function returns for a share."""
     if version != __version__:
         raise ClusterError(
             f"A worker has tf1bn {__version__}, and here is {version}; install the same one for all of them."
         )
+    function: Callable[[list[Any]], dict[Any, Any]] = pickle.loads(packed)
     return function(share)
 
 
 def _connected(distributed: Any, address: str) -> Any:
     """A client of the scheduler at an address, which has a worker at least."""
     try:
-        client = distributed.Client(address, timeout=CONNECTING)
+        client = distributed.Client(address, timeout=CONNECTING, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
             f"The scheduler {address!r} cannot be reached: {str(error).rstrip('.')}. Give the address that it prints "
