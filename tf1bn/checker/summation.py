@@ -282,6 +282,19 @@ def same_moments(moments, other):
     return moments.count == other.count and moments._state.tobytes() == other._state.tobytes()
 
 
+def repeated_moments(mean, variance):
+    """Whether moments [steps, channels] have the same bits as those of the step before, bool [steps]."""
+    same = np.zeros(len(mean), bool)
+    same[1:] = same_bits(mean[1:], mean[:-1]) & same_bits(variance[1:], variance[:-1])
+    return same
+
+
+def same_bits(values, others):
+    """Whether rows of two arrays of one dtype [rows, channels] have the same bits; bool [rows]."""
+    words = f"u{values.dtype.itemsize}"
+    return (values.view(words) == others.view(words)).all(axis=1)
+
+
 def _is_mapped(array):
     """Whether the array's memory is that of a mapped file, directly or through views and buffers."""
     while array is not None:

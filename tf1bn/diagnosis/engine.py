@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import TraceError
-from ..evidence.read_ahead import read
+from ..evidence.read_ahead import StepBlock, read
 from ..evidence.step_view import COMPARABLE
 from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
@@ -83,7 +83,7 @@ def diagnose(
         if layer.dtype in COMPARABLE
     }
     recorded = {name: survey for name, survey in surveys.items() if survey.layer.unrecordable is None}
-    _feed(trace, recorded, progress, outputs=True)
+    _feed(trace, recorded, progress, outputs=True, blocks=curves is None)
     searches = {name: Search(survey) for name, survey in surveys.items() if survey.is_wrong}
     if searches:
         _feed(trace, searches, progress)
@@ -113,10 +113,13 @@ def _not_compared(layer, survey):
     return None if survey.progress.steps else "No step of the trace holds it; it was not checked."
 
 
-def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False):
-    """Give every step of a layer to the consumer of that name; ``progress`` and ``outputs`` as above and in `read`."""
-    for step, name, view in read(trace, consumers.keys(), outputs):
-        if view is not None:
+def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False, blocks=False):
+    """Give every step of a layer to the consumer of that name; what is not said here is as in `read`."""
+    for step, name, view in read(trace, consumers.keys(), outputs, blocks):
+        if isinstance(view, StepBlock):
+            with _errors_of_step(step.number, name):
+                consumers[name].add_block(view)
+        elif view is not None:
             with _errors_of_step(step.number, name):
                 consumers[name].add(step.number, view)
         elif progress is not None:
