@@ -14,6 +14,8 @@ import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
 
+from .._util.threads import Progress, run
+from ..checker.accumulation import default_threads
 from ..errors import TraceError
 from ..evidence.read_ahead import StepBlock, read
 from ..evidence.step_view import COMPARABLE
@@ -115,15 +117,32 @@ def _not_compared(layer, survey):
 
 def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False, blocks=False):
     """Give every step of a layer to the consumer of that name; what is not said here is as in `read`."""
+    together = []
     for step, name, view in read(trace, consumers.keys(), outputs, blocks):
         if isinstance(view, StepBlock):
-            with _errors_of_step(step.number, name):
-                consumers[name].add_block(view)
-        elif view is not None:
+            together.append((step.number, name, view))
+            continue
+        # The blocks of some steps come before all else of these steps.
+        _feed_blocks(together, consumers)
+        together.clear()
+        if view is not None:
             with _errors_of_step(step.number, name):
                 consumers[name].add(step.number, view)
         elif progress is not None:
             progress(step)
+
+
+def _feed_blocks(blocks, consumers):
+    """Give blocks, as (number of the first step, name of the layer, `StepBlock`), to the consumers, in threads."""
+
+    def job(number, name, block):
+        with _errors_of_step(number, name):
+            consumers[name].add_block(block)
+        yield len(block)
+
+    if blocks:
+        threads = default_threads(sum(block.nbytes for *_, block in blocks), few=1)
+        run([job(*each) for each in blocks], threads, Progress(None, 0))
 
 
 @contextlib.contextmanager

@@ -38,19 +38,23 @@ class Slope:
 
     def add(self, x, y, bound):
         """Take x, y and how far y can be off, [channels] or [steps, channels]; what is not finite is left out."""
-        usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
-        if x.ndim == 2 and not usable.all():
+        if x.ndim == 2:
+            sums = _products(x, y, bound)
+            if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
+                self._add_sums(*sums, x.size)
+                return
             for row in zip(x, y, bound, strict=True):
                 self.add(*row)
-        elif usable.any():
+            return
+        usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
+        if usable.any():
             if not usable.all():
                 x, y, bound = x[usable], y[usable], bound[usable]
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaled_x, scaled_y = np.atleast_2d(x / bound, y / bound)
-                self._xx = _added(self._xx, (scaled_x[:, np.newaxis] @ scaled_x[..., np.newaxis]).ravel())
-                self._xy = _added(self._xy, (scaled_x[:, np.newaxis] @ scaled_y[..., np.newaxis]).ravel())
-                self._yy = _added(self._yy, (scaled_y[:, np.newaxis] @ scaled_y[..., np.newaxis]).ravel())
-            self._count += x.size
+            self._add_sums(*_products(x[np.newaxis], y[np.newaxis], bound), x.size)
+
+    def _add_sums(self, xx, xy, yy, count):
+        self._xx, self._xy, self._yy = _added(self._xx, xx), _added(self._xy, xy), _added(self._yy, yy)
+        self._count += count
 
     def estimate(self):
         """The `Estimate` of the slope."""
@@ -69,18 +73,21 @@ class VarianceFactor:
 
     def add(self, before, after, variance, bound):
         """Take b0, b1, v and how far b1 can be off, [channels] or [steps, channels]; what is not finite is left out."""
-        usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
-        if before.ndim == 2 and not usable.all():
+        if before.ndim == 2:
+            sums = _moved_and_kept(before, after, variance, bound)
+            if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
+                self._add_sums(*sums)
+                return
             for row in zip(before, after, variance, bound, strict=True):
                 self.add(*row)
             return
-        if not usable.all():
-            before, after, variance, bound = (each[usable] for each in (before, after, variance, bound))
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            weight = variance / np.square(bound)
-            self._moved = _added(self._moved, np.atleast_1d((weight * (after - before)).sum(axis=-1)))
-            self._kept = _added(self._kept, np.atleast_1d((weight * before).sum(axis=-1)))
-            self._squares = _added(self._squares, np.atleast_1d((weight * variance).sum(axis=-1)))
+        usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
+        values = before, after, variance, bound
+        self._add_sums(*_moved_and_kept(*(each[np.newaxis, usable] for each in values)))
+
+    def _add_sums(self, moved, kept, squares):
+        self._moved, self._kept = _added(self._moved, moved), _added(self._kept, kept)
+        self._squares = _added(self._squares, squares)
 
     def estimate(self, rate):
         """The `Estimate` of k for this rate, 1 - decay."""
@@ -90,6 +97,22 @@ class VarianceFactor:
         if not interval:
             return Estimate(math.nan, math.nan)
         return Estimate((self._moved / rate + self._kept) / self._squares, 1 / interval)
+
+
+def _products(x, y, bound):
+    """The sums over the channels of x^2, xy and y^2 in units of the bound, [steps] each; of [steps, channels]."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        x, y = x / bound, y / bound
+        rows = (x[:, np.newaxis], y[:, np.newaxis])
+        pairs = ((rows[0], x), (rows[0], y), (rows[1], y))
+        return [(row @ column[..., np.newaxis])[:, 0, 0] for row, column in pairs]
+
+
+def _moved_and_kept(before, after, variance, bound):
+    """The sums over the channels of v (b1 - b0), v b0 and v^2, weighed by 1/bound^2: [steps] each."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        weight = variance / np.square(bound)
+        return [(weight * each).sum(axis=-1) for each in (after - before, before, variance)]
 
 
 def _added(total, terms):
@@ -147,8 +170,11 @@ class Estimates:
         self.rate.add(*rate)
         self.factor.add(*factor)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            ratio = np.where(variance > 0, np.abs(mean) / np.sqrt(variance), 0.0)
-        self.mean_over_deviation = max(self.mean_over_deviation, float(ratio.max()))
+            ratio = np.abs(mean) / np.sqrt(variance)
+            largest = float(ratio.max())
+            if not largest < math.inf:
+                largest = float(np.where(variance > 0, ratio, 0.0).max())
+        self.mean_over_deviation = max(self.mean_over_deviation, largest)
 
     def add_conventions(self, after, population, bessel):
         """Take what predicts the moving variance of one step, or of several, without and with Bessel's correction.

@@ -26,7 +26,7 @@ LAYOUTS = 64
 LARGEST_FILE = 1 << 28
 _ALIGNMENT = 8
 # Of a stretch: bytes that are in memory at once, and steps.
-STRETCH_BYTES, STRETCH_STEPS = 1 << 24, 256
+STRETCH_BYTES, STRETCH_STEPS = 1 << 25, 256
 
 
 class Block(Files):
@@ -40,11 +40,13 @@ class Block(Files):
     def add_vector(self, array: npt.NDArray[Any]) -> str:
         """The path of a vector: "#START:f4x64", 64 float32 numbers from byte START of the block."""
         start = self._size
-        part = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        part += bytes(-len(part) % _ALIGNMENT)
+        dtype = array.dtype
+        part = (array if dtype.str[0] != ">" else array.astype(dtype.newbyteorder("<"))).tobytes()
+        if len(part) % _ALIGNMENT:
+            part += bytes(-len(part) % _ALIGNMENT)
         self._parts.append(part)
         self._size += len(part)
-        return f"#{start}:{array.dtype.kind}{array.dtype.itemsize}x{array.size}"
+        return f"#{start}:{dtype.str[1:]}x{array.size}"
 
     def add_weights(self, array: npt.NDArray[Any]) -> str:
         """The path of a vector with a value per sample."""
