@@ -4,8 +4,9 @@
 
 Writes a packed trace of the 53 batch-norm layers of ResNet-50 (or of 53 layers of `--narrow` channels), float32 with
 moments in float64, gamma and beta, and audits it. The statistics are those of a layer that rounds every operation.
-Seconds are wall time, and behind it the processor time of all threads. "anonymous" is what the audit allocated at most
-beyond what the process held before (RssAnon). With `--wrong N` the statistics of N layers move at another rate.
+Seconds are wall time, and behind it the processor time of all threads. "singly" is the audit of the first steps one
+after the other, as a view of a trace, or one that is not packed, is read. "anonymous" is what the audit allocated at
+most beyond what the process held before (RssAnon). With `--wrong N` the statistics of N layers move at another rate.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks.diagnosis.audit import Peak, anonymous, resnet
 from tf1bn import trace
 from tf1bn.checker import Moments
 from tf1bn.diagnosis import diagnose
+from tf1bn.trace.views import TraceView
 
 DECAY, EPSILON, COUNT = 0.99, 1e-3, 256
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
@@ -81,7 +83,6 @@ def main():
     args = parser.parse_args()
     widths = {name: args.narrow or shape[-1] for name, shape in resnet(1).items()}
     wrong = list(widths)[: args.wrong]
-    layer_steps = len(widths) * args.steps
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "long.trace")
         written = write(path, widths, args.steps, wrong)
@@ -93,12 +94,21 @@ def main():
         with audited:
             results = diagnose(str(path))
         used = peak.stop() - before
+        # A view of a trace gives one step after the other.
+        singly, few = Timer(), min(args.steps, 20)
+        with singly:
+            diagnose(TraceView(trace.open(path), steps=range(few)))
     wrongly = [result.name for result in results if (result.verdict == "ok") == (result.name in wrong)]
     channels = f"{sum(widths.values()) / len(widths):.0f} channels on average"
     print(f"{platform.machine()}; {len(widths)} layers, {channels}, {args.steps} steps, {len(wrong)} layers wrong")
-    for name, timer in (("written", written), ("audited", audited)):
-        each = f"{timer.wall / layer_steps * 1e6:7.1f} us ({timer.processor / layer_steps * 1e6:.1f} of processors)"
-        print(f"{name:<9} {each} a layer and step, {layer_steps / timer.wall:,.0f} a second")
+    for name, timer, steps in (
+        ("written", written, args.steps),
+        ("audited", audited, args.steps),
+        ("singly", singly, few),
+    ):
+        count = len(widths) * steps
+        each = f"{timer.wall / count * 1e6:7.1f} us ({timer.processor / count * 1e6:.1f} of processors)"
+        print(f"{name:<9} {each} a layer and step, {count / timer.wall:,.0f} a second")
     print(f"opened    in {opened.wall * 1e3:.1f} ms; {files} files; anonymous {used:.0f} MB at most")
     if wrongly:
         raise SystemExit(f"The verdicts of {', '.join(wrongly)} are not those expected.")
