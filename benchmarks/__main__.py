@@ -17,6 +17,7 @@ NAMES = {
     "page": ("reports", "what the HTML page of a result costs"),
     "cluster": ("cluster", "the audit of a trace by Dask workers beside that of one process"),
     "audit": ("diagnosis", "the audit of a trace beside the checker alone"),
+    "long_trace": ("diagnosis", "writing and auditing a long trace of moments"),
     "recalibration": ("recalibration", "what recalibrating a model costs beside its forward passes"),
     "wall_time": ("reproduce", "`tf1bn reproduce` beside a bare import of TensorFlow"),
 }

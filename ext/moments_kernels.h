@@ -1,28 +1,13 @@
 /* The kernels of the moments, compiled for several instruction sets; which one runs is decided at run time.
  *
- * Nothing here knows Python. All variants give the same bits: no sum depends on the width of the vectors, and
- * contraction into fused multiply-add is off. Compilers and machines that the guards do not know get the
- * baseline, which is plain C. */
+ * Nothing here knows Python. All variants give the same bits: no sum depends on the width of the vectors. */
 
 #ifndef TF1BN_MOMENTS_KERNELS_H
 #define TF1BN_MOMENTS_KERNELS_H
 
 #include <fenv.h>
-#include <float.h>
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
-#if defined(__GNUC__)
-#define INLINED inline __attribute__((always_inline))
-#define RESTRICT __restrict__
-#define PREFETCH(address) __builtin_prefetch((const void *)(address), 0, 2)
-#else
-#define INLINED inline
-#define RESTRICT __restrict
-#define PREFETCH(address) ((void)(address))
-#endif
+#include "isa.h"
 
 enum { MAX_LANES = 1024, SLICE = 16, CACHE_LINE = 64, AHEAD = 4096 };
 
@@ -101,22 +86,7 @@ static INLINED float half_to_float(uint16_t bits) {
 #undef ISA
 #undef ISA_NAME
 
-#if defined(__GNUC__) && defined(__x86_64__)
-#define TF1BN_X86 1
-#include <cpuid.h>
-#include <immintrin.h>
-#define PRAGMA(text) _Pragma(#text)
-#define AVX2 "avx2,f16c"
-#if defined(__clang__)
-#define AVX512 "avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw"
-#define TARGET_BEGIN(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
-#define TARGET_END PRAGMA(clang attribute pop)
-#else
-#define AVX512 "avx2,f16c,avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512"
-#define TARGET_BEGIN(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
-#define TARGET_END PRAGMA(GCC pop_options)
-#endif
-
+#ifdef TF1BN_X86
 #define ISA_HAS_F16C
 TARGET_BEGIN(AVX2)
 #define ISA(x) x##_avx2
@@ -136,24 +106,19 @@ TARGET_END
 #undef ISA_HAS_F16C
 #endif
 
-enum { MAX_VARIANTS = 3 };
-
-/* Writes the variants that this machine can run, the fastest first; returns how many. Slow in virtual machines,
- * where asking the processor traps. */
+/* Writes the variants that this machine can run, the fastest first; returns how many. */
 static int find_kernels(const Kernels **found) {
-    int count = 0;
+    int isas[MAX_VARIANTS];
+    int count = find_isas(isas);
+    for (int i = 0; i < count; i++) {
+        found[i] = &kernels_baseline;
 #ifdef TF1BN_X86
-    unsigned a, b, c, d;
-    __builtin_cpu_init();
-    /* Not every compiler's builtin knows f16c. That the system saves the registers follows from AVX2. */
-    int avx2 = __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        found[count++] = &kernels_avx512;
-    if (avx2)
-        found[count++] = &kernels_avx2;
+        if (isas[i] == AVX2_ISA)
+            found[i] = &kernels_avx2;
+        if (isas[i] == AVX512_ISA)
+            found[i] = &kernels_avx512;
 #endif
-    found[count++] = &kernels_baseline;
+    }
     return count;
 }
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from accuracy import HARD, PATHS
 
-from tf1bn._native import _moments
-from tf1bn.checker import batch_moments
+from tf1bn._native import _moments, _moving
+from tf1bn.checker import batch_moments, error_bounds
 
 FORCED = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD
 
@@ -127,3 +127,30 @@ def test_flushing_denormals_of_others_does_not_matter(libm):
     assert flushed == 0
     np.testing.assert_array_equal(seen.mean, expected.mean)
     np.testing.assert_array_equal(seen.variance, expected.variance)
+
+
+@pytest.mark.parametrize("recurrence", ["difference", "weighted", None])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("more", [{}, {"squares": True, "input_error": 1e-3}, {"bessel": True}])
+def test_steps_are_the_same_on_all_instruction_sets(dtype, recurrence, more):
+    rng = np.random.default_rng(4)
+    # From denormal to beyond what can be squared, and what is not finite.
+    values = rng.normal(size=(4, 3, 300)) * 10.0 ** rng.integers(-320, 308, (4, 3, 300))
+    values[:, :, :200] = rng.normal(size=(4, 3, 200))
+    values[0, 0, :3] = np.nan, np.inf, -np.inf
+    before, (mean, variance) = values[0, :2].copy(), np.ascontiguousarray(values[1:3])
+    variance, seen = np.abs(variance), set()
+    for variant, decay in ((variant, decay) for decay in (0.0, 0.99, 1.0) for variant in _moving.variants):
+        rates = error_bounds.rates_of(decay, dtype, None, recurrence)
+        arguments = {"dtype": dtype, "bessel": False, "recurrence": recurrence, "squares": False} | more
+        steps = error_bounds.steps_of(64, rates, variant=variant, **arguments)
+        stats, predicted = np.empty((2, _moving.Figure.RUNS + len(rates.forms), 300)), np.empty((3, 2, 300))
+        bounds, shares = np.empty((2, 2, 300)), np.empty(2)
+        _moving.start(before, error_bounds.SIGNIFICAND_BITS[dtype], stats, variant)
+        steps.advance(stats, mean, variance, np.array([0, 1, 0], np.uint8))
+        _moving.bounds(stats, 6.0, bounds, variant)
+        steps.predict(before, mean[0].copy(), variance[0].copy(), predicted)
+        _moving.largest_shares(before, predicted[0], predicted[2], shares, variant)
+        results = [np.where(np.isnan(each), np.nan, each) for each in (stats, bounds, predicted, shares)]
+        seen.add((decay, *(each.tobytes() for each in results)))
+    assert len(seen) == 3

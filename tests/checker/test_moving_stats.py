@@ -352,7 +352,7 @@ def test_the_same_batch_again_adds_to_its_error_and_another_to_its_square():
         stats = MovingStats([127.0], [5000.0], decay=0.98)
         for batch in sequence:
             stats.update(batch_moments(batch))
-        return stats._stats[0, 0]
+        return stats._stats[0, :, 0]
 
     same, others = expected(batches[:1] * 50), expected(batches)
     figure = error_bounds._native.Figure

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiers
 
-from tf1bn.checker import Moments, moments, moving_stats
+from tf1bn.checker import Moments, error_bounds, moments
 
 BLOCKS = [(0, 200), (200, 500), *((first, first + 500) for first in range(500, 4000, 500))]
 SEED = 20
@@ -69,13 +69,13 @@ def test_what_is_wrongly_accepted_is_noticed(monkeypatch):
 
 def wrong_steps(monkeypatch, change):
     """How many of 300 recurrences fail if ``change`` is made to the arguments of a step."""
-    original = moving_stats._native.moving_step
+    original = error_bounds._native.Steps
 
-    def step(stats, mean, variance, count, **arguments):
+    def steps(count, **arguments):
         change(arguments)
-        original(stats, mean, variance, count, **arguments)
+        return original(count, **arguments)
 
-    monkeypatch.setattr(moving_stats._native, "moving_step", step)
+    monkeypatch.setattr(error_bounds._native, "Steps", steps)
     return sum(failure(SEED, index, "recurrence") is not None for index in range(300))
 
 

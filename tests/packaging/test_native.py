@@ -179,24 +179,58 @@ def test_states_that_do_not_fit_are_refused():
         _moments.merge_states(np.zeros((4, 2)), np.zeros((4, 3)), 0.5)
     with pytest.raises(ValueError, match="same channels"):
         _moments.merge_states(np.zeros((3, 2)), np.zeros((3, 2)), 0.5)
+
+
+def test_steps_that_do_not_fit_are_refused():
     figures = _moving.Figure.RUNS + 1
-    step = {"weighted": False, "bessel": False, "repeated": False, "rate": (0.5, 0.0), "keep": (0.5, 0.0)}
+    step = {"weighted": False, "bessel": False, "rate": (0.5, 0.0), "keep": (0.5, 0.0)}
     step |= {"slack": 0.0, "keep_slack": 0.0, "forms": [(None, 0.5, 24)], "recurrence": 1, "deviations": 6.0}
     step |= {"sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24, "unit": 1e-7, "smallest": 0.0, "bits": 24}
-    _moving.moving_step(np.zeros((2, 2, figures)), np.zeros(2), np.zeros(2), 2, **step)
-    for stats, mean, variance in (
-        ((2, 2, figures), 3, 2),
-        ((2, 2, figures), 2, 3),
-        ((1, 2, figures), 2, 2),
-        ((2, 3, figures), 2, 2),
-        ((2, 2, figures - 1), 2, 2),
-        ((2, 2, figures + 1), 2, 2),
+    steps = _moving.Steps(2, **step)
+    steps.advance(np.zeros((2, figures, 2)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(3, np.uint8))
+    for stats, mean, variance, repeated in (
+        ((2, figures, 2), (3, 3), (3, 2), 3),
+        ((2, figures, 2), (3, 2), (3, 3), 3),
+        ((2, figures, 2), (3, 2), (2, 2), 3),
+        ((2, figures, 2), (3, 2), (3, 2), 2),
+        ((1, figures, 2), (3, 2), (3, 2), 3),
+        ((2, figures, 3), (3, 2), (3, 2), 3),
+        ((2, figures - 1, 2), (3, 2), (3, 2), 3),
+        ((2, figures + 1, 2), (3, 2), (3, 2), 3),
     ):
         with pytest.raises(ValueError, match="same channels"):
-            _moving.moving_step(np.zeros(stats), np.zeros(mean), np.zeros(variance), 2, **step)
+            steps.advance(np.zeros(stats), np.zeros(mean), np.zeros(variance), np.zeros(repeated, np.uint8))
+    steps.predict(np.zeros((2, 5)), np.zeros(5), np.zeros(5), np.zeros((3, 2, 5)))
+    for before, mean, variance, out in (
+        ((1, 5), 5, 5, (3, 2, 5)),
+        ((2, 4), 5, 5, (3, 2, 5)),
+        ((2, 5), 4, 5, (3, 2, 5)),
+        ((2, 5), 5, 4, (3, 2, 5)),
+        ((2, 5), 5, 5, (3, 2, 4)),
+        ((2, 5), 5, 5, (2, 2, 5)),
+    ):
+        with pytest.raises(ValueError, match="The statistics must be"):
+            steps.predict(np.zeros(before), np.zeros(mean), np.zeros(variance), np.zeros(out))
     step["forms"] = [(None, 0.5, 24)] * 13
     with pytest.raises(ValueError, match="at most 12 forms"):
-        _moving.moving_step(np.zeros((2, 2, figures + 12)), np.zeros(2), np.zeros(2), 2, **step)
+        _moving.Steps(2, **step)
+    with pytest.raises(ValueError, match="no variant 'quick'"):
+        _moving.Steps(2, **step | {"forms": [], "variant": "quick"})
+
+
+def test_figures_that_do_not_fit_are_refused():
+    figures = _moving.Figure.RUNS + 1
+    with pytest.raises(ValueError, match="The values must be"):
+        _moving.start(np.zeros((2, 3)), 24, np.zeros((2, figures, 2)))
+    with pytest.raises(ValueError, match="The values must be"):
+        _moving.start(np.zeros((2, 3)), 24, np.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match="The statistics must be"):
+        _moving.bounds(np.zeros((2, figures, 3)), 6.0, np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="The statistics must be"):
+        _moving.bounds(np.zeros((2, figures + 12, 3)), 6.0, np.zeros((2, 2, 3)))
+    for observed, bound, out in (((3, 2), (3, 2), 2), ((3, 2), (2, 2), 3), ((3, 0), (3, 0), 3), ((3, 2), (3, 1), 3)):
+        with pytest.raises(ValueError, match="The values must be"):
+            _moving.largest_shares(np.zeros(observed), np.zeros(observed), np.zeros(bound), np.zeros(out))
 
 
 def test_replays_that_do_not_fit_are_refused():

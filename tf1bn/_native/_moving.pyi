@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 version: str
 source_hash: str
 rounding: float
+variants: tuple[str, ...]
 
 class Figure(enum.IntFlag):
     VALUE = 0
@@ -25,28 +26,53 @@ class Recurrence(enum.IntFlag):
     DIFFERENCE = 1
     WEIGHTED_SUM = 2
 
-def moving_step(
-    stats: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    count: float,
-    *,
-    weighted: bool,
-    bessel: bool,
-    repeated: bool,
-    keep: tuple[float, float],
-    rate: tuple[float, float],
-    slack: float,
-    keep_slack: float,
-    forms: Sequence[tuple[float | None, float, int]],
-    recurrence: int,
-    sum_unit: float,
-    sum_smallest: float,
-    sum_bits: int,
-    unit: float,
-    smallest: float,
-    bits: int,
-    deviations: float,
-    input_error: float = 0.0,
-    squares: bool = False,
+class Steps:
+    def __init__(
+        self,
+        count: float,
+        *,
+        weighted: bool,
+        bessel: bool,
+        keep: tuple[float, float],
+        rate: tuple[float, float],
+        slack: float,
+        keep_slack: float,
+        forms: Sequence[tuple[float | None, float, int]],
+        recurrence: int,
+        sum_unit: float,
+        sum_smallest: float,
+        sum_bits: int,
+        unit: float,
+        smallest: float,
+        bits: int,
+        deviations: float,
+        input_error: float = 0.0,
+        squares: bool = False,
+        variant: str | None = None,
+    ) -> None: ...
+    def advance(
+        self,
+        stats: NDArray[np.float64],
+        mean: NDArray[np.float64],
+        variance: NDArray[np.float64],
+        repeated: NDArray[np.uint8],
+    ) -> None: ...
+    def predict(
+        self,
+        before: NDArray[np.float64],
+        mean: NDArray[np.float64],
+        variance: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None: ...
+
+def start(values: NDArray[np.float64], bits: int, stats: NDArray[np.float64], variant: str | None = None) -> None: ...
+def bounds(
+    stats: NDArray[np.float64], deviations: float, out: NDArray[np.float64], variant: str | None = None
+) -> None: ...
+def largest_shares(
+    observed: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    bound: NDArray[np.float64],
+    out: NDArray[np.float64],
+    variant: str | None = None,
 ) -> None: ...

@@ -8,7 +8,7 @@ Per channel and accumulated over all steps there are three figures; docs/design/
     replay           SAFETY times the largest error of many orders of summation, run on the very batches. It decides
                      in between, if the batches are at hand.
 
-``ext/_moving.pyx`` advances the first two with each step, in an array [2, C, figures] for mean and variance.
+``ext/_moving.pyx`` advances the first two with each step, in an array [2, figures, C] for mean and variance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._native import moving as _native
-from .roundoff import SIGNIFICAND_BITS, UNIT_ROUNDOFF, rounded_to, step_dtypes
+from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, rounded_to, step_dtypes, sum_dtype
 
 # The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
 OWN_UNIT = UNIT_ROUNDOFF["float64"]
@@ -132,31 +132,94 @@ def debias(rates: Rates, steps: int, dtype: str) -> Debias:
         return Debias(float(divisor), float(off / divisor + 3 * unit), float(worst + 3 * unit * (1 + worst)))
 
 
+def steps_of(
+    count: float,
+    rates: Rates,
+    *,
+    dtype: str,
+    bessel: bool,
+    recurrence: str | None,
+    squares: bool,
+    weighted: bool = False,
+    input_error: float = 0.0,
+    variant: str | None = None,
+) -> _native.Steps:
+    """The extension's `Steps` with batches of ``count`` values, of layers with these settings of `MovingStats`."""
+    sums = sum_dtype(dtype)
+    return _native.Steps(
+        count,
+        weighted=weighted,
+        bessel=bessel,
+        recurrence=RECURRENCES[recurrence],
+        input_error=input_error,
+        squares=squares,
+        **rates._asdict(),
+        sum_unit=UNIT_ROUNDOFF[sums] + OWN_UNIT,
+        sum_smallest=SMALLEST[sums],
+        sum_bits=SIGNIFICAND_BITS[sums],
+        unit=UNIT_ROUNDOFF[dtype] + OWN_UNIT,
+        smallest=SMALLEST[dtype],
+        bits=SIGNIFICAND_BITS[dtype],
+        deviations=DEVIATIONS,
+        variant=variant,
+    )
+
+
+def predictions(
+    before: Doubles,
+    mean: Doubles,
+    variance: Doubles,
+    count: int,
+    *,
+    decay: float,
+    dtype: str,
+    rate_dtype: str | None,
+    bessel: bool,
+    recurrence: str | None,
+    variance_from: str | None,
+) -> Doubles:
+    """What each of many steps makes of the statistics before it, as a new `MovingStats` for each step has it.
+
+    Args:
+      before: [2, steps, channels], contiguous.
+      mean, variance: [steps, channels], contiguous, those of a batch of ``count`` values in each step.
+
+    Returns:
+      expected values, expected error and worst case, [3, 2, steps, channels].
+    """
+    rates = rates_of(decay, dtype, rate_dtype, recurrence)
+    squares = variance_from == "squares"
+    steps = steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)
+    out = np.empty((3, 2, mean.size))
+    steps.predict(before.reshape(2, -1), mean.reshape(-1), variance.reshape(-1), out)
+    return out.reshape(3, *before.shape)
+
+
+def largest_shares(observed: Doubles, expected: Doubles, bound: Doubles) -> Doubles:
+    """The largest error in units of its bound along the last axis; NaN where one of them is not within its bound."""
+    shares = np.empty(observed.shape[:-1])
+    rows = [values.reshape(-1, observed.shape[-1]) for values in (observed, expected, bound)]
+    _native.largest_shares(*rows, shares.reshape(-1))
+    return shares
+
+
 def start_figures(values: Doubles, dtype: str, forms: int) -> Doubles:
-    """The figures [2, C, figures] before the first step.
+    """The figures [2, figures, C] before the first step.
 
     Args:
       values: [2, C], the start values of mean and variance; the layer holds them rounded to ``dtype``.
       forms: in how many forms the recurrence is run.
     """
-    stats = np.zeros((*values.shape, _Figure.RUNS + forms))
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = rounded_to(values, dtype)
-        stats[..., _Figure.VALUE] = values
-        stats[..., _Figure.WORST] = stats[..., _Figure.LINEAR] = np.abs(values - stored)
-        stats[..., _Figure.RUNS :] = stored[..., np.newaxis]
+    stats = np.empty((2, _Figure.RUNS + forms, values.shape[1]))
+    _native.start(np.ascontiguousarray(values), SIGNIFICAND_BITS[dtype], stats)
     return stats
 
 
-def expected_and_worst(stats: Doubles) -> tuple[Doubles, Doubles]:
-    """The expected error and the worst case, [2, C] each, of statistics [2, C, figures]."""
-    value, worst = stats[..., _Figure.VALUE], stats[..., _Figure.WORST]
-    with np.errstate(invalid="ignore", over="ignore"):
-        drift = np.abs(stats[..., _Figure.RUNS :] - value[..., np.newaxis]).max(axis=-1)
-        standard = np.hypot(stats[..., _Figure.COHERENT], np.sqrt(stats[..., _Figure.SQUARE]))
-        expected = stats[..., _Figure.LINEAR] + DEVIATIONS * standard + 2 * drift
-        # Beyond 1e150 the expected error may be NaN, as infinity times 0.
-        return np.fmin(expected, worst), worst.copy()
+def expected_and_worst(stats: Doubles) -> Doubles:
+    """The expected error and the worst case, [2, 2, C], of statistics [2, figures, C]."""
+    bounds = np.empty((2, 2, stats.shape[2]))
+    _native.bounds(stats, DEVIATIONS, bounds)
+    return bounds
 
 
 def replayed(expected: Doubles, worst: Doubles, largest_error: Doubles) -> Doubles:

@@ -19,10 +19,9 @@ from .arguments import (
     vector,
 )
 from .comparison import MovingComparison, Resolution, compare_rows
-from .error_bounds import OWN_UNIT, Debias, debias, rates_of
+from .error_bounds import Debias, debias, rates_of
 from .moments import Moments, moments_and_batch, shown_channels
-from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, sum_dtype
-from .summation import ReplayedLayers, same_moments
+from .summation import ReplayedLayers, repeated_moments, same_moments
 
 _Figure = _native.Figure
 
@@ -121,7 +120,7 @@ class MovingStats:
         start = np.stack([averaged, variance])
         forms = len(self._rates(self._decay).forms)
         self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms, self._squares)
-        # The figures of `error_bounds`, [2, channels, figures]; never changed in place.
+        # The figures of `error_bounds`, [2, figures, channels]; never changed in place.
         self._stats = error_bounds.start_figures(start, self._dtype, forms)
         # With zero_debias the mean is the start value until the first update.
         self._before_updates = (
@@ -199,53 +198,61 @@ class MovingStats:
         check_data_format(data_format)
         rates = self._rates(self._decay if decay is None else checked_decay(decay))
         moments, batch = moments_and_batch(batch_or_moments, data_format, weights)
-        if moments.mean.shape != self._stats.shape[1:2]:
+        if moments.mean.shape != self._stats.shape[2:]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "
-                f"{self._stats.shape[1]}; check the `data_format`, which is {data_format!r}."
+                f"{self._stats.shape[2]}; check the `data_format`, which is {data_format!r}."
             )
         if self._bessel and moments.weight != moments.count:
             raise ValueError("`weights` with `bessel` has no meaning: no release of TensorFlow combines the two.")
-        self._stats = self._advanced(moments, rates)
+        self._advance(moments.mean[np.newaxis], moments.variance[np.newaxis], moments, moments, rates)
         if batch is not None and weights is not None:
             weights = np.array(weights, np.float64)
         factor = moments.count / (moments.count - 1) if self._bessel and moments.count > 1 else 1.0
         self._layers.add_step(moments, batch, weights, factor, rates)
-        self._bound = None
-        self._last_moments = moments
-        self._steps += 1
-        if self._zero_debias:
-            self._local_step += 1
-            self._debias = debias(rates, self._local_step, self._dtype)
 
     def _rates(self, decay):
         return rates_of(decay, self._dtype, self._rate_dtype, self._recurrence)
 
-    def _advanced(self, moments, rates):
-        """The figures [2, channels, figures] after a step with these moments."""
-        sums = sum_dtype(self._dtype)
-        stats = self._stats.copy()
-        _native.moving_step(
-            stats,
-            moments.mean,
-            moments.variance,
-            moments.count,
-            weighted=moments.weight != moments.count,
+    def update_each(self, mean: npt.ArrayLike, variance: npt.ArrayLike, count: int, *, decay: float) -> None:
+        """Take one step after the other, as `update` does with the `Moments` of each.
+
+        Args:
+          mean, variance: [steps, channels], of each batch; count: of the values per channel in each, at least 1.
+          decay: for these steps.
+
+        Raises:
+          ValueError: the shapes disagree, a variance is negative, or the decay is not a number from 0 to 1.
+        """
+        mean, variance = (np.ascontiguousarray(values, np.float64) for values in (mean, variance))
+        rates = self._rates(checked_decay(decay))
+        if (variance < 0).any():
+            raise ValueError(f"`variance` is {variance.min()} in one channel; it must not be negative.")
+        first, last = (Moments(count, mean[i], variance[i]) for i in (0, -1))
+        self._advance(mean, variance, first, last, rates)
+        self._layers.add_step(last, None, None, 1.0, rates)
+
+    def _advance(self, mean, variance, first, last, rates):
+        """Take steps with moments [steps, channels], of which the `Moments` of the first and of the last are given."""
+        repeated = repeated_moments(mean, variance)
+        repeated[0] = self._last_moments is not None and same_moments(first, self._last_moments)
+        self._stats = self._stats.copy()
+        error_bounds.steps_of(
+            last.count,
+            rates,
+            dtype=self._dtype,
             bessel=self._bessel,
-            repeated=self._last_moments is not None and same_moments(moments, self._last_moments),
-            recurrence=error_bounds.RECURRENCES[self._recurrence],
-            input_error=self._input_error,
+            recurrence=self._recurrence,
             squares=self._squares,
-            **rates._asdict(),
-            sum_unit=UNIT_ROUNDOFF[sums] + OWN_UNIT,
-            sum_smallest=SMALLEST[sums],
-            sum_bits=SIGNIFICAND_BITS[sums],
-            unit=UNIT_ROUNDOFF[self._dtype] + OWN_UNIT,
-            smallest=SMALLEST[self._dtype],
-            bits=SIGNIFICAND_BITS[self._dtype],
-            deviations=error_bounds.DEVIATIONS,
-        )
-        return stats
+            weighted=last.weight != last.count,
+            input_error=self._input_error,
+        ).advance(self._stats, mean, variance, repeated.view(np.uint8))
+        self._bound = None
+        self._last_moments = last
+        self._steps += len(mean)
+        if self._zero_debias:
+            self._local_step += len(mean)
+            self._debias = debias(rates, self._local_step, self._dtype)
 
     def compare(self, moving_mean: npt.ArrayLike, moving_variance: npt.ArrayLike) -> MovingComparison:
         """Compare a layer's statistics with the expected ones.
@@ -293,8 +300,8 @@ class MovingStats:
             bound = self._replayed(inside, outside) if self._steps == steps else None
             return Resolution.of(
                 (outside if bound is None else bound)[1],
-                share=np.abs(stats[1, :, _Figure.BATCHES]),
-                bessel=stats[1, :, _Figure.BESSEL],
+                share=np.abs(stats[1, _Figure.BATCHES]),
+                bessel=stats[1, _Figure.BESSEL],
                 steps=steps,
             )
 
@@ -303,21 +310,21 @@ class MovingStats:
     def _values(self):
         """The expected mean and variance [2, C], read-only."""
         if not self._zero_debias:
-            values = self._stats[..., _Figure.VALUE].copy()
+            values = self._stats[:, _Figure.VALUE].copy()
         elif self._debias is None:
-            values = self._before_updates[..., _Figure.VALUE].copy()
+            values = self._before_updates[:, _Figure.VALUE].copy()
         else:
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-                values = self._stats[..., _Figure.VALUE] / [[self._debias.divisor], [1.0]]
+                values = self._stats[:, _Figure.VALUE] / [[self._debias.divisor], [1.0]]
         return _read_only(values)
 
-    def two_bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The expected error, within which all is ok, and the worst case, beyond which nothing is: [2, C] each."""
+    def two_bounds(self) -> npt.NDArray[np.float64]:
+        """The expected error, within which all is ok, and the worst case, beyond which nothing is: [2, 2, C]."""
         if self._zero_debias and self._debias is None:
             return error_bounds.expected_and_worst(self._before_updates)
         errors = error_bounds.expected_and_worst(self._stats)
         if self._zero_debias:
-            biased = np.abs(self._stats[0, :, _Figure.VALUE])
+            biased = np.abs(self._stats[0, _Figure.VALUE])
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 for error, of_division in zip(errors, self._debias[1:], strict=True):
                     error[0] = (error[0] + (biased + error[0]) * of_division) / self._debias.divisor

@@ -65,6 +65,11 @@ class Anomalies:
             if not view.unmoved:
                 self._moved(number, view)
 
+    def add_block(self, block):
+        """Take the training steps of a `StepBlock`, in which all is finite and no variance negative."""
+        if self.dead.any():
+            self.dead = self.dead & (block.before[1] == 0).all(axis=0) & (block.after[1] == 0).all(axis=0)
+
     def _variances(self, number, view):
         for _, variance in (view.before, view.after):
             if self.bad_variance is None and (variance < 0).any():

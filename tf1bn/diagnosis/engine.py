@@ -14,8 +14,10 @@ import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
 
+from .._util.threads import Progress, run
+from ..checker.accumulation import default_threads
 from ..errors import TraceError
-from ..evidence.read_ahead import read
+from ..evidence.read_ahead import StepBlock, read
 from ..evidence.step_view import COMPARABLE
 from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
@@ -129,7 +131,7 @@ def _examine(trace, progress, curves, names) -> dict[str, Examined]:
         if trace.layers[name].dtype in COMPARABLE
     }
     recorded = {name: survey for name, survey in surveys.items() if survey.layer.unrecordable is None}
-    _feed(trace, recorded, progress, outputs=True)
+    _feed(trace, recorded, progress, outputs=True, blocks=curves is None)
     searches = {name: Search(survey) for name, survey in surveys.items() if survey.is_wrong}
     if searches:
         _feed(trace, searches, progress)
@@ -150,14 +152,34 @@ def _not_compared(layer, survey):
     return None if survey.progress.steps else "No step of the trace holds it; it was not checked."
 
 
-def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False):
-    """Give every step of a layer to the consumer of that name; ``progress`` and ``outputs`` as above and in `read`."""
-    for step, name, view in read(trace, consumers.keys(), outputs):
+def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False, blocks=False):
+    """Give every step of a layer to the consumer of that name; what is not said here is as in `read`."""
+    together = []
+    for step, name, view in read(trace, consumers.keys(), outputs, blocks):
+        if isinstance(view, StepBlock):
+            together.append((step.number, name, view))
+            continue
+        # The blocks of some steps come before all else of these steps.
+        _feed_blocks(together, consumers)
+        together.clear()
         if view is not None:
             with _errors_of_step(step.number, name):
                 consumers[name].add(step.number, view)
         elif progress is not None:
             progress(step)
+
+
+def _feed_blocks(blocks, consumers):
+    """Give blocks, as (number of the first step, name of the layer, `StepBlock`), to the consumers, in threads."""
+
+    def job(number, name, block):
+        with _errors_of_step(number, name):
+            consumers[name].add_block(block)
+        yield len(block)
+
+    if blocks:
+        threads = default_threads(sum(block.nbytes for *_, block in blocks), few=1)
+        run([job(*each) for each in blocks], threads, Progress(None, 0))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.roundoff import HALVES, SMALLEST, UNIT_ROUNDOFF, rounded_to
-from ..evidence.averaged import debias_state, renormalised
+from ..evidence.averaged import debias_state, recurrence_of, renormalised
 from ..evidence.statistic_error import StatisticError
 from ..evidence.step_view import select_channels
 from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
@@ -84,6 +84,20 @@ class WorstFit:
                 error = StatisticError.of(compared, fit.channels, number)
                 if error is not None and (self.errors[i] is None or _rank(error) > _rank(self.errors[i])):
                     self.errors[i] = error
+
+    def add_within(self, shares, numbers, error_of):
+        """Take steps that are within their bounds in every channel.
+
+        Args:
+          shares: for mean and variance the largest error of each step in units of what is allowed, float64 [2, steps].
+          numbers: those of the steps.
+          error_of: a function that returns the `StatisticError` of mean (0) or variance (1) in a step by its index.
+        """
+        self.steps += len(numbers)
+        self.misfit = max(self.misfit, float(shares.max()))
+        for i, largest in enumerate(shares.argmax(axis=1).tolist()):
+            if self.errors[i] is None or (False, shares[i, largest]) > _rank(self.errors[i]):
+                self.errors[i] = error_of(i, largest)
 
 
 def _rank(error):
@@ -210,9 +224,8 @@ class _Model:
             *self._before,
             dtype=hypothesis.dtype or layer.dtype,
             rate_dtype=hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
-            # A release of TensorFlow 1.x says which recurrence it is.
             input_error=getattr(view.record, "input_error", 0.0),
-            recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            recurrence=recurrence_of(layer),
             variance_from=hypothesis.variance_from or layer.variance_from,
             **arguments,
         )

@@ -105,7 +105,7 @@ class StatisticErrors:
             bessel=self._bessel,
             dtype=self._layer.dtype,
             rate_dtype=self._layer.rate_dtype,
-            recurrence=self._layer.recurrence or (None if self._layer.release is None else "difference"),
+            recurrence=averaged.recurrence_of(self._layer),
             variance_from=self._layer.variance_from,
             **debias,
         )
@@ -156,6 +156,20 @@ class StatisticErrors:
             return
         self._last = number, predicted, after
         self._keep_largest(kept, within_bound=fit is not None and fit.verdict == "ok")
+
+    def add_block(self, block, predicted):
+        """Take training steps of a `StepBlock` that are within their bounds and start from where the last one ended.
+
+        Args:
+          predicted: what the layer as declared makes of the statistics before each step, float64 [2, steps, channels].
+        """
+        if self.unknown:
+            return
+        self._stats.update_each(block.mean, block.variance, block.count, decay=block.decay)
+        self._after = block.after[:, -1]
+        self._last = block.numbers[-1], predicted[:, -1], self._after
+        for _ in block.numbers if self._largest is not None else ():
+            self._keep_largest(block.decay, within_bound=True)
 
     def _keep_largest(self, kept, within_bound):
         """Let the largest remaining error shrink by ``kept``, and take that of the last step if it is larger."""

@@ -37,17 +37,24 @@ class Slope:
         self._count = 0
 
     def add(self, x, y, bound):
-        """Take x, y and how far y can be off, [channels] each; channels that are not finite are left out."""
+        """Take x, y and how far y can be off, [channels] or [steps, channels]; what is not finite is left out."""
+        if x.ndim == 2:
+            sums = _products(x, y, bound)
+            if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
+                self._add_sums(*sums, x.size)
+                return
+            for row in zip(x, y, bound, strict=True):
+                self.add(*row)
+            return
         usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(bound) & (bound > 0)
         if usable.any():
             if not usable.all():
                 x, y, bound = x[usable], y[usable], bound[usable]
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaled_x, scaled_y = x / bound, y / bound
-                self._xx += float(scaled_x @ scaled_x)
-                self._xy += float(scaled_x @ scaled_y)
-                self._yy += float(scaled_y @ scaled_y)
-            self._count += int(usable.sum())
+            self._add_sums(*_products(x[np.newaxis], y[np.newaxis], bound), x.size)
+
+    def _add_sums(self, xx, xy, yy, count):
+        self._xx, self._xy, self._yy = _added(self._xx, xx), _added(self._xy, xy), _added(self._yy, yy)
+        self._count += count
 
     def estimate(self):
         """The `Estimate` of the slope."""
@@ -65,13 +72,22 @@ class VarianceFactor:
         self._moved = self._kept = self._squares = 0.0
 
     def add(self, before, after, variance, bound):
-        """Take b0, b1, v and how far b1 can be off, [channels] each; channels that are not finite are left out."""
+        """Take b0, b1, v and how far b1 can be off, [channels] or [steps, channels]; what is not finite is left out."""
+        if before.ndim == 2:
+            sums = _moved_and_kept(before, after, variance, bound)
+            if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
+                self._add_sums(*sums)
+                return
+            for row in zip(before, after, variance, bound, strict=True):
+                self.add(*row)
+            return
         usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
-        with np.errstate(over="ignore", invalid="ignore"):
-            b0, b1, v, weight = before[usable], after[usable], variance[usable], bound[usable] ** -2.0
-            self._moved += float((weight * v * (b1 - b0)).sum())
-            self._kept += float((weight * v * b0).sum())
-            self._squares += float((weight * v * v).sum())
+        values = before, after, variance, bound
+        self._add_sums(*_moved_and_kept(*(each[np.newaxis, usable] for each in values)))
+
+    def _add_sums(self, moved, kept, squares):
+        self._moved, self._kept = _added(self._moved, moved), _added(self._kept, kept)
+        self._squares = _added(self._squares, squares)
 
     def estimate(self, rate):
         """The `Estimate` of k for this rate, 1 - decay."""
@@ -81,6 +97,29 @@ class VarianceFactor:
         if not interval:
             return Estimate(math.nan, math.nan)
         return Estimate((self._moved / rate + self._kept) / self._squares, 1 / interval)
+
+
+def _products(x, y, bound):
+    """The sums over the channels of x^2, xy and y^2 in units of the bound, [steps] each; of [steps, channels]."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        x, y = x / bound, y / bound
+        rows = (x[:, np.newaxis], y[:, np.newaxis])
+        pairs = ((rows[0], x), (rows[0], y), (rows[1], y))
+        return [(row @ column[..., np.newaxis])[:, 0, 0] for row, column in pairs]
+
+
+def _moved_and_kept(before, after, variance, bound):
+    """The sums over the channels of v (b1 - b0), v b0 and v^2, weighed by 1/bound^2: [steps] each."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        weight = variance / np.square(bound)
+        return [(weight * each).sum(axis=-1) for each in (after - before, before, variance)]
+
+
+def _added(total, terms):
+    """The total after these terms were added to it one by one, as they are where each step is taken by itself."""
+    for term in terms.tolist():
+        total += term
+    return total
 
 
 def likely_decays(rate):
@@ -120,23 +159,35 @@ class Estimates:
         """Take a training step in which some channels are finite; one of batch renormalisation shows nothing here."""
         if view.layer.renorm:
             return
-        self.rate.add(*rate_terms(view))
-        self.factor.add(*factor_terms(view))
-        mean, variance = _mean_of_batches(view)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            ratio = np.where(variance > 0, np.abs(mean) / np.sqrt(variance), 0.0)
-        self.mean_over_deviation = max(self.mean_over_deviation, float(ratio.max()))
+        self._add(rate_terms(view), factor_terms(view), *_mean_of_batches(view))
 
-    def add_conventions(self, view, population, bessel, resolution):
-        """Take the `checker.MovingStats` that predict one step without and with Bessel's correction.
+    def add_block(self, block):
+        """Take the training steps of a `StepBlock`, in which all is finite."""
+        numbers = (block.layer, block.count, block.before, block.after, block.mean, block.variance)
+        self._add(_rate_terms(*numbers), _factor_terms(*numbers), block.mean, block.variance)
+
+    def _add(self, rate, factor, mean, variance):
+        self.rate.add(*rate)
+        self.factor.add(*factor)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            ratio = np.abs(mean) / np.sqrt(variance)
+            largest = float(ratio.max())
+            if not largest < math.inf:
+                largest = float(np.where(variance > 0, ratio, 0.0).max())
+        self.mean_over_deviation = max(self.mean_over_deviation, largest)
+
+    def add_conventions(self, after, population, bessel):
+        """Take what predicts the moving variance of one step, or of several, without and with Bessel's correction.
 
         The channels and steps together can tell the conventions apart where a single one cannot.
+
+        Args:
+          after: the observed variance, float64 [channels] or [steps, channels].
+          population, bessel: have the `variance` and `variance_bound` that are expected, as `checker.MovingStats` has.
         """
-        after = view.after[1, view.finite]
         self.bessel_share.add(
             bessel.variance - population.variance, after - population.variance, population.variance_bound
         )
-        self.resolution = resolution
 
     def shown_convention(self):
         """Whether all steps together show Bessel's correction: True, False, or None if they cannot tell."""
@@ -156,26 +207,31 @@ def _mean_of_batches(view):
     return tuple(np.mean([getattr(moments, name) for moments in view.moments], axis=0) for name in ("mean", "variance"))
 
 
-def _roundoffs(view):
-    """The unit roundoff of the statistics, and what the sums over a batch can lose relatively."""
-    dtype = view.layer.dtype
-    return UNIT_ROUNDOFF[dtype], math.sqrt(max(view.counts)) * UNIT_ROUNDOFF[sum_dtype(dtype)]
-
-
 def rate_terms(view):
     """What `Slope.add` takes of a training step: distance to the batch's mean, change of the mean, and its bound."""
-    (unit, sums), (m, v) = _roundoffs(view), _mean_of_batches(view)
-    (a0, _), (a1, _) = view.around
-    with np.errstate(over="ignore", invalid="ignore"):
-        return m - a0, a1 - a0, 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
+    return _rate_terms(view.layer, max(view.counts), *view.around, *_mean_of_batches(view))
 
 
 def factor_terms(view):
     """What `VarianceFactor.add` takes of a training step: moving variance before and after, batch variance, bound."""
-    (unit, sums), (m, v) = _roundoffs(view), _mean_of_batches(view)
-    (_, b0), (_, b1) = view.around
+    return _factor_terms(view.layer, max(view.counts), *view.around, *_mean_of_batches(view))
+
+
+def _roundoffs(layer, count):
+    """The unit roundoff of the statistics, and what the sums over a batch can lose relatively."""
+    return UNIT_ROUNDOFF[layer.dtype], math.sqrt(count) * UNIT_ROUNDOFF[sum_dtype(layer.dtype)]
+
+
+def _rate_terms(layer, count, before, after, m, v):
+    (unit, sums), a0, a1 = _roundoffs(layer, count), before[0], after[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return m - a0, a1 - a0, 4 * unit * (np.abs(a0) + np.abs(a1)) + sums * np.sqrt(m * m + v) * 0.1 + 1e-300
+
+
+def _factor_terms(layer, count, before, after, m, v):
+    (unit, sums), b0, b1 = _roundoffs(layer, count), before[1], after[1]
     with np.errstate(over="ignore", invalid="ignore"):
         lost = sums * (v + np.abs(m) * np.sqrt(v)) * 0.1
-        if view.layer.variance_from == "squares":
+        if layer.variance_from == "squares":
             lost = sums * (v + m * m)
         return b0, b1, v, 4 * unit * (np.abs(b0) + np.abs(b1)) + lost + 1e-300

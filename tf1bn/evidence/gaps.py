@@ -66,6 +66,17 @@ class Gaps:
         self._after, self._decay = view.after, view.decay
         self._batch = _batch_of(view)
 
+    def continued_by(self, before):
+        """Whether a step that starts from these statistics, float64 [2, channels], follows without a gap."""
+        return self._after is not None and np.array_equal(self._after, before)
+
+    def add_block(self, block):
+        """Take the training steps of a `StepBlock` without a gap before any of them."""
+        self.followed += self._moved + int((~block.unmoved[:-1]).sum())
+        self._moved = not block.unmoved[-1]
+        self._after, self._decay = block.after[:, -1], block.decay
+        self._batch = checker.Moments(block.count, block.mean[-1], block.variance[-1])
+
     def _gap(self, number, view):
         after, before = self._after, view.before
         if (before[0] == 0).all() and (before[1] == 1).all():

@@ -190,9 +190,9 @@ def _vector(name: str, value: Any, size: int | None, accepted: tuple[type, ...] 
 
 def _numbers(name: str, value: Any, accepted: tuple[type, ...]) -> npt.NDArray[Any]:
     array = np.asarray(value)
+    if array.dtype.type in accepted:
+        return array
     if array.dtype.name == "bfloat16":  # not a dtype of NumPy's own: .npy cannot hold it
-        array = array.astype(np.float32)
-    if array.dtype.type not in accepted:
-        names = ", ".join(np.dtype(kind).name for kind in accepted)
-        raise TypeError(f"`{name}` has dtype {array.dtype}; accepted are {names}.")
-    return array
+        return array.astype(np.float32)
+    names = ", ".join(np.dtype(kind).name for kind in accepted)
+    raise TypeError(f"`{name}` has dtype {array.dtype}; accepted are {names}.")

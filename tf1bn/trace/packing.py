@@ -1,5 +1,7 @@
 """Packed traces: the vectors of a step in one block of a file that many steps share, and what a step holds said once.
 
+`stretches` reads many such steps together.
+
 Reached through `tf1bn.trace`, whose docstring describes the format.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,13 +18,15 @@ import numpy.typing as npt
 
 from .directory import Directory
 from .encoding import Files
-from .storage import LARGEST_VECTORS, write_all
+from .storage import LARGEST_VECTORS, Folder, write_all
 
 # How many lists of layers a reader keeps at once. A trace has few: training, inference, a last batch that is smaller.
 LAYOUTS = 64
 # Bytes after which the next file is begun, so that each can be copied and kept by any file system.
 LARGEST_FILE = 1 << 28
 _ALIGNMENT = 8
+# Of a stretch: bytes that are in memory at once, and steps.
+STRETCH_BYTES, STRETCH_STEPS = 1 << 25, 256
 
 
 class Block(Files):
@@ -35,11 +40,13 @@ class Block(Files):
     def add_vector(self, array: npt.NDArray[Any]) -> str:
         """The path of a vector: "#START:f4x64", 64 float32 numbers from byte START of the block."""
         start = self._size
-        part = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        part += bytes(-len(part) % _ALIGNMENT)
+        dtype = array.dtype
+        part = (array if dtype.str[0] != ">" else array.astype(dtype.newbyteorder("<"))).tobytes()
+        if len(part) % _ALIGNMENT:
+            part += bytes(-len(part) % _ALIGNMENT)
         self._parts.append(part)
         self._size += len(part)
-        return f"#{start}:{array.dtype.kind}{array.dtype.itemsize}x{array.size}"
+        return f"#{start}:{dtype.str[1:]}x{array.size}"
 
     def add_weights(self, array: npt.NDArray[Any]) -> str:
         """The path of a vector with a value per sample."""
@@ -125,3 +132,61 @@ class Layouts:
     def forget(self) -> None:
         """Begin anew, as after a line that was not written: every list is written again."""
         self._numbers.clear()
+
+
+class Stretch:
+    """Consecutive steps of a packed trace that hold the same vectors of the same layers, in blocks behind each other.
+
+    Attributes:
+      steps: list of `Step`.
+      records: the `Record` of each layer by its name, of no step in particular.
+    """
+
+    def __init__(self, first: Any) -> None:
+        self.steps = [first]
+        self.records = first.layout
+        self._blocks: bytes | None = None
+
+    def takes(self, step: Any) -> bool:
+        """Whether this step continues the stretch."""
+        layout, block = getattr(step, "layout", None), getattr(step, "block", None)
+        if layout is not self.records or block is None or step.left_out or len(self.steps) >= STRETCH_STEPS:
+            return False
+        name, start, size = self.steps[-1].block or ("", 0, 0)
+        return block == (name, start + size, size) and size * (len(self.steps) + 1) <= STRETCH_BYTES
+
+    def vectors(self, paths: Iterable[Any]) -> list[npt.NDArray[Any]] | None:
+        """The vectors at these paths, [steps, values] each; None unless all are floats in the blocks, of one length.
+
+        Raises:
+          TraceError: the file with the blocks cannot be read.
+        """
+        name, start, size = self.steps[0].block or ("", 0, 0)
+        folder: Folder = self.steps[0].folder
+        places = [folder.place(path) for path in paths]
+        fitting = {(place[2], place[0] + place[1].itemsize * place[2] <= size) for place in places if place is not None}
+        if None in places or len(fitting) != 1 or not all(length and inside for length, inside in fitting):
+            return None
+        if self._blocks is None:
+            self._blocks = folder.read_block(name, start, size * len(self.steps))
+        return [
+            np.ndarray((len(self.steps), place[2]), place[1], self._blocks, place[0], (size, place[1].itemsize))
+            for place in places
+            if place is not None
+        ]
+
+
+def stretches(steps: Iterable[Any]) -> Iterator[Any]:
+    """Yield steps in their order: as `Stretch` where two or more can be read together, else as they are."""
+    stretch = None
+    for step in steps:
+        if stretch is not None and stretch.takes(step):
+            stretch.steps.append(step)
+            continue
+        if stretch is not None:
+            yield stretch if len(stretch.steps) > 1 else stretch.steps[0]
+        stretch = None if getattr(step, "block", None) is None else Stretch(step)
+        if stretch is None:
+            yield step
+    if stretch is not None:
+        yield stretch if len(stretch.steps) > 1 else stretch.steps[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import types
@@ -13,7 +14,7 @@ from .._util.strict_json import parse
 from .._util.validation import boolean, member, shown, whole
 from ..cluster.files import is_url
 from ..errors import TraceError
-from .packing import LAYOUTS
+from .packing import LAYOUTS, Stretch, stretches
 from .record import Record, naming_layer, required
 from .settings import ALL_SETTINGS, FORMAT, PACKED_VERSION, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import Folder
@@ -97,6 +98,10 @@ class Trace:
             previous = step.number
             yield step
 
+    def stretches(self) -> Iterator[Step | Stretch]:
+        """Yields every finished step in order: as a `Stretch` where several can be read together, else as it is."""
+        return stretches(self)
+
     def count_steps(self) -> int:
         """The number of finished steps; their contents are not read."""
         return sum(1 for _ in self._lines())
@@ -151,13 +156,12 @@ class Step:
       training: whether the run trained; single applications of a layer may differ, see `Record`.
       left_out: how many runs of the model between the step before and this one are not in the trace; 0 if it does not
         say.
-      layers: the `Record` of each layer that took part, by the layer's name; read-only.
+      layout, block, folder: what it holds, where its vectors lie and in which folder, for readers of many steps.
     """
 
     number: int
     training: bool
     left_out: int
-    layers: Mapping[str, Record]
 
     def __init__(
         self,
@@ -173,16 +177,24 @@ class Step:
             raise ValueError(f"`step` is {self.number} after {previous}; the steps must count up.")
         self.training = boolean("training", required(entry, "training"))
         self.left_out = _whole_or_none(entry, "left_out") or 0
-        layout = _layout(entry, layers, self.training, layouts)
+        self.layout = _layout(entry, layers, self.training, layouts)
+        self.block = None if layouts is None else _block(entry)
         # In the memory of this step alone: none of a step before.
-        folder = folder.fresh(None if layouts is None else _block(entry))
-        self.layers = types.MappingProxyType(
-            {name: record.of_step(folder, f"step {self.number}, layer {name!r}") for name, record in layout.items()}
+        self.folder = folder.fresh(self.block)
+
+    @functools.cached_property
+    def layers(self) -> Mapping[str, Record]:
+        """The `Record` of each layer that took part, by the layer's name; read-only."""
+        return types.MappingProxyType(
+            {
+                name: record.of_step(self.folder, f"step {self.number}, layer {name!r}")
+                for name, record in self.layout.items()
+            }
         )
 
     def __repr__(self) -> str:
         kind = "training" if self.training else "inference"
-        return f"<Step {self.number}: {kind}, {len(self.layers)} layer{'' if len(self.layers) == 1 else 's'}>"
+        return f"<Step {self.number}: {kind}, {len(self.layout)} layer{'' if len(self.layout) == 1 else 's'}>"
 
 
 # What a step holds, by the names of its layers: records without a folder, from which those of steps are made.

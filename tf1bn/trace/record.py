@@ -99,6 +99,15 @@ class Record:
                 required(moments, name)
         self._state = member("state", entry.get("state", {}), dict)
 
+    def paths(self, *names: str) -> list[Any]:
+        """The paths of vectors: of moving statistics, gamma and beta by their names."""
+        return [self._entry[name] for name in names]
+
+    def moments_paths(self) -> list[tuple[int, Any, Any]]:
+        """For each application the count of its recorded moments, and the paths of their mean and variance."""
+        entries = self._entry.get("moments", ())
+        return [(n, entry["mean"], entry["variance"]) for n, entry in zip(self._counts, entries, strict=True)]
+
     def of_step(self, folder: Folder, where: str) -> Record:
         """This record as that of a step, whose arrays lie in ``folder``; ``where`` names the step and the layer."""
         record = copy.copy(self)

@@ -183,7 +183,7 @@ class Folder:
             raise self.error(f"the path {path!r} of a vector in a block is not accepted; {reason}.")
         data = self._whole.get("")  # no path of a file is empty
         if data is None:
-            data = self._whole[""] = np.frombuffer(self._read_block(*self._block), np.uint8)
+            data = self._whole[""] = np.frombuffer(self.read_block(*self._block), np.uint8)
         start, dtype, count = where
         end = start + count * dtype.itemsize
         if end > data.size:
@@ -193,7 +193,13 @@ class Folder:
         array = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
         return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
-    def _read_block(self, name: str, start: int, size: int) -> bytes:
+    def place(self, path: Any) -> tuple[int, np.dtype[Any], int] | None:
+        """Where in a block a path points: the first byte, the dtype, a float, and the number of values; else None."""
+        where = _place(path) if isinstance(path, str) else None
+        return where if where is not None and where[1].type in FLOATS and where[1].isnative else None
+
+    def read_block(self, name: str, start: int, size: int) -> bytes:
+        """So many bytes of a packed file, of one block or of several behind each other."""
         if size > LARGEST_VECTORS:
             raise self.error(f"a block of {size} bytes is asked for; a step has at most {LARGEST_VECTORS}.")
         file = self._packed.get(name)

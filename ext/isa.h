@@ -1,0 +1,67 @@
+/* The instruction sets that kernels are compiled for, and which of them a machine can run.
+ *
+ * A file of kernels, which names what it defines with ISA(x), is included once for each: in a header that includes this
+ * one, as it is; on x86-64 once more between TARGET_BEGIN(AVX2) and TARGET_END, and between TARGET_BEGIN(AVX512) and
+ * TARGET_END. Compilers and machines that the guards do not know get the baseline, which is plain C. All variants must
+ * give the same bits: contraction into fused multiply-add is off. */
+
+#ifndef TF1BN_ISA_H
+#define TF1BN_ISA_H
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__)
+#define INLINED inline __attribute__((always_inline))
+#define RESTRICT __restrict__
+#define PREFETCH(address) __builtin_prefetch((const void *)(address), 0, 2)
+#else
+#define INLINED inline
+#define RESTRICT __restrict
+#define PREFETCH(address) ((void)(address))
+#endif
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define TF1BN_X86 1
+#include <cpuid.h>
+#include <immintrin.h>
+#define PRAGMA(text) _Pragma(#text)
+#define AVX2 "avx2,f16c,fma"
+#if defined(__clang__)
+#define AVX512 "avx2,f16c,fma,avx512f,avx512vl,avx512dq,avx512bw"
+#define TARGET_BEGIN(features) PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TARGET_END PRAGMA(clang attribute pop)
+#else
+#define AVX512 "avx2,f16c,fma,avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512"
+#define TARGET_BEGIN(features) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define TARGET_END PRAGMA(GCC pop_options)
+#endif
+#endif
+
+enum { MAX_VARIANTS = 3 };
+enum { BASELINE_ISA, AVX2_ISA, AVX512_ISA };
+
+/* Writes the instruction sets that this machine can run, the fastest first; returns how many. Slow in virtual machines,
+ * where asking the processor traps. */
+static inline int find_isas(int *found) {
+    int count = 0;
+#ifdef TF1BN_X86
+    unsigned a, b, c, d;
+    __builtin_cpu_init();
+    /* Not every compiler's builtin knows f16c. That the system saves the registers follows from AVX2. */
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
+               (c & bit_F16C);
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        found[count++] = AVX512_ISA;
+    if (avx2)
+        found[count++] = AVX2_ISA;
+#endif
+    found[count++] = BASELINE_ISA;
+    return count;
+}
+
+#endif

@@ -1,0 +1,97 @@
+"""How far a layer has come in its steps: which of them trained it, and what they changed."""
+
+import array
+
+import numpy as np
+
+
+class Progress:
+    """How far a layer has come in its steps.
+
+    Attributes:
+      steps: how many steps hold the layer; trained: how many of them train it; tested: the others.
+      updates: how many updates it had; a step without training that moved the statistics counts as its applications.
+      first: the number of the first step, by what happened in it: "seen", "trained", "moved" without training.
+      fresh: whether the statistics were (0, 1) before the first step; None before it.
+      start_is_bad: whether they were negative or not finite there.
+      initial: whether they were then, and are so after the last step.
+      affine_trained: whether gamma or beta has other values than an initializer gives, in the last step.
+      affine_trained_before: whether one of them had before the first step.
+      affine_moved: the number of steps without training after which gamma or beta were others and the statistics not.
+      unmoved: whether every training step left the statistics as they were, bit by bit.
+      with_affine: how many training steps moved the statistics and changed gamma or beta, as the next step shows.
+      without_affine: the numbers of those that moved the statistics alone.
+    """
+
+    def __init__(self):
+        self.steps = self.trained = self.tested = self.updates = 0
+        self.first = {}
+        self.fresh = None
+        self.start_is_bad = False
+        self.initial = self.affine_trained = self.affine_trained_before = False
+        self.affine_moved = 0
+        self.unmoved = True
+        self.with_affine, self.without_affine = 0, array.array("q")
+        self._last = None  # the number of the last step, if it moved the statistics in training, with gamma and beta
+        self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
+
+    def add(self, number, view):
+        """Take a step."""
+        self.steps += 1
+        self.first.setdefault("seen", number)
+        if self.fresh is None:
+            self.fresh = _is_initial(view.before)
+            self.start_is_bad = not np.isfinite(view.before).all() or bool((view.before[1] < 0).any())
+        self.initial = self.fresh and _is_initial(view.after)
+        gamma, beta = view.record.gamma, view.record.beta
+        self.affine_trained = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and beta.any()))
+        self.affine_trained_before |= self.affine_trained and self.steps == 1
+        state = tuple(None if values is None else values.tobytes() for values in (gamma, beta))
+        if self._last is not None and not view.left_out and state != (None, None):
+            if self._last[1] != state:
+                self.with_affine += 1
+            else:
+                self.without_affine.append(self._last[0])
+        self._last = (number, state) if view.updates and not view.unmoved else None
+        if self._untrained is not None and self._untrained[1] == view.before.tobytes() and self._untrained[0] != state:
+            self.affine_moved += 1
+        self._untrained = None if view.updates else (state, view.after.tobytes())
+        if view.updates:
+            self.trained += 1
+            self.first.setdefault("trained", number)
+            self.unmoved &= view.unmoved
+            self.updates += len(view.updates)
+        else:
+            self.tested += 1
+            if not view.unmoved:
+                self.first.setdefault("moved", number)
+                self.updates += len(view.training)
+
+    def add_block(self, block):
+        """Take the training steps of a `StepBlock`, of a layer that `follows_training`."""
+        self.steps += len(block)
+        self.trained += len(block)
+        self.updates += len(block)
+        self.initial = self.fresh and _is_initial(block.after[:, -1])
+        self.unmoved &= bool(block.unmoved.all())
+        self.affine_trained = block.affine_trained
+        if block.has_affine:
+            # Whether each step shows what the one before it, which moved the statistics, did to gamma and beta.
+            last = None if self._last is None else self._last[0]
+            before = [last, *(None if unmoved else n for n, unmoved in zip(block.numbers, block.unmoved, strict=True))]
+            first = self._last is not None and self._last[1] != block.affine(0)
+            for number, moved in zip(before, (first, *block.affine_moved[1:].tolist()), strict=False):
+                if number is not None and moved:
+                    self.with_affine += 1
+                elif number is not None:
+                    self.without_affine.append(number)
+        self._last = None if block.unmoved[-1] else (block.numbers[-1], block.affine(-1))
+
+    @property
+    def follows_training(self):
+        """Whether the last step trained the layer."""
+        return self.trained > 0 and self._untrained is None
+
+
+def _is_initial(statistics):
+    return bool((statistics[0] == 0).all() and (statistics[1] == 1).all())
