@@ -203,7 +203,7 @@ class Survey:
 
     def __init__(self, layer, observe=None, framework=None):
         self.framework = framework
-        self.declared, self.progress, self.estimates = Declared(layer), Progress(), Estimates()
+        self.declared, self.progress, self.estimates = Declared(layer), Progress(), Estimates(layer)
         self.anomalies = Anomalies(self.declared.conventions)
         self.outputs, self.population = OutputFit(), Population()
         self.gaps = Gaps(layer, self.declared.conventions)
@@ -258,10 +258,17 @@ class Survey:
 
     @property
     def is_wrong(self):
-        """Whether the training steps are not as declared, so that a cause has to be searched for."""
+        """Whether the training steps are not, or may not be, as declared, so that a cause has to be searched for."""
         if not self.progress.trained or self.progress.unmoved or self.missing:
             return False
-        return not self.declared.decay_known or all(worst.verdict == FINDING for worst in self.accepted.values())
+        verdicts = {worst.verdict for worst in self.accepted.values()}
+        if not self.declared.decay_known or verdicts == {FINDING}:
+            return True
+        return (
+            OK not in verdicts
+            and self.layer.rate_dtype is not None
+            and self.estimates.rate_rounding.shown() is not None
+        )
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""

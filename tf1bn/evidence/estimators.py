@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..checker.error_bounds import DEVIATIONS, rates_of
 from ..checker.roundoff import UNIT_ROUNDOFF, sum_dtype
 
 
@@ -109,10 +110,15 @@ class Estimates:
         predictions without (0) and with (1) Bessel's correction.
       resolution: the `checker` comparison's resolution in the last step, where both conventions were compared.
       mean_over_deviation: the largest absolute batch mean in units of the batch's standard deviation.
+      rate_rounding: the `RateRounding`.
+
+    Args:
+      layer: the `trace.Layer`.
     """
 
-    def __init__(self):
+    def __init__(self, layer):
         self.rate, self.factor = Slope(), VarianceFactor()
+        self.rate_rounding = RateRounding(layer)
         self.bessel_share, self.resolution = Slope(), None
         self.mean_over_deviation = 0.0
 
@@ -126,6 +132,7 @@ class Estimates:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             ratio = np.where(variance > 0, np.abs(mean) / np.sqrt(variance), 0.0)
         self.mean_over_deviation = max(self.mean_over_deviation, float(ratio.max()))
+        self.rate_rounding.add(view)
 
     def add_conventions(self, view, population, bessel, resolution):
         """Take the `checker.MovingStats` that predict one step without and with Bessel's correction.
@@ -179,3 +186,109 @@ def factor_terms(view):
         if view.layer.variance_from == "squares":
             lost = sums * (v + m * m)
         return b0, b1, v, 4 * unit * (np.abs(b0) + np.abs(b1)) + lost + 1e-300
+
+
+class RateRounding:
+    """Whether the rate of a layer's steps was 1 - decay, formed in float64, or 1 - float32(decay).
+
+    One step seldom shows the difference, so all channels and steps of both statistics are taken together. Each step is
+    computed in the layer's dtype with either rate, x is the difference of the two results and y that of the observed
+    one from the first. What rounding made of the batch's moments has one sign in all steps of a channel, in the worst
+    case; it is fitted beside the share s in y = s x + e z, where z is its expected size and e is 1 at most, likely.
+
+    Args:
+      layer: the `trace.Layer`.
+    """
+
+    LARGEST = 0.1  # the interval of the share; correct layers whose sums stagnate were seen at a share of .45 there
+    NEAR = 0.3  # how far the share may be from 1
+    VISIBLE = 2e-6  # relative difference of the two rates; a fused multiply-add can look like a smaller one
+
+    def __init__(self, layer):
+        self._layer = layer
+        self._recurrence = layer.recurrence or (None if layer.release is None else "difference")
+        self._possible = self._recurrence != "weighted" and layer.dtype in ("float32", "float64") and not layer.renorm
+        declared = layer.rate_dtype or "float64"
+        self._declared, self._other = declared, {"float32": "float64", "float64": "float32"}[declared]
+        self._sums = []  # for each form of a step with the declared rate, the sums [5, statistics] and two of residuals
+
+    def add(self, view):
+        """Take a training step in which some channels are finite."""
+        if not self._possible or view.decay is None or len(view.updates) != 1 or not view.all_moments:
+            return
+        if self._layer.zero_debias or getattr(view.record, "input_error", 0.0):
+            return
+        dtype = self._layer.dtype
+        forms = rates_of(view.decay, dtype, self._declared, self._recurrence).forms
+        (_, other, _), *_ = rates_of(view.decay, dtype, self._other, "difference").forms
+        if abs(other - forms[0][1]) <= self.VISIBLE * other:
+            return
+        before, after = view.before.astype(dtype), view.after.astype(dtype)
+        moments, error = self._moments(view)
+        unit = np.maximum(np.spacing(np.maximum(np.abs(before), np.abs(after))), np.finfo(dtype).tiny) / 2
+        error = other * error + 2 * unit
+        expected = _stepped(before, moments, (None, other), dtype)
+        for i, (keep, rate, _) in enumerate(forms):
+            declared = _stepped(before, moments, (keep, rate), dtype)
+            if i == len(self._sums):
+                self._sums.append((np.zeros((5, *before.shape)), [0.0, 0]))
+            _add_terms(self._sums[i], expected - declared, after - declared, error, unit)
+
+    def _moments(self, view):
+        """Mean and variance of the batch, in the layer's convention, and the expected error of each: [2, C] both."""
+        (batch,) = view.update_moments
+        m, v, n = batch.mean, batch.variance, batch.count
+        if self._layer.fused and batch.weight == n and n > 1:
+            v = v * (n / (n - 1))
+        unit, terms = UNIT_ROUNDOFF[sum_dtype(self._layer.dtype)], n / 3 if batch.weight == n else n
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean_error = np.sqrt((terms + 2) * m * m + v / 2)
+            if self._layer.variance_from == "squares":
+                variance_error = (m * m + v) * math.sqrt(terms + 5) + 2 * np.abs(m) * mean_error
+            else:
+                variance_error = v * math.sqrt(terms + 4) + 2 * mean_error * np.sqrt(v / max(n, 1))
+            # p u, as in docs/design/error-bounds.md.
+            return np.stack([m, v]), DEVIATIONS * 0.4247 * unit * np.stack([mean_error, variance_error])
+
+    def shown(self):
+        """ "float32" or "float64" where the steps show that 1 - decay was not formed in the declared one; else None."""
+        shares = [self._share(*sums) for sums in self._sums]
+        fitting = all(abs(share.value - 1) <= self.NEAR and share.interval <= self.LARGEST for share in shares)
+        return self._other if shares and fitting else None
+
+    def _share(self, sums, residuals):
+        if self._layer.fused is None:
+            # The variance's convention is open, and a wrong one would be taken for a rate.
+            sums = sums[:, :1]
+        xx, xz, zz, xy, zy = sums
+        precision = float((xx - xz * xz / (zz + 1)).sum())
+        if not 0 < precision < math.inf:
+            return Estimate(math.nan, math.nan)
+        product = float((xy - xz * zy / (zz + 1)).sum())
+        value = product / precision
+        yy, count = residuals
+        residual = max(0.0, yy - float((zy * zy / (zz + 1)).sum()) - value * product) / max(1, count)
+        return Estimate(value, max(1.0, math.sqrt(residual)) / math.sqrt(precision))
+
+
+def _stepped(before, moments, form, dtype):
+    """The statistics after a step, [2, C], computed in ``dtype``; ``form`` is the weight of the old value and the rate.
+
+    Without a weight of the old value the step is taken by the difference.
+    """
+    (keep, rate), moments = form, moments.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if keep is None:
+            return before - (before - moments) * np.array(rate, dtype)
+        return before * np.array(keep, dtype) + moments * np.array(rate, dtype)
+
+
+def _add_terms(sums, x, y, z, unit):
+    products, residuals = sums
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        x, y, z = (np.float64(values) / unit for values in (x, y, z))
+        terms = np.stack([x * x, x * z, z * z, x * y, z * y])
+    usable = np.isfinite(terms).all(axis=0) & np.isfinite(y)
+    products += np.where(usable, terms, 0.0)
+    residuals[0] += float((y[usable] ** 2).sum())
+    residuals[1] += int(usable.sum())
