@@ -12,7 +12,7 @@ import collections
 
 import numpy as np
 
-from .view import ADDS, PASSES, SELECTS, GraphView, uncast
+from .view import ADDS, CALLS, IN_FUNCTION, PASSES, SELECTS, GraphView, uncast
 
 # ---- what record_tf1.py holds ----
 
@@ -95,6 +95,28 @@ class PatternFinder(GraphView):
                         y = last.outputs[0]
                         return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
         return None
+
+    def axes_of(self, pattern, batch):
+        """The axes that a composed pattern does not average over, ascending; or None and why they are not known."""
+        x = pattern.x
+        rank = x.get_shape().ndims
+        if not rank:
+            return None, "the rank of its input is not known"
+        for root, _ in batch:
+            if root.op.type in CALLS:
+                return None, IN_FUNCTION
+            own = {origin.name for origin, _ in self.roots(x)}
+            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
+            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
+                return None, "its batch statistics are not the plain moments of its input, as with weights"
+            return sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)}), None
+        shape = pattern.mean.get_shape()
+        if shape.ndims == 1:
+            return [rank - 1], None
+        sizes = shape.as_list() if shape.ndims == rank else []
+        if not sizes:
+            return None, "the axis of its channels cannot be found"
+        return [i for i, size in enumerate(sizes) if size != 1] or [1], None
 
     def _offset(self, offset, products):
         """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.
