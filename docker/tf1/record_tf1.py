@@ -310,6 +310,44 @@ class PatternFinder(GraphView):
             return None, "the axis of its channels cannot be found"
         return [i for i, size in enumerate(sizes) if size != 1] or [1], None
 
+    def clipping_of(self, pattern):
+        """The limits of r and d of batch renormalisation, a dict of numbers; None if they cannot be seen.
+
+        Its scale is r, perhaps times gamma, and its offset d, perhaps times gamma, perhaps plus beta.
+        """
+        limits = {}
+        for tensor, names in ((pattern.gamma, ("rmax", "rmin")), (pattern.beta, ("dmax", None))):
+            op, found = None, None
+            for factor in self._factors(tensor):
+                ops = [root.op for root, _ in self.roots(factor)]
+                op = op or next((op for op in ops if op.type in ("Minimum", "Maximum", "RealDiv", "Div")), None)
+            for kind, name in (("Minimum", names[0]), ("Maximum", names[1])):
+                if op is not None and op.type == kind:
+                    found = self.static(op.inputs[1])
+                    if found is None or found.size != 1:
+                        return None
+                    if name is not None:
+                        limits[name] = shortest(found.reshape(-1)[0])
+                    op = self._plain(op.inputs[0]).op
+            if op is None or op.type not in ("RealDiv", "Div"):
+                return None
+        return limits
+
+    def _factors(self, tensor):
+        """A tensor, and what it is made of by sums and products."""
+        waiting, found = [tensor] if tensor is not None else [], []
+        while waiting:
+            tensor = self._plain(waiting.pop())
+            found.append(tensor)
+            if tensor.op.type in ADDS + ("Mul",):
+                waiting.extend(tensor.op.inputs)
+        return found
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
+
     def _offset(self, offset, products):
         """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.
 
@@ -401,6 +439,7 @@ class GraphLayer(object):
             ("decay", training),
             ("fused", training),
             ("rate_dtype", training),
+            ("renorm_clipping", training),
             ("epsilon", applications),
         ):
             values = [a.settings[key] for a in deciding]
@@ -432,6 +471,7 @@ def unknown_settings():
     """The settings of a layer about which only its moving mean is known."""
     settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
     settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    settings.update(renorm_clipping=None)
     return settings
 
 
@@ -562,6 +602,7 @@ class Scan(PatternFinder):
                 "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
+                "renorm_clipping": self.clipping_of(pattern) if "renorm_mean" in state else None,
                 "rate_dtype": rate_dtype,
             },
         )
@@ -705,11 +746,6 @@ class Scan(PatternFinder):
                 stack.extend(op.inputs)
                 stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
         return None, None
-
-    def _plain(self, tensor):
-        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
-            tensor = tensor.op.inputs[0]
-        return tensor
 
     def _decay(self, mean, updates):
         """The decay if it is known, else the tensor with 1 - decay if there is one; and the rate's dtype."""

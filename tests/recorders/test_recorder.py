@@ -19,6 +19,7 @@ from tf1bn import checker, trace
 from tf1bn.diagnosis import diagnose
 from tf1bn.layers import graph_collections
 from tf1bn.recorders import limits
+from tf1bn.trace.views import TraceView
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +235,50 @@ def test_renorm_has_its_state(mode, folder, by_form):
     assert np.allclose(record.moving_variance_after, deviation**2 - 0.001, rtol=1e-5, atol=0)
     assert (record.gamma == 1).all()
     assert (record.beta == 0).all()
+
+
+CLIPPING = {
+    "none": None,
+    "all": {"rmin": 0.8, "rmax": 1.25, "dmax": 0.125},
+    "some": {"rmax": 1.5, "dmax": None},
+}
+
+
+@pytest.mark.parametrize("by_form", [False, True], ids=["built", "by form"])
+@pytest.mark.parametrize("release", tiers.slow_but(["1.15"], ["1.4", "1.12", "1.15"]))
+@pytest.mark.parametrize("clipping", tiers.slow_but(["all"], list(CLIPPING)))
+@pytest.mark.parametrize("dynamic", tiers.slow_but([False], [False, True]), ids=["static", "dynamic"])
+def test_r_and_d_of_renorm_are_judged(mode, folder, clipping, release, dynamic, by_form):
+    x = tf.placeholder(tf.float32, [None, 4, 3])
+    flag = tf.placeholder_with_default(True, []) if dynamic else True
+    clipping = CLIPPING[clipping]
+    with tf1bn.release(release):
+        y = tf1bn.batch_norm(x, 0.9, renorm=True, scale=True, is_training=flag, scope="bn", renorm_clipping=clipping)
+    if by_form:
+        forget()
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        by_name = {variable.op.name: variable for variable in tf.global_variables()}
+        by_name["bn/gamma"].load([0.5, 2.0, -1.0], session)
+        by_name["bn/beta"].load([0.0, 1.0, -3.0], session)
+        for step in range(6):
+            rec.run([y, updates()], {x: batch((8, 4, 3), step) * (0.5 if step % 2 else 1.2)})
+    opened = trace.open(folder)
+    if by_form and dynamic and mode == "resource":
+        assert opened.layers["bn"].unrecordable or opened.layers["bn"].renorm_clipping is None
+        return
+    declared = {name: limit for name, limit in (clipping or {}).items() if limit is not None}
+    assert opened.layers["bn"].renorm_clipping == declared
+    (found,) = diagnose(opened)
+    assert found.verdict == "ok", found.explanation
+    assert "not checked" not in found.explanation
+    assert found.added_error <= found.added_bound
+    # Before 1.15 the averages hold much of the batch itself, so that r and d are small in the first steps.
+    for other in ({"rmax": 0.7}, {"rmin": 2.0}) if release != "1.15" else ({"rmax": 1.02}, {"dmax": 0.01}):
+        changed = TraceView(opened, settings={"bn": {"renorm_clipping": declared | other}})
+        (found,) = diagnose(changed)
+        assert found.verdict == "finding", found.explanation
+    (found,) = diagnose(TraceView(opened, settings={"bn": {"renorm_clipping": None}}))
+    assert (found.verdict, "The outputs of training steps were not checked" in found.explanation) == ("ok", True)
 
 
 def test_weights_are_recorded_and_keep_the_inputs(mode, folder):

@@ -79,6 +79,7 @@ def _settings(call, variables, decay):
         "scale": variables.gamma is not None,
         "axis": call.recorded_axis if call.vectors else None,
         "renorm": bool(variables.renorm),
+        "renorm_clipping": _clipping(call) if variables.renorm else None,
         "rate_dtype": _rate_dtype(call, variables) if decay is not None else None,
     }
 
@@ -89,6 +90,13 @@ def _rate_dtype(call, variables):
         return None
     dynamic = training_flag.static_value(call.is_training) is None
     return "float32" if call.release.rounds_rate(call.path.core, call.path.fused, dynamic) else "float64"
+
+
+def _clipping(call):
+    """The limits of r and d as numbers; None if one of them is a tensor that only a run knows."""
+    limits = {name: limit for name, limit in call.renorm_clipping.items() if limit is not None}
+    numbers = {name: _number(limit) for name, limit in limits.items()}
+    return None if None in numbers.values() else numbers
 
 
 def _number(value):

@@ -65,6 +65,7 @@ class GraphLayer(object):
             ("decay", training),
             ("fused", training),
             ("rate_dtype", training),
+            ("renorm_clipping", training),
             ("epsilon", applications),
         ):
             values = [a.settings[key] for a in deciding]
@@ -96,4 +97,5 @@ def unknown_settings():
     """The settings of a layer about which only its moving mean is known."""
     settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
     settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    settings.update(renorm_clipping=None)
     return settings

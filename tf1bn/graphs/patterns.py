@@ -1,5 +1,5 @@
 # Runs on Python 2.7 too, see below:
-# ruff: noqa: UP010
+# ruff: noqa: UP010, RUF005
 """The operations of batch normalisation and of moving averages, found by their form.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
@@ -117,6 +117,44 @@ class PatternFinder(GraphView):
         if not sizes:
             return None, "the axis of its channels cannot be found"
         return [i for i, size in enumerate(sizes) if size != 1] or [1], None
+
+    def clipping_of(self, pattern):
+        """The limits of r and d of batch renormalisation, a dict of numbers; None if they cannot be seen.
+
+        Its scale is r, perhaps times gamma, and its offset d, perhaps times gamma, perhaps plus beta.
+        """
+        limits = {}
+        for tensor, names in ((pattern.gamma, ("rmax", "rmin")), (pattern.beta, ("dmax", None))):
+            op, found = None, None
+            for factor in self._factors(tensor):
+                ops = [root.op for root, _ in self.roots(factor)]
+                op = op or next((op for op in ops if op.type in ("Minimum", "Maximum", "RealDiv", "Div")), None)
+            for kind, name in (("Minimum", names[0]), ("Maximum", names[1])):
+                if op is not None and op.type == kind:
+                    found = self.static(op.inputs[1])
+                    if found is None or found.size != 1:
+                        return None
+                    if name is not None:
+                        limits[name] = shortest(found.reshape(-1)[0])
+                    op = self._plain(op.inputs[0]).op
+            if op is None or op.type not in ("RealDiv", "Div"):
+                return None
+        return limits
+
+    def _factors(self, tensor):
+        """A tensor, and what it is made of by sums and products."""
+        waiting, found = [tensor] if tensor is not None else [], []
+        while waiting:
+            tensor = self._plain(waiting.pop())
+            found.append(tensor)
+            if tensor.op.type in ADDS + ("Mul",):
+                waiting.extend(tensor.op.inputs)
+        return found
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
 
     def _offset(self, offset, products):
         """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.

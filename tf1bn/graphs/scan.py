@@ -141,6 +141,7 @@ class Scan(PatternFinder):
                 "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
+                "renorm_clipping": self.clipping_of(pattern) if "renorm_mean" in state else None,
                 "rate_dtype": rate_dtype,
             },
         )
@@ -284,11 +285,6 @@ class Scan(PatternFinder):
                 stack.extend(op.inputs)
                 stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
         return None, None
-
-    def _plain(self, tensor):
-        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
-            tensor = tensor.op.inputs[0]
-        return tensor
 
     def _decay(self, mean, updates):
         """The decay if it is known, else the tensor with 1 - decay if there is one; and the rate's dtype."""
