@@ -288,6 +288,66 @@ class PatternFinder(GraphView):
                         return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
         return None
 
+    def axes_of(self, pattern, batch):
+        """The axes that a composed pattern does not average over, ascending; or None and why they are not known."""
+        x = pattern.x
+        rank = x.get_shape().ndims
+        if not rank:
+            return None, "the rank of its input is not known"
+        for root, _ in batch:
+            if root.op.type in CALLS:
+                return None, IN_FUNCTION
+            own = {origin.name for origin, _ in self.roots(x)}
+            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
+            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
+                return None, "its batch statistics are not the plain moments of its input, as with weights"
+            return sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)}), None
+        shape = pattern.mean.get_shape()
+        if shape.ndims == 1:
+            return [rank - 1], None
+        sizes = shape.as_list() if shape.ndims == rank else []
+        if not sizes:
+            return None, "the axis of its channels cannot be found"
+        return [i for i, size in enumerate(sizes) if size != 1] or [1], None
+
+    def clipping_of(self, pattern):
+        """The limits of r and d of batch renormalisation, a dict of numbers; None if they cannot be seen.
+
+        Its scale is r, perhaps times gamma, and its offset d, perhaps times gamma, perhaps plus beta.
+        """
+        limits = {}
+        for tensor, names in ((pattern.gamma, ("rmax", "rmin")), (pattern.beta, ("dmax", None))):
+            op, found = None, None
+            for factor in self._factors(tensor):
+                ops = [root.op for root, _ in self.roots(factor)]
+                op = op or next((op for op in ops if op.type in ("Minimum", "Maximum", "RealDiv", "Div")), None)
+            for kind, name in (("Minimum", names[0]), ("Maximum", names[1])):
+                if op is not None and op.type == kind:
+                    found = self.static(op.inputs[1])
+                    if found is None or found.size != 1:
+                        return None
+                    if name is not None:
+                        limits[name] = shortest(found.reshape(-1)[0])
+                    op = self._plain(op.inputs[0]).op
+            if op is None or op.type not in ("RealDiv", "Div"):
+                return None
+        return limits
+
+    def _factors(self, tensor):
+        """A tensor, and what it is made of by sums and products."""
+        waiting, found = [tensor] if tensor is not None else [], []
+        while waiting:
+            tensor = self._plain(waiting.pop())
+            found.append(tensor)
+            if tensor.op.type in ADDS + ("Mul",):
+                waiting.extend(tensor.op.inputs)
+        return found
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
+
     def _offset(self, offset, products):
         """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.
 
@@ -327,6 +387,10 @@ def shortest(number):
 # ---- from tf1bn/graphs/model.py ----
 
 
+Channels = collections.namedtuple("Channels", "axes virtual")
+"""The axes of a layer's inputs that hold its channels, and the one that numbers virtual batches, or None."""
+
+
 class Application(object):
     """One call of a layer in a graph: the place where it is applied to one input.
 
@@ -341,13 +405,15 @@ class Application(object):
       rate: None, or, where the decay is known in a run alone, the tensor with 1 - decay, or with the decay if
         `rate_is_decay`.
       weights: a tensor of one weight per sample, or None.
+      channels: the `Channels` of a layer whose statistics are no vectors, with several axes or virtual batches, each of
+        which has moments of its own that move the statistics by their mean; None where the settings say it.
       touched: the operations that a run cannot do without applying the layer.
       settings: the dict of the layer's settings, by the names in a trace.
       problem: why it cannot be recorded, part of a sentence; or None.
     """
 
     def __init__(self, **attributes):
-        self.flag = self.rate = self.weights = self.problem = None
+        self.flag = self.rate = self.weights = self.channels = self.problem = None
         self.rate_is_decay = False
         self.state = {}
         self.__dict__.update(attributes)
@@ -373,13 +439,16 @@ class GraphLayer(object):
             ("decay", training),
             ("fused", training),
             ("rate_dtype", training),
+            ("renorm_clipping", training),
             ("epsilon", applications),
         ):
             values = [a.settings[key] for a in deciding]
             self.settings[key] = values[0] if all(value == values[0] for value in values) else None
-        axes = [(a.settings["data_format"], a.settings.get("axis")) for a in applications]
+        axes = [(a.settings["data_format"], a.settings.get("axis"), a.channels is None) for a in applications]
         if len(set(axes)) > 1:
             self.problem = self.problem or "its applications do not agree about the axis of the channels"
+        if len([a for a in training if a.channels is not None and a.channels.virtual is not None]) > 1:
+            self.problem = self.problem or "it is trained with virtual batches in several places, each an update"
         for key in ("center", "scale"):
             self.settings[key] = next((a.settings[key] for a in applications if a.settings[key] is not None), None)
 
@@ -402,6 +471,7 @@ def unknown_settings():
     """The settings of a layer about which only its moving mean is known."""
     settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
     settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    settings.update(renorm_clipping=None)
     return settings
 
 
@@ -500,7 +570,7 @@ class Scan(PatternFinder):
         # Statistics that were made constants are neither the batch's nor moving.
         batch = [(root, branches) for root, branches in means if root.op.type not in FIXED + VARIABLES]
         flag, trains, flag_problem = self._flag(means, batch, paired)
-        data_format, axis, layout_problem = self._layout(pattern, x, mean, batch)
+        data_format, axis, channels, layout_problem = self._layout(pattern, x, mean, batch)
         decay, rate, rate_dtype = self._decay(mean, mean_updates)
         reads = [("moving_mean", mean), ("moving_variance", variance), ("gamma", gamma), ("beta", beta)]
         reads = {name: self.read_of(op) for name, op in reads if op is not None}
@@ -517,6 +587,7 @@ class Scan(PatternFinder):
             trains=trains,
             rate=rate,
             touched=[y.op] + [update.op for update in mean_updates + variance_updates],
+            channels=channels,
             problem=problem,
             settings={
                 "decay": decay,
@@ -531,6 +602,7 @@ class Scan(PatternFinder):
                 "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
+                "renorm_clipping": self.clipping_of(pattern) if "renorm_mean" in state else None,
                 "rate_dtype": rate_dtype,
             },
         )
@@ -556,15 +628,32 @@ class Scan(PatternFinder):
         return flag, trains, None if flag is not None else UNSEEN_FLAG
 
     def _layout(self, pattern, x, mean, batch):
-        """``data_format, axis, problem`` of an `Application`; axis is None where data_format says it."""
+        """``data_format, axis, channels, problem`` of an `Application`; axis is None where data_format says it."""
         if pattern.fused:
-            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None
-        axis, problem = self._axis(pattern, batch)
-        if problem is None and mean.type in VARIABLES and len(mean.get_attr("shape").dim) > 1:
-            problem = "its statistics are no vectors, as with several axes or virtual batches"
-        rank = x.get_shape().ndims
+            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None, None
+        axes, problem = self.axes_of(pattern, batch)
+        sizes = [dim.size for dim in mean.get_attr("shape").dim] if mean.type in VARIABLES else []
+        if problem is None and len(sizes) > 1:
+            return ("NHWC", None) + self._several_axes(axes, sizes, x)
+        if problem is None and len(axes) != 1:
+            problem = "its batch statistics are not those of one axis of channels"
+        rank, axis = x.get_shape().ndims, None if problem else axes[0]
         data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
-        return data_format, None if axis in (1, (rank or 0) - 1) else axis, problem
+        return data_format, None if axis in (1, (rank or 0) - 1) else axis, None, problem
+
+    def _several_axes(self, axes, sizes, x):
+        """``channels, problem`` of an `Application` whose statistics, of these sizes, are no vectors.
+
+        axes: those of ``x`` over which its moments do not run.
+        """
+        lengths = x.get_shape().as_list()
+        # As they are broadcast.
+        sizes = [1] * (len(lengths) - len(sizes)) + sizes
+        virtual = [i for i in axes if sizes[i] == 1 and lengths[i] != 1]
+        if len(sizes) != len(lengths) or len(virtual) > 1:
+            return None, "the axes of its channels cannot be found"
+        channels = [i for i in axes if i not in virtual]
+        return Channels(channels, virtual[0] if virtual else None), None
 
     def _is_trainable(self, gamma, beta):
         names = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
@@ -657,37 +746,6 @@ class Scan(PatternFinder):
                 stack.extend(op.inputs)
                 stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
         return None, None
-
-    def _plain(self, tensor):
-        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
-            tensor = tensor.op.inputs[0]
-        return tensor
-
-    def _axis(self, pattern, batch):
-        """The axis of the channels of a composed pattern, or None and the reason why it is not known."""
-        x = pattern.x
-        rank = x.get_shape().ndims
-        if not rank:
-            return None, "the rank of its input is not known"
-        for root, _ in batch:
-            if root.op.type in CALLS:
-                return None, IN_FUNCTION
-            own = {origin.name for origin, _ in self.roots(x)}
-            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
-            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
-                return None, "its batch statistics are not the plain moments of its input, as with weights"
-            left = sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)})
-            if len(left) != 1:
-                return None, "its batch statistics are not those of one axis of channels"
-            return left[0], None
-        shape = pattern.mean.get_shape()
-        if shape.ndims == 1:
-            return rank - 1, None
-        sizes = shape.as_list() if shape.ndims == rank else []
-        wide = [i for i, size in enumerate(sizes) if size != 1]
-        if len(wide) > 1 or not sizes:
-            return None, "the axis of its channels cannot be found"
-        return (wide[0] if wide else 1), None
 
     def _decay(self, mean, updates):
         """The decay if it is known, else the tensor with 1 - decay if there is one; and the rate's dtype."""
@@ -851,7 +909,9 @@ def _entry(part, before, extra, after, moments):
     if layer.state:
         entry["state"] = {name: _joined(tensors, before) for name, tensors in layer.state.items()}
         entry["state"].update((name + "_after", _joined(tensors, after)) for name, tensors in layer.state.items())
-    inputs = [_batch(extra[a.inputs.name]) for a in applications]
+    batches = [_batches(extra[a.inputs.name], a.channels) for a in applications]
+    counts = [len(own) for own in batches]
+    inputs = [batch for own in batches for batch in own]
     weights = [None if a.weights is None else np.reshape(extra[a.weights.name], -1) for a in applications]
     weighted = any(weight is not None for weight in weights)
     if moments is None or weighted:
@@ -864,17 +924,42 @@ def _entry(part, before, extra, after, moments):
     if weighted:
         entry["weights"] = weights
     if part.outputs:
-        entry["outputs"] = [_batch(extra[a.outputs.name]) for a in applications]
+        entry["outputs"] = []
+        for a in applications:
+            outputs = np.reshape(extra[a.outputs.name], np.shape(extra[a.inputs.name]))
+            entry["outputs"].extend(_batches(outputs, a.channels))
     flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
     if layer.settings["decay"] is None:
         decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
         entry["decay"] = decays.pop() if len(decays) == 1 else None
-    return entry, flags
+    if max(counts) > 1:
+        # Their updates are one: the mean of those that each would make.
+        entry["reduction"] = "mean"
+    return entry, [flag for flag, count in zip(flags, counts) for _ in range(count)]
 
 
 def _joined(tensors, values):
-    arrays = [values[tensor.name] for tensor in tensors]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    arrays = [np.asarray(values[tensor.name]) for tensor in tensors]
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return joined if joined.ndim < 2 else joined.reshape(-1)
+
+
+def _batches(array, channels):
+    """The batches of an application as a trace holds them, a list of arrays: one, or its virtual batches.
+
+    The channels of several axes are put last, as one axis, in the order of the statistics' values.
+    """
+    if channels is None:
+        return [_batch(array)]
+    axes, batches = list(channels.axes), [array]
+    if channels.virtual is not None:
+        batches = list(np.rollaxis(array, channels.virtual))
+        axes = [axis - (axis > channels.virtual) for axis in axes]
+    others = [i for i in range(batches[0].ndim) if i not in axes]
+    size = int(np.prod([batches[0].shape[axis] for axis in axes]))
+    return [
+        _batch(batch.transpose(others + axes).reshape([batch.shape[i] for i in others] + [size])) for batch in batches
+    ]
 
 
 def _batch(array):

@@ -291,6 +291,43 @@ def test_float32_decay_is_an_advisory(tmp_path, decay):
         assert_ok(judge(record(tmp_path / f"{done}ok", Layer(decay, rate_dtype=done), rate_dtype=done, **arguments)))
 
 
+@pytest.mark.parametrize("decay", [0.999, 0.9999])
+@pytest.mark.parametrize("declared", [None, "float64", "float32"])
+@pytest.mark.parametrize("keep", ["inputs", "moments"])
+def test_float32_decay_is_told_where_only_all_steps_together_show_it(tmp_path, decay, declared, keep):
+    """Warm statistics, whose steps are each within the expected error of rounding, with either rate."""
+    for done in ("float64", "float32"):
+        arguments = {"decay": decay, "shape": (16, 24), "kind": "normal", "steps": 80, "keep": keep, "fused": False}
+        arguments |= {"release": "1.15"} if declared is None else {"rate_dtype": declared}
+        result = judge(record(tmp_path / done, Layer(decay, rate_dtype=done), **arguments))
+        assert_ok(result)
+        assert ("float32-decay" in ids(result)) is (done != (declared or "float64")), result.explanation
+        assert result.survey.best.verdict == "ok"
+
+
+@pytest.mark.parametrize("order", ["in order", "pairwise"])
+def test_sums_that_stagnate_are_not_taken_for_a_rate(tmp_path, order):
+    """The rounding of such sums has one sign in all steps, as another rate has."""
+    arguments = {"decay": 0.999, "shape": (1500, 40), "kind": "relu", "steps": 12, "rate_dtype": "float64"}
+    assert "float32-decay" not in ids(judge(record(tmp_path / "t", Layer(0.999, order=order), **arguments)))
+
+
+@pytest.mark.parametrize("recurrence", [None, "weighted"])
+def test_a_weighted_recurrence_is_not_taken_for_a_rate(tmp_path, recurrence):
+    """Its weight of the old value, float32(decay), leaves what 1 - float32(decay) would."""
+
+    class Weighted(Layer):
+        def once(self, moving, batch):
+            both = zip(moving, self.moments(batch), strict=True)
+            return tuple(old * np.float32(0.999) + new.astype(np.float32) * np.float32(1 - 0.999) for old, new in both)
+
+    arguments = {"decay": 0.999, "shape": (16, 24), "kind": "normal", "steps": 60, "recurrence": recurrence}
+    for start in ("warm", "cold"):
+        result = judge(record(tmp_path / start, Weighted(0.999), start=start, **arguments))
+        assert_ok(result)
+        assert "float32-decay" not in ids(result)
+
+
 @pytest.mark.parametrize("count", [256, 2000])
 def test_cancellation(tmp_path, count):
     def batches(t, i):

@@ -19,6 +19,7 @@ from tf1bn import checker, trace
 from tf1bn.diagnosis import diagnose
 from tf1bn.layers import graph_collections
 from tf1bn.recorders import limits
+from tf1bn.trace.views import TraceView
 
 tf = tensorflow.compat.v1
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +235,50 @@ def test_renorm_has_its_state(mode, folder, by_form):
     assert np.allclose(record.moving_variance_after, deviation**2 - 0.001, rtol=1e-5, atol=0)
     assert (record.gamma == 1).all()
     assert (record.beta == 0).all()
+
+
+CLIPPING = {
+    "none": None,
+    "all": {"rmin": 0.8, "rmax": 1.25, "dmax": 0.125},
+    "some": {"rmax": 1.5, "dmax": None},
+}
+
+
+@pytest.mark.parametrize("by_form", [False, True], ids=["built", "by form"])
+@pytest.mark.parametrize("release", tiers.slow_but(["1.15"], ["1.4", "1.12", "1.15"]))
+@pytest.mark.parametrize("clipping", tiers.slow_but(["all"], list(CLIPPING)))
+@pytest.mark.parametrize("dynamic", tiers.slow_but([False], [False, True]), ids=["static", "dynamic"])
+def test_r_and_d_of_renorm_are_judged(mode, folder, clipping, release, dynamic, by_form):
+    x = tf.placeholder(tf.float32, [None, 4, 3])
+    flag = tf.placeholder_with_default(True, []) if dynamic else True
+    clipping = CLIPPING[clipping]
+    with tf1bn.release(release):
+        y = tf1bn.batch_norm(x, 0.9, renorm=True, scale=True, is_training=flag, scope="bn", renorm_clipping=clipping)
+    if by_form:
+        forget()
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        by_name = {variable.op.name: variable for variable in tf.global_variables()}
+        by_name["bn/gamma"].load([0.5, 2.0, -1.0], session)
+        by_name["bn/beta"].load([0.0, 1.0, -3.0], session)
+        for step in range(6):
+            rec.run([y, updates()], {x: batch((8, 4, 3), step) * (0.5 if step % 2 else 1.2)})
+    opened = trace.open(folder)
+    if by_form and dynamic and mode == "resource":
+        assert opened.layers["bn"].unrecordable or opened.layers["bn"].renorm_clipping is None
+        return
+    declared = {name: limit for name, limit in (clipping or {}).items() if limit is not None}
+    assert opened.layers["bn"].renorm_clipping == declared
+    (found,) = diagnose(opened)
+    assert found.verdict == "ok", found.explanation
+    assert "not checked" not in found.explanation
+    assert found.added_error <= found.added_bound
+    # Before 1.15 the averages hold much of the batch itself, so that r and d are small in the first steps.
+    for other in ({"rmax": 0.7}, {"rmin": 2.0}) if release != "1.15" else ({"rmax": 1.02}, {"dmax": 0.01}):
+        changed = TraceView(opened, settings={"bn": {"renorm_clipping": declared | other}})
+        (found,) = diagnose(changed)
+        assert found.verdict == "finding", found.explanation
+    (found,) = diagnose(TraceView(opened, settings={"bn": {"renorm_clipping": None}}))
+    assert (found.verdict, "The outputs of training steps were not checked" in found.explanation) == ("ok", True)
 
 
 def test_weights_are_recorded_and_keep_the_inputs(mode, folder):
@@ -830,17 +875,105 @@ def test_a_layer_made_by_hand(mode, folder, trainable):
     assert_normalised(record)
 
 
-def test_statistics_of_several_axes_are_listed(mode, folder):
+SEVERAL = {
+    # arguments, shape, how the trace has a batch: its channels last, one array for each virtual batch
+    "axes 1 and 3": ({"axis": [1, 3]}, (6, 4, 5, 3), lambda x: [x.transpose(0, 2, 1, 3).reshape(6, 5, 12)]),
+    "axes 1 and 2": ({"axis": [1, 2]}, (6, 4, 3, 5), lambda x: [x.transpose(0, 3, 1, 2).reshape(6, 5, 12)]),
+    "an axis of 1": ({"axis": [1, 2]}, (6, 1, 5, 3), lambda x: [x.transpose(0, 3, 1, 2).reshape(6, 3, 5)]),
+    "virtual batches": ({"virtual_batch_size": 4}, (12, 5, 3), lambda x: [x[i::3] for i in range(3)]),
+    "virtual batches, axis 1": (
+        {"virtual_batch_size": 2, "axis": 1},
+        (4, 3, 5, 2),
+        lambda x: [x[i::2].transpose(0, 2, 3, 1) for i in range(2)],
+    ),
+    "virtual batches, axes 1 and 2": (
+        {"virtual_batch_size": 3, "axis": [1, 2]},
+        (6, 2, 4, 5),
+        lambda x: [x[i::2].transpose(0, 3, 1, 2).reshape(3, 5, 8) for i in range(2)],
+    ),
+}
+
+
+def test_statistics_of_several_axes_made_by_hand(mode, folder):
     x = tf.placeholder(tf.float32, [2, 4, 3])
     with tf.variable_scope("pop"):
-        moving = [tf.get_variable(f"moving_{name}", [4, 3], trainable=False) for name in ("mean", "variance")]
+        starts = (("mean", tf.zeros_initializer()), ("variance", tf.ones_initializer()))
+        moving = [tf.get_variable(f"moving_{name}", [4, 3], None, start, trainable=False) for name, start in starts]
     moments = tf.nn.moments(x, [0])
     changes = [tf.assign_sub(old, (old - new) * 0.1) for old, new in zip(moving, moments, strict=True)]
     y = tf.nn.batch_normalization(x, *moments, None, None, 1e-3)
     with ready() as session, tf1bn.Recorder(session, folder) as rec:
         rec.run([y, changes], {x: batch((2, 4, 3))})
-    sentence = "Its batch statistics are not those of one axis of channels."
-    assert trace.open(folder).layers["pop"].unrecordable == sentence
+    opened = trace.open(folder)
+    (record,) = (step.layers["pop"] for step in opened)
+    assert record.inputs[0].tobytes() == batch((2, 4, 3)).tobytes()
+    assert record.inputs[0].shape == (2, 12)
+    assert_normalised(record)
+    (found,) = diagnose(opened)
+    assert found.verdict == "ok", found.explanation
+
+
+@pytest.mark.parametrize("by_form", [False, True], ids=["built", "by form"])
+@pytest.mark.parametrize("id", tiers.slow_but(["axes 1 and 3", "virtual batches"], list(SEVERAL)))
+def test_several_axes_and_virtual_batches_are_recorded(mode, folder, id, by_form):
+    arguments, shape, arranged = SEVERAL[id]
+    x = tf.placeholder(tf.float32, [None, *shape[1:]])
+    y = tf1bn.batch_normalization(x, momentum=0.9, training=True, name="bn", **arguments)
+    if by_form:
+        forget()
+    with ready() as session:
+        for i, variable in enumerate(tf.global_variables()):
+            size = variable.shape.num_elements()
+            variable.load(np.linspace(0.5, 1.5, size).reshape(variable.shape) + i, session)
+        with tf1bn.Recorder(session, folder) as rec:
+            for step in range(3):
+                result, _ = rec.run([y, updates()], {x: batch(shape, step)})
+        now = {
+            variable.op.name: value
+            for variable, value in zip(tf.global_variables(), session.run(tf.global_variables()), strict=True)
+        }
+    opened = trace.open(folder)
+    layer = opened.layers["bn"]
+    assert (layer.channel_axis, layer.unrecordable, layer.fused) == (-1, None, False)
+    for step in opened:
+        record = step.layers["bn"]
+        expected = arranged(batch(shape, step.number))
+        assert [each.tobytes() for each in record.inputs] == [np.ascontiguousarray(each).tobytes() for each in expected]
+        assert record.training == (True,) * len(expected)
+        assert record.reduction == ("mean" if len(expected) > 1 else None)
+        assert_normalised(record)
+    assert [each.tobytes() for each in record.outputs] == [
+        np.ascontiguousarray(each).tobytes() for each in arranged(result)
+    ]
+    for name in ("moving_mean", "moving_variance"):
+        assert getattr(record, f"{name}_after").tobytes() == now[f"bn/{name}"].tobytes()
+    (found,) = diagnose(opened)
+    assert (found.verdict, found.causes) == ("ok", ()), found.explanation
+
+
+def test_virtual_batches_that_move_the_statistics_otherwise_are_a_finding(mode, folder):
+    """The statistics take the mean of the virtual batches' updates, and not the batch as a whole."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    y = tf1bn.batch_normalization(x, momentum=0.9, training=True, name="bn", virtual_batch_size=4)
+    whole = 0.9 * np.ones(3) + 0.1 * batch((12, 3)).var(0)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        variance = next(each for each in tf.global_variables() if each.op.name == "bn/moving_variance")
+        with tf.control_dependencies([y]):
+            assigned = tf.assign(variance, whole.reshape(variance.shape))
+        rec.run([y, updates()[0], assigned], {x: batch((12, 3))})
+    (found,) = diagnose(folder)
+    assert found.verdict == "finding"
+
+
+def test_a_layer_trained_with_virtual_batches_in_two_places_is_listed(mode, folder):
+    x = tf.placeholder(tf.float32, [None, 3])
+    for reuse in (False, True):
+        y = tf1bn.batch_normalization(x, training=True, name="bn", virtual_batch_size=2, reuse=reuse)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        rec.run(y, {x: batch((4, 3))})
+    opened = trace.open(folder)
+    assert opened.layers["bn"].unrecordable == "It is trained with virtual batches in several places, each an update."
+    assert list(opened) == []
 
 
 def test_channels_in_an_axis_of_their_own(mode, folder):

@@ -195,7 +195,7 @@ def test_small_vectors_share_a_file(folder):
 
 def test_defaults_are_filled_in_and_what_was_written_is_not_lost(folder):
     settings = {"axis": 2, "renorm": True, "rate_dtype": "float32", "center": False, "scale": True}
-    settings |= {"unrecordable": "it is inside a tf.cond"}
+    settings |= {"unrecordable": "it is inside a tf.cond", "renorm_clipping": {"rmax": 3.0, "dmax": None}}
     with trace.Writer(folder) as writer:
         writer.add_layer("bare", trace.Layer(decay=None, epsilon=None))
         writer.add_layer("full", **settings, decay=1, epsilon=0, data_format="NCHW", dtype="float16", fused=True)
@@ -371,6 +371,7 @@ BAD_LAYERS = {
     "scale": ("no",),
     "axis": (1.0, True, "1"),
     "renorm": (None,),
+    "renorm_clipping": (3.0, [1.0], {"max": 1.0}, {"rmax": "3"}),
     "rate_dtype": ("float16",),
     "recurrence": ("keras", True),
     "unrecordable": (True,),

@@ -24,6 +24,7 @@ from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, rounded_to, ste
 
 # The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
 OWN_UNIT = UNIT_ROUNDOFF["float64"]
+ROUNDING = _native.rounding  # root mean square of a rounding error in units of the unit roundoff
 DEVIATIONS = 6.0  # one normal error in 5e8 is larger
 SAFETY = 8.0  # correct orders that are not replayed were at most 4.8 times as far off (benchmarks/bounds.py)
 

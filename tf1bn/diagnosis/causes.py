@@ -192,12 +192,21 @@ def _rate_sentences(facts):
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
         if facts.zero_debias
         else "The layer zero-debiases its moving mean, and is not declared to.",
-        "float32-decay": "1 - decay is computed in "
-        + ("float64" if facts.rate_dtype == "float32" else "float32, as the core layer of TF 1.8 and later does,")
-        + f" and not in {facts.rate_dtype} as declared; both are correct.",
+        "float32-decay": rate_sentence(facts.rate_dtype),
         "half-precision": f"The statistics are kept in {facts.kept}, and the layer is declared to keep {facts.dtype}: "
         f"every value that moved is a {facts.kept} number.",
     }
+
+
+def rate_sentence(declared):
+    """The explanation of `float32-decay` for a layer whose trace says "float32", "float64" or None of its rate."""
+    if declared == "float32":
+        return "1 - decay is computed in float64 and not in float32 as declared; both are correct."
+    other = ", which the trace leaves open" if declared is None else " as declared"
+    return (
+        "1 - decay is computed in float32, as the core layer of TF 1.8 and later does, and not in float64"
+        f"{other}; both are correct."
+    )
 
 
 _REDUCTIONS = {

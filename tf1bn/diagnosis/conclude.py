@@ -235,6 +235,8 @@ def _training(survey, search, some_steps):
     elif fits:
         if survey.layer.fused is None:
             result = name_convention(survey)
+    elif search is not None and search.explains_by("float32-decay"):
+        result = explain_training(survey, search, some_steps)
     elif declared.decay_known and any(worst.verdict == UNDECIDABLE for worst in accepted):
         result = Explanation(undecided=(_too_wide(survey),))
     elif survey.declared_fit.steps or not declared.decay_known:

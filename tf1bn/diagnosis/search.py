@@ -158,6 +158,10 @@ class Search:
         """Whether something explains all training steps."""
         return bool(self.explanations()) or any(each.fits and each.steps for each in self.several)
 
+    def explains_by(self, name):
+        """Whether the cause ``name`` alone explains all training steps within the expected error."""
+        return any(each.ids == (name,) and each.worst.verdict == OK for each in self.explanations())
+
     def explanations(self):
         """The `Candidate`s that fit all training steps, best first."""
         fitting = [

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import checker
+from ..checker.roundoff import HALVES, UNIT_ROUNDOFF
 from .step_view import select_channels
 
 
@@ -93,3 +94,51 @@ def renormalised(view):
     mean, mean_weight, stddev, stddev_weight = (state[name].astype(np.float64) for name in names)
     variance = np.maximum((stddev / stddev_weight) ** 2 - epsilon, 0)
     return [select_channels(checker.Moments(view.counts[0], mean / mean_weight, variance), view.finite)]
+
+
+def corrected_statistics(view, mask, batch):
+    """The statistics that normalise a training output of batch renormalisation, and their bounds, [channels] each.
+
+    The output gamma ((x - m) / s r + d) + beta, with s = sqrt(v + epsilon), is that of the mean m - d s / r and of the
+    variance (s / r)^2 - epsilon. With M and S the averages before the step, r = s / S and d = (m - M) / S, clipped; in
+    TF 1.15 they are renorm_mean and renorm_stddev, which is no less than sqrt(epsilon). TF 1.2 to 1.14 complete both by
+    1 minus their weights of the batch's own mean and s. None where the trace does not hold what they are made of.
+
+    Args:
+      view: the step's `View`.
+      mask: bool [channels], the channels that the rest has.
+      batch: mean and variance of the application's batch, and the bounds of both.
+    """
+    state, layer = view.record.state, view.layer
+    known = layer.epsilon is not None and layer.renorm_clipping is not None
+    if not known or len(view.updates) != 1 or not {"renorm_mean", "renorm_stddev"} <= state.keys():
+        return None
+    epsilon, (shared,) = layer.epsilon, view.update_moments
+    unit = 8 * UNIT_ROUNDOFF["float32" if layer.dtype in HALVES else layer.dtype]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        m, s = shared.mean[mask], np.sqrt(shared.variance[mask] + epsilon)
+        average, deviation = (state[name].astype(np.float64)[mask] for name in ("renorm_mean", "renorm_stddev"))
+        if "renorm_mean_weight" in state:
+            average = average + (1 - float(state["renorm_mean_weight"][0])) * m
+            deviation = deviation + (1 - float(state["renorm_stddev_weight"][0])) * s
+        else:
+            deviation = np.maximum(deviation, np.sqrt(epsilon))
+        r, d = _clipped(s / deviation, (m - average) / deviation, layer.renorm_clipping)
+        mean, variance, *bounds = batch
+        own = np.sqrt(variance + epsilon)
+        steepness = own / r
+        corrected = mean - d * steepness, steepness**2 - epsilon
+        shift = np.abs(d) * bounds[1] / (2 * own * r)
+        rounding = unit * (np.abs(mean) + np.abs(m - average) + np.abs(d) * steepness)
+        limits = 2 * bounds[0] + 2 * shift + rounding, 2 * bounds[1] / r**2 + unit * steepness**2
+    return (*corrected, *limits) if (r > 0).all() else None
+
+
+def _clipped(r, d, limits):
+    if limits.get("rmin") is not None:
+        r = np.maximum(r, limits["rmin"])
+    if limits.get("rmax") is not None:
+        r = np.minimum(r, limits["rmax"])
+    if limits.get("dmax") is not None:
+        d = np.clip(d, -limits["dmax"], limits["dmax"])
+    return r, d

@@ -12,6 +12,7 @@ import numpy as np
 from .. import checker
 from ..checker.regression import fit_line
 from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
+from .averaged import corrected_statistics
 from .output_forms import FORMS, LOWER, Fit, FormFit, fit_forms, lower_precision
 from .step_view import select_channels
 
@@ -158,10 +159,6 @@ class OutputFit:
         record, layer = view.record, view.layer
         if record.outputs is None:
             return
-        if layer.renorm and any(record.training):
-            self.not_compared = (
-                "The outputs of training steps were not checked: batch renormalisation corrects them by r and d."
-            )
         if record.inputs is None or view.all_moments is None:
             self.not_compared = "The outputs are recorded without their inputs, so they could not be checked."
             return
@@ -172,7 +169,7 @@ class OutputFit:
         gamma = ones if record.gamma is None else record.gamma.astype(np.float64)
         beta = 0 * ones if record.beta is None else record.beta.astype(np.float64)
         for i, training in enumerate(record.training):
-            if (layer.renorm and training) or not view.all_moments[i].count:
+            if not view.all_moments[i].count:
                 continue
             self._add(number, view, i, training, gamma, beta)
             right = self.sources[training, BATCH if training else MOVING]
@@ -211,6 +208,14 @@ class OutputFit:
             self.rounded, unit = rounded, max(unit, 2.0 ** -LOWER[rounded][0])
         moments = select_channels(moments, mask)
         batch = _batch_statistics(select_channels(weighted, mask), view.layer.variance_from)
+        if training and view.layer.renorm:
+            batch = corrected_statistics(view, mask, batch)
+            if batch is None:
+                self.not_compared = (
+                    "The outputs of training steps were not checked: batch renormalisation corrects them by r and d, "
+                    "and the trace does not hold all that these are made of (`renorm_clipping` and the averages)."
+                )
+                return
         zero = np.zeros(moments.mean.size)
         moving = *view.before[:, mask], zero, zero
         right = batch if training else moving

@@ -5,8 +5,9 @@ import math
 import tensorflow as _tf
 
 from ..layers import training_flag
+from ..layers.arguments import NHWC
 from ..layers.graph_collections import BUILT_LAYERS, parts
-from .model import Application, layers_of
+from .model import Application, Channels, layers_of
 from .scan import Scan
 
 tf = _tf.compat.v1
@@ -25,7 +26,7 @@ def _application(scan, built):
     """The `Application` of a `BuiltLayer`, whose arguments say what a scan would have to find out."""
     call, variables = built.call, built.variables
     statistic = variables.statistics[0].op
-    problem = call.unrecordable or scan.problem_of(call.inputs, built.outputs)
+    problem = call.unrecordable or scan.problem_of(call.batch, built.outputs)
     touched = [built.outputs.op, *built.updates]
     if built.outputs.graph is not scan.graph:
         # The callers of a function run what is inside it.
@@ -47,7 +48,7 @@ def _application(scan, built):
     state |= dict(zip(("biased", "local_step"), variables.debias or (), strict=False))
     return Application(
         statistic=statistic,
-        inputs=call.inputs,
+        inputs=call.batch,
         outputs=built.outputs,
         reads={name: _tensors(scan.graph, variable) for name, variable in reads.items() if variable is not None},
         state={name: _tensors(scan.graph, variable) for name, variable in state.items()},
@@ -56,6 +57,7 @@ def _application(scan, built):
         rate=rate,
         rate_is_decay=True,
         weights=call.batch_weights,
+        channels=None if call.vectors else Channels(call.channel_axes, call.virtual_axis),
         touched=touched,
         problem=problem,
         settings=_settings(call, variables, decay),
@@ -67,7 +69,7 @@ def _settings(call, variables, decay):
     return {
         "decay": None if decay is None else float(decay),
         "epsilon": _number(call.epsilon),
-        "data_format": call.data_format,
+        "data_format": call.data_format if call.vectors else NHWC,
         "dtype": variables.statistics[0].dtype.base_dtype.name,
         "fused": call.path.fused,
         "zero_debias": variables.debias is not None,
@@ -75,8 +77,9 @@ def _settings(call, variables, decay):
         "release": call.release.name,
         "center": variables.beta is not None,
         "scale": variables.gamma is not None,
-        "axis": call.recorded_axis,
+        "axis": call.recorded_axis if call.vectors else None,
         "renorm": bool(variables.renorm),
+        "renorm_clipping": _clipping(call) if variables.renorm else None,
         "rate_dtype": _rate_dtype(call, variables) if decay is not None else None,
     }
 
@@ -87,6 +90,13 @@ def _rate_dtype(call, variables):
         return None
     dynamic = training_flag.static_value(call.is_training) is None
     return "float32" if call.release.rounds_rate(call.path.core, call.path.fused, dynamic) else "float64"
+
+
+def _clipping(call):
+    """The limits of r and d as numbers; None if one of them is a tensor that only a run knows."""
+    limits = {name: limit for name, limit in call.renorm_clipping.items() if limit is not None}
+    numbers = {name: _number(limit) for name, limit in limits.items()}
+    return None if None in numbers.values() else numbers
 
 
 def _number(value):

@@ -13,6 +13,10 @@ import collections
 # ---- what record_tf1.py holds ----
 
 
+Channels = collections.namedtuple("Channels", "axes virtual")
+"""The axes of a layer's inputs that hold its channels, and the one that numbers virtual batches, or None."""
+
+
 class Application(object):
     """One call of a layer in a graph: the place where it is applied to one input.
 
@@ -27,13 +31,15 @@ class Application(object):
       rate: None, or, where the decay is known in a run alone, the tensor with 1 - decay, or with the decay if
         `rate_is_decay`.
       weights: a tensor of one weight per sample, or None.
+      channels: the `Channels` of a layer whose statistics are no vectors, with several axes or virtual batches, each of
+        which has moments of its own that move the statistics by their mean; None where the settings say it.
       touched: the operations that a run cannot do without applying the layer.
       settings: the dict of the layer's settings, by the names in a trace.
       problem: why it cannot be recorded, part of a sentence; or None.
     """
 
     def __init__(self, **attributes):
-        self.flag = self.rate = self.weights = self.problem = None
+        self.flag = self.rate = self.weights = self.channels = self.problem = None
         self.rate_is_decay = False
         self.state = {}
         self.__dict__.update(attributes)
@@ -59,13 +65,16 @@ class GraphLayer(object):
             ("decay", training),
             ("fused", training),
             ("rate_dtype", training),
+            ("renorm_clipping", training),
             ("epsilon", applications),
         ):
             values = [a.settings[key] for a in deciding]
             self.settings[key] = values[0] if all(value == values[0] for value in values) else None
-        axes = [(a.settings["data_format"], a.settings.get("axis")) for a in applications]
+        axes = [(a.settings["data_format"], a.settings.get("axis"), a.channels is None) for a in applications]
         if len(set(axes)) > 1:
             self.problem = self.problem or "its applications do not agree about the axis of the channels"
+        if len([a for a in training if a.channels is not None and a.channels.virtual is not None]) > 1:
+            self.problem = self.problem or "it is trained with virtual batches in several places, each an update"
         for key in ("center", "scale"):
             self.settings[key] = next((a.settings[key] for a in applications if a.settings[key] is not None), None)
 
@@ -88,4 +97,5 @@ def unknown_settings():
     """The settings of a layer about which only its moving mean is known."""
     settings = dict.fromkeys(("decay", "epsilon", "fused", "release", "center", "scale", "axis", "rate_dtype"))
     settings.update(data_format="NHWC", dtype="float32", zero_debias=False, trainable=True, renorm=False)
+    settings.update(renorm_clipping=None)
     return settings

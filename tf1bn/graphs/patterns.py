@@ -1,5 +1,5 @@
 # Runs on Python 2.7 too, see below:
-# ruff: noqa: UP010
+# ruff: noqa: UP010, RUF005
 """The operations of batch normalisation and of moving averages, found by their form.
 
 Works on live graphs and on imported ones, of any TensorFlow 1.x or 2.x; imports no TensorFlow. All below the imports
@@ -12,7 +12,7 @@ import collections
 
 import numpy as np
 
-from .view import ADDS, PASSES, SELECTS, GraphView, uncast
+from .view import ADDS, CALLS, IN_FUNCTION, PASSES, SELECTS, GraphView, uncast
 
 # ---- what record_tf1.py holds ----
 
@@ -95,6 +95,66 @@ class PatternFinder(GraphView):
                         y = last.outputs[0]
                         return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
         return None
+
+    def axes_of(self, pattern, batch):
+        """The axes that a composed pattern does not average over, ascending; or None and why they are not known."""
+        x = pattern.x
+        rank = x.get_shape().ndims
+        if not rank:
+            return None, "the rank of its input is not known"
+        for root, _ in batch:
+            if root.op.type in CALLS:
+                return None, IN_FUNCTION
+            own = {origin.name for origin, _ in self.roots(x)}
+            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
+            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
+                return None, "its batch statistics are not the plain moments of its input, as with weights"
+            return sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)}), None
+        shape = pattern.mean.get_shape()
+        if shape.ndims == 1:
+            return [rank - 1], None
+        sizes = shape.as_list() if shape.ndims == rank else []
+        if not sizes:
+            return None, "the axis of its channels cannot be found"
+        return [i for i, size in enumerate(sizes) if size != 1] or [1], None
+
+    def clipping_of(self, pattern):
+        """The limits of r and d of batch renormalisation, a dict of numbers; None if they cannot be seen.
+
+        Its scale is r, perhaps times gamma, and its offset d, perhaps times gamma, perhaps plus beta.
+        """
+        limits = {}
+        for tensor, names in ((pattern.gamma, ("rmax", "rmin")), (pattern.beta, ("dmax", None))):
+            op, found = None, None
+            for factor in self._factors(tensor):
+                ops = [root.op for root, _ in self.roots(factor)]
+                op = op or next((op for op in ops if op.type in ("Minimum", "Maximum", "RealDiv", "Div")), None)
+            for kind, name in (("Minimum", names[0]), ("Maximum", names[1])):
+                if op is not None and op.type == kind:
+                    found = self.static(op.inputs[1])
+                    if found is None or found.size != 1:
+                        return None
+                    if name is not None:
+                        limits[name] = shortest(found.reshape(-1)[0])
+                    op = self._plain(op.inputs[0]).op
+            if op is None or op.type not in ("RealDiv", "Div"):
+                return None
+        return limits
+
+    def _factors(self, tensor):
+        """A tensor, and what it is made of by sums and products."""
+        waiting, found = [tensor] if tensor is not None else [], []
+        while waiting:
+            tensor = self._plain(waiting.pop())
+            found.append(tensor)
+            if tensor.op.type in ADDS + ("Mul",):
+                waiting.extend(tensor.op.inputs)
+        return found
+
+    def _plain(self, tensor):
+        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
+            tensor = tensor.op.inputs[0]
+        return tensor
 
     def _offset(self, offset, products):
         """``mean, beta`` if ``offset`` is beta - mean * inverse or, without a beta, -mean * inverse; else None, None.

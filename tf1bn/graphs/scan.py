@@ -10,9 +10,9 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-from .model import Application, unknown_settings
+from .model import Application, Channels, unknown_settings
 from .patterns import PatternFinder, shortest
-from .view import CALLS, FIXED, FUSED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
+from .view import FIXED, FUSED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # ---- what record_tf1.py holds ----
 
@@ -109,7 +109,7 @@ class Scan(PatternFinder):
         # Statistics that were made constants are neither the batch's nor moving.
         batch = [(root, branches) for root, branches in means if root.op.type not in FIXED + VARIABLES]
         flag, trains, flag_problem = self._flag(means, batch, paired)
-        data_format, axis, layout_problem = self._layout(pattern, x, mean, batch)
+        data_format, axis, channels, layout_problem = self._layout(pattern, x, mean, batch)
         decay, rate, rate_dtype = self._decay(mean, mean_updates)
         reads = [("moving_mean", mean), ("moving_variance", variance), ("gamma", gamma), ("beta", beta)]
         reads = {name: self.read_of(op) for name, op in reads if op is not None}
@@ -126,6 +126,7 @@ class Scan(PatternFinder):
             trains=trains,
             rate=rate,
             touched=[y.op] + [update.op for update in mean_updates + variance_updates],
+            channels=channels,
             problem=problem,
             settings={
                 "decay": decay,
@@ -140,6 +141,7 @@ class Scan(PatternFinder):
                 "scale": self._has(pattern.gamma, gamma),
                 "axis": axis,
                 "renorm": "renorm_mean" in state,
+                "renorm_clipping": self.clipping_of(pattern) if "renorm_mean" in state else None,
                 "rate_dtype": rate_dtype,
             },
         )
@@ -165,15 +167,32 @@ class Scan(PatternFinder):
         return flag, trains, None if flag is not None else UNSEEN_FLAG
 
     def _layout(self, pattern, x, mean, batch):
-        """``data_format, axis, problem`` of an `Application`; axis is None where data_format says it."""
+        """``data_format, axis, channels, problem`` of an `Application`; axis is None where data_format says it."""
         if pattern.fused:
-            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None
-        axis, problem = self._axis(pattern, batch)
-        if problem is None and mean.type in VARIABLES and len(mean.get_attr("shape").dim) > 1:
-            problem = "its statistics are no vectors, as with several axes or virtual batches"
-        rank = x.get_shape().ndims
+            return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None, None
+        axes, problem = self.axes_of(pattern, batch)
+        sizes = [dim.size for dim in mean.get_attr("shape").dim] if mean.type in VARIABLES else []
+        if problem is None and len(sizes) > 1:
+            return ("NHWC", None) + self._several_axes(axes, sizes, x)
+        if problem is None and len(axes) != 1:
+            problem = "its batch statistics are not those of one axis of channels"
+        rank, axis = x.get_shape().ndims, None if problem else axes[0]
         data_format = "NCHW" if axis == 1 and rank != 2 else "NHWC"
-        return data_format, None if axis in (1, (rank or 0) - 1) else axis, problem
+        return data_format, None if axis in (1, (rank or 0) - 1) else axis, None, problem
+
+    def _several_axes(self, axes, sizes, x):
+        """``channels, problem`` of an `Application` whose statistics, of these sizes, are no vectors.
+
+        axes: those of ``x`` over which its moments do not run.
+        """
+        lengths = x.get_shape().as_list()
+        # As they are broadcast.
+        sizes = [1] * (len(lengths) - len(sizes)) + sizes
+        virtual = [i for i in axes if sizes[i] == 1 and lengths[i] != 1]
+        if len(sizes) != len(lengths) or len(virtual) > 1:
+            return None, "the axes of its channels cannot be found"
+        channels = [i for i in axes if i not in virtual]
+        return Channels(channels, virtual[0] if virtual else None), None
 
     def _is_trainable(self, gamma, beta):
         names = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
@@ -266,37 +285,6 @@ class Scan(PatternFinder):
                 stack.extend(op.inputs)
                 stack.extend(out for other in op.control_inputs for out in other.outputs[:1])
         return None, None
-
-    def _plain(self, tensor):
-        while tensor.op.type in ("Identity", "Reshape", "ExpandDims"):
-            tensor = tensor.op.inputs[0]
-        return tensor
-
-    def _axis(self, pattern, batch):
-        """The axis of the channels of a composed pattern, or None and the reason why it is not known."""
-        x = pattern.x
-        rank = x.get_shape().ndims
-        if not rank:
-            return None, "the rank of its input is not known"
-        for root, _ in batch:
-            if root.op.type in CALLS:
-                return None, IN_FUNCTION
-            own = {origin.name for origin, _ in self.roots(x)}
-            axes = self.static(root.op.inputs[1]) if root.op.type == "Mean" else None
-            if axes is None or {origin.name for origin, _ in self.roots(root.op.inputs[0])} != own:
-                return None, "its batch statistics are not the plain moments of its input, as with weights"
-            left = sorted(set(range(rank)) - {int(axis) % rank for axis in axes.reshape(-1)})
-            if len(left) != 1:
-                return None, "its batch statistics are not those of one axis of channels"
-            return left[0], None
-        shape = pattern.mean.get_shape()
-        if shape.ndims == 1:
-            return rank - 1, None
-        sizes = shape.as_list() if shape.ndims == rank else []
-        wide = [i for i, size in enumerate(sizes) if size != 1]
-        if len(wide) > 1 or not sizes:
-            return None, "the axis of its channels cannot be found"
-        return (wide[0] if wide else 1), None
 
     def _decay(self, mean, updates):
         """The decay if it is known, else the tensor with 1 - decay if there is one; and the rate's dtype."""

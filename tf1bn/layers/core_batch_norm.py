@@ -156,7 +156,6 @@ def batch_normalization(
             renorm_decay=renorm_momentum,
             adjustment=adjustment,
             recorded_axis=None if data_format == NCHW or axes == [rank - 1] else axes[0],
-            unrecordable=_unrecordable(axis, virtual_batch_size),
         )
         return build_layer(call)
 
@@ -186,14 +185,6 @@ def _parameter_shape(batch, axes, virtual_axis):
     if len(axes) == 1 and virtual_axis is None:
         return [batch.shape.as_list()[axes[0]]]
     return [size if i in axes else 1 for i, size in enumerate(batch.shape.as_list())]
-
-
-def _unrecordable(axis, virtual_batch_size):
-    if virtual_batch_size is not None:
-        return "it normalises virtual batches, each with statistics of its own, which a trace cannot hold"
-    if len(axis) > 1:
-        return f"it has the channels in several axes ({axis}), and a trace holds layers with one"
-    return None
 
 
 def _check_virtual_batches(size, axes, adjustment):

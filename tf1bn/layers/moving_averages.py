@@ -312,7 +312,11 @@ class WeightedRenorm(_Renorm):
         value = _tf.identity(value)
 
         def update():
-            with tf.control_dependencies([value]):
+            now = value
+            if value.graph is not tf.get_default_graph():
+                # A function that is inlined loses control dependencies on what is outside of it.
+                now = _tf.identity(value)
+            with tf.control_dependencies([now]):
                 one = tf.constant(1.0, weight.dtype.base_dtype)
             return assign_moving_average(average, value, rate) / assign_moving_average(weight, one, rate)
 

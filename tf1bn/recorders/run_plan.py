@@ -124,7 +124,9 @@ def _entry(part, before, extra, after, moments):
     if layer.state:
         entry["state"] = {name: _joined(tensors, before) for name, tensors in layer.state.items()}
         entry["state"].update((name + "_after", _joined(tensors, after)) for name, tensors in layer.state.items())
-    inputs = [_batch(extra[a.inputs.name]) for a in applications]
+    batches = [_batches(extra[a.inputs.name], a.channels) for a in applications]
+    counts = [len(own) for own in batches]
+    inputs = [batch for own in batches for batch in own]
     weights = [None if a.weights is None else np.reshape(extra[a.weights.name], -1) for a in applications]
     weighted = any(weight is not None for weight in weights)
     if moments is None or weighted:
@@ -137,17 +139,42 @@ def _entry(part, before, extra, after, moments):
     if weighted:
         entry["weights"] = weights
     if part.outputs:
-        entry["outputs"] = [_batch(extra[a.outputs.name]) for a in applications]
+        entry["outputs"] = []
+        for a in applications:
+            outputs = np.reshape(extra[a.outputs.name], np.shape(extra[a.inputs.name]))
+            entry["outputs"].extend(_batches(outputs, a.channels))
     flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
     if layer.settings["decay"] is None:
         decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
         entry["decay"] = decays.pop() if len(decays) == 1 else None
-    return entry, flags
+    if max(counts) > 1:
+        # Their updates are one: the mean of those that each would make.
+        entry["reduction"] = "mean"
+    return entry, [flag for flag, count in zip(flags, counts) for _ in range(count)]
 
 
 def _joined(tensors, values):
-    arrays = [values[tensor.name] for tensor in tensors]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    arrays = [np.asarray(values[tensor.name]) for tensor in tensors]
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return joined if joined.ndim < 2 else joined.reshape(-1)
+
+
+def _batches(array, channels):
+    """The batches of an application as a trace holds them, a list of arrays: one, or its virtual batches.
+
+    The channels of several axes are put last, as one axis, in the order of the statistics' values.
+    """
+    if channels is None:
+        return [_batch(array)]
+    axes, batches = list(channels.axes), [array]
+    if channels.virtual is not None:
+        batches = list(np.rollaxis(array, channels.virtual))
+        axes = [axis - (axis > channels.virtual) for axis in axes]
+    others = [i for i in range(batches[0].ndim) if i not in axes]
+    size = int(np.prod([batches[0].shape[axis] for axis in axes]))
+    return [
+        _batch(batch.transpose(others + axes).reshape([batch.shape[i] for i in others] + [size])) for batch in batches
+    ]
 
 
 def _batch(array):

@@ -18,11 +18,12 @@ The format. A trace is a folder of JSON and plain .npy files, which any program 
     arrays/*.npy    arrays of float16, float32 or float64 in version 1.0 or 2.0 of the .npy format
 
 SETTINGS has the keys "decay", "epsilon", "data_format", "dtype", "fused", "zero_debias", "trainable" and "release", and
-may have "center", "scale", "axis", "renorm", "rate_dtype", "recurrence", "variance_from" and "unrecordable". `Layer`
-explains them and gives the values of those that are left out. Beside "layers" there may be "producer", a string that
-says what made the trace; "framework" and "framework_version", strings such as "PyTorch" and "2.13.0"; and "rank" and
-"ranks", which of how many processes that train together wrote it. A step's line may have "left_out": N, how many runs
-of the model since the step before are not in the trace. Readers ignore all other keys, here and below.
+may have "center", "scale", "axis", "renorm", "renorm_clipping", "rate_dtype", "recurrence", "variance_from" and
+"unrecordable". `Layer` explains them and gives the values of those that are left out. Beside "layers" there may be
+"producer", a string that says what made the trace; "framework" and "framework_version", strings such as "PyTorch" and
+"2.13.0"; and "rank" and "ranks", which of how many processes that train together wrote it. A step's line may have
+"left_out": N, how many runs of the model since the step before are not in the trace. Readers ignore all other keys,
+here and below.
 
 RECORD has these keys. A PATH is the path of a .npy file, relative to the folder and with "/" as separator; for a vector
 it may also be such a path followed by "#i", for row i of a 2-D array:

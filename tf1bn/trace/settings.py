@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from .._util.validation import number, one_of
 
@@ -37,6 +38,8 @@ class Layer:
       scale: whether there is a gamma; None if that is not known.
       axis: the axis of the channels, if it is not that of `data_format`; else None.
       renorm: whether the layer does batch renormalisation.
+      renorm_clipping: the limits of its r and d, a dict with any of "rmin", "rmax" and "dmax", numbers or None; empty
+        if there are none. None if they are not known, and outputs of training steps are not compared then.
       rate_dtype: the dtype in which 1 - decay is computed, "float64" or "float32"; None if it is not known.
       recurrence: how the moving averages are updated, which decides how they round: "difference" for
         a - (a - m)(1 - d), as TensorFlow 1.x does, "weighted" for a d + m (1 - d), as Keras and PyTorch do; None if it
@@ -62,6 +65,7 @@ class Layer:
     scale: bool | None = None
     axis: int | None = None
     renorm: bool = False
+    renorm_clipping: dict[str, float | None] | None = dataclasses.field(default=None, hash=False)
     rate_dtype: str | None = None
     recurrence: str | None = None
     variance_from: str | None = None
@@ -81,6 +85,7 @@ class Layer:
         if self.axis is not None and (not isinstance(self.axis, int) or isinstance(self.axis, bool)):
             raise ValueError(f"`axis` is {self.axis!r}; it must be an integer or null.")
         one_of("renorm", self.renorm, (True, False))
+        object.__setattr__(self, "renorm_clipping", _checked_clipping(self.renorm_clipping))
         one_of("rate_dtype", self.rate_dtype, (None, "float64", "float32"))
         one_of("recurrence", self.recurrence, (None, "difference", "weighted"))
         one_of("variance_from", self.variance_from, (None, "deviations", "squares"))
@@ -98,6 +103,16 @@ class Layer:
         if self.axis is not None:
             return self.axis
         return -1 if self.data_format == "NHWC" else 1
+
+
+def _checked_clipping(clipping: Any) -> dict[str, float | None] | None:
+    if clipping is None:
+        return None
+    if not isinstance(clipping, dict) or not set(clipping) <= {"rmin", "rmax", "dmax"}:
+        raise ValueError(
+            f"`renorm_clipping` is {clipping!r}; it must be null or an object with any of rmin, rmax and dmax."
+        )
+    return {name: number("renorm_clipping", limit) for name, limit in clipping.items()}
 
 
 # What trace.json must say about every layer; the rest may be left out.

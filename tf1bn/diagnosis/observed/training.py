@@ -6,7 +6,7 @@ from ..._util.text import apart, counted, in_percent, ranges
 from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
-from ..causes import cause
+from ..causes import cause, rate_sentence
 from .wording import words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
@@ -159,6 +159,8 @@ def advise(survey):
             text = f"In {len(steps)} of {counted(survey.progress.trained, 'training step')} "
             text += f"({ranges(steps, range(steps[-1] + 1))}) {clause}, so that {effect}."
             causes.append(cause(name, text, worst.misfit, ADVISORY))
+    if survey.rate_rounding.shown() is not None:
+        causes.append(cause("float32-decay", rate_sentence(survey.layer.rate_dtype), worst.misfit))
     if worst.replayed:
         text = "The error is no larger than what the rounding of sums over these batches causes; nothing is wrong."
         causes.append(cause("rounding", text, worst.misfit))

@@ -18,6 +18,7 @@ from ..hypotheses import Hypothesis
 from .block_fit import BlockFit
 from .declared import Declared
 from .progress import Progress
+from .rate_rounding import RateRounding
 
 
 class ConventionFit:
@@ -44,7 +45,8 @@ class Survey:
       framework: the name of the framework that the trace says it is of, or None.
 
     Attributes:
-      declared: `Declared`; progress: `Progress`; estimates: `Estimates`; anomalies: `Anomalies`.
+      declared: `Declared`; progress: `Progress`; estimates: `Estimates`; rate_rounding: `RateRounding`; anomalies:
+        `Anomalies`.
       outputs: the `OutputFit` of the steps; gaps: the `Gaps` between them.
       population: the `Population` of the data of inference steps.
       fits: `ConventionFit` by convention, for each convention that the layer's declaration allows.
@@ -59,6 +61,7 @@ class Survey:
         self.framework = framework
         self.declared, self.progress, self.estimates = Declared(layer), Progress(), Estimates()
         self.anomalies = Anomalies(self.declared.conventions)
+        self.rate_rounding = RateRounding(layer)
         self.outputs, self.population = OutputFit(), Population()
         self.gaps = Gaps(layer, self.declared.conventions)
         self.fits = {bessel: ConventionFit(layer, bessel) for bessel in self.declared.conventions}
@@ -112,10 +115,13 @@ class Survey:
 
     @property
     def is_wrong(self):
-        """Whether the training steps are not as declared, so that a cause has to be searched for."""
+        """Whether the training steps are not, or may not be, as declared, so that a cause has to be searched for."""
         if not self.progress.trained or self.progress.unmoved or self.missing:
             return False
-        return not self.declared.decay_known or all(worst.verdict == FINDING for worst in self.accepted.values())
+        verdicts = {worst.verdict for worst in self.accepted.values()}
+        if not self.declared.decay_known or verdicts == {FINDING}:
+            return True
+        return OK not in verdicts and self.layer.rate_dtype is not None and self.rate_rounding.shown() is not None
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
@@ -171,6 +177,7 @@ class Survey:
         self.declared.add_block(block)
         self.anomalies.add_block(block)
         self.estimates.add_block(block)
+        self.rate_rounding.add_block(block)
         for bessel, fit in fits.items():
             fit.add_to(self.fits[bessel].worst)
             self.fits[bessel].statistic_errors.add_block(block, fit.expected)
@@ -191,6 +198,7 @@ class Survey:
         if self.missing:
             return {}
         self.estimates.add(number, view)
+        self.rate_rounding.add(view)
         if view.decay is None:
             return {}
         step_fits = {bessel: fit_step(view, Hypothesis(), bessel, updates_before) for bessel in self.fits}

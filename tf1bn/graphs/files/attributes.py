@@ -1,5 +1,6 @@
 """The attributes of nodes: from the bytes of a NodeDef to numbers, texts, dtypes, shapes and tensors."""
 
+import collections
 import math
 
 import numpy as np
@@ -39,6 +40,9 @@ class DType:
         return dtype_name(self.number) + "_ref" * (self.number > REFERENCE)
 
 
+Dimension = collections.namedtuple("Dimension", "size")
+
+
 class Shape:
     """The shape of a tensor; ``sizes`` is a list with -1 for what is not known, or None."""
 
@@ -54,8 +58,8 @@ class Shape:
 
     @property
     def dim(self):
-        """One item per dimension, as a TensorShapeProto has them."""
-        return self.sizes or []
+        """One item with a ``size`` per dimension, as a TensorShapeProto has them."""
+        return [Dimension(size) for size in self.sizes or ()]
 
     def as_list(self):
         """The sizes; None for what is not known."""

@@ -138,8 +138,8 @@ class StructureScan(Scan):
         """Whether a pattern is in training mode: fused, or made of a mean over axis 0 and others of its input."""
         if pattern.fused:
             return bool(pattern.op.get_attr("is_training"))
-        axis, problem = self._axis(pattern, pattern.means[0])
-        return problem is None and axis != 0
+        axes, problem = self.axes_of(pattern, pattern.means[0])
+        return problem is None and 0 not in axes
 
     def _own_parameter(self, pattern):
         for tensor, role in ((pattern.gamma, "gamma"), (pattern.beta, "beta")):

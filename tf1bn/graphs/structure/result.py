@@ -136,8 +136,8 @@ def _after(application):
 
 
 def _axis(application):
-    """The axis of the channels counted from 0, or None if it is not known."""
-    if application is None or application.inputs is None:
+    """The axis of the channels counted from 0, or None if it is not known or there are several."""
+    if application is None or application.inputs is None or application.channels is not None:
         return None
     if application.settings["axis"] is not None:
         return application.settings["axis"]

@@ -14,7 +14,6 @@ from ...checker.roundoff import UNIT_ROUNDOFF
 from .. import article
 
 QUANTITIES = ("training_output", "test_output", "moving_mean", "moving_variance")
-_ROUNDING = 0.4247  # root mean square of a rounding error in units of the unit roundoff, as in `error_bounds`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,4 +104,4 @@ def subtracted_squares(moments):
     """
     squares = moments.mean**2 + moments.variance
     unit = UNIT_ROUNDOFF["float32"]
-    return error_bounds.DEVIATIONS * 3 * _ROUNDING * unit * squares * np.sqrt(moments.count / 3 + 4)
+    return error_bounds.DEVIATIONS * 3 * error_bounds.ROUNDING * unit * squares * np.sqrt(moments.count / 3 + 4)
