@@ -53,6 +53,12 @@ def add_arguments(parser):
         action="store_true",
         help="the script is Python 2, even if Python 3 can run it; a first line #!/usr/bin/python2 says the same",
     )
+    parser.add_argument(
+        "--as-is",
+        action="store_true",
+        help="lend the script no old names: without it, names of Python, NumPy, SciPy and others that have left since, "
+        "such as np.float, are there for the script alone, and listed when it has ended",
+    )
     parser.add_argument("--verbose", action="store_true", help="show the log of TensorFlow's libraries")
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
@@ -84,6 +90,7 @@ def run(args):
         record=args.record,
         module=args.module,
         python2=args.python2,
+        as_is=args.as_is,
         limits=limits,
         verbose=args.verbose,
     )

@@ -23,6 +23,7 @@ import warnings
 
 from ..errors import CommandError
 from . import python2_semantics
+from .old_names.methods import OldMethods, has_old_methods
 from .python2_detection import bindings, imported_files, parsed, python2_only
 from .python2_semantics import DIVIDE, DIVIDE_IN_PLACE, ROUND
 
@@ -30,7 +31,7 @@ _SOURCE = "__tf1bn_source__"
 _SHEBANG = re.compile(rb"#!.*\bpython2(\.\d+)?\b")
 
 
-def compiled(data, path, in_package=False, python2=False):
+def compiled(data, path, in_package=False, python2=False, old_methods=False):
     """The code of a source file, to be run with builtins that include `BUILTINS`.
 
     Args:
@@ -38,20 +39,23 @@ def compiled(data, path, in_package=False, python2=False):
       path: its name in tracebacks.
       in_package: whether it is a module of a package, where ``import x`` may mean the x beside it.
       python2: whether the script that it belongs to is Python 2; see `is_python2`.
+      old_methods: whether calls of old methods are replaced; see `old_names.methods`.
 
     Raises:
       SyntaxError: the source is neither Python 3 nor Python 2.
       CommandError: it is Python 2, and fissix is not installed.
     """
+    old_methods = old_methods and has_old_methods(data)
     try:
-        reason = python2_only(parsed(data, path))
+        tree = parsed(data, path)
+        reason = python2_only(tree)
     except (SyntaxError, ValueError) as error:
-        return _translated(data, path, in_package, error)
+        return _translated(data, path, in_package, old_methods, error)
     if reason is None and python2:
         reason = "the script is Python 2"
     if not reason:
-        return compile(data, path, "exec", dont_inherit=True)
-    return _translated(data, path, in_package, reason)
+        return compile(OldMethods().visit(tree) if old_methods else data, path, "exec", dont_inherit=True)
+    return _translated(data, path, in_package, old_methods, reason)
 
 
 def is_python2(data, path, folder):
@@ -97,7 +101,7 @@ def source(text, path="<string>"):
 BUILTINS = {**python2_semantics.BUILTINS, _SOURCE: source}
 
 
-def _translated(data, path, in_package, reason):
+def _translated(data, path, in_package, old_methods, reason):
     """The code of a Python 2 source. ``reason``: why it is one, in words, or the error that Python 3 gave."""
     if isinstance(reason, Exception):
         # Python shows no frame of what compiles.
@@ -121,6 +125,8 @@ def _translated(data, path, in_package, reason):
         return compile(data, path, "exec", dont_inherit=True)
     true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
     tree = parsed(translation, path)
+    if old_methods:
+        tree = OldMethods().visit(tree)
     tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
     _number_lines(tree, text.splitlines(), translation.splitlines())
     with warnings.catch_warnings():
