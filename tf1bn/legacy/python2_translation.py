@@ -58,6 +58,24 @@ def compiled(data, path, in_package=False, python2=False, old_methods=False):
     return _translated(data, path, in_package, old_methods, reason)
 
 
+def syntax_tree(data, path):
+    """The syntax tree of a source, of its translation if Python 3 cannot compile it, with the lines of the source.
+
+    Raises:
+      SyntaxError: the source is neither Python 3 nor Python 2.
+      CommandError: it is Python 2, and fissix is not installed.
+    """
+    try:
+        return parsed(data, path)
+    except (SyntaxError, ValueError) as error:
+        text, translation = _text_and_translation(data, path, False, error)
+        if translation is None:
+            raise
+        tree = parsed(translation, path)
+        _number_lines(tree, text.splitlines(), translation.splitlines())
+        return tree
+
+
 def is_python2(data, path, folder):
     """Whether a script is Python 2.
 
@@ -103,6 +121,25 @@ BUILTINS = {**python2_semantics.BUILTINS, _SOURCE: source}
 
 def _translated(data, path, in_package, old_methods, reason):
     """The code of a Python 2 source. ``reason``: why it is one, in words, or the error that Python 3 gave."""
+    text, translation = _text_and_translation(data, path, in_package, reason)
+    if translation is None:
+        if isinstance(reason, Exception):
+            raise reason from None
+        return compile(data, path, "exec", dont_inherit=True)
+    true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
+    tree = parsed(translation, path)
+    if old_methods:
+        tree = OldMethods().visit(tree)
+    tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
+    _number_lines(tree, text.splitlines(), translation.splitlines())
+    with warnings.catch_warnings():
+        # No warning about escapes such as "\d", which Python 2 took.
+        warnings.simplefilter("ignore")
+        return compile(tree, path, "exec", dont_inherit=True)
+
+
+def _text_and_translation(data, path, in_package, reason):
+    """The text of a Python 2 source, and what it is in Python 3, None if fissix cannot read it."""
     if isinstance(reason, Exception):
         # Python shows no frame of what compiles.
         reason = reason.with_traceback(None)
@@ -118,21 +155,7 @@ def _translated(data, path, in_package, old_methods, reason):
             f"{path} is not Python 3 ({why.rstrip('.')}). If it is Python 2, `pip install fissix`, or `tf1bn[legacy]`, "
             "and it will be translated when it runs."
         ) from None
-    translation = _translation(text, path, in_package)
-    if translation is None:
-        if isinstance(reason, Exception):
-            raise reason from None
-        return compile(data, path, "exec", dont_inherit=True)
-    true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
-    tree = parsed(translation, path)
-    if old_methods:
-        tree = OldMethods().visit(tree)
-    tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
-    _number_lines(tree, text.splitlines(), translation.splitlines())
-    with warnings.catch_warnings():
-        # No warning about escapes such as "\d", which Python 2 took.
-        warnings.simplefilter("ignore")
-        return compile(tree, path, "exec", dont_inherit=True)
+    return text, _translation(text, path, in_package)
 
 
 def _text(data):

@@ -16,9 +16,13 @@ import types
 from .. import contrib
 from . import python2_translation
 
-_GONE = {
+# What to use in the place of modules of ``tensorflow`` that have left it.
+GONE = {
     "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
     "your script and import that",
+    "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
+    "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
+    "TensorFlow 2.21",
     "models": "put a copy of the file from the model collection beside your script and import that",
 }
 
@@ -170,7 +174,7 @@ class OldTensorFlow:
 
     def _find(self, name):
         """An attribute of ``tensorflow``."""
-        if name in _GONE:
+        if name in GONE:
             raise AttributeError(_no_module(f"tensorflow.{name}"))
         if name == "python":
             return self._internal(importlib.import_module("tensorflow.python"))
@@ -292,5 +296,5 @@ def _require(module, path, name):
 
 def _no_module(name):
     parts = name.split(".")
-    use = _GONE.get(parts[1] if len(parts) > 1 else "")
+    use = GONE.get(parts[1] if len(parts) > 1 else "")
     return f"No module named {name!r} in today's TensorFlow; {use or 'it has left, or was never public'}."
