@@ -78,6 +78,7 @@ setup(
         "tf1bn": ["*.pyi", "py.typed", "schemas/*.json"],
         "tf1bn._native": ["*.pyi"],
         "tf1bn.contrib": ["*.pyi"],
+        "tf1bn.legacy.explain": ["*.json"],
         "tf1bn.reports.page": ["*.jinja", "*.css", "*.js"],
     },
     python_requires=">=3.10",
@@ -85,8 +86,8 @@ setup(
     extras_require={
         "tensorflow": ["tensorflow>=2.16", *report],
         "report": report,
-        # For `tf1bn run`: Python 2 sources, and tf.layers of the same release as TensorFlow.
-        "legacy": ["fissix>=24.4", "tf_keras>=2.16"],
+        # For `tf1bn run`: Python 2 sources, tf.layers of the same release as TensorFlow, and much of tf.contrib.slim.
+        "legacy": ["fissix>=24.4", "tf_keras>=2.16", "tf_slim>=1.1"],
         # For `tf1bn.recorders.flax`.
         "flax": ["flax>=0.12", "jax>=0.8"],
         # Files of Keras and safetensors; all other formats are read with NumPy.

@@ -320,13 +320,32 @@ def test_what_1_15_had_elsewhere(play):
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("from tensorflow.contrib import rnn", r"ImportError: .*`tf\.contrib\.rnn`.*use tf\.nn\.rnn_cell"),
-        ("import tensorflow.contrib.rnn", r"ModuleNotFoundError: .*`tf\.contrib\.rnn`"),
-        ("from tensorflow.contrib.slim.nets import vgg", r"ModuleNotFoundError: .*`tf\.contrib\.slim\.nets`.*a copy"),
-        ("from tensorflow.contrib.layers import layer_norm", r"ImportError: .*`tf\.contrib\.layers\.layer_norm`"),
+        (
+            "from tensorflow.contrib.rnn import NASCell",
+            r"ImportError: .*`tf\.contrib\.rnn\.NASCell`.*use tf\.nn\.rnn_cell",
+        ),
+        ("import tensorflow.contrib.crf", r"ModuleNotFoundError: .*`tf\.contrib\.crf`"),
+        (
+            "from tensorflow.contrib.slim.nets import nasnet",
+            r"ImportError: .*`tf\.contrib\.slim\.nets\.nasnet`.*",
+        ),
+        (
+            "from tensorflow.contrib.slim.nets.nasnet import x",
+            r"ModuleNotFoundError: .*`tf\.contrib\.slim\.nets\.nas.*a copy",
+        ),
+        ("from tensorflow.contrib.layers import fc", r"ImportError: .*`tf\.contrib\.layers\.fc`"),
+        (
+            "from tensorflow.contrib.training import HParams",
+            r"ImportError: .*`tf\.contrib\.training\.HParams`.*: use argparse",
+        ),
+        ("from tensorflow.contrib.metrics import set_ops", r"ImportError: .*`tf\.contrib\.metrics\.set_ops`"),
         ("import tensorflow as tf; tf.contrib.seq2seq", r"AttributeError: .*`tf\.contrib\.seq2seq`"),
         ("import tensorflow as tf; tf.nothing", r"AttributeError: module 'tensorflow' has no attribute 'nothing'"),
         ("from tensorflow.examples.tutorials.mnist import input_data", r"ModuleNotFoundError: .*load MNIST with"),
+        (
+            "import tensorflow as tf; tf.estimator",
+            r"AttributeError: .*'tensorflow\.estimator'.*call the model function yourself",
+        ),
         ("from tensorflow.models.rnn import ptb", r"ModuleNotFoundError: .*model collection"),
         ("from tensorflow.python.ops.nothing import x", r"ModuleNotFoundError: No module named 'tensorflow\.python"),
         ("from tensorflow.python.ops.array_ops import gone", r"ImportError: cannot import name 'gone'"),

@@ -10,6 +10,7 @@ import pytest
 from tf1bn import checkpoints, parity, trace
 from tf1bn.cli import doctor
 from tf1bn.cli import main as cli
+from tf1bn.legacy.explain import explain
 from tf1bn.recalibration import LayerReport, Report
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema, which tests/requirements.txt has")
@@ -18,7 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden"
 SAMPLES = ROOT / "docs/samples"
 FOLDER = resources.files("tf1bn") / "schemas"
-NAMES = ("audit", "baseline", "doctor", "inspect", "map", "parity", "recalibration", "reproduce", "step", "trace")
+NAMES = (
+    "audit",
+    "baseline",
+    "doctor",
+    "explain",
+    "inspect",
+    "map",
+    "parity",
+    "recalibration",
+    "reproduce",
+    "step",
+    "trace",
+)
 TRACES = sorted(path.parent for path in (*GOLDEN.glob("traces/*/*/trace.json"), *SAMPLES.glob("*/trace.json")))
 
 
@@ -54,6 +67,13 @@ def test_traces_fit(path):
     check(json.loads((path / "trace.json").read_text(encoding="utf-8")), "trace")
     for line in (path / "steps.jsonl").read_text(encoding="utf-8").splitlines()[:3]:
         check(json.loads(line), "step")
+
+
+def test_explanations_fit(tmp_path):
+    (tmp_path / "a.py").write_text("import tensorflow as tf\ntf.nn.relu, tf.no_such, tf.contrib.layers.batch_norm\n")
+    report = explain(str(tmp_path / "a.py"))
+    check(report, "explain")
+    assert refuses({**report, "names": [{**report["names"][0], "status": "well"}]}, "explain")
 
 
 def test_packed_traces_fit(tmp_path):

@@ -12,6 +12,7 @@ examples:
   tf1bn run --release 1.3 train.py
   tf1bn run --record run.trace train.py && tf1bn audit run.trace
   tf1bn run -m project.train
+  tf1bn run --explain train.py
 
 exit codes: the script's own, 1 after an uncaught exception and 130 after Ctrl-C; 2 also if the script could not be
 started, or ended well but its recording did not"""
@@ -33,6 +34,13 @@ def add_arguments(parser):
         help="record every session.run that runs a batch-norm layer as a trace, for `tf1bn audit`; a second session "
         "goes to DIR.2, and so on",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="run nothing: list what the script and its own modules use of TensorFlow, and for each name whether it is "
+        "there, lent, in a package that is not installed, or gone; exit code 1 if anything is in the way",
+    )
+    parser.add_argument("--json", metavar="FILE", help="with --explain, write it as JSON; - for standard output")
     group = parser.add_argument_group("what --record writes")
     group.add_argument(
         "--keep",
@@ -53,6 +61,12 @@ def add_arguments(parser):
         action="store_true",
         help="the script is Python 2, even if Python 3 can run it; a first line #!/usr/bin/python2 says the same",
     )
+    parser.add_argument(
+        "--as-is",
+        action="store_true",
+        help="lend the script no old names: without it, names of Python, NumPy, SciPy and others that have left since, "
+        "such as np.float, are there for the script alone, and listed when it has ended",
+    )
     parser.add_argument("--verbose", action="store_true", help="show the log of TensorFlow's libraries")
     parser.add_argument("-m", dest="module", action="store_true", help="SCRIPT is a module's name, as in `python -m`")
     parser.add_argument("script", metavar="SCRIPT", help="the script; all that follows goes to it")
@@ -66,6 +80,10 @@ def run(args):
     Raises:
       CommandError: the script could not be started; see `legacy.run_script`.
     """
+    if args.explain:
+        return _explain(args)
+    if args.json is not None:
+        raise CommandError("`--json` is what --explain writes: give --explain too, or leave it out.")
     from ..legacy import run_script
 
     names = ("keep", "every", "steps", "layers", "max_bytes")
@@ -84,6 +102,23 @@ def run(args):
         record=args.record,
         module=args.module,
         python2=args.python2,
+        as_is=args.as_is,
         limits=limits,
         verbose=args.verbose,
     )
+
+
+def _explain(args):
+    from .._util import strict_json
+    from .._util.command import STDOUT, check_outputs, write_outputs
+    from ..legacy.explain import report
+
+    if args.module or args.record is not None:
+        raise CommandError("`--explain` runs nothing and takes the path of a script: leave -m and --record out.")
+    check_outputs({"--json": args.json}, {"SCRIPT": args.script})
+    explained = report.explain(args.script)
+    if args.json != STDOUT:
+        print(report.to_text(explained))
+    if args.json is not None:
+        write_outputs({"--json": (args.json, strict_json.to_json(explained).encode())})
+    return 0 if explained["ok"] else 1

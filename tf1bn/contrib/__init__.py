@@ -7,7 +7,7 @@ for every path that old code takes to them, such as ``contrib.layers.python.laye
 until a name is used. The functions themselves are in the modules whose names begin with an underscore.
 """
 
-import importlib
+import importlib.util
 import sys
 import types
 from typing import Any
@@ -42,7 +42,7 @@ class _Module(types.ModuleType):
 
     def __getattr__(self, name):
         if name == "__all__":
-            return sorted(self._names)
+            return _offered(self)
         if name.startswith("__"):
             raise AttributeError(name)
         value = _load(self._path, self._names, name)
@@ -50,23 +50,57 @@ class _Module(types.ModuleType):
         return value
 
     def __dir__(self):
-        return sorted(self._names)
+        names = self._names
+        return sorted(names if isinstance(names, dict) else (n for n in dir(_lent(names)) if not n.startswith("_")))
 
 
 def _load(path, names, name):
-    """The value of a name in the module at ``path``; ``names`` is that module's table."""
+    """The value of a name in the module at ``path``; ``names``: its table, or the module it is lent from."""
+    if isinstance(names, str):
+        return _modules.get(f"{path}.{name}") or _from_slim(names, path, name)
     try:
         target = names[name]
     except KeyError:
         raise AttributeError(missing(f"{path}.{name}" if path else name)) from None
     if target.startswith(":"):
         return _modules[target[1:]]
+    if target.startswith("tf_slim."):
+        return _from_slim(target, path, name)
     if target.startswith("tf."):
         value = importlib.import_module("tensorflow").compat.v1
-        for part in target.split(".")[1:]:
-            value = getattr(value, part)
+        try:
+            for part in target.split(".")[1:]:
+                value = getattr(value, part)
+        except (AttributeError, ImportError) as error:
+            needs = ", which needs the package tf_keras: `pip install tf_keras`" if "rnn_cell" in target else ""
+            raise AttributeError(f"`tf.contrib.{path}.{name}` is `{target}` today{needs}.") from error
         return value
     return getattr(importlib.import_module(f"tf1bn.{target}"), name)
+
+
+def _lent(name):
+    """The module of this name in the copy of tf_slim."""
+    from . import _slim
+
+    return _slim.module(name)
+
+
+def _from_slim(module, path, name):
+    """The value of a name that is lent from a module of tf_slim."""
+    try:
+        return getattr(_lent(module), name)
+    except ModuleNotFoundError as error:
+        raise AttributeError(f"`tf.contrib.{path}.{name}`: {error}") from error
+    except AttributeError:
+        raise AttributeError(missing(f"{path}.{name}")) from None
+
+
+def _offered(module):
+    """The names that ``from module import *`` binds: without those of a package that is not installed."""
+    names = dir(module)
+    if importlib.util.find_spec("tf_slim") is not None:
+        return names
+    return [name for name in names if not module._names[name].startswith("tf_slim.")]
 
 
 _modules = {path: _Module(path, names) for path, names in TREE.items() if path}

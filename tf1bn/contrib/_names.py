@@ -1,5 +1,7 @@
 """The names of ``tf.contrib`` that tf1bn provides, and what to use instead of those that it does not."""
 
+from ._lent_names import DATA_MODULES, DATASETS, LENT_LAYERS, LENT_MODULES, RNN, TRAINING
+
 _ARG_SCOPE = dict.fromkeys(
     ("arg_scope", "add_arg_scope", "current_arg_scope", "has_arg_scope", "arg_scoped_arguments", "arg_scope_func_key"),
     "layers.arg_scopes",
@@ -92,19 +94,32 @@ _LAYERS |= dict.fromkeys(
 _FRAMEWORK = {**_ARG_SCOPE, **_VARIABLES}
 _FRAMEWORK |= {name: f"tf.train.{name}" for name in ("init_from_checkpoint", "list_variables", "load_checkpoint")}
 _FRAMEWORK |= {"load_variable": "tf.train.load_variable", "nest": "tf.nest", "is_tensor": "tf.is_tensor"}
-_ALL_LAYERS = {**_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
+_ALL_LAYERS = {**_LAYERS, **LENT_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
 
 # What each module of `tf.contrib` holds: for each name the module of tf1bn that defines it, the name in `tf` that it
-# stands for, or, after a colon, the module of `tf.contrib` that it is.
+# stands for, the module of tf_slim that it is lent from, or, after a colon, the module of `tf.contrib` that it is.
+# A module that is lent whole has the name of its original in place of a table.
 TREE = {
-    "": {"layers": ":layers", "framework": ":framework", "slim": ":slim"},
+    "": {
+        **{
+            name: f":{name}" for name in ("layers", "framework", "slim", "rnn", "data", "losses", "metrics", "training")
+        },
+        "util": ":util",
+    },
+    "rnn": RNN,
+    "data": DATASETS,
+    "losses": "tf_slim.losses",
+    "metrics": "tf_slim.metrics",
+    "training": TRAINING,
+    "util": {name: f"tf.{name}" for name in ("make_ndarray", "make_tensor_proto")}
+    | {"constant_value": "tf.get_static_value"},
     "layers": {**_ALL_LAYERS, "python": ":layers.python"},
     "layers.python": {"layers": ":layers.python.layers"},
     "layers.python.layers": {
         **_ALL_LAYERS,
         **{name: f":layers.python.layers.{name}" for name in ("layers", "utils", "initializers", "regularizers")},
     },
-    "layers.python.layers.layers": {**_LAYERS, "utils": ":layers.python.layers.utils"},
+    "layers.python.layers.layers": {**_LAYERS, **LENT_LAYERS, "utils": ":layers.python.layers.utils"},
     "layers.python.layers.initializers": _INITIALIZERS,
     "layers.python.layers.regularizers": _REGULARIZERS,
     "layers.python.layers.utils": _UTILS,
@@ -121,7 +136,13 @@ TREE = {
         "utils": ":layers.python.layers.utils",
         "initializers": ":layers.python.layers.initializers",
         "regularizers": ":layers.python.layers.regularizers",
+        **{name: f":slim.{name}" for name in LENT_MODULES if "." not in name},
+        **{name: f":slim.data.{name}" for name in DATA_MODULES},
+        "python": ":slim.python",
     },
+    "slim.python": {"slim": ":slim.python.slim"},
+    "slim.python.slim": {name: f":slim.{name}" for name in LENT_MODULES if "." not in name},
+    **{f"{above}.{name}": f"tf_slim.{name}" for name in LENT_MODULES for above in ("slim", "slim.python.slim")},
 }
 
 # What to use instead of names that are not here; without an entry the answer is general.
@@ -141,7 +162,9 @@ _INSTEAD = {
     "opt": "tf.train, or write the update with tf.assign",
     "learn": "tf.estimator's code as plain graph code; estimators have left TensorFlow",
     "estimator": "plain graph code; estimators have left TensorFlow",
-    "training": "argparse for HParams, tf.train for the rest",
+    "HParams": "argparse, or a class with the same attributes",
+    "training": "tf.train and tf.data",
+    "set_ops": "tf.sets",
     "tensorboard": "the package tensorboard",
     "eager": "tf.GradientTape in a script of its own",
     "autograph": "tf.autograph",
@@ -149,25 +172,6 @@ _INSTEAD = {
     "util": "tf.make_tensor_proto and tf.make_ndarray",
     "tpu": "tf.tpu",
     "nets": "a copy of the network's file from the TF-slim model collection beside your script",
-    "learning": "a loop of session.run([train_op, loss]) with tf.train.Saver; for create_train_op, "
-    "optimizer.minimize under tf.control_dependencies of UPDATE_OPS",
-    "evaluation": "a loop of session.run over the evaluation batches",
-    "dataset": "tf.data",
-    "dataset_data_provider": "tf.data",
-    "queues": "tf.train.start_queue_runners",
-    "layer_norm": "tf.nn.moments and tf.nn.batch_normalization over the features",
-    "instance_norm": "tf.nn.moments and tf.nn.batch_normalization over the image's axes",
-    "group_norm": "tf.nn.moments and tf.nn.batch_normalization over each group",
-    "optimize_loss": "an optimizer of tf.train",
-    "summarize_activation": "tf.summary.histogram",
-    "summarize_tensor": "tf.summary.histogram",
-    "conv1d": "tf.nn.conv1d",
-    "conv3d": "tf.nn.conv3d",
-    "convolution": "conv2d for images, tf.nn.convolution otherwise",
-    "max_pool3d": "tf.nn.max_pool3d",
-    "avg_pool3d": "tf.nn.avg_pool3d",
-    "unit_norm": "tf.nn.l2_normalize",
-    "maxout": "tf.reduce_max over groups of channels",
     "smart_cond": "tf.cond",
     "sort": "tf.sort",
     "py_func": "tf.py_func",

@@ -24,7 +24,7 @@ def python2_only(tree):
     while nodes:
         node = nodes.pop()
         children = list(ast.iter_child_nodes(node))
-        if isinstance(node, ast.Try) and _expects(node, {"NameError", "ImportError", "ModuleNotFoundError"}):
+        if isinstance(node, ast.Try) and expects(node, {"NameError", "ImportError", "ModuleNotFoundError"}):
             # `try: xrange` and `try: import cPickle` are written for both Pythons.
             children = [child for child in children if child not in node.body]
             bound |= {name for kept in node.body for inner in ast.walk(kept) for name in bindings(inner)}
@@ -48,7 +48,7 @@ def python2_only(tree):
     return "line {}: Python 3 has no {}".format(*min(found)) if found else None
 
 
-def _expects(node, errors):
+def expects(node, errors):
     """Whether a handler of this `try` catches one of the errors."""
     return any(
         isinstance(name, ast.Name) and name.id in errors

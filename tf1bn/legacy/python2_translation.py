@@ -23,6 +23,7 @@ import warnings
 
 from ..errors import CommandError
 from . import python2_semantics
+from .old_names.methods import OldMethods, has_old_methods
 from .python2_detection import bindings, imported_files, parsed, python2_only
 from .python2_semantics import DIVIDE, DIVIDE_IN_PLACE, ROUND
 
@@ -30,7 +31,7 @@ _SOURCE = "__tf1bn_source__"
 _SHEBANG = re.compile(rb"#!.*\bpython2(\.\d+)?\b")
 
 
-def compiled(data, path, in_package=False, python2=False):
+def compiled(data, path, in_package=False, python2=False, old_methods=False):
     """The code of a source file, to be run with builtins that include `BUILTINS`.
 
     Args:
@@ -38,20 +39,41 @@ def compiled(data, path, in_package=False, python2=False):
       path: its name in tracebacks.
       in_package: whether it is a module of a package, where ``import x`` may mean the x beside it.
       python2: whether the script that it belongs to is Python 2; see `is_python2`.
+      old_methods: whether calls of old methods are replaced; see `old_names.methods`.
+
+    Raises:
+      SyntaxError: the source is neither Python 3 nor Python 2.
+      CommandError: it is Python 2, and fissix is not installed.
+    """
+    old_methods = old_methods and has_old_methods(data)
+    try:
+        tree = parsed(data, path)
+        reason = python2_only(tree)
+    except (SyntaxError, ValueError) as error:
+        return _translated(data, path, in_package, old_methods, error)
+    if reason is None and python2:
+        reason = "the script is Python 2"
+    if not reason:
+        return compile(OldMethods().visit(tree) if old_methods else data, path, "exec", dont_inherit=True)
+    return _translated(data, path, in_package, old_methods, reason)
+
+
+def syntax_tree(data, path):
+    """The syntax tree of a source, of its translation if Python 3 cannot compile it, with the lines of the source.
 
     Raises:
       SyntaxError: the source is neither Python 3 nor Python 2.
       CommandError: it is Python 2, and fissix is not installed.
     """
     try:
-        reason = python2_only(parsed(data, path))
+        return parsed(data, path)
     except (SyntaxError, ValueError) as error:
-        return _translated(data, path, in_package, error)
-    if reason is None and python2:
-        reason = "the script is Python 2"
-    if not reason:
-        return compile(data, path, "exec", dont_inherit=True)
-    return _translated(data, path, in_package, reason)
+        text, translation = _text_and_translation(data, path, False, error)
+        if translation is None:
+            raise
+        tree = parsed(translation, path)
+        _number_lines(tree, text.splitlines(), translation.splitlines())
+        return tree
 
 
 def is_python2(data, path, folder):
@@ -97,8 +119,27 @@ def source(text, path="<string>"):
 BUILTINS = {**python2_semantics.BUILTINS, _SOURCE: source}
 
 
-def _translated(data, path, in_package, reason):
+def _translated(data, path, in_package, old_methods, reason):
     """The code of a Python 2 source. ``reason``: why it is one, in words, or the error that Python 3 gave."""
+    text, translation = _text_and_translation(data, path, in_package, reason)
+    if translation is None:
+        if isinstance(reason, Exception):
+            raise reason from None
+        return compile(data, path, "exec", dont_inherit=True)
+    true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
+    tree = parsed(translation, path)
+    if old_methods:
+        tree = OldMethods().visit(tree)
+    tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
+    _number_lines(tree, text.splitlines(), translation.splitlines())
+    with warnings.catch_warnings():
+        # No warning about escapes such as "\d", which Python 2 took.
+        warnings.simplefilter("ignore")
+        return compile(tree, path, "exec", dont_inherit=True)
+
+
+def _text_and_translation(data, path, in_package, reason):
+    """The text of a Python 2 source, and what it is in Python 3, None if fissix cannot read it."""
     if isinstance(reason, Exception):
         # Python shows no frame of what compiles.
         reason = reason.with_traceback(None)
@@ -114,19 +155,7 @@ def _translated(data, path, in_package, reason):
             f"{path} is not Python 3 ({why.rstrip('.')}). If it is Python 2, `pip install fissix`, or `tf1bn[legacy]`, "
             "and it will be translated when it runs."
         ) from None
-    translation = _translation(text, path, in_package)
-    if translation is None:
-        if isinstance(reason, Exception):
-            raise reason from None
-        return compile(data, path, "exec", dont_inherit=True)
-    true_division = re.search(r"^from __future__ import .*\bdivision\b", text, re.MULTILINE)
-    tree = parsed(translation, path)
-    tree = ast.fix_missing_locations(_Python2(tree, not true_division).visit(tree))
-    _number_lines(tree, text.splitlines(), translation.splitlines())
-    with warnings.catch_warnings():
-        # No warning about escapes such as "\d", which Python 2 took.
-        warnings.simplefilter("ignore")
-        return compile(tree, path, "exec", dont_inherit=True)
+    return text, _translation(text, path, in_package)
 
 
 def _text(data):

@@ -19,6 +19,7 @@ from .._util.printable import printable
 from .._util.text import counted
 from ..errors import CommandError
 from . import python2_translation
+from .old_names.lending import OldNames
 from .own_modules import own_folders
 from .process_state import in_force, restored_process, tensorflow_1
 
@@ -39,6 +40,7 @@ def run_script(
     module: bool = False,
     limits: Mapping[str, Any] | None = None,
     python2: bool = False,
+    as_is: bool = False,
     verbose: bool = False,
 ) -> int:
     """Run ``script`` with ``args`` on today's TensorFlow as if it were the TensorFlow ``release``.
@@ -57,6 +59,8 @@ def run_script(
         max_bytes.
       python2: whether the script is Python 2 even if Python 3 can run it, and divides integers otherwise; a first line
         that names python2 says the same.
+      as_is: whether the script gets what is installed alone, and none of the names of Python, NumPy and others that
+        have left since its time.
       verbose: whether the log of TensorFlow's libraries goes to stderr, unless the environment says otherwise.
 
     Returns:
@@ -83,7 +87,8 @@ def run_script(
         _import_tensorflow(verbose)
         from .tensorflow_module import OldTensorFlow
 
-        old = OldTensorFlow(release, own_folders(sys.path[0]))
+        old_names = None if as_is else OldNames(_say)
+        old = OldTensorFlow(release, own_folders(sys.path[0]), old_names)
         stack.callback(old.forget, set(sys.modules))
         at_exit = stack.enter_context(_AtExit(old.builtins))
         sys.meta_path.insert(0, old)
@@ -100,6 +105,9 @@ def run_script(
             at_exit.run,
         )
         stack.close()
+    if old_names is not None and old_names.lent:
+        lent = sorted(old_names.lent)
+        _say(f"{counted(len(lent), 'old name')} {'was' if len(lent) == 1 else 'were'} lent: {', '.join(lent)}")
     return status if recording is None else _report(recording, record, status)
 
 
@@ -286,7 +294,7 @@ def _main_of_script(script, data, old, python2):
     main = _new_main(path, old)
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
     old.python2 = python2 or python2_translation.is_python2(data, path, sys.path[0])
-    return python2_translation.compiled(data, path, python2=old.python2), main
+    return old.compiled(data, path, False), main
 
 
 def _main_of_module(name, old, python2):
@@ -314,7 +322,7 @@ def _main_of_module(name, old, python2):
     main = _new_main(spec.origin, old)
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
     sys.argv[0] = spec.origin
-    return python2_translation.compiled(data, spec.origin, bool(spec.parent), old.python2), main
+    return old.compiled(data, spec.origin, bool(spec.parent)), main
 
 
 def _new_main(path, old):

@@ -16,9 +16,13 @@ import types
 from .. import contrib
 from . import python2_translation
 
-_GONE = {
+# What to use in the place of modules of ``tensorflow`` that have left it.
+GONE = {
     "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
     "your script and import that",
+    "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
+    "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
+    "TensorFlow 2.21",
     "models": "put a copy of the file from the model collection beside your script and import that",
 }
 
@@ -39,6 +43,7 @@ class OldTensorFlow:
     Args:
       release: the release that ``tf.__version__`` names, such as "1.15".
       own_folder: a function from a folder to whether modules found there are the script's own.
+      old_names: the `OldNames` that the script gets; None if it gets none.
 
     Attributes:
       module: the module ``tensorflow``.
@@ -46,12 +51,13 @@ class OldTensorFlow:
       python2: whether the script is Python 2; see `python2_translation.is_python2`.
     """
 
-    def __init__(self, release, own_folder):
+    def __init__(self, release, own_folder, old_names):
         import tensorflow
 
         self._v1 = tensorflow.compat.v1
         self._static_value = tensorflow.get_static_value
         self._own_folder = own_folder
+        self._old_names = old_names
         self._import = builtins.__import__
         version = f"{release}.0" if release.count(".") == 1 else release
         self.module = _Module("tensorflow", self._find)
@@ -72,6 +78,8 @@ class OldTensorFlow:
         # A dict, because that is what the interpreter looks names up in.
         self.builtins = vars(self._builtins)
         self.builtins.update({**vars(builtins), **python2_translation.BUILTINS, "__import__": self.import_})
+        if old_names is not None:
+            self.builtins.update(old_names.builtins)
         self.python2 = False
 
     def import_(self, name, globals=None, locals=None, fromlist=(), level=0):
@@ -81,8 +89,12 @@ class OldTensorFlow:
             return self._builtins
         if level or top != "tensorflow":
             try:
-                return self._import(name, globals, locals, fromlist, level)
+                found = self._import(name, globals, locals, fromlist, level)
+                return found if level else self._with_old_names(found)
             except ModuleNotFoundError as error:
+                replaced = self._replaced(error.name, name, fromlist)
+                if replaced is not None:
+                    return replaced
                 if level or error.name != top or not (globals or {}).get("__package__"):
                     raise
                 missing = error
@@ -106,6 +118,22 @@ class OldTensorFlow:
             if wanted != "*" and isinstance(found, (_Module, types.ModuleType)):
                 _require(found, name, wanted)
         return found if fromlist else self.module
+
+    def _with_old_names(self, found):
+        """An imported module as the script sees it."""
+        if self._old_names is None or isinstance(getattr(found, "__loader__", None), _Loader):
+            return found
+        return self._old_names.seen(found)
+
+    def _replaced(self, missing, name, fromlist):
+        """What importing ``name`` gives if it has left its package; None if the import failed otherwise."""
+        if self._old_names is None or missing != name or (replaced := self._old_names.replaced(name)) is None:
+            return None
+        return replaced if fromlist else self._with_old_names(self._import(name.partition(".")[0]))
+
+    def compiled(self, data, path, in_package):
+        """The code of one of the script's sources; see `python2_translation.compiled`."""
+        return python2_translation.compiled(data, path, in_package, self.python2, self._old_names is not None)
 
     def _walk(self, rest):
         """The module at this path below ``tensorflow``; None if only the real TensorFlow may have it."""
@@ -146,7 +174,7 @@ class OldTensorFlow:
 
     def _find(self, name):
         """An attribute of ``tensorflow``."""
-        if name in _GONE:
+        if name in GONE:
             raise AttributeError(_no_module(f"tensorflow.{name}"))
         if name == "python":
             return self._internal(importlib.import_module("tensorflow.python"))
@@ -234,7 +262,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname):
         data = self.get_data(self.path)
-        return python2_translation.compiled(data, self.path, in_package="." in fullname, python2=self._old.python2)
+        return self._old.compiled(data, self.path, "." in fullname)
 
     def exec_module(self, module):
         module.__builtins__ = self._old.builtins
@@ -268,5 +296,5 @@ def _require(module, path, name):
 
 def _no_module(name):
     parts = name.split(".")
-    use = _GONE.get(parts[1] if len(parts) > 1 else "")
+    use = GONE.get(parts[1] if len(parts) > 1 else "")
     return f"No module named {name!r} in today's TensorFlow; {use or 'it has left, or was never public'}."

@@ -1,0 +1,90 @@
+"""What `tf.contrib` lends from tf_slim, and from where TensorFlow has it today."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow
+
+from tf1bn import contrib
+from tf1bn.contrib import _names, _slim
+
+tf = tensorflow.compat.v1
+SCRIPTS = Path(__file__).parents[1] / "legacy" / "oldscripts"
+
+
+def numbers(text):
+    return [float(word) for word in re.findall(r"-?\d+\.\d+", text)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python2", [False, True])
+@pytest.mark.parametrize("name", ["slim_learning", "rnn_cells", "contrib_norms"])
+def test_scripts_print_what_they_print_in_1_15_5(name, python2):
+    """In a process of its own, which finds tf_keras before TensorFlow is imported."""
+    pytest.importorskip("tf_keras")
+    if name != "rnn_cells":
+        pytest.importorskip("tf_slim")
+    command = [sys.executable, "-m", "tf1bn", "run", *["--python2"] * python2, str(SCRIPTS / f"{name}.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    recorded = (SCRIPTS / f"{name}.tf-1.15.5.txt").read_text()
+    assert re.sub(r"-?\d+\.\d+", "", done.stdout) == re.sub(r"-?\d+\.\d+", "", recorded)
+    assert len(numbers(recorded)) >= 30
+    # Five digits are printed, of values up to 20.
+    np.testing.assert_allclose(numbers(done.stdout), numbers(recorded), atol=2e-5)
+
+
+def test_scopes_reach_lent_layers_and_lent_nets_take_our_batch_norm():
+    pytest.importorskip("tf_slim")
+    slim = contrib.slim
+    vgg = _slim.module("tf_slim.nets.vgg")
+    assert vgg.layers.batch_norm is contrib.layers.batch_norm
+    assert vgg.arg_scope is slim.arg_scope
+    assert contrib.module("slim.nets.vgg").vgg_16 is vgg.vgg_16 is slim.nets.vgg.vgg_16
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [2, 3])
+        with slim.arg_scope([slim.layer_norm, contrib.layers.conv1d], scope="mine"):
+            slim.layer_norm(x)
+        assert [v.op.name for v in slim.get_model_variables()] == ["mine/beta", "mine/gamma"]
+        with pytest.raises(AttributeError, match=r"`tf\.contrib\.slim\.nets\.nasnet`.*a copy of the network's file"):
+            slim.nets.nasnet  # noqa: B018
+    assert "tf_slim" not in sys.modules or sys.modules["tf_slim"] is not _slim.module("tf_slim")
+
+
+@pytest.mark.parametrize("path", [path for path, names in _names.TREE.items() if path])
+def test_every_lent_name_is_there(path):
+    pytest.importorskip("tf_slim")
+    module = contrib.module(path)
+    for name in dir(module):
+        if not str(getattr(module, "_names", {}) and _target(module, name)).startswith("tf.nn.rnn_cell"):
+            assert getattr(module, name) is not None, name
+
+
+def _target(module, name):
+    return module._names[name] if isinstance(module._names, dict) else ""
+
+
+def test_without_tf_slim_its_names_say_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf_slim", None)
+    monkeypatch.setattr(_slim, "_copies", {})
+    with pytest.raises(
+        AttributeError,
+        match=r"^`tf\.contrib\.layers\.conv3d_transpose`: tf1bn lends this from the package tf_slim, which is not "
+        r"installed: `pip install tf_slim`, or `tf1bn\[legacy\]`\.$",
+    ):
+        contrib._load("layers", _names.TREE["layers"], "conv3d_transpose")
+    assert "conv3d_transpose" not in contrib.layers.__all__
+    assert "batch_norm" in contrib.layers.__all__
+    # So a star still imports what is there.
+    exec("from tf1bn.contrib.slim import *", {})
+
+
+def test_the_cells_without_tf_keras(monkeypatch):
+    monkeypatch.delattr(tf.nn, "rnn_cell", raising=False)
+    with pytest.raises(AttributeError, match=r"is `tf\.nn\.rnn_cell\.GRUCell` today, which needs the package tf_keras"):
+        contrib._load("rnn", _names.TREE["rnn"], "GRUCell")

@@ -1,0 +1,40 @@
+# contrib.rnn's cells over batch-normalised inputs, unrolled, dynamic and in both directions.
+from __future__ import print_function
+import numpy as np
+import tensorflow as tf
+from tensorflow.contrib import rnn
+from tensorflow.contrib.rnn import BasicLSTMCell, LSTMStateTuple
+
+random = np.random.RandomState(5)
+x = tf.constant(random.normal(1, 2, (3, 4, 2)).astype(np.float32))
+x = tf.contrib.layers.batch_norm(x, is_training=True, updates_collections=None)
+steps = tf.unstack(x, axis=1)
+
+
+def show(name, tensors):
+    outputs.append((name, tensors))
+
+
+outputs = []
+with tf.variable_scope("static"):
+    out, state = rnn.static_rnn(BasicLSTMCell(3, forget_bias=0.5), steps, dtype=tf.float32)
+    assert isinstance(state, LSTMStateTuple)
+    show("static", [out[-1], state.c])
+with tf.variable_scope("stack"):
+    cell = rnn.MultiRNNCell([rnn.DropoutWrapper(rnn.GRUCell(3), output_keep_prob=1.0),
+                             rnn.ResidualWrapper(rnn.BasicRNNCell(3))])
+    out, state = tf.nn.dynamic_rnn(cell, x, sequence_length=[4, 2, 3], dtype=tf.float32)
+    show("stack", [out, state[1]])
+with tf.variable_scope("both"):
+    out, _, _ = tf.contrib.rnn.static_bidirectional_rnn(
+        rnn.LSTMCell(2, use_peepholes=True, num_proj=3), rnn.LSTMCell(2), steps, dtype=tf.float32)
+    show("both", [out[0], out[-1]])
+with tf.Session() as sess:
+    sess.run(tf.global_variables_initializer())
+    for v in tf.trainable_variables():
+        size = int(np.prod(v.shape.as_list()))
+        v.load(np.cos(np.arange(size) * 1.7).reshape(v.shape.as_list()), sess)
+        print(v.name, v.shape)
+    for name, tensors in outputs:
+        for value in sess.run(tensors):
+            print(name, value.shape, " ".join("%.5f" % v for v in value.ravel()[:8]))

@@ -1,0 +1,267 @@
+"""`tf1bn run --explain`: what becomes of each name of TensorFlow that a script uses, told without running it."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import tensorflow
+from golden.record import tensorflow_names
+
+from tf1bn.cli import main as cli
+from tf1bn.errors import CommandError
+from tf1bn.legacy.explain import explain, names
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """A function that explains a source and the files beside it; returns each name with its status."""
+    monkeypatch.chdir(tmp_path)
+
+    def tell(source, **beside):
+        for name, content in {"script": source, **beside}.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(textwrap.dedent(content))
+        report = explain("script.py")
+        assert report["tensorflow"].startswith("2.")
+        return {row["name"]: row["status"] for row in report["names"]}
+
+    return tell
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """As if tf_keras and tf_slim were not installed."""
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    monkeypatch.setitem(sys.modules, "tf_slim", None)
+
+
+ALIASES = """
+    import tensorflow as tf, tensorflow.contrib.slim as slim, os.path
+    import tensorflow.contrib
+    import tensorflow.compat.v1 as tf1
+    from tensorflow.contrib import layers as L, seq2seq
+    from tensorflow.python.ops import rnn_cell_impl
+    nn = tf.nn
+    norm = L.batch_norm
+    def build(x, rnn=tf.contrib.rnn):
+        from tensorflow import losses
+        act = nn.relu
+        getattr(tf, "estimator").Estimator
+        return slim.conv2d(act(norm(x)), 3), losses.log_loss, tf1.Session(config=tf.ConfigProto()), rnn.NASCell
+    class Net(object):
+        loss = staticmethod(tf.losses.no_such_loss)
+        def run(self):
+            return lambda sess: sess.run(tensorflow.contrib.crf.crf_decode)
+    tf.train.Saver.save.__doc__, tf.app.flags.FLAGS.anything.more
+    """
+
+
+def test_chains_and_aliases_are_followed(told):
+    found = told(ALIASES)
+    there = "tf tf.nn tf.nn.relu tf.losses tf.losses.log_loss tf.compat.v1 tf.compat.v1.Session tf.ConfigProto "
+    there += "tf.train.Saver.save.__doc__ tf.app.flags.FLAGS.anything.more"
+    lent = "tf.contrib tf.contrib.slim tf.contrib.slim.conv2d tf.contrib.layers tf.contrib.layers.batch_norm "
+    lent += "tf.contrib.rnn"
+    gone = "tf.contrib.seq2seq tf.estimator tf.estimator.Estimator tf.losses.no_such_loss tf.contrib.crf.crf_decode"
+    expected = {
+        name: status for status, group in (("there", there), ("lent", lent), ("gone", gone)) for name in group.split()
+    }
+    del expected["tf.estimator"]
+    assert {name: status for name, status in found.items() if not name.startswith("tf.python")} == expected
+
+
+def test_names_of_other_things_are_not_tensorflows(told):
+    found = told(
+        """
+        import tensorflow as tf
+        import numpy as layers
+        def f(tf):
+            return tf.nothing
+        def g():
+            tf = {}
+            return tf.nothing
+        def h():
+            for tf in ():
+                tf.nothing
+        x = tf.constant(1)
+        x.nothing, layers.nothing
+        y = tf.nn
+        y = 3
+        y.nothing
+        """
+    )
+    assert found == {"tf": "there", "tf.constant": "there", "tf.nn": "there"}
+
+
+def test_modules_of_the_script_are_read_and_their_names_followed(told):
+    found = told(
+        """
+        from common import *
+        from pkg import ops
+        import pkg.ops, common as c
+        from pkg.ops import slim as s
+        import os
+        shorthand.crf, ops.tf.foo, pkg.ops.tf.bar, c.tf.baz, s.fc, os.nothing
+        """,
+        **{
+            "common": "import tensorflow as tf\nshorthand = tf.contrib\n",
+            "pkg/__init__": "",
+            "pkg/ops": "from tensorflow.contrib import slim\nfrom .deeper import tf\n",
+            "pkg/deeper": "import tensorflow as tf\n",
+            "unused": "import tensorflow as tf\ntf.unused\n",
+        },
+    )
+    gone = {name for name, status in found.items() if status == "gone"}
+    assert gone == {"tf.contrib.crf", "tf.foo", "tf.bar", "tf.baz", "tf.contrib.slim.fc"}
+
+
+def test_what_a_script_does_without_is_not_in_the_way(told, tmp_path):
+    told(
+        """
+        try:
+            from tensorflow.contrib import crf
+        except ImportError:
+            from tensorflow.contrib import layers as crf
+        """
+    )
+    report = explain("script.py")
+    assert report["ok"]
+    assert [row["optional"] for row in report["names"]] == [True, False]
+    assert cli.main(["run", "--explain", "script.py"]) == 0
+
+
+def test_a_python_2_source_is_read(told):
+    pytest.importorskip("fissix")
+    found = told("import tensorflow as tf\nprint 'x', tf.no_such\nprint tf.nn.relu\n")
+    assert found == {"tf": "there", "tf.no_such": "gone", "tf.nn.relu": "there"}
+    places = {row["name"]: row["places"] for row in explain("script.py")["names"]}
+    assert places["tf.nn.relu"] == [{"file": "script.py", "line": 3}]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "use"),
+    [
+        ("layers.dense", "needs", "`pip install tf_keras`, or `tf1bn[legacy]`"),
+        ("layers.batch_normalization", "lent", None),
+        ("layers.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("keras.layers.Dense", "needs", "tf_keras"),
+        ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),
+        ("contrib.rnn.GRUCell", "needs", "tf_keras"),
+        ("contrib.rnn.static_rnn", "lent", None),
+        ("contrib.rnn.NASCell", "gone", "tf1bn does not provide `tf.contrib.rnn.NASCell`"),
+        ("contrib.layers.layer_norm", "needs", "`pip install tf_slim`"),
+        ("contrib.slim.nets.vgg.vgg_16", "needs", "tf_slim"),
+        ("contrib.slim.nets.nasnet", "gone", "a copy of the network's file"),
+        ("contrib.metrics.streaming_mean", "needs", "tf_slim"),
+        ("contrib.framework.nest", "lent", None),
+        ("estimator.Estimator", "gone", "call the model function yourself"),
+        ("examples.tutorials.mnist.input_data", "gone", "load MNIST with"),
+        ("pywrap_tensorflow.NewCheckpointReader", "gone", "`tf.pywrap_tensorflow` has left TensorFlow"),
+        ("VERSION", "there", None),
+        ("__version__", "there", None),
+        ("compat.v1.compat.v1.Session", "there", None),
+        ("python.ops.array_ops.reshape", "there", None),
+        ("python.ops.control_flow_ops.cond", "lent", None),
+        ("python.ops.array_ops.no_such", "gone", "no `tensorflow.python.ops.array_ops`"),
+        ("python.ops.no_such", "gone", "no `tensorflow.python.ops.no_such`"),
+        ("python.framework.ops", "there", None),
+    ],
+)
+def test_what_becomes_of_a_name(bare, name, status, use):
+    fate = names.fate(name)
+    assert fate.status == status
+    assert fate.use is None if use is None else use in fate.use
+
+
+def test_packages_that_are_installed_are_not_needed(monkeypatch):
+    monkeypatch.setattr(names.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(names, "has_legacy_keras", lambda: True)
+    statuses = [names.fate(n).status for n in ("layers.dense", "contrib.layers.layer_norm", "contrib.rnn.GRUCell")]
+    assert statuses == ["there", "lent", "lent"]
+
+
+def test_without_tensorflow_its_internal_modules_are_not_known(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert names.fate("python.ops.rnn").status == "unknown"
+    assert names.fate("nn.relu").status == "there"
+
+
+def test_the_table_is_that_of_tensorflow():
+    if tensorflow.__version__ != names.table()["tensorflow"]:
+        pytest.skip("the table is that of another release")
+    here = tensorflow_names.names_of(tensorflow.compat.v1)
+    # These are those of tf_keras, which has to be there before TensorFlow is imported.
+    theirs = ("keras", "layers", "nn.rnn_cell")
+    seen = {path: found for path, found in names.table()["modules"].items() if not path.startswith(theirs)}
+    assert len(seen) > 80
+    assert sum(map(len, seen.values())) > 2000
+    for path, found in seen.items():
+        bare = [
+            {name.lstrip(".") for name in listed} - {"keras", "layers", "rnn_cell"} for listed in (found, here[path])
+        ]
+        assert bare[0] == bare[1], path
+
+
+def test_the_command(told, capsys, bare, tmp_path):
+    told("import tensorflow as tf\nfrom tensorflow.contrib.layers import layer_norm, unit_norm, batch_norm\ntf.seq\n")
+    assert cli.main(["run", "--explain", "script.py", "--its-own"]) == 1
+    gone, needs, lent, there, summary = capsys.readouterr().out.splitlines()
+    version = names.table()["tensorflow"]
+    assert gone == f"gone    tf.seq (script.py:3): neither TensorFlow 1.15.5 nor {version} has `tf.seq`."
+    assert needs == (
+        "needs   tf.contrib.layers.layer_norm (script.py:2), tf.contrib.layers.unit_norm (script.py:2): "
+        "`pip install tf_slim`, or `tf1bn[legacy]`."
+    )
+    assert (lent, there) == ("lent    tf.contrib.layers.batch_norm", "there   tf")
+    assert summary == (
+        "script.py: 1 source, 5 names of TensorFlow: 1 there, 1 lent, 2 in packages that are not installed, 1 gone "
+        f"(by the names of TensorFlow {version})."
+    )
+    assert cli.main(["run", "--explain", "--json", "-", "script.py"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["format"], report["version"], report["ok"]) == ("tf1bn-explain", 1, False)
+    assert report["files"] == ["script.py"]
+    assert report["names"][-1] == {
+        "name": "tf.seq",
+        "status": "gone",
+        "use": f"neither TensorFlow 1.15.5 nor {version} has `tf.seq`",
+        "optional": False,
+        "places": [{"file": "script.py", "line": 3}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--explain", "nowhere.py"], "`script` is 'nowhere.py', which could not be read: No such file"),
+        (["--explain", "."], "could not be read: Is a directory"),
+        (["--explain", "broken.py"], "broken.py, line 1: the source is neither Python 3 nor Python 2: "),
+        (["--explain", "-m", "broken"], "`--explain` runs nothing and takes the path of a script"),
+        (["--explain", "--record", "x", "broken.py"], "leave -m and --record out"),
+        (["--json", "x.json", "broken.py"], "`--json` is what --explain writes"),
+        (["--explain", "--json", "broken.py", "broken.py"], "--json"),
+    ],
+)
+def test_what_cannot_be_explained(tmp_path, monkeypatch, capsys, arguments, error):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    assert cli.main(["run", *arguments]) == 2
+    assert error in capsys.readouterr().err
+    assert (tmp_path / "broken.py").read_text() == "def f(:\n"
+
+
+def test_a_python_2_source_without_fissix_says_so(told, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fissix", None)
+    with pytest.raises(CommandError, match="If it is Python 2, `pip install fissix`"):
+        told("print 'x'\n")
+
+
+def test_nothing_is_imported_or_run(tmp_path):
+    (tmp_path / "script.py").write_text("import tensorflow as tf\nraise SystemExit(tf.float32)\n")
+    source = "import sys; from tf1bn.legacy import explain as e; from tf1bn.legacy.explain import explain\n"
+    source += f"assert explain({str(tmp_path / 'script.py')!r})['ok']\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "numpy", "fissix", "keras", "tf_keras"} & set(done.stdout.split())

@@ -1,0 +1,159 @@
+"""What becomes of a name of TensorFlow 1.x: it is there, lent, in another package, or gone.
+
+The names of `tf.compat.v1` are those of one release of TensorFlow, in names.json, which
+tests/golden/record/tensorflow_names.py made. Modules below ``tensorflow.python`` are looked up in the files of the
+installed TensorFlow, which are read and not imported.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+
+from ...contrib import _names as contrib_names
+from ..tensorflow_module import GONE, has_legacy_keras
+
+THERE, LENT, NEEDS, GONE_AWAY, UNKNOWN = "there", "lent", "needs", "gone", "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fate:
+    """What becomes of a name: ``status``, one of the words above, and in ``use`` what to do, or None."""
+
+    status: str
+    use: str | None = None
+
+
+@functools.cache
+def table():
+    """The names of `tf.compat.v1` by module, and those that TensorFlow 1.15 had besides."""
+    with open(os.path.join(os.path.dirname(__file__), "names.json"), encoding="utf-8") as stream:
+        content = json.load(stream)
+    for kind in ("modules", "gone"):
+        content[kind] = {path: set(names.split()) for path, names in content[kind].items()}
+    return content
+
+
+def fate(path):
+    """What becomes of the name at ``path`` below ``tensorflow``, such as "contrib.layers.batch_norm"."""
+    parts = path.split(".") if path else []
+    while parts[:2] == ["compat", "v1"]:
+        parts = parts[2:]
+    if not parts or parts[0].startswith("__") or parts[0] in ("compat", "VERSION", "raw_ops"):
+        return Fate(THERE)
+    if parts[0] == "contrib":
+        return _of_contrib(parts[1:])
+    if parts[0] == "python":
+        return _internal(parts)
+    if parts[0] in GONE:
+        return Fate(GONE_AWAY, GONE[parts[0]])
+    found = _public(parts)
+    if found.status != THERE:
+        return found
+    if parts[:2] == ["layers", "batch_normalization"]:
+        return Fate(LENT)
+    if len(parts) > 1 and (parts[0] in ("layers", "keras") or parts[:2] == ["nn", "rnn_cell"]):
+        return _with_package("tf_keras", THERE)
+    return found
+
+
+def _public(parts):
+    """The fate of a name of `tf.compat.v1`; what comes after a class or a function is not looked up."""
+    modules, above = table()["modules"], []
+    for part in parts:
+        path = ".".join(above)
+        if f".{part}" in modules[path]:
+            above.append(part)
+            continue
+        if part in modules[path] or part.startswith("__"):
+            return Fate(THERE)
+        name = ".".join([*above, part])
+        if part in table()["gone"].get(path, ()):
+            return Fate(GONE_AWAY, f"`tf.{name}` has left TensorFlow, and tf1bn lends nothing in its place")
+        return Fate(GONE_AWAY, f"neither TensorFlow {table()['before']} nor {table()['tensorflow']} has `tf.{name}`")
+    return Fate(THERE)
+
+
+def _with_package(package, status):
+    """``status`` if a package is installed, and otherwise that it is needed."""
+    installed = has_legacy_keras() if package == "tf_keras" else importlib.util.find_spec(package) is not None
+    return Fate(status) if installed else Fate(NEEDS, f"`pip install {package}`, or `tf1bn[legacy]`")
+
+
+def _of_contrib(parts):
+    """The fate of a name below `tf.contrib`."""
+    module = ""
+    for part in parts:
+        names = contrib_names.TREE[module]
+        below = f"{module}.{part}" if module else part
+        if isinstance(names, str) or below in contrib_names.TREE:
+            if below in contrib_names.TREE:
+                module = below
+                continue
+            # Of modules that are lent whole, the names are those of tf_slim.
+            modules = module.rpartition(".")[2] in ("nets", "data")
+            return (
+                Fate(GONE_AWAY, contrib_names.missing(below).removesuffix("."))
+                if modules
+                else _with_package("tf_slim", LENT)
+            )
+        if part.startswith("__"):
+            return Fate(LENT)
+        target = names.get(part)
+        if target is None:
+            return Fate(GONE_AWAY, contrib_names.missing(below).removesuffix("."))
+        if target.startswith(":"):
+            module = target[1:]
+        elif target.startswith("tf_slim."):
+            return _with_package("tf_slim", LENT)
+        elif target.startswith("tf.nn.rnn_cell"):
+            return _with_package("tf_keras", LENT)
+        else:
+            return Fate(LENT)
+    return _with_package("tf_slim", LENT) if isinstance(contrib_names.TREE[module], str) else Fate(LENT)
+
+
+def _internal(parts):
+    """The fate of a name below ``tensorflow.python``, by the files of the installed TensorFlow."""
+    package = importlib.util.find_spec("tensorflow")
+    if package is None:
+        return Fate(UNKNOWN, "TensorFlow is not installed, so its internal modules could not be looked up")
+    folder = next(iter(package.submodule_search_locations))
+    for number, part in enumerate(parts):
+        folder = os.path.join(folder, part)
+        if os.path.isdir(folder):
+            continue
+        if os.path.isfile(f"{folder}.py") or os.path.isfile(os.path.join(os.path.dirname(folder), "__init__.py")):
+            file = (
+                f"{folder}.py"
+                if os.path.isfile(f"{folder}.py")
+                else os.path.join(os.path.dirname(folder), "__init__.py")
+            )
+            left = parts[number + (file == f"{folder}.py") :]
+            if not left or left[0] in _bound(file) or left[0].startswith("__"):
+                return Fate(THERE)
+            # `tf1bn run` finds names that have moved by the public ones.
+            modules = table()["modules"]
+            if any(left[0] in modules[path] for path in ("", "nn", "train")):
+                return Fate(LENT)
+        name = ".".join(parts[: number + 1])
+        return Fate(GONE_AWAY, f"today's TensorFlow has no `tensorflow.{name}`; find a public name in its place")
+    return Fate(THERE)
+
+
+@functools.cache
+def _bound(file):
+    """The names that a module's source binds at its top level."""
+    from ..python2_detection import bindings, parsed
+
+    with open(file, "rb") as stream:
+        tree = parsed(stream.read(), file)
+    nodes, found = list(tree.body), set()
+    while nodes:
+        node = nodes.pop()
+        found |= set(bindings(node))
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            nodes += ast.iter_child_nodes(node)
+    return found

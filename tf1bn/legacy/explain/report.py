@@ -1,0 +1,100 @@
+"""Tells what a script needs of TensorFlow, as text and for JSON."""
+
+import os
+
+from ..._util.printable import printable
+from ..._util.text import counted, listed
+from ...errors import CommandError
+from . import names
+from .sources import Sources
+
+FORMAT = "tf1bn-explain"
+# What keeps a script from running, the worst first.
+_IN_THE_WAY = (names.GONE_AWAY, names.NEEDS, names.UNKNOWN)
+
+
+def explain(script):
+    """What a script and its own modules use of TensorFlow, and what becomes of each name; a dict for JSON.
+
+    Returns:
+      The keys are format, version, ok, script, tensorflow (the release whose names are known), files, and names: a list
+      of dicts with name, status ("there", "lent", "needs", "gone" or "unknown"), use (what to do, or None), optional
+      (whether the script expects that it may be missing) and places, each with file and line. It is ok if every name
+      that is not optional is there or lent.
+
+    Raises:
+      CommandError: the script or one of its modules cannot be read, or is neither Python 3 nor Python 2.
+    """
+    try:
+        sources = Sources(script)
+    except OSError as error:
+        raise CommandError(
+            f"`script` is {script!r}, which could not be read: {error.strerror or error}. "
+            "--explain takes the path of a script."
+        ) from error
+    except (SyntaxError, UnicodeDecodeError) as error:
+        where = f"{getattr(error, 'filename', None) or script}, line {getattr(error, 'lineno', None) or '?'}"
+        raise CommandError(f"{where}: the source is neither Python 3 nor Python 2: {error}.") from error
+    found = {}
+    for use in sources.uses:
+        found.setdefault(use.name, []).append(use)
+    rows = [_row(name, uses) for name, uses in sorted(found.items())]
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "ok": all(row["optional"] or row["status"] not in _IN_THE_WAY for row in rows),
+        "script": os.fspath(script),
+        "tensorflow": names.table()["tensorflow"],
+        "files": [_relative(path) for path in sources.files],
+        "names": rows,
+    }
+
+
+def _row(name, uses):
+    fate = names.fate(name)
+    return {
+        "name": f"tf.{name}" if name else "tf",
+        "status": fate.status,
+        "use": fate.use,
+        "optional": all(use.optional for use in uses),
+        "places": [{"file": _relative(use.file), "line": use.line} for use in uses],
+    }
+
+
+def _relative(path):
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
+
+
+def to_text(report):
+    """The report as lines for a terminal: what is in the way first, each with its places and what to do."""
+    rows = report["names"]
+    counts = {
+        status: sum(row["status"] == status for row in rows) for status in (names.THERE, names.LENT, *_IN_THE_WAY)
+    }
+    shown = [
+        f"{counts[names.THERE]} there",
+        f"{counts[names.LENT]} lent",
+        f"{counts[names.NEEDS]} in packages that are not installed",
+        f"{counts[names.GONE_AWAY]} gone",
+    ]
+    shown += [f"{counts[names.UNKNOWN]} not known"] * bool(counts[names.UNKNOWN])
+    groups = {}
+    for row in rows:
+        places = listed([f"{place['file']}:{place['line']}" for place in row["places"]], 3)
+        optional = ", which the script does without" if row["optional"] else ""
+        groups.setdefault((row["status"], row["use"]), []).append(f"{row['name']} ({places}{optional})")
+    lines = [
+        f"{status:8}{', '.join(group)}: {use}."
+        for wanted in _IN_THE_WAY
+        for (status, use), group in groups.items()
+        if status == wanted
+    ]
+    for status in (names.LENT, names.THERE):
+        listing = ", ".join(row["name"] for row in rows if row["status"] == status)
+        lines += [f"{status:8}{listing}"] * bool(listing)
+    lines.append(
+        f"{report['script']}: {counted(len(report['files']), 'source')}, {counted(len(rows), 'name')} of TensorFlow: "
+        f"{', '.join(shown)} (by the names of TensorFlow {report['tensorflow']})."
+    )
+    return "\n".join(map(printable, lines))

@@ -1,0 +1,207 @@
+"""Which names of TensorFlow a script and its own modules use, read from their sources: nothing is imported or run."""
+
+import ast
+import dataclasses
+import os
+import pathlib
+
+from ..python2_detection import expects, imported_files
+from ..python2_translation import syntax_tree
+
+_OPTIONAL = {"ImportError", "ModuleNotFoundError", "AttributeError", "Exception", "NameError"}
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """A name below ``tensorflow`` in a source; ``optional``: the script expects that it may be missing."""
+
+    name: str
+    file: str
+    line: int
+    optional: bool
+
+
+class Sources:
+    """The script and those of its own modules that it may import.
+
+    Args:
+      script: the path of the script.
+
+    Attributes:
+      files: the paths of the sources, the script first.
+      uses: a list of `Use`, in the order of files and lines.
+
+    Raises:
+      OSError: the script cannot be read.
+      SyntaxError: a source is neither Python 3 nor Python 2.
+      CommandError: a source is Python 2, and fissix is not installed.
+    """
+
+    def __init__(self, script):
+        self._folder = os.path.dirname(os.path.abspath(script))
+        self._trees, waiting = {}, [os.path.abspath(script)]
+        while waiting:
+            path = waiting.pop(0)
+            if path not in self._trees:
+                self._trees[path] = syntax_tree(pathlib.Path(path).read_bytes(), path)
+                waiting += imported_files(self._trees[path], path, self._folder)
+        self.files = list(self._trees)
+        self._names = {}
+        self.uses = []
+        for path in self.files:
+            found = {}
+            for use in _Reader(self, path, self.names(path)).uses():
+                # Where a name is used twice in a line, once is enough.
+                found.setdefault((use.name, use.line), use)
+            self.uses += sorted(found.values(), key=lambda use: (use.line, use.name))
+
+    def names(self, path):
+        """The names that the top level of a source binds to something of TensorFlow or to a module of the script."""
+        if path not in self._names:
+            self._names[path] = {}
+            # Twice, for names that stand for others that are bound further down.
+            for _ in range(2):
+                reader = _Reader(self, path, self._names[path])
+                self._names[path].update(reader.bound_in(self._trees[path]))
+        return self._names[path]
+
+    def tree(self, path):
+        """The syntax tree of a source."""
+        return self._trees[path]
+
+    def module(self, name, path, level=0):
+        """The file of a module of the script, as the source at ``path`` imports it; None if it is not the script's."""
+        above = os.path.dirname(path)
+        roots = [os.path.join(above, *[os.pardir] * (level - 1))] if level else [self._folder, above]
+        for root in roots:
+            base = os.path.normpath(os.path.join(root, *name.split("."))) if name else os.path.normpath(root)
+            for file in (f"{base}.py", os.path.join(base, "__init__.py")):
+                if file in self._trees:
+                    return file
+        return None
+
+
+class _Reader:
+    """Reads one source. What a name stands for is a path below ``tensorflow``, a `_Module`, or None: something else."""
+
+    def __init__(self, sources, path, names):
+        self._sources, self._path, self._top = sources, path, names
+
+    def uses(self):
+        """Yields each `Use` of the source."""
+        yield from self._walk(self._sources.tree(self._path), [self._top], False)
+
+    def _walk(self, node, scopes, optional):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for name in self._imported(node):
+                yield Use(name, self._path, node.lineno, optional)
+            return
+        if isinstance(node, (ast.Attribute, ast.Name, ast.Call)):
+            meant = self._meaning(node, scopes)
+            if isinstance(meant, str) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+                yield Use(meant, self._path, node.lineno, optional)
+                return
+        if isinstance(node, ast.Try):
+            body_optional = optional or expects(node, _OPTIONAL)
+            for child in node.body:
+                yield from self._walk(child, scopes, body_optional)
+            for child in [*node.handlers, *node.orelse, *node.finalbody]:
+                yield from self._walk(child, scopes, optional)
+            return
+        if isinstance(node, _SCOPES):
+            scopes = [*scopes, self.bound_in(node, scopes)]
+        for child in ast.iter_child_nodes(node):
+            yield from self._walk(child, scopes, optional)
+
+    def bound_in(self, scope, scopes=None):
+        """What the names stand for that a scope binds itself, functions within it left out."""
+        scopes = scopes or [self._top]
+        bound, nodes = {}, list(ast.iter_child_nodes(scope))
+        while nodes:
+            node = nodes.pop(0)
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    bound[alias.asname or alias.name.partition(".")[0]] = self._import(alias)
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    if alias.name == "*":
+                        file = self._own(node)
+                        bound.update(self._sources.names(file) if file else {})
+                    else:
+                        bound[alias.asname or alias.name] = self._from(node, alias.name)
+            elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                # A name that stands for something of TensorFlow in one place and for another thing elsewhere is left.
+                name, value = node.targets[0].id, self._meaning(node.value, [*scopes, bound])
+                bound[name] = value if bound.get(name, value) == value else None
+            elif isinstance(node, ast.arg):
+                bound[node.arg] = None
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                bound.setdefault(node.id, None)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                bound[node.name] = None
+            if not isinstance(node, (*_SCOPES, ast.ClassDef)):
+                nodes += ast.iter_child_nodes(node)
+        return bound
+
+    def _meaning(self, node, scopes):
+        """What an expression stands for."""
+        if isinstance(node, ast.Name):
+            return next((scope[node.id] for scope in reversed(scopes) if node.id in scope), None)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(self._meaning(node.value, scopes), node.attr)
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
+        if called and len(node.args) == 2 and isinstance(node.args[1], ast.Constant):
+            return self._attribute(self._meaning(node.args[0], scopes), str(node.args[1].value))
+        return None
+
+    def _attribute(self, owner, name):
+        if isinstance(owner, str):
+            return f"{owner}.{name}" if owner else name
+        if isinstance(owner, _Module):
+            below = self._sources.module(f"{owner.name}.{name}", self._path)
+            if below is not None:
+                return _Module(f"{owner.name}.{name}", below)
+            return self._sources.names(owner.file).get(name) if owner.file else None
+        return None
+
+    def _imported(self, node):
+        """The names below ``tensorflow`` that an import names."""
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif node.level or node.module is None:
+            return []
+        else:
+            names = [node.module if alias.name == "*" else f"{node.module}.{alias.name}" for alias in node.names]
+        return [name.partition(".")[2] for name in names if name.partition(".")[0] == "tensorflow"]
+
+    def _import(self, alias):
+        top, _, rest = alias.name.partition(".")
+        if top == "tensorflow":
+            return rest if alias.asname else ""
+        name = alias.name if alias.asname else top
+        file = self._sources.module(name, self._path)
+        return _Module(name, file) if file or self._sources.module(alias.name, self._path) else None
+
+    def _from(self, node, name):
+        if not node.level and node.module and node.module.partition(".")[0] == "tensorflow":
+            rest = node.module.partition(".")[2]
+            return f"{rest}.{name}" if rest else name
+        module = f"{node.module}.{name}" if node.module else name
+        file = self._sources.module(module, self._path, node.level)
+        if file is not None:
+            return _Module(module, file)
+        file = self._own(node)
+        return self._sources.names(file).get(name) if file else None
+
+    def _own(self, node):
+        """The file of the module of the script that a ``from`` names; None if it is not the script's."""
+        return self._sources.module(node.module or "", self._path, node.level)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Module:
+    """A module of the script; ``file`` is None for a folder without an __init__.py."""
+
+    name: str
+    file: str | None
