@@ -170,6 +170,9 @@ class Docker:
     def remove(self, name):
         call(self.command, "rmi", name)
 
+    def clean(self):
+        """Remove what is kept for the next build, where that is ours."""
+
 
 class Buildah:
     """Buildah, in a store of its own."""
@@ -221,6 +224,8 @@ class Buildah:
 
     def remove(self, name):
         call(*self.store, "rmi", "--force", name)
+
+    def clean(self):
         call(*self.store, "rmi", "--prune", "--force")
 
     def _container(self, name):
@@ -325,8 +330,9 @@ def measure(engine, image, remove):
     row["problems"] += [
         f"{run['arguments'] or 'its own command'}: {run['problem']}" for run in row["runs"] if run["problem"]
     ]
-    if remove and image.name != IMAGES[0].name:
+    if remove and image is not IMAGES[0]:
         engine.remove(image.name)
+        engine.clean()
     return row
 
 
@@ -367,6 +373,7 @@ def main(arguments=None):
                 show(rows[-1])
         if options.remove:
             engine.remove(IMAGES[0].name)
+            engine.clean()
     except (RuntimeError, OSError) as error:
         print(f"images: {error}", file=sys.stderr)
         return 2
