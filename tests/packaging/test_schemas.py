@@ -130,6 +130,15 @@ def test_a_command_that_failed_says_so_in_json(written):
     assert (code, result["status"]) == (2, "failed")
 
 
+def test_a_reproduction_that_failed_says_so_in_json(written, monkeypatch):
+    monkeypatch.setattr("tf1bn.reproduce.devices.has_gpu", lambda: False)
+    code, result = written("reproduce", "--device", "gpu")
+    check(result, "reproduce")
+    assert (code, result["status"], result["ok"]) == (2, "failed", False)
+    assert "looked for a GPU" in result["problems"][0]
+    assert refuses({**result, "status": "ok"}, "reproduce")
+
+
 @pytest.mark.parametrize("path", [SAMPLES / "port.trace", GOLDEN / "checkpoints/fused", GOLDEN / "onnx/trained.onnx"])
 def test_what_is_inspected_fits(written, path):
     code, report = written("inspect", path)

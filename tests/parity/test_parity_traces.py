@@ -580,6 +580,21 @@ def test_a_map_of_patterns():
     assert found.ignored == ("block1/bn2",)
 
 
+def test_declared_numbers_that_differ_read_differently(tmp_path):
+    vector = np.ones(2, np.float32)
+    names = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
+    record = {**dict.fromkeys(names, vector), "inputs": [np.eye(2, dtype=np.float32)]}
+    sides = []
+    for name, (decay, epsilon) in {"old": (0.999, 1e-3), "new": (0.99900001, 1.0000004e-3)}.items():
+        with trace.Writer(tmp_path / name) as writer:
+            writer.add_layer("bn", decay=decay, epsilon=epsilon)
+            writer.add_step({"bn": record}, training=False)
+        sides.append(trace.open(tmp_path / name))
+    said = str(compare_traces(*sides)["layers"][0]["causes"])
+    assert "NEW declares the decay 0.99900001, OLD 0.999;" in said
+    assert "NEW declares the epsilon 0.0010000004, OLD 0.001;" in said
+
+
 @pytest.mark.parametrize(
     ("mapping", "text"),
     [
@@ -596,6 +611,15 @@ def test_a_map_of_patterns():
 def test_maps_that_cannot_be_used(mapping, text):
     with pytest.raises(MappingError, match=text):
         match_layers([face("a"), face("b")], [face("x"), face("y")], mapping)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "meant"), [({"block1/bm1": "x"}, "block1/bn1"), ({"block1/bn1": "Out"}, "out"), ({"bn*": None}, None)]
+)
+def test_a_map_with_a_slip_is_told_what_was_meant(mapping, meant):
+    with pytest.raises(MappingError) as raised:
+        match_layers([face("block1/bn1"), face("c")], [face("x"), face("out")], mapping)
+    assert (f"Did you mean `{meant}`?" if meant else "has 'block1/bn1', 'c'.") in str(raised.value)
 
 
 @pytest.mark.parametrize(

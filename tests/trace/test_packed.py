@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import traces
 from tf1bn import trace
 from tf1bn.diagnosis import diagnose
 from tf1bn.trace import packing, storage
+from tf1bn.trace import writer as writer_module
 
 LAYER = {"decay": 0.9, "epsilon": 1e-3, "fused": False}
 
@@ -314,3 +316,41 @@ def test_an_interrupt_while_a_file_is_begun_does_not_end_the_trace(tmp_path, mon
         for step in range(2):
             writer.add_step({"bn": vectors(step)}, training=True)
     assert_steps(tmp_path / "t", range(2))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_interrupt_at_any_line_leaves_no_part_of_a_step(tmp_path, packed):
+    places = {writer_module.Writer._add_step.__code__, writer_module.Writer._write_step.__code__}
+    tried = 0
+
+    def interrupt_at(line):
+        seen = 0
+
+        def at_line(frame, event, _):
+            nonlocal seen
+            seen += event == "line"
+            if seen == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return at_line
+
+        sys.settrace(lambda frame, event, _: at_line if frame.f_code in places else None)
+
+    while True:
+        tried += 1
+        with trace.Writer(tmp_path / f"{tried}", packed=packed) as writer:
+            writer.add_layer("bn", **LAYER)
+            writer.add_step({"bn": vectors(0)}, training=True)
+            interrupt_at(tried)
+            try:
+                writer.add_step({"bn": vectors(1)}, training=True)
+            except KeyboardInterrupt:
+                # A step is in as soon as its line is: an interrupt after that has not lost it.
+                writer.add_step({"bn": vectors(2)}, training=True)
+            else:
+                break
+            finally:
+                sys.settrace(None)
+        whole = list(trace.open(tmp_path / f"{tried}"))
+        assert_steps(tmp_path / f"{tried}", [0, 2] if len(whole) == 2 else [0, 1, 2])
+    assert tried > 20

@@ -110,6 +110,18 @@ def write_outputs(contents):
             files.write_file(path, data, option)
 
 
+def failed_result(format_name, error):
+    """What a command that judges puts out as JSON where an exception left it without a result: a dict."""
+    return {
+        "format": format_name,
+        "ok": False,
+        "status": "failed",
+        "exit_code": 2,
+        "problems": [str(error) or type(error).__name__],
+        "notes": [],
+    }
+
+
 def print_bytes(data):
     """Write text in UTF-8 to standard output, whatever the encoding of the terminal is."""
     sys.stdout.flush()

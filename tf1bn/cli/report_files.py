@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 from .._util import strict_json
-from .._util.command import STDOUT, check_outputs, print_bytes, write_outputs
+from .._util.command import STDOUT, check_outputs, failed_result, print_bytes, write_outputs
 from ..errors import CommandError, OutputError
 from ..reports import formats, terminal
 from ..reports.formats.statements import Report
@@ -98,15 +98,7 @@ class Output:
 
     def _fail(self, error):
         """Put out a result that says that there is none, where a machine is to read it."""
-        result = {
-            "format": self._format_name,
-            "ok": False,
-            "status": "failed",
-            "exit_code": 2,
-            "layers": [],
-            "problems": [str(error) or type(error).__name__],
-            "notes": [],
-        }
+        result = {**failed_result(self._format_name, error), "layers": []}
         # What went wrong first is what is told.
         with contextlib.suppress(OutputError, OSError):
             self._print(result, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._util import strict_json
-from .._util.text import listed
+from .._util.text import did_you_mean, listed
 from .._util.validation import shown
 from ..errors import MappingError
 
@@ -74,7 +74,10 @@ def mapped_names(mapping, old, new):
 
 def _no_layer(name_or_pattern, old):
     names = listed(map(repr, old), 5)
-    return MappingError(f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}.")
+    return MappingError(
+        f"The map names {name_or_pattern!r}, which is no layer of OLD; OLD has {names}."
+        f"{did_you_mean(name_or_pattern, old)}"
+    )
 
 
 def _add_target(name, target, new, targets, users):
@@ -82,7 +85,10 @@ def _add_target(name, target, new, targets, users):
     if target is not None:
         if target not in new:
             names = listed(map(repr, new), 5)
-            raise MappingError(f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {names}.")
+            raise MappingError(
+                f"The map makes {name!r} of OLD {target!r}, which is no layer of NEW; NEW has {names}."
+                f"{did_you_mean(target, new)}"
+            )
         if target in users:
             raise MappingError(f"The map makes both {users[target]!r} and {name!r} of OLD {target!r} of NEW.")
         users[target] = name

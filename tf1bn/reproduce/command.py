@@ -5,12 +5,13 @@ It checks options and output files before it imports TensorFlow, which takes sec
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
 from .._util import command, strict_json
 from .._util.tensorflow_import import import_tensorflow
-from ..errors import CommandError
+from ..errors import CommandError, OutputError
 from ..reports import terminal
 from ..verdicts import FINDING, OK, STRICT, UNDECIDABLE
 from . import options, plot, report
@@ -20,10 +21,22 @@ def run(args):
     """Do what the parsed ``args`` ask for and print the report; returns the exit code.
 
     Raises:
-      Tf1bnError: something that was asked for is not possible here; the message says what.
+      Tf1bnError: something that was asked for is not possible here; the message says what, and so does ``--json``.
     """
     further = options.further_runs(args)
     _check_files(args)
+    try:
+        return _run(args, further)
+    except Exception as error:
+        if args.json is not None:
+            # What went wrong first is what is told.
+            with contextlib.suppress(OutputError, OSError):
+                text = strict_json.to_json(command.failed_result(options.FORMAT, error))
+                command.write_outputs({"--json": (args.json, text.encode())})
+        raise
+
+
+def _run(args, further):
     out = terminal.console()
     # A broken extension is found before the seconds that TensorFlow takes.
     from .. import checker  # noqa: F401

@@ -14,6 +14,7 @@ STEPS = 5000
 MAX_STEPS = 1_000_000
 # The release whose default layer gives what the article printed: before 1.4 it stored the population variance.
 ARTICLE_RELEASE = "1.3"
+FORMAT = "tf1bn-reproduce"  # of its JSON
 
 DESCRIPTION = """Repeat a 2017 article's experiment on batch_norm's decay, on the article's own numbers, and check
 every number against an independent recomputation.

@@ -135,7 +135,7 @@ def to_result(measured, args, further):
     problems = _problems(measured)
     undecidable = _undecidable(measured, args.device, used)
     return {
-        "format": "tf1bn-reproduce",
+        "format": options.FORMAT,
         "ok": not problems and not undecidable and all(row["holds"] for row in conclusions),
         "tf1bn": __version__,
         "tensorflow": tf.__version__,

@@ -166,12 +166,13 @@ class Writer:
         line: dict[str, Any] = {"step": number, "training": boolean("training", training)}
         if left_out:
             line["left_out"] = left_out
-        self.bytes += self._write_step(line, entries, files)
-        self._last = number
+        self._write_step(line, entries, files)
         return number
 
-    def _write_step(self, line: dict[str, Any], entries: dict[str, Any], files: Files) -> int:
-        """Write the arrays of a step and then its line, or nothing; returns the bytes that they take."""
+    def _write_step(self, line: dict[str, Any], entries: dict[str, Any], files: Files) -> None:
+        """Write the arrays of a step and then its line, and count it; or nothing, wherever an interrupt comes."""
+        assert self._steps is not None
+        before, lines = (self._last, self.bytes), os.fstat(self._steps).st_size
         layers = json.dumps(entries, allow_nan=False, separators=(",", ":"))
         block = files.data if isinstance(files, Block) else b""
         written: list[str] = []
@@ -184,9 +185,12 @@ class Writer:
             if block:
                 line["block"] = place = self._packed.append(block)
             text = _line(line, layers if self._is_new(line, layers, bool(written)) else None)
-            self._append(text)
+            write_all(self._steps, text)
+            self._last, self.bytes = line["step"], self.bytes + size + len(text)
         except BaseException:
-            # The step is not in the trace, and may be tried again.
+            # The step may be tried again. Its line goes first, since it names what follows.
+            os.ftruncate(self._steps, lines)
+            self._last, self.bytes = before
             self._layouts.forget()
             if place is not None:
                 self._packed.cut(place[1])
@@ -194,7 +198,6 @@ class Writer:
                 with contextlib.suppress(OSError):
                     self._arrays.remove(file)
             raise
-        return size + len(text)
 
     def _is_new(self, line: dict[str, Any], layers: str, has_files: bool) -> bool:
         """Whether the line has to hold the layers. Those of a packed step get a number unless they name files."""
@@ -296,17 +299,6 @@ class Writer:
         except BaseException:
             with contextlib.suppress(OSError):
                 folder.remove(beside)
-            raise
-
-    def _append(self, line: bytes) -> None:
-        """Append a whole line to steps.jsonl, or nothing."""
-        assert self._steps is not None
-        size = os.fstat(self._steps).st_size
-        try:
-            write_all(self._steps, line)
-        except BaseException:
-            # The next line would continue a part of this one.
-            os.ftruncate(self._steps, size)
             raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._util.text import quoted
+from ..._util.text import apart, quoted
 from ...verdicts import ADVISORY, FINDING, cause_entry
 from ..conversions import EXPLAIN, other_layer, unexplained
 from ..layer_values import BITS, START, STATISTIC_ROLES, TITLES, holds, titles
@@ -164,10 +164,10 @@ def _declared(old, new):
         (old.declared.get(name), new.declared.get(name)) for name in ("epsilon", "decay")
     )
     if None not in (old_epsilon, new_epsilon) and old_epsilon != new_epsilon:
-        yield cause_entry("epsilon", f"OLD declares epsilon {old_epsilon:g} and NEW {new_epsilon:g}.")
+        yield cause_entry("epsilon", "OLD declares epsilon {} and NEW {}.".format(*apart(old_epsilon, new_epsilon)))
     if None in (old_decay, new_decay) or old_decay == new_decay:
         return
-    text = f"OLD declares decay {old_decay:g} and NEW {new_decay:g}"
+    text = "OLD declares decay {} and NEW {}".format(*apart(old_decay, new_decay))
     if abs(1 - old_decay - new_decay) <= 1e-9:
         yield cause_entry("momentum-flipped", f"{text}, its complement: PyTorch's momentum is 1 - decay.")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from ..._util.text import apart
 from ...checker.roundoff import HALVES
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE
 from ..findings import Findings
@@ -216,13 +217,12 @@ def _declared_rule(layer, findings):
     old, new = layer.declared
     seen, trained = findings.ids(), layer.comparison.training_steps
     if new.decay is not None and old.decay is not None and new.decay != old.decay and not trained:
-        text = f"NEW declares the decay {new.decay:g}, OLD {old.decay:g}; no training step shows which one NEW uses."
-        findings.add("decay", text)
+        text = "NEW declares the decay {}, OLD {}; no training step shows which one NEW uses."
+        findings.add("decay", text.format(*apart(new.decay, old.decay)))
     epsilons = old.epsilon, new.epsilon
     if None not in epsilons and not _same_epsilon(old, new) and not seen & {"epsilon", "epsilon-floor"}:
-        interval = layer.effective[1].epsilon_interval
-        allows_old, allows_new = (_overlap(interval, [epsilon] * 2) for epsilon in epsilons)
-        text = f"NEW declares the epsilon {new.epsilon:g}, OLD {old.epsilon:g}"
+        allows_old, allows_new = (_overlap(layer.effective[1].epsilon_interval, [epsilon] * 2) for epsilon in epsilons)
+        text = "NEW declares the epsilon {}, OLD {}".format(*apart(new.epsilon, old.epsilon))
         if not allows_old and layer.only == "training":
             findings.add("epsilon", f"{text}; outputs were not asked for.", ADVISORY)
         elif not allows_old:
