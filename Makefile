@@ -3,13 +3,14 @@ BIN := .venv/bin
 COUNT ?= 1000000
 NAME ?= table
 
-.PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels lint rebuild
+.PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels lint locks images rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
-# What each tier has: docs/design/testing.md. The first takes minutes; test-rest is what it leaves out, test-all both.
+# What each tier has: docs/design/testing.md. The first takes minutes; test-rest is what it leaves out, test-all both,
+# without the images.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 test: .venv/tests ; $(PYTEST) $(ARGS)
 test-rest: .venv/tests ; $(PYTEST) -m "slow or recordings or packaging or torch or browser or gpu" $(ARGS)
-test-all: .venv/tests ; $(PYTEST) -m "" $(ARGS)
+test-all: .venv/tests ; $(PYTEST) -m "not images" $(ARGS)
 mutants: .venv/tests ; $(BIN)/python tests/support/mutants.py $(ARGS)
 fuzz: .venv/tests
 	$(BIN)/python tests/support/fuzz.py --count $(COUNT) $(ARGS)
@@ -18,7 +19,15 @@ sanitize: .venv/tests ; $(BIN)/python tests/support/sanitize.py $(ARGS)
 bench: .venv/done ; $(BIN)/python -m benchmarks $(NAME) $(ARGS)
 matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
 wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
-lint: .venv/tests ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/hadolint docker/Dockerfile docker/Dockerfile.gpu docker/tf1/Dockerfile
+lint: .venv/tests
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.checker docker/Dockerfile.gpu docker/tf1/Dockerfile
+	$(BIN)/actionlint .github/workflows/ci.yml
+# Without .venv, which an outdated lock would be installed into.
+locks:
+	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==0.13.9; }
+	UV=build/uv/bin/uv docker/lock.sh $(ARGS)
+images: ; $(PYTHON) docker/images.py $(ARGS)
 
 .PHONY: docs
 docs: .venv/docs
@@ -26,17 +35,16 @@ docs: .venv/docs
 	@echo "The pages are in docs/_build/html/index.html."
 
 # Not installed for `make reproduce`, which needs none of it.
-.venv/tests: .venv/done tests/requirements.txt
-	PYTHON=$(BIN)/python docker/install.sh tests
+.venv/tests: .venv/done docker/locks/tests.txt
+	PYTHON=$(BIN)/python docker/install.sh lock tests
 	touch $@
 
-.venv/docs: .venv/done docs/requirements.txt
-	@echo "tf1bn: installing Sphinx, docs/requirements.txt" >&2
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.txt
+.venv/docs: .venv/done docker/locks/docs.txt
+	PYTHON=$(BIN)/python docker/install.sh lock docs
 	touch $@
 
 # Without its built extension the environment is not done, whatever the stamp says.
-.venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) requirements.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+.venv/done: $(if $(and $(wildcard tf1bn/_native/_moments.*so),$(wildcard tf1bn/_native/_moving.*so),$(wildcard tf1bn/_native/_replay.*so)),,rebuild) docker/locks/checkout.txt setup.py pyproject.toml tf1bn/__init__.py $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("tf1bn needs Python 3.10 or newer; set PYTHON to one.")'
 	@echo "tf1bn: making .venv, which will be about 2.3 GB" >&2
 	$(PYTHON) -m venv .venv

@@ -58,7 +58,9 @@ def suite(session, tensorflow):
     pinned = f"tensorflow=={tensorflow}." in Path("requirements.txt").read_text()
     ignored = [] if pinned else ["tests/packaging/test_install.py"]
     session.run("python", "-c", SEEN)
-    session.run("python", "-m", "pytest", "-q", "-m", "", *(f"--ignore={path}" for path in ignored), *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-q", "-m", "not images", *(f"--ignore={path}" for path in ignored), *session.posargs
+    )
 
 
 # That of 3.11 is for all later Pythons too, see setup.py.

@@ -19,7 +19,7 @@ if [ "$found" != "$needed" ]; then
     exit 2
 fi
 pip() { "$PYTHON" -m pip --disable-pip-version-check "$@"; }
-pip install --quiet --no-deps --requirement "requirements-$release.txt"
+pip install --quiet --no-deps --require-hashes --requirement "requirements-$release.txt"
 pip check
 
 for listing in listing*.py; do

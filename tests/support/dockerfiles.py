@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = {name: ROOT / name for name in ("docker/Dockerfile", "docker/Dockerfile.gpu", "docker/tf1/Dockerfile")}
+NAMES = ("docker/Dockerfile", "docker/Dockerfile.checker", "docker/Dockerfile.gpu", "docker/tf1/Dockerfile")
+PATHS = {name: ROOT / name for name in NAMES}
 
 
 class Stage(NamedTuple):
