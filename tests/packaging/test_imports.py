@@ -1,6 +1,7 @@
 """Who imports whom: the table below is the whole rule, and every module of the package is held to it."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def room(module):
     return module.partition(".")[0]
 
 
-def nodes_of(file, with_functions=True):
+@functools.cache
+def nodes_of(file, with_functions):
     found, nodes = [], [ast.parse((PACKAGE / file).read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
@@ -112,17 +114,15 @@ def loads(code):
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_module_imports_what_its_room_may(file):
-    module = MODULES[file]
-    here = room(module)
-    if here in JOIN or module == "__init__":
-        return
-    allowed = {here, *MAY_IMPORT[here].split()}
-    wrong = sorted(
-        name for name in own(file) if not any(name == other or name.startswith(f"{other}.") for other in allowed)
-    )
-    assert not wrong, f"tf1bn/{file} imports {wrong}; its room may import {sorted(allowed)}"
+def test_a_module_imports_what_its_room_may():
+    wrong = []
+    for file, module in MODULES.items():
+        here = room(module)
+        if here not in JOIN:
+            allowed = {here, *MAY_IMPORT[here].split()}
+            names = {name for name in own(file) if not any(f"{name}.".startswith(f"{other}.") for other in allowed)}
+            wrong += [f"tf1bn/{file} imports {name}; its room may import {sorted(allowed)}" for name in sorted(names)]
+    assert not wrong
 
 
 def test_every_room_is_in_the_table():
@@ -160,23 +160,24 @@ def test_the_test_sees_a_circle():
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_tensorflow_is_imported_where_it_may(file):
-    if room(MODULES[file]) in WITH_TENSORFLOW:
-        return
-    assert not any(name.startswith("tensorflow") for name in imported(file, with_functions=False))
-    if file not in LAZILY:
-        assert not any(name.startswith("tensorflow") for name in imported(file))
+def test_tensorflow_is_imported_where_it_may():
+    without = [file for file in FILES if room(MODULES[file]) not in WITH_TENSORFLOW]
+    assert not [
+        file
+        for file in without
+        if any(name.startswith("tensorflow") for name in imported(file, with_functions=file not in LAZILY))
+    ]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_only_public_api(file):
-    source = (PACKAGE / file).read_text(encoding="utf-8")
-    if file not in SPEAK_OF_OTHERS | WITH_KERAS | {"recorders/keras/layers.py"}:
-        assert not re.search(r"tensorflow\.python|tf_slim|tf_keras|\b(tf|tensorflow|v1|v2)\.keras\b", source)
-    names = imported(file)
-    assert not any(name.split(".")[0] in {"keras", "tf_keras", "tf_slim"} for name in names) or file in WITH_KERAS
-    assert not any(name.startswith("tensorflow.") and "compat" not in name for name in names)
+def test_only_public_api():
+    for file in FILES:
+        source = (PACKAGE / file).read_text(encoding="utf-8")
+        if file not in SPEAK_OF_OTHERS | WITH_KERAS | {"recorders/keras/layers.py"}:
+            private = re.search(r"tensorflow\.python|tf_slim|tf_keras|\b(tf|tensorflow|v1|v2)\.keras\b", source)
+            assert not private, file
+        names = imported(file)
+        assert file in WITH_KERAS or not any(name.split(".")[0] in {"keras", "tf_keras", "tf_slim"} for name in names)
+        assert not any(name.startswith("tensorflow.") and "compat" not in name for name in names), file
 
 
 def test_import_loads_nothing_heavy():

@@ -14,6 +14,13 @@ MODULE_LINES, FUNCTION_LINES = 350, 60
 SMALL = {"tf1bn/_native"}
 
 
+@pytest.fixture(scope="module")
+def trees():
+    """By path the number of lines of a module and its syntax tree."""
+    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
+    return {path: (text.count("\n"), ast.parse(text)) for path, text in texts.items()}
+
+
 def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -26,15 +33,16 @@ def body_lines(function):
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_module_and_its_functions_are_short(path):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= MODULE_LINES
-    long = [
-        f"{node.name}: {body_lines(node)} lines"
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and body_lines(node) > FUNCTION_LINES
-    ]
+def test_modules_and_functions_are_short(trees):
+    long = []
+    for path, (lines, tree) in trees.items():
+        if lines > MODULE_LINES:
+            long.append(f"{name_of(path)}: {lines} lines")
+        long += [
+            f"{name_of(path)}, {node.name}: {body_lines(node)} lines"
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and body_lines(node) > FUNCTION_LINES
+        ]
     assert not long
 
 
@@ -44,6 +52,6 @@ def test_a_room_has_four_to_thirteen_files():
     assert not wrong
 
 
-def test_modules_say_what_they_are():
-    trees = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in FILES if path.name != "__main__.py"}
-    assert not [name for name, tree in trees.items() if not ast.get_docstring(tree)]
+def test_modules_say_what_they_are(trees):
+    silent = [path for path, (_, tree) in trees.items() if not ast.get_docstring(tree)]
+    assert not [path for path in silent if path.name != "__main__.py"]
