@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 COUNT ?= 1000000
 NAME ?= table
+# The tests start many processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels lint locks images rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)

@@ -30,14 +30,17 @@ LONG = {
     "audit",
     "causes",
     "gpu",
+    "graphs",
     "old-scripts",
     "other-frameworks",
     "parity",
     "porting",
+    "recalibration",
     "releases",
     "reproduction",
     "traces",
-} | {"troubleshooting"}
+    "troubleshooting",
+}
 RUN = [
     pytest.param(name, marks=pytest.mark.slow if PAGES[name].stem in LONG else ())
     for name, blocks in BLOCKS.items()
