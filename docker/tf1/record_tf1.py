@@ -567,6 +567,7 @@ class Scan(PatternFinder):
         gamma = self.variables.get(prefix + "/gamma") if gamma is None else gamma
         beta = self.variables.get(prefix + "/beta") if beta is None else beta
         state = self._state(mean, prefix)
+        renorm = "renorm_mean" in state
         # Statistics that were made constants are neither the batch's nor moving.
         batch = [(root, branches) for root, branches in means if root.op.type not in FIXED + VARIABLES]
         flag, trains, flag_problem = self._flag(means, batch, paired)
@@ -598,11 +599,11 @@ class Scan(PatternFinder):
                 "zero_debias": "biased" in state,
                 "trainable": self._is_trainable(gamma, beta),
                 "release": None,
-                "center": self._has(pattern.beta, beta),
-                "scale": self._has(pattern.gamma, gamma),
+                "center": self._has(pattern.beta, beta, ADDS if renorm else None),
+                "scale": self._has(pattern.gamma, gamma, ("Mul",) if renorm else None),
                 "axis": axis,
-                "renorm": "renorm_mean" in state,
-                "renorm_clipping": self.clipping_of(pattern) if "renorm_mean" in state else None,
+                "renorm": renorm,
+                "renorm_clipping": self.clipping_of(pattern) if renorm else None,
                 "rate_dtype": rate_dtype,
             },
         )
@@ -659,10 +660,15 @@ class Scan(PatternFinder):
         names = [op.name for op in (gamma, beta) if op is not None] if self._trainable else []
         return not names or any(name in self._trainable for name in names)
 
-    def _has(self, tensor, variable):
-        """Whether a layer has a gamma or beta, a tensor of its pattern or None; None if that cannot be seen."""
+    def _has(self, tensor, variable, corrected=None):
+        """Whether a layer has a gamma or beta, a tensor of its pattern or None; None if that cannot be seen.
+
+        corrected: None, or the types of the operation by which a gamma or beta joins r or d of renormalisation.
+        """
         if variable is not None:
             return True
+        if corrected is not None and tensor is not None and self._plain(tensor).op.type not in corrected:
+            return False
         return False if tensor is None or self.static(tensor) is not None else None
 
     def _parameter(self, tensors):
@@ -1252,7 +1258,7 @@ class Writer(object):
                 entry[name] = [dict(item, count=int(given["count"])) for item, given in zip(vectors, value)]
             elif name == "state":
                 entry[name] = {key: self._vector(array) for key, array in value.items()}
-            elif name in ("training", "decay"):
+            elif name in ("training", "decay", "reduction"):
                 entry[name] = value
             else:
                 entry[name] = self._vector(value)

@@ -1,14 +1,16 @@
 """The names of tf.contrib that old code around batch_norm imports, against recordings of TF 1.15.5."""
 
 import importlib
+import itertools
 import json
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+import tiers
 from golden.record import contrib as cases
-from modes import played_in
+from modes import MODES, played_in
 
 import tf1bn
 from tf1bn.contrib import _names
@@ -17,13 +19,20 @@ with open(cases.PATH, encoding="ascii") as _stream:
     RECORDED = json.load(_stream)
 
 
+@pytest.mark.parametrize("mode", tiers.slow_but(["reference"], list(MODES)))
 @pytest.mark.parametrize("name", cases.CASES)
-def test_the_recorded_graphs(name):
-    with played_in("reference"):
+def test_the_recorded_graphs(name, mode):
+    with played_in(mode):
         seen = cases.observed(tf, tf1bn.contrib, cases.CASES[name])
     wanted = dict(RECORDED[name])
-    for mine, theirs in zip(seen.pop("values"), wanted.pop("values"), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=3e-7)
+    named = ["output", *wanted["collections"]["variables"]]
+    values = zip(seen.pop("values"), wanted.pop("values"), strict=True)
+    for variable, (mine, theirs) in itertools.zip_longest(named, list(values)):
+        # In the run that updates it, a resource variable may be read before or after.
+        if not (MODES[mode].resource and variable and "moving_" in variable):
+            np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=3e-7)
+    if MODES[mode].control_flow_v2:
+        wanted["output"] = wanted["output"].replace("cond/Merge", "cond/Identity")
     assert seen == wanted
 
 

@@ -293,7 +293,7 @@ def test_float32_decay_is_an_advisory(tmp_path, decay):
 
 @pytest.mark.parametrize("decay", [0.999, 0.9999])
 @pytest.mark.parametrize("declared", [None, "float64", "float32"])
-@pytest.mark.parametrize("keep", ["inputs", "moments"])
+@pytest.mark.parametrize("keep", tiers.slow_but(["inputs"], ["inputs", "moments"]))
 def test_float32_decay_is_told_where_only_all_steps_together_show_it(tmp_path, decay, declared, keep):
     """Warm statistics, whose steps are each within the expected error of rounding, with either rate."""
     for done in ("float64", "float32"):

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import tensorflow
 from golden.record import listing
+from modes import MODES
 
 from tf1bn import trace
 from tf1bn.cli import main as cli
@@ -49,6 +50,7 @@ def play(tmp_path, capsys):
         status = oldscript.run_script(str(script), args, **options)
         return status, *capsys.readouterr()
 
+    run.folder = tmp_path
     return run
 
 
@@ -63,6 +65,24 @@ def test_scripts_print_what_they_print_in_1_15(play, name):
     assert status == 0
     assert re.sub(r"[-\d.e]+", "", out) == re.sub(r"[-\d.e]+", "", recorded)
     assert len(numbers(out)) >= 25
+    np.testing.assert_allclose(numbers(out), numbers(recorded), rtol=3e-5, atol=3e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_scripts_print_it_in_every_mode(play, mode):
+    """In the mode that a script asks for itself; a policy of Keras is none of it."""
+    chosen = MODES[mode]
+    switches = ["enable_resource_variables" if chosen.resource else "disable_resource_variables"]
+    switches.append("enable_control_flow_v2" if chosen.control_flow_v2 else "disable_control_flow_v2")
+    switches.append("enable_v2_tensorshape" if chosen.shapes == "numbers" else "disable_v2_tensorshape")
+    source = (SCRIPTS / "slim_net.py").read_text(encoding="utf-8")
+    prelude = "".join(f"tf.{switch}()\n" for switch in switches)
+    assert source.count("import tensorflow as tf\n") == 1
+    (Path(play.folder) / "nets").symlink_to(SCRIPTS / "nets")
+    status, out, _ = play(source.replace("import tensorflow as tf\n", "import tensorflow as tf\n" + prelude))
+    recorded = (SCRIPTS / "slim_net.tf-1.15.0.txt").read_text().replace("u'", "'")
+    assert status == 0
     np.testing.assert_allclose(numbers(out), numbers(recorded), rtol=3e-5, atol=3e-7)
 
 

@@ -70,6 +70,20 @@ def recorded(tmp_path_factory):
     return folder / "original.trace"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reference", "reference, shapes of numbers", "resource", "resource, control flow v1"])
+def test_a_graph_and_its_port_agree_in_every_mode(name, tmp_path):
+    from modes import played_in
+
+    with played_in(name):
+        found = assert_parity(original, Port(), batches(), training=TRAINING, keep=tmp_path / "kept")
+        assert found["ok"]
+        with pytest.raises(AssertionError, match=r"bn2.*decay"):
+            assert_parity(original, Port(bn2={"decay": 0.8}), batches(), training=TRAINING)
+        record_port(Port(), batches(), tmp_path / "port", training=TRAINING)
+    assert set(trace.open(tmp_path / "port").layers) == {"bn1", "bn2"}
+
+
 @pytest.mark.parametrize("inputs", [True, False], ids=["inputs", "statistics"])
 def test_a_graph_and_its_port_agree(inputs):
     found = assert_parity(original, Port(inputs), batches(), training=TRAINING)
