@@ -37,6 +37,18 @@ def seconds(function, *arguments, **options):
     return time.perf_counter() - start, result
 
 
+def processor_seconds(function, path):
+    start = time.process_time()
+    function(path)
+    return time.process_time() - start
+
+
+def read_one_vector(path):
+    """What every share reads of each step, however few its layers are."""
+    for step in trace.open(path):
+        assert step.layers["conv1"].moving_mean_after.size
+
+
 def in_turn(path, workers, rounds):
     """Best seconds of one process and of the workers."""
     best = [float("inf")] * 2
@@ -95,6 +107,10 @@ def main():
             layer_steps = len(shapes) * steps
             print(f"  moments   here {layer_steps / here:6.0f} /s     workers {layer_steps / there:6.0f} /s", end="")
             print(f"     ratio {here / there:.2f}   {bytes_of_moments / steps / 1e3:.0f} kB a step")
+            judged, lines = (processor_seconds(work, folder / "moments") for work in (diagnose, read_one_vector))
+            print(
+                f"  a core    {layer_steps / judged:6.0f} /s     lines and blocks {lines / steps * 1e3:.1f} ms a step"
+            )
             idle = [seconds(workers, nothing, list(shapes))[0] for _ in range(20)]
             print(f"  a share   {statistics.median(idle) / (SHARES * workers.count) * 1e3:.1f} ms")
     finally:
