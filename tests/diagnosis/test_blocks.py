@@ -227,7 +227,9 @@ def test_steps_between_show_the_same(tmp_path, what):
     assert_same(written(tmp_path / "t", records, training, left_out))
 
 
-def test_several_layers_of_different_kinds_in_one_trace(tmp_path):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_several_layers_of_different_kinds_in_one_trace(tmp_path, threads, monkeypatch):
+    monkeypatch.setattr(engine, "default_threads", lambda size, few: threads)
     kinds = {"good": {}, "other": {"seed": 3}, "bessel": {"bessel": True}, "slow": {"decay": 0.5}}
     with trace.Writer(tmp_path / "t", packed=True) as writer:
         writer.add_layers({name: trace.Layer(**LAYER) for name in kinds})
