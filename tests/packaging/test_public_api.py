@@ -17,7 +17,7 @@ NAMES = {"__version__", "batch_norm", "batch_normalization", "arg_scope", "recal
 PACKAGES = {
     "checker": {"Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"},
     "checkpoints": {"Checkpoint", "CheckpointError", "Variable", "audit_checkpoint", "open_checkpoint"},
-    "contrib": {"framework", "layers", "slim"},
+    "contrib": {"data", "framework", "layers", "losses", "metrics", "rnn", "slim", "training", "util"},
     "diagnosis": {"Cause", "Diagnosis", "diagnose"},
     "errors": {
         "CheckpointError",
