@@ -265,3 +265,58 @@ def test_nothing_is_imported_or_run(tmp_path):
     source += f"assert explain({str(tmp_path / 'script.py')!r})['ok']\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert not {"tensorflow", "numpy", "fissix", "keras", "tf_keras"} & set(done.stdout.split())
+
+
+def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
+    told(
+        """
+        import tensorflow as tf
+        if "concat_v2" in dir(tf):
+            tf.concat_v2
+        elif hasattr(tf, "pack"):
+            tf.pack
+        try:
+            tf.nn.conv2d_transpose
+        except AttributeError:
+            tf.nn.deconv2d
+        """
+    )
+    report = explain("script.py")
+    assert {row["name"]: row["optional"] for row in report["names"] if row["status"] == "gone"} == {
+        "tf.concat_v2": True,
+        "tf.pack": True,
+        "tf.nn.deconv2d": True,
+    }
+    assert report["ok"]
+    told("import tensorflow as tf\ntry:\n    f = tf.gone_here\nexcept AttributeError:\n    f = tf.gone_too\n")
+    report = explain("script.py")
+    assert not report["ok"]
+    assert [row["optional"] for row in report["names"]] == [False, True, False]
+
+
+def test_a_module_that_is_not_found_is_not_passed_over(told, capsys, tmp_path, monkeypatch):
+    source = """
+        import os, cPickle, numpy, tensorflow as tf, beside.inner, not_installed_anywhere.deep
+        try:
+            import optional_and_not_installed
+        except ImportError:
+            pass
+        from elsewhere import ops
+        ops.tf.gone_there
+        """
+    told(source, **{"beside/inner": ""})
+    assert cli.main(["run", "--explain", "script.py"]) == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("unread"))
+    assert line == (
+        "unread  elsewhere (script.py:7), not_installed_anywhere (script.py:2), "
+        "optional_and_not_installed (script.py:4, which the script does without): not found here and so not "
+        "read; install it, or put the script's folders on "
+        "PYTHONPATH."
+    )
+    found = {row["module"]: row["optional"] for row in explain("script.py")["unread"]}
+    assert found == {"elsewhere": False, "not_installed_anywhere": False, "optional_and_not_installed": True}
+    (tmp_path / "lib").mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'lib'}")
+    found = told(source, **{"lib/elsewhere": "import deeper as ops\n", "lib/deeper": "import tensorflow as tf\n"})
+    assert found["tf.gone_there"] == "gone"
+    assert "elsewhere" not in [row["module"] for row in explain("script.py")["unread"]]

@@ -61,7 +61,12 @@ SPEAK_OF_OTHERS = {
     "testing/models.py",
     "cli/doctor.py",
     "cli/run.py",
+    # What old scripts import is lent to them from tf_slim, if it is installed.
+    "contrib/__init__.py",
+    "contrib/_lent_names.py",
     "contrib/_names.py",
+    "contrib/_slim.py",
+    "legacy/explain/names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
     "recalibration/__init__.py",

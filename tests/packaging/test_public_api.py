@@ -18,7 +18,7 @@ PACKAGES = {
     "checker": {"Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"},
     "checkpoints": {"Checkpoint", "CheckpointError", "Variable", "audit_checkpoint", "open_checkpoint"},
     "cluster": {"ClusterError", "Workers"},
-    "contrib": {"framework", "layers", "slim"},
+    "contrib": {"data", "framework", "layers", "losses", "metrics", "rnn", "slim", "training", "util"},
     "diagnosis": {"Cause", "Diagnosis", "diagnose"},
     "errors": {
         "CheckpointError",

@@ -15,7 +15,7 @@ def own_folders(first):
     They are below its own folder ``first``, below those of PYTHONPATH, and below what it adds to ``sys.path``.
     """
     before = collections.Counter(sys.path)
-    python_path = _python_path()
+    of_environment = python_path()
     standard = [os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")]
     standard.append(_PACKAGE)
     first = os.path.realpath(first)
@@ -29,13 +29,13 @@ def own_folders(first):
             return False
         # A folder that was there already may be added once more, in whatever spelling.
         added = {os.path.realpath(entry) for entry in collections.Counter(sys.path) - before}
-        own_entries = added | python_path | {first}
+        own_entries = added | of_environment | {first}
         return any(folder == entry or folder.startswith(entry + os.sep) for entry in own_entries)
 
     return own
 
 
-def _python_path():
+def python_path():
     """The real paths of PYTHONPATH's entries that hold a project's modules and no installed packages."""
     paths = os.environ.get("PYTHONPATH")
     # An empty entry is the working directory.

@@ -9,7 +9,7 @@ import os
 import warnings
 
 _NAMES = {"xrange", "raw_input", "unicode", "basestring", "unichr", "long", "reduce", "execfile", "cmp", "reload"}
-_MODULES = {"cPickle", "StringIO", "cStringIO", "urllib2", "urlparse", "Queue", "ConfigParser", "__builtin__"}
+MODULES = {"cPickle", "StringIO", "cStringIO", "urllib2", "urlparse", "Queue", "ConfigParser", "__builtin__"}
 _METHODS = {"iteritems": 0, "itervalues": 0, "iterkeys": 0, "has_key": 1, "setdefaultencoding": 1}
 # A source that names one of these is written for both Pythons.
 _BOTH = {"version_info", "PY2", "PY3", "six", "future", "past", "builtins", "python_version"}
@@ -33,7 +33,7 @@ def python2_only(tree):
             tops = {name.partition(".")[0] for name in modules if name}
             if tops & _BOTH:
                 return ""
-            found += [(node.lineno, f"module `{name}`") for name in tops & _MODULES if not getattr(node, "level", 0)]
+            found += [(node.lineno, f"module `{name}`") for name in tops & MODULES if not getattr(node, "level", 0)]
         elif isinstance(node, (ast.Name, ast.Attribute)):
             name = node.id if isinstance(node, ast.Name) else node.attr
             if name in _BOTH:

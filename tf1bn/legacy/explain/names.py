@@ -16,6 +16,8 @@ from ...contrib import _names as contrib_names
 from ..tensorflow_module import GONE, has_legacy_keras
 
 THERE, LENT, NEEDS, GONE_AWAY, UNKNOWN = "there", "lent", "needs", "gone", "unknown"
+# What keeps a script from running, the worst first.
+IN_THE_WAY = (GONE_AWAY, NEEDS, UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)

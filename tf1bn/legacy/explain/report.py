@@ -9,8 +9,6 @@ from . import names
 from .sources import Sources
 
 FORMAT = "tf1bn-explain"
-# What keeps a script from running, the worst first.
-_IN_THE_WAY = (names.GONE_AWAY, names.NEEDS, names.UNKNOWN)
 
 
 def explain(script):
@@ -19,8 +17,9 @@ def explain(script):
     Returns:
       The keys are format, version, ok, script, tensorflow (the release whose names are known), files, and names: a list
       of dicts with name, status ("there", "lent", "needs", "gone" or "unknown"), use (what to do, or None), optional
-      (whether the script expects that it may be missing) and places, each with file and line. It is ok if every name
-      that is not optional is there or lent.
+      (whether the script expects that it may be missing) and places, each with file and line; and unread: modules that
+      were not found, each with module, optional and places. It is ok if every name that is not optional is there or
+      lent, and no module that is not optional is unread.
 
     Raises:
       CommandError: the script or one of its modules cannot be read, or is neither Python 3 nor Python 2.
@@ -39,14 +38,20 @@ def explain(script):
     for use in sources.uses:
         found.setdefault(use.name, []).append(use)
     rows = [_row(name, uses) for name, uses in sorted(found.items())]
+    missing = {}
+    for use in sources.unread:
+        missing.setdefault(use.name, []).append(use)
+    unread = [{"module": name, **_where(uses)} for name, uses in sorted(missing.items())]
     return {
         "format": FORMAT,
         "version": 1,
-        "ok": all(row["optional"] or row["status"] not in _IN_THE_WAY for row in rows),
+        "ok": all(row["optional"] or row["status"] not in names.IN_THE_WAY for row in rows)
+        and all(row["optional"] for row in unread),
         "script": os.fspath(script),
         "tensorflow": names.table()["tensorflow"],
         "files": [_relative(path) for path in sources.files],
         "names": rows,
+        "unread": unread,
     }
 
 
@@ -56,6 +61,12 @@ def _row(name, uses):
         "name": f"tf.{name}" if name else "tf",
         "status": fate.status,
         "use": fate.use,
+        **_where(uses),
+    }
+
+
+def _where(uses):
+    return {
         "optional": all(use.optional for use in uses),
         "places": [{"file": _relative(use.file), "line": use.line} for use in uses],
     }
@@ -70,7 +81,7 @@ def to_text(report):
     """The report as lines for a terminal: what is in the way first, each with its places and what to do."""
     rows = report["names"]
     counts = {
-        status: sum(row["status"] == status for row in rows) for status in (names.THERE, names.LENT, *_IN_THE_WAY)
+        status: sum(row["status"] == status for row in rows) for status in (names.THERE, names.LENT, *names.IN_THE_WAY)
     }
     shown = [
         f"{counts[names.THERE]} there",
@@ -81,15 +92,17 @@ def to_text(report):
     shown += [f"{counts[names.UNKNOWN]} not known"] * bool(counts[names.UNKNOWN])
     groups = {}
     for row in rows:
-        places = listed([f"{place['file']}:{place['line']}" for place in row["places"]], 3)
-        optional = ", which the script does without" if row["optional"] else ""
-        groups.setdefault((row["status"], row["use"]), []).append(f"{row['name']} ({places}{optional})")
+        groups.setdefault((row["status"], row["use"]), []).append(f"{row['name']} ({_places(row)})")
     lines = [
         f"{status:8}{', '.join(group)}: {use}."
-        for wanted in _IN_THE_WAY
+        for wanted in names.IN_THE_WAY
         for (status, use), group in groups.items()
         if status == wanted
     ]
+    unread = [f"{row['module']} ({_places(row)})" for row in report["unread"]]
+    if unread:
+        use = "not found here and so not read; install it, or put the script's folders on PYTHONPATH"
+        lines.append(f"unread  {', '.join(unread)}: {use}.")
     for status in (names.LENT, names.THERE):
         listing = ", ".join(row["name"] for row in rows if row["status"] == status)
         lines += [f"{status:8}{listing}"] * bool(listing)
@@ -98,3 +111,8 @@ def to_text(report):
         f"{', '.join(shown)} (by the names of TensorFlow {report['tensorflow']})."
     )
     return "\n".join(map(printable, lines))
+
+
+def _places(row):
+    places = listed([f"{place['file']}:{place['line']}" for place in row["places"]], 3)
+    return f"{places}, which the script does without" if row["optional"] else places

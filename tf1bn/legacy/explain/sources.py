@@ -2,11 +2,15 @@
 
 import ast
 import dataclasses
+import importlib.util
 import os
 import pathlib
+import sys
 
-from ..python2_detection import expects, imported_files
+from ..own_modules import python_path
+from ..python2_detection import MODULES, expects, imported_files
 from ..python2_translation import syntax_tree
+from .names import IN_THE_WAY, fate
 
 _OPTIONAL = {"ImportError", "ModuleNotFoundError", "AttributeError", "Exception", "NameError"}
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -23,7 +27,7 @@ class Use:
 
 
 class Sources:
-    """The script and those of its own modules that it may import.
+    """The script and those of its own modules that it may import, from its folder and from those of PYTHONPATH.
 
     Args:
       script: the path of the script.
@@ -31,6 +35,7 @@ class Sources:
     Attributes:
       files: the paths of the sources, the script first.
       uses: a list of `Use`, in the order of files and lines.
+      unread: a list of `Use` too, whose names are modules that were not found, neither here nor installed.
 
     Raises:
       OSError: the script cannot be read.
@@ -39,22 +44,24 @@ class Sources:
     """
 
     def __init__(self, script):
-        self._folder = os.path.dirname(os.path.abspath(script))
+        self._folders = [os.path.dirname(os.path.abspath(script)), *sorted(python_path())]
         self._trees, waiting = {}, [os.path.abspath(script)]
         while waiting:
             path = waiting.pop(0)
             if path not in self._trees:
                 self._trees[path] = syntax_tree(pathlib.Path(path).read_bytes(), path)
-                waiting += imported_files(self._trees[path], path, self._folder)
+                for folder in self._folders:
+                    waiting += imported_files(self._trees[path], path, folder)
         self.files = list(self._trees)
         self._names = {}
-        self.uses = []
+        self.uses, self.unread = [], []
         for path in self.files:
-            found = {}
-            for use in _Reader(self, path, self.names(path)).uses():
+            reader, found = _Reader(self, path, self.names(path)), {}
+            for use in reader.uses():
                 # Where a name is used twice in a line, once is enough.
                 found.setdefault((use.name, use.line), use)
             self.uses += sorted(found.values(), key=lambda use: (use.line, use.name))
+            self.unread += reader.unread
 
     def names(self, path):
         """The names that the top level of a source binds to something of TensorFlow or to a module of the script."""
@@ -70,10 +77,15 @@ class Sources:
         """The syntax tree of a source."""
         return self._trees[path]
 
+    def has(self, top, path):
+        """Whether a module or a folder of this name lies where the source at ``path`` may import it."""
+        places = [os.path.join(folder, top) for folder in (*self._folders, os.path.dirname(path))]
+        return any(os.path.isdir(place) or os.path.isfile(f"{place}.py") for place in places)
+
     def module(self, name, path, level=0):
         """The file of a module of the script, as the source at ``path`` imports it; None if it is not the script's."""
         above = os.path.dirname(path)
-        roots = [os.path.join(above, *[os.pardir] * (level - 1))] if level else [self._folder, above]
+        roots = [os.path.join(above, *[os.pardir] * (level - 1))] if level else [*self._folders, above]
         for root in roots:
             base = os.path.normpath(os.path.join(root, *name.split("."))) if name else os.path.normpath(root)
             for file in (f"{base}.py", os.path.join(base, "__init__.py")):
@@ -87,6 +99,7 @@ class _Reader:
 
     def __init__(self, sources, path, names):
         self._sources, self._path, self._top = sources, path, names
+        self.unread = []
 
     def uses(self):
         """Yields each `Use` of the source."""
@@ -96,6 +109,7 @@ class _Reader:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for name in self._imported(node):
                 yield Use(name, self._path, node.lineno, optional)
+            self.unread += [Use(name, self._path, node.lineno, optional) for name in self._not_found(node)]
             return
         if isinstance(node, (ast.Attribute, ast.Name, ast.Call)):
             meant = self._meaning(node, scopes)
@@ -103,10 +117,20 @@ class _Reader:
                 yield Use(meant, self._path, node.lineno, optional)
                 return
         if isinstance(node, ast.Try):
-            body_optional = optional or expects(node, _OPTIONAL)
+            expected = expects(node, _OPTIONAL)
+            body = [use for child in node.body for use in self._walk(child, scopes, optional or expected)]
+            yield from body
+            # What the handler has is in the way if what it stands in for is missing.
+            spare = expected and not any(fate(use.name).status in IN_THE_WAY for use in body)
+            for child in node.handlers:
+                yield from self._walk(child, scopes, optional or spare)
+            for child in [*node.orelse, *node.finalbody]:
+                yield from self._walk(child, scopes, optional)
+            return
+        if isinstance(node, ast.If) and any(map(_asks_for_a_name, ast.walk(node.test))):
             for child in node.body:
-                yield from self._walk(child, scopes, body_optional)
-            for child in [*node.handlers, *node.orelse, *node.finalbody]:
+                yield from self._walk(child, scopes, True)
+            for child in [node.test, *node.orelse]:
                 yield from self._walk(child, scopes, optional)
             return
         if isinstance(node, _SCOPES):
@@ -175,6 +199,16 @@ class _Reader:
             names = [node.module if alias.name == "*" else f"{node.module}.{alias.name}" for alias in node.names]
         return [name.partition(".")[2] for name in names if name.partition(".")[0] == "tensorflow"]
 
+    def _not_found(self, node):
+        """The modules that an import names and that are neither the script's, nor installed, nor Python's."""
+        if isinstance(node, ast.ImportFrom):
+            tops = {(node.module or "").partition(".")[0]} if not node.level else set()
+        else:
+            tops = {alias.name.partition(".")[0] for alias in node.names}
+        for top in sorted(tops - {"tensorflow", "__future__"} - MODULES - sys.stdlib_module_names):
+            if not self._sources.has(top, self._path) and importlib.util.find_spec(top) is None:
+                yield top
+
     def _import(self, alias):
         top, _, rest = alias.name.partition(".")
         if top == "tensorflow":
@@ -197,6 +231,11 @@ class _Reader:
     def _own(self, node):
         """The file of the module of the script that a ``from`` names; None if it is not the script's."""
         return self._sources.module(node.module or "", self._path, node.level)
+
+
+def _asks_for_a_name(node):
+    """Whether a part of a condition asks whether something has a name: ``hasattr(tf, ...)`` or ``... in dir(tf)``."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("hasattr", "dir")
 
 
 @dataclasses.dataclass(frozen=True)
