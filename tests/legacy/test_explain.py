@@ -73,6 +73,21 @@ def test_chains_and_aliases_are_followed(told):
     assert {name: status for name, status in found.items() if not name.startswith("tf.python")} == expected
 
 
+def test_expressions_are_read_as_long_as_python_takes_them(told):
+    calls = ".conv(tf.nn.relu)" * 700
+    names = " + ".join(["tf.add"] * 1400)
+    assert {"tf.nn.relu", "tf.add"} <= told(f"import tensorflow as tf\nnet = feed(){calls}\ntotal = {names}\n").keys()
+
+
+def test_the_script_itself_may_be_imported(told, monkeypatch):
+    # As it is under the command `tf1bn`.
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert told("import __main__\nimport tensorflow as tf\ntf.app.run(__main__.main)") == {
+        "tf": "there",
+        "tf.app.run": "there",
+    }
+
+
 def test_names_of_other_things_are_not_tensorflows(told):
     found = told(
         """

@@ -26,6 +26,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.roundoff import UNIT_ROUNDOFF
+from .averaged import recurrence_of
 
 TRIED = 6  # updates whose orders are tried one by one: 720
 MOST = 64
@@ -148,7 +149,7 @@ def updates_of(view, bessel):
             bessel=bessel,
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
-            recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            recurrence=recurrence_of(layer),
             variance_from=layer.variance_from,
         )
         stats.update(moments)

@@ -68,9 +68,8 @@ class Declared:
         self._follow_batches(view)
         self.decay_known &= view.decay is not None
         if view.left_out:
-            self.start_weight = (
-                0.0  # not known: the steps that were left out count, and how many of them trained is open
-            )
+            # How many of the steps that were left out trained is open.
+            self.start_weight = 0.0
         if view.decay is not None:
             self.decays.add(view.decay)
             self.start_weight *= view.decay ** len(view.updates)
@@ -88,6 +87,7 @@ class Declared:
             self._count_batch(repeated)
         self._batch = block.count, block.mean[-1].tobytes(), block.variance[-1].tobytes()
         self.decays.add(block.decay)
+        # Step by step, so that it is rounded as in `add`.
         for _ in block.numbers:
             self.start_weight *= block.decay
         self.always_one &= block.decay == 1

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...checker.error_bounds import DEVIATIONS, ROUNDING, rates_of
 from ...checker.roundoff import UNIT_ROUNDOFF, sum_dtype
+from ...evidence.averaged import recurrence_of
 from ...evidence.estimators import Estimate
 
 
@@ -27,7 +28,7 @@ class RateRounding:
 
     def __init__(self, layer):
         self._layer = layer
-        self._recurrence = layer.recurrence or (None if layer.release is None else "difference")
+        self._recurrence = recurrence_of(layer)
         self._possible = (
             self._recurrence != "weighted"
             and layer.dtype in ("float32", "float64")

@@ -13,6 +13,7 @@ import json
 import os
 
 from ...contrib import _names as contrib_names
+from ..python2_detection import bindings, parsed
 from ..tensorflow_module import GONE, has_legacy_keras
 
 THERE, LENT, NEEDS, GONE_AWAY, UNKNOWN = "there", "lent", "needs", "gone", "unknown"
@@ -90,20 +91,16 @@ def _of_contrib(parts):
     for part in parts:
         names = contrib_names.TREE[module]
         below = f"{module}.{part}" if module else part
-        if isinstance(names, str) or below in contrib_names.TREE:
-            if below in contrib_names.TREE:
-                module = below
-                continue
-            # Of modules that are lent whole, the names are those of tf_slim.
-            modules = module.rpartition(".")[2] in ("nets", "data")
-            return (
-                Fate(GONE_AWAY, contrib_names.missing(below).removesuffix("."))
-                if modules
-                else _with_package("tf_slim", LENT)
-            )
-        if part.startswith("__"):
+        if below in contrib_names.TREE:
+            module = below
+            continue
+        if isinstance(names, str):
+            # Modules that are lent whole have the names of tf_slim's; these two have modules alone.
+            target = None if module.rpartition(".")[2] in ("nets", "data") else names
+        elif part.startswith("__"):
             return Fate(LENT)
-        target = names.get(part)
+        else:
+            target = names.get(part)
         if target is None:
             return Fate(GONE_AWAY, contrib_names.missing(below).removesuffix("."))
         if target.startswith(":"):
@@ -127,13 +124,10 @@ def _internal(parts):
         folder = os.path.join(folder, part)
         if os.path.isdir(folder):
             continue
-        if os.path.isfile(f"{folder}.py") or os.path.isfile(os.path.join(os.path.dirname(folder), "__init__.py")):
-            file = (
-                f"{folder}.py"
-                if os.path.isfile(f"{folder}.py")
-                else os.path.join(os.path.dirname(folder), "__init__.py")
-            )
-            left = parts[number + (file == f"{folder}.py") :]
+        file, left = f"{folder}.py", parts[number + 1 :]
+        if not os.path.isfile(file):
+            file, left = os.path.join(os.path.dirname(folder), "__init__.py"), parts[number:]
+        if os.path.isfile(file):
             if not left or left[0] in _bound(file) or left[0].startswith("__"):
                 return Fate(THERE)
             # `tf1bn run` finds names that have moved by the public ones.
@@ -148,8 +142,6 @@ def _internal(parts):
 @functools.cache
 def _bound(file):
     """The names that a module's source binds at its top level."""
-    from ..python2_detection import bindings, parsed
-
     with open(file, "rb") as stream:
         tree = parsed(stream.read(), file)
     nodes, found = list(tree.body), set()

@@ -34,14 +34,8 @@ def explain(script):
     except (SyntaxError, UnicodeDecodeError) as error:
         where = f"{getattr(error, 'filename', None) or script}, line {getattr(error, 'lineno', None) or '?'}"
         raise CommandError(f"{where}: the source is neither Python 3 nor Python 2: {error}.") from error
-    found = {}
-    for use in sources.uses:
-        found.setdefault(use.name, []).append(use)
-    rows = [_row(name, uses) for name, uses in sorted(found.items())]
-    missing = {}
-    for use in sources.unread:
-        missing.setdefault(use.name, []).append(use)
-    unread = [{"module": name, **_where(uses)} for name, uses in sorted(missing.items())]
+    rows = [_row(name, uses) for name, uses in _by_name(sources.uses)]
+    unread = [{"module": name, **_where(uses)} for name, uses in _by_name(sources.unread)]
     return {
         "format": FORMAT,
         "version": 1,
@@ -53,6 +47,13 @@ def explain(script):
         "names": rows,
         "unread": unread,
     }
+
+
+def _by_name(uses):
+    grouped = {}
+    for use in uses:
+        grouped.setdefault(use.name, []).append(use)
+    return sorted(grouped.items())
 
 
 def _row(name, uses):

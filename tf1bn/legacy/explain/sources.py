@@ -1,7 +1,9 @@
 """Which names of TensorFlow a script and its own modules use, read from their sources: nothing is imported or run."""
 
 import ast
+import collections
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
@@ -103,47 +105,46 @@ class _Reader:
 
     def uses(self):
         """Yields each `Use` of the source."""
-        yield from self._walk(self._sources.tree(self._path), [self._top], False)
+        yield from self._walk([self._sources.tree(self._path)], [self._top], False)
 
-    def _walk(self, node, scopes, optional):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for name in self._imported(node):
-                yield Use(name, self._path, node.lineno, optional)
-            self.unread += [Use(name, self._path, node.lineno, optional) for name in self._not_found(node)]
-            return
-        if isinstance(node, (ast.Attribute, ast.Name, ast.Call)):
-            meant = self._meaning(node, scopes)
-            if isinstance(meant, str) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
-                yield Use(meant, self._path, node.lineno, optional)
-                return
-        if isinstance(node, ast.Try):
-            expected = expects(node, _OPTIONAL)
-            body = [use for child in node.body for use in self._walk(child, scopes, optional or expected)]
-            yield from body
-            # What the handler has is in the way if what it stands in for is missing.
-            spare = expected and not any(fate(use.name).status in IN_THE_WAY for use in body)
-            for child in node.handlers:
-                yield from self._walk(child, scopes, optional or spare)
-            for child in [*node.orelse, *node.finalbody]:
-                yield from self._walk(child, scopes, optional)
-            return
-        if isinstance(node, ast.If) and any(map(_asks_for_a_name, ast.walk(node.test))):
-            for child in node.body:
-                yield from self._walk(child, scopes, True)
-            for child in [node.test, *node.orelse]:
-                yield from self._walk(child, scopes, optional)
-            return
-        if isinstance(node, _SCOPES):
-            scopes = [*scopes, self.bound_in(node, scopes)]
-        for child in ast.iter_child_nodes(node):
-            yield from self._walk(child, scopes, optional)
+    def _walk(self, nodes, scopes, optional):
+        # With a stack of its own: long expressions are nested more deeply than functions can call each other.
+        waiting = [(node, scopes, optional) for node in reversed(nodes)]
+        while waiting:
+            node, scopes, optional = waiting.pop()
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for name in self._imported(node):
+                    yield Use(name, self._path, node.lineno, optional)
+                self.unread += [Use(name, self._path, node.lineno, optional) for name in self._not_found(node)]
+                continue
+            if isinstance(node, (ast.Attribute, ast.Name, ast.Call)):
+                meant = self._meaning(node, scopes)
+                if isinstance(meant, str) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+                    yield Use(meant, self._path, node.lineno, optional)
+                    continue
+            if isinstance(node, ast.Try):
+                expected = expects(node, _OPTIONAL)
+                body = list(self._walk(node.body, scopes, optional or expected))
+                yield from body
+                # What the handler has is in the way if what it stands in for is missing.
+                spare = expected and not any(fate(use.name).status in IN_THE_WAY for use in body)
+                children = [(child, optional or spare) for child in node.handlers]
+                children += [(child, optional) for child in [*node.orelse, *node.finalbody]]
+            elif isinstance(node, ast.If) and any(map(_asks_for_a_name, ast.walk(node.test))):
+                children = [(child, True) for child in node.body]
+                children += [(child, optional) for child in [node.test, *node.orelse]]
+            else:
+                if isinstance(node, _SCOPES):
+                    scopes = [*scopes, self.bound_in(node, scopes)]
+                children = [(child, optional) for child in ast.iter_child_nodes(node)]
+            waiting += [(child, scopes, spared) for child, spared in reversed(children)]
 
     def bound_in(self, scope, scopes=None):
         """What the names stand for that a scope binds itself, functions within it left out."""
         scopes = scopes or [self._top]
-        bound, nodes = {}, list(ast.iter_child_nodes(scope))
+        bound, nodes = {}, collections.deque(ast.iter_child_nodes(scope))
         while nodes:
-            node = nodes.pop(0)
+            node = nodes.popleft()
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     bound[alias.asname or alias.name.partition(".")[0]] = self._import(alias)
@@ -173,7 +174,11 @@ class _Reader:
         if isinstance(node, ast.Name):
             return next((scope[node.id] for scope in reversed(scopes) if node.id in scope), None)
         if isinstance(node, ast.Attribute):
-            return self._attribute(self._meaning(node.value, scopes), node.attr)
+            attributes = []
+            while isinstance(node, ast.Attribute):
+                attributes.append(node.attr)
+                node = node.value
+            return functools.reduce(self._attribute, reversed(attributes), self._meaning(node, scopes))
         called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
         if called and len(node.args) == 2 and isinstance(node.args[1], ast.Constant):
             return self._attribute(self._meaning(node.args[0], scopes), str(node.args[1].value))
@@ -205,7 +210,7 @@ class _Reader:
             tops = {(node.module or "").partition(".")[0]} if not node.level else set()
         else:
             tops = {alias.name.partition(".")[0] for alias in node.names}
-        for top in sorted(tops - {"tensorflow", "__future__"} - MODULES - sys.stdlib_module_names):
+        for top in sorted(tops - {"tensorflow", "__main__"} - MODULES - sys.stdlib_module_names):
             if not self._sources.has(top, self._path) and importlib.util.find_spec(top) is None:
                 yield top
 

@@ -103,8 +103,8 @@ def imresize(arr, size, interp="bilinear", mode=None):
     """An array resized as an image, so in bytes: to a percentage, a fraction, or (height, width)."""
     image = toimage(arr, mode=mode)
     if isinstance(size, (int, np.integer)):
-        size = tuple((np.array(image.size) * (size / 100.0)).astype(int))
-    elif isinstance(size, (float, np.floating)):
+        size = size / 100.0
+    if isinstance(size, (float, np.floating)):
         size = tuple((np.array(image.size) * size).astype(int))
     else:
         size = size[1], size[0]

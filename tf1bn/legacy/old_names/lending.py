@@ -8,7 +8,11 @@ from .methods import CALL
 from .table import FUNCTIONS, METHODS, MODULES, NAMES
 
 # Modules of which the script gets a stand-in: those of the tables and the packages above them.
-_PATHS = {".".join(path.split(".")[:end]) for path in (*NAMES, *MODULES) for end in range(1, path.count(".") + 2)}
+_PATHS = {
+    ".".join(path.split(".")[:end])
+    for path in (*NAMES, *MODULES, *(function.rpartition(".")[0] for function in FUNCTIONS))
+    for end in range(1, path.count(".") + 2)
+}
 
 
 class OldNames:

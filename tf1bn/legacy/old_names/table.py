@@ -26,14 +26,11 @@ _SELECTION = "sklearn.model_selection"
 
 # For each module its old names, each with the path of what it means today.
 NAMES = {
-    "asyncio": {},
     "base64": {"encodestring": "base64.encodebytes", "decodestring": "base64.decodebytes"},
     "collections": {name: f"collections.abc.{name}" for name in _ABSTRACT},
     "cv2": {"CV_AA": "cv2.LINE_AA"},
     "fractions": {"gcd": "math.gcd"},
     "inspect": {"getargspec": f"{_OWN}.standard_library.getargspec"},
-    "matplotlib": {},
-    "matplotlib.pyplot": {},
     "numpy": {
         "Inf": "numpy.inf",
         "NaN": "numpy.nan",
