@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ def write(folder, *, numbers=True, wrong_rank=None, ranks=RANKS, steps=STEPS):
     ``wrong_rank`` does wrong updates of "sync" from step 2 on.
     """
     paths = []
+    folder.mkdir(exist_ok=True)
     for rank in range(RANKS):
         origin = {"rank": rank, "ranks": ranks} if numbers else {}
         pooled = updates(lambda step: [batch(step, r) for r in range(RANKS)], 2 if rank == wrong_rank else STEPS)
@@ -99,10 +101,40 @@ def test_ranks_that_say_no_number_are_counted(tmp_path):
 
 
 def test_a_rank_that_is_missing_is_no_success(tmp_path):
-    result = audit_ranks(write(tmp_path, ranks=RANKS + 1), layers=lambda names: ["own"])
+    result = audit_ranks(write(tmp_path)[:2])
+    assert verdicts(result) == {"sync": "undecidable", "own": "ok", "own (rank 1)": "ok"}
+    result = audit_ranks(write(tmp_path / "four", ranks=RANKS + 1), layers=lambda names: ["own"])
     assert set(verdicts(result).values()) == {"ok"}
     assert not result.ok
-    assert result["problems"] == ["The training had 4 ranks, and traces of 3 were given; give those of all of them."]
+    assert result["problems"] == [
+        "The training had 4 ranks, and traces of 3 were given: that of rank 3 is missing; give those of all of them."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "ranks", "lacking"),
+    [
+        (7, RANKS, "had 8 ranks, and traces of 3 were given: that of rank 2, and of 4 more, is missing"),
+        (3, None, "had 4 ranks, and traces of 3 were given: that of rank 2 is missing"),
+        (2**60, RANKS, f"that of rank 2, and of {2**60 - 3} more, is missing"),
+    ],
+)
+def test_a_gap_in_the_numbers_of_the_ranks_is_no_success(tmp_path, number, ranks, lacking):
+    paths = write(tmp_path, ranks=ranks)
+    settings = json.loads((tmp_path / "rank2/trace.json").read_text())
+    (tmp_path / "rank2/trace.json").write_text(json.dumps({**settings, "rank": number}))
+    result = audit_ranks(paths)
+    assert not result.ok
+    assert lacking in result["problems"][0]
+
+
+def test_steps_that_not_all_ranks_hold_are_told(tmp_path):
+    paths = write(tmp_path)
+    assert not [note for note in audit_ranks(paths)["notes"] if "that all ranks hold" in note]
+    lines = (tmp_path / "rank1/steps.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "rank1/steps.jsonl").write_text("".join(lines[:1] + lines[2:]))
+    result = audit_ranks(paths)
+    assert "Of the 4 steps of rank 0, only the 3 that all ranks hold were checked." in result["notes"]
 
 
 def test_ranks_without_a_common_step(tmp_path):
@@ -117,14 +149,27 @@ def test_what_is_no_training_of_several_ranks(tmp_path):
     paths = write(tmp_path)
     for given, error, text in (
         (paths[:1], ValueError, "1 trace was given for all ranks"),
-        ([paths[0], paths[0]], TraceError, r"are both of rank 1\."),
+        ([paths[0], f"{paths[0]}/"], TraceError, r"are the same trace; give that of each rank once\."),
     ):
         with pytest.raises(error, match=text):
             audit_ranks(given)
+    shutil.copytree(paths[0], tmp_path / "copy")
+    with pytest.raises(TraceError, match=r"are both of rank 1\."):
+        audit_ranks([*paths, tmp_path / "copy"])
+    settings = json.loads((tmp_path / "copy/trace.json").read_text())
+    settings["layers"]["own"]["decay"] = 0.5
+    (tmp_path / "copy/trace.json").write_text(json.dumps({**settings, "rank": 3}))
+    with pytest.raises(TraceError, match="rank0' declare other settings for the layer 'own'"):
+        audit_ranks([*paths, tmp_path / "copy"])
     with trace.Writer(tmp_path / "other", rank=7) as writer:
         writer.add_layer("bn", decay=DECAY, epsilon=1e-3)
-    with pytest.raises(TraceError, match="do not list the same layers; they are not of one training"):
+    with pytest.raises(
+        TraceError, match=r"not of one training: the layer 'bn' is in .*other' alone, and not in .*rank0'"
+    ):
         audit_ranks([*paths, str(tmp_path / "other")])
+    unnumbered = write(tmp_path / "unnumbered", numbers=False)
+    with pytest.raises(TraceError, match="are the same trace"):
+        audit_ranks([unnumbered[0], unnumbered[0]])
     with trace.Writer(tmp_path / "silent") as writer:
         writer.add_layer("bn", decay=DECAY, epsilon=1e-3)
     with pytest.raises(TraceError, match="does not say of which rank it is, and"):

@@ -44,15 +44,26 @@ def audit_ranks(
     traces, names = open_ranks(paths)
     wanted = layers(traces[0].layers)
     ranks, steps = compare_ranks(traces, names)
-    diagnoses = list(diagnose(TraceView(Joined(traces), layers=wanted), spread=spread))
+    lacking = missing(traces)
+    # Without the batches of all ranks what they share cannot be judged, which the trace of one rank says itself.
+    views = traces if lacking else [Joined(traces, own=i) for i in range(len(traces))]
+    diagnoses = list(diagnose(TraceView(views[0], layers=wanted), spread=spread))
     for i, rank in enumerate(names):
         if differing := [name for name in wanted if i in ranks[name].differing]:
-            of_rank = diagnose(TraceView(Joined(traces, own=i), layers=differing), spread=spread)
+            of_rank = diagnose(TraceView(views[i], layers=differing), spread=spread)
             diagnoses += [dataclasses.replace(each, name=f"{each.name} (rank {rank})") for each in of_rank]
     result = audit_result(divergence.mark_first(diagnoses))
-    problems = list(filter(None, [missing(traces), None if steps else "The ranks' traces have no step in common."]))
-    result["notes"] = [*result["notes"], *_notes(ranks, wanted)]
+    problems = list(filter(None, [lacking, None if steps else "The ranks' traces have no step in common."]))
+    result["notes"] = [*result["notes"], *([] if lacking else _unchecked(traces, names, steps)), *_notes(ranks, wanted)]
     return Result({**result, "ok": result["ok"] and not problems, "problems": problems})
+
+
+def _unchecked(traces, names, steps):
+    """A sentence on the steps that some ranks hold and others do not."""
+    held = [trace.count_steps() for trace in traces]
+    if steps and max(held) > steps:
+        rank = names[held.index(max(held))]
+        yield f"Of the {max(held)} steps of rank {rank}, only the {steps} that all ranks hold were checked."
 
 
 def _notes(ranks, wanted):

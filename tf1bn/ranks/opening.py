@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from ..errors import TraceError
@@ -14,12 +15,13 @@ def open_ranks(paths: Iterable[str]) -> tuple[list[Trace], list[str]]:
     They are the ranks that the traces say they are of; where none says so, they are counted in the order of the paths.
 
     Raises:
-      TraceError: a trace cannot be read, two are of one rank, or they do not list the same layers.
+      TraceError: a trace cannot be read, two are of one rank, or their layers or settings differ.
       ValueError: there are fewer than two.
     """
     traces = [Trace(path) for path in paths]
     if len(traces) < 2:
         raise ValueError(f"{len(traces)} trace was given for all ranks; give those of two or more.")
+    _check_folders(traces)
     said = [trace for trace in traces if trace.rank is not None]
     if said and len(said) < len(traces):
         silent = next(trace for trace in traces if trace.rank is None)
@@ -33,16 +35,46 @@ def open_ranks(paths: Iterable[str]) -> tuple[list[Trace], list[str]]:
     ranks = sorted(by_rank)
     first = by_rank[ranks[0]]
     for rank in ranks[1:]:
-        if dict(by_rank[rank].layers) != dict(first.layers):
-            raise TraceError(
-                f"{by_rank[rank].path!r} and {first.path!r} do not list the same layers; they are not of one training."
-            )
+        _check_layers(by_rank[rank], first)
     return [by_rank[rank] for rank in ranks], [str(rank) for rank in ranks]
 
 
 def missing(traces: list[Trace]) -> str | None:
-    """A sentence on the ranks of which no trace was given; None if the traces name none."""
-    wanted = max((trace.ranks or 0 for trace in traces), default=0)
-    if wanted <= len(traces):
+    """A sentence on the ranks of which no trace was given; None if the traces name none.
+
+    There were as many ranks as the traces say, and as many as it takes for the highest number of one.
+    """
+    numbers = {number if trace.rank is None else trace.rank for number, trace in enumerate(traces)}
+    wanted = max(max(numbers) + 1, *(trace.ranks or 0 for trace in traces))
+    if wanted == len(numbers):
         return None
-    return f"The training had {wanted} ranks, and traces of {len(traces)} were given; give those of all of them."
+    # Not all of them one by one: a file can name any number.
+    first = next(number for number in range(wanted) if number not in numbers)
+    lacking = wanted - len(numbers)
+    more = f", and of {lacking - 1} more," if lacking > 1 else ""
+    return (
+        f"The training had {wanted} ranks, and traces of {len(numbers)} were given: that of rank {first}{more} is "
+        "missing; give those of all of them."
+    )
+
+
+def _check_folders(traces: list[Trace]) -> None:
+    """Raise TraceError if two of the traces are one folder."""
+    seen: dict[str, Trace] = {}
+    for trace in traces:
+        other = seen.setdefault(os.path.realpath(trace.path), trace)
+        if other is not trace:
+            raise TraceError(f"{other.path!r} and {trace.path!r} are the same trace; give that of each rank once.")
+
+
+def _check_layers(trace: Trace, first: Trace) -> None:
+    """Raise TraceError if the traces of two ranks have not the same layers with the same settings."""
+    if unequal := sorted(set(trace.layers) ^ set(first.layers)):
+        has, lacks = (trace, first) if unequal[0] in trace.layers else (first, trace)
+        difference = f"the layer {unequal[0]!r} is in {has.path!r} alone, and not in {lacks.path!r}"
+    else:
+        different = [name for name in first.layers if trace.layers[name] != first.layers[name]]
+        if not different:
+            return
+        difference = f"{trace.path!r} and {first.path!r} declare other settings for the layer {different[0]!r}"
+    raise TraceError(f"The traces are not of one training: {difference}.")
