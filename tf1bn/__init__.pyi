@@ -6,6 +6,7 @@ from typing import Any
 from . import article as article
 from . import checker as checker
 from . import checkpoints as checkpoints
+from . import cluster as cluster
 from . import contrib as contrib
 from . import diagnosis as diagnosis
 from . import errors as errors

@@ -201,7 +201,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("where", [{0}, {9}, {9, 10}, {19}, set(range(20)), {3, 7, 8, 15}], ids=str)
+@pytest.mark.parametrize(
+    "where", [{0}, {9}, {9, 10}, {19}, set(range(20)), {3, 7, 8, 15}], ids=lambda where: str(sorted(where))
+)
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_off_in_some_steps_shows_the_same(tmp_path, name, where):
     assert_same(written(tmp_path / "t", changed(steps_of(3, 20), where, CHANGES[name])))

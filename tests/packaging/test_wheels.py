@@ -106,10 +106,11 @@ def test_numpy_and_rich_are_all_that_it_requires(released):
     assert extras == {
         "tensorflow": {"tensorflow", "matplotlib", "jinja2"},
         "report": {"matplotlib", "jinja2"},
-        "legacy": {"fissix", "tf_keras"},
+        "legacy": {"fissix", "tf_keras", "tf_slim"},
         "checkpoints": {"h5py", "safetensors"},
         "completion": {"shtab"},
         "flax": {"flax", "jax"},
+        "dask": {"dask", "fsspec"},
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 version: str
 source_hash: str
@@ -26,6 +27,7 @@ class Recurrence(enum.IntFlag):
     DIFFERENCE = 1
     WEIGHTED_SUM = 2
 
+@disjoint_base
 class Steps:
     def __init__(
         self,
