@@ -111,6 +111,17 @@ def test_a_map(command, tmp_path):
     assert "which is no layer of NEW" in err
 
 
+def test_a_map_of_checkpoints_names_layers_and_no_options(command, tmp_path):
+    statistics = {"bn1/moving_mean": np.zeros(2, "<f4"), "bn1/moving_variance": np.ones(2, "<f4")}
+    np.savez(tmp_path / "a.npz", **statistics)
+    (tmp_path / "map.json").write_text('{"bn1": "bn11"}')
+    code, _, err = command(tmp_path / "a.npz", tmp_path / "a.npz", "--map", tmp_path / "map.json")
+    assert code == 2
+    assert err.endswith("NEW has 'bn1'. Did you mean `bn1`?\n")
+    err = command(tmp_path / "a.npz", tmp_path / "a.npz", "--epsilon", "-1")[2]
+    assert err.startswith("tf1bn parity: `--epsilon` is")
+
+
 def test_a_result_is_judged_again(command, tmp_path):
     command("old", "port", "--json", tmp_path / "p.json")
     first = command("old", "port")

@@ -47,6 +47,17 @@ def test_a_folder_that_the_script_adds_is_its_own_though_it_was_there(spelled, t
     assert own(str(tmp_path / "nets"))
 
 
+def test_a_package_that_is_a_link_in_the_scripts_folder_is_its_own(play, tmp_path):
+    """Its modules are Python 2 like the script, also those that import their neighbours without a dot."""
+    shared, project = tmp_path / "shared" / "nets", tmp_path
+    shared.mkdir(parents=True)
+    (shared / "__init__.py").write_text("")
+    (shared / "small.py").write_text("import neighbour\nhalf = neighbour.width / 2\n")
+    (shared / "neighbour.py").write_text("width = 5\nprint 'neighbour'\n")
+    (project / "nets").symlink_to(shared)
+    assert play("from nets import small\nprint small.half\n")[:2] == (0, "neighbour\n2\n")
+
+
 @pytest.mark.parametrize("name", ["log_dir", "v", "verbosity"])
 def test_the_flags_of_a_script_win(play, name):
     before = {flag: flags.FLAGS[flag] for flag in flags.FLAGS}

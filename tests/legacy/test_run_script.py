@@ -80,9 +80,9 @@ def test_scripts_print_it_in_every_mode(play, mode):
     prelude = "".join(f"tf.{switch}()\n" for switch in switches)
     assert source.count("import tensorflow as tf\n") == 1
     (Path(play.folder) / "nets").symlink_to(SCRIPTS / "nets")
-    status, out, _ = play(source.replace("import tensorflow as tf\n", "import tensorflow as tf\n" + prelude))
+    status, out, err = play(source.replace("import tensorflow as tf\n", "import tensorflow as tf\n" + prelude))
     recorded = (SCRIPTS / "slim_net.tf-1.15.0.txt").read_text().replace("u'", "'")
-    assert status == 0
+    assert status == 0, err
     np.testing.assert_allclose(numbers(out), numbers(recorded), rtol=3e-5, atol=3e-7)
 
 

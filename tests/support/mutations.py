@@ -227,7 +227,7 @@ class Bench:
         assert "not foreseen" not in err, err
         if err:
             assert code == 2, (code, err)
-            assert re.fullmatch(r"tf1bn \w+: [^\n]+\.\n", err), err
+            assert re.fullmatch(r"tf1bn \w+: [^\n]+[.?]\n", err), err
         return code
 
     def trace_json(self, rng):

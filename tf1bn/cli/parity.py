@@ -1,6 +1,7 @@
 """``tf1bn parity``: whether a port does what the original did, layer by layer, and why not."""
 
 import os
+import re
 import sys
 
 from .._util import strict_json
@@ -123,7 +124,8 @@ def _compare(args, curves):
         with terminal.working("reading and comparing the checkpoints", sys.stderr):
             result = compare.compare_checkpoints(args.old, args.new, mapping, ulp=args.ulp or 0, epsilon=args.epsilon)
     except ValueError as error:
-        raise CommandError(str(error).replace("`", "`--", 1)) from error
+        # An argument is an option here.
+        raise CommandError(re.sub("^`(ulp|epsilon)`", r"`--\1`", str(error))) from error
     return _selected(result, args.layer)
 
 

@@ -18,11 +18,12 @@ def own_folders(first):
     of_environment = python_path()
     standard = [os.path.realpath(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")]
     standard.append(_PACKAGE)
-    first = os.path.realpath(first)
+    spelled_first, first = os.path.abspath(first), os.path.realpath(first)
 
     def own(folder):
-        folder = os.path.realpath(folder)
-        if any(folder == other or folder.startswith(other + os.sep) for other in standard):
+        # A package that is a link in the project's folder is the project's, wherever it leads.
+        spelled, folder = os.path.abspath(folder), os.path.realpath(folder)
+        if any(_below(folder, other) for other in standard):
             return False
         # A virtual environment may lie inside the project.
         if {"site-packages", "dist-packages"} & (set(folder.split(os.sep)) - set(first.split(os.sep))):
@@ -30,9 +31,13 @@ def own_folders(first):
         # A folder that was there already may be added once more, in whatever spelling.
         added = {os.path.realpath(entry) for entry in collections.Counter(sys.path) - before}
         own_entries = added | of_environment | {first}
-        return any(folder == entry or folder.startswith(entry + os.sep) for entry in own_entries)
+        return _below(spelled, spelled_first) or any(_below(folder, entry) for entry in own_entries)
 
     return own
+
+
+def _below(folder, other):
+    return folder == other or folder.startswith(other + os.sep)
 
 
 def python_path():

@@ -61,9 +61,11 @@ class RateRounding:
         if abs(other - forms[0][1]) <= self.VISIBLE * other:
             return
         moments, error = self._moments(mean, variance, count, unweighted)
-        before, after, moments = (values.astype(dtype) for values in (before, after, moments))
-        unit = np.maximum(np.spacing(np.maximum(np.abs(before), np.abs(after))), np.finfo(dtype).tiny) / 2
-        error = other * error + 2 * unit
+        # What exceeds the dtype is left out with the terms that are not finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            before, after, moments = (values.astype(dtype) for values in (before, after, moments))
+            unit = np.maximum(np.spacing(np.maximum(np.abs(before), np.abs(after))), np.finfo(dtype).tiny) / 2
+            error = other * error + 2 * unit
         expected = _stepped(before, moments, None, other, dtype)
         for i, (keep, rate, _) in enumerate(forms):
             declared = _stepped(before, moments, keep, rate, dtype)
