@@ -79,3 +79,70 @@ def batch_normalization(
     virtual_batch_size: int | None = None,
     adjustment: Callable[[Any], tuple[Any, Any]] | None = None,
 ) -> Any: ...
+
+class BatchNormalization:
+    name: str
+    trainable: bool
+    built: bool
+    fused: bool | None
+    axis: int | list[int]
+    momentum: Any
+    epsilon: Any
+    gamma: Any
+    beta: Any
+    moving_mean: Any
+    moving_variance: Any
+    def __init__(
+        self,
+        axis: Any = -1,
+        momentum: Any = 0.99,
+        epsilon: float = 0.001,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = ...,
+        gamma_initializer: Any = ...,
+        moving_mean_initializer: Any = ...,
+        moving_variance_initializer: Any = ...,
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: dict[str, Any] | None = None,
+        renorm_momentum: Any = 0.99,
+        fused: bool | None = None,
+        trainable: bool = True,
+        virtual_batch_size: int | None = None,
+        adjustment: Callable[[Any], tuple[Any, Any]] | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        _scope: Any = None,
+        _reuse: Any = None,
+    ) -> None: ...
+    @property
+    def dtype(self) -> str | None: ...
+    @property
+    def scope_name(self) -> str: ...
+    @property
+    def weights(self) -> list[Any]: ...
+    @property
+    def variables(self) -> list[Any]: ...
+    @property
+    def trainable_weights(self) -> list[Any]: ...
+    @property
+    def trainable_variables(self) -> list[Any]: ...
+    @property
+    def non_trainable_weights(self) -> list[Any]: ...
+    @property
+    def non_trainable_variables(self) -> list[Any]: ...
+    @property
+    def updates(self) -> list[Any]: ...
+    @property
+    def losses(self) -> list[Any]: ...
+    def get_updates_for(self, inputs: Any) -> list[Any]: ...
+    def get_losses_for(self, inputs: Any) -> list[Any]: ...
+    def count_params(self) -> int: ...
+    def build(self, input_shape: Any) -> None: ...
+    def call(self, inputs: Any, training: Any = False) -> Any: ...
+    def __call__(self, inputs: Any, *args: Any, scope: Any = None, **kwargs: Any) -> Any: ...
+    def apply(self, inputs: Any, *args: Any, **kwargs: Any) -> Any: ...

@@ -161,6 +161,8 @@ def test_a_python_2_source_is_read(told):
     [
         ("layers.dense", "needs", "`pip install tf_keras`, or `tf1bn[legacy]`"),
         ("layers.batch_normalization", "lent", None),
+        ("layers.BatchNormalization", "lent", None),
+        ("python.layers.normalization.BatchNorm", "lent", None),
         ("layers.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
         ("keras.layers.Dense", "needs", "tf_keras"),
         ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),

@@ -28,7 +28,7 @@ from tf1bn import trace
 from tf1bn.cli import main as cli
 from tf1bn.diagnosis import engine as diagnosis
 from tf1bn.errors import CommandError
-from tf1bn.layers import core_batch_norm
+from tf1bn.layers.core import functional
 from tf1bn.legacy import runner as oldscript
 from tf1bn.legacy import tensorflow_module
 
@@ -389,8 +389,27 @@ def test_layers_without_the_old_keras(play, monkeypatch):
 
 def test_batch_normalization_of_layers(play, monkeypatch):
     source = "import tensorflow as tf\nprint(tf.layers.batch_normalization)\n"
-    monkeypatch.setattr(core_batch_norm, "batch_normalization", "mine")
+    monkeypatch.setattr(functional, "batch_normalization", "mine")
     assert play(source)[:2] == (0, "mine\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Layer = tf.layers.BatchNormalization",
+        "from tensorflow.layers import BatchNormalization as Layer",
+        "from tensorflow.python.layers.normalization import BatchNormalization as Layer",
+        "from tensorflow.python.layers import normalization; Layer = normalization.BatchNorm",
+        "from tensorflow.python.layers import layers; Layer = layers.BatchNormalization",
+    ],
+)
+def test_batch_normalization_as_an_object(play, line):
+    source = (
+        f"import tensorflow as tf\n{line}\nlayer = Layer(name='bn')\n"
+        "y = layer(tf.zeros([2, 3]), training=True)\nprint(y.name, layer.moving_mean.name, Layer.__module__)\n"
+    )
+    status, out, err = play(source)
+    assert (status, out) == (0, "bn/batchnorm/add_1:0 bn/moving_mean:0 tf1bn.layers.core.layer_object\n"), err
 
 
 def test_only_the_scripts_own_modules_meet_the_old_tensorflow(play, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import tf1bn
 from tf1bn import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {"__version__", "batch_norm", "batch_normalization", "arg_scope", "recalibrate", "release", "Recorder"}
+NAMES = {"__version__", "batch_norm", "batch_normalization", "BatchNormalization", "arg_scope", "recalibrate"}
+NAMES |= {"release", "Recorder"}
 PACKAGES = {
     "checker": {"Comparison", "Moments", "MovingComparison", "MovingStats", "batch_moments", "compare"},
     "checkpoints": {"Checkpoint", "CheckpointError", "Variable", "audit_checkpoint", "open_checkpoint"},

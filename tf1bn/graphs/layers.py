@@ -27,7 +27,7 @@ def _application(scan, built):
     call, variables = built.call, built.variables
     statistic = variables.statistics[0].op
     problem = call.unrecordable or scan.problem_of(call.batch, built.outputs)
-    touched = [built.outputs.op, *built.updates]
+    touched = [built.outputs.op, *(item.op if _tf.is_tensor(item) else item for item in built.updates)]
     if built.outputs.graph is not scan.graph:
         # The callers of a function run what is inside it.
         touched = scan.callers_of(statistic)

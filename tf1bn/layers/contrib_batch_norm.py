@@ -33,6 +33,7 @@ from .arg_scopes import add_arg_scope
 from .arguments import NCHW, NHWC
 from .graph_collections import append_tensor_alias, builds_graph
 from .normalization import build_layer
+from .variables import layer_variables
 
 tf = _tf.compat.v1
 
@@ -157,7 +158,7 @@ def batch_norm(
             # contrib's own composed code takes an adjustment and never looks at it.
             adjustment=adjustment if path.core else None,
         )
-        outputs = build_layer(call)
+        outputs = build_layer(call, layer_variables(call)).outputs
         if activation_fn is not None:
             outputs = activation_fn(outputs)
         _collect_outputs(outputs, outputs_collections, variable_scope, path.release)

@@ -30,7 +30,7 @@ def builds_graph(function: _Function) -> _Function:
         if tf.executing_eagerly_outside_functions():
             where = "eagerly" if _tf.executing_eagerly() else "in a function of TensorFlow 2, outside of any graph"
             raise GraphError(
-                f"`{function.__name__}` is called {where}; call it while a graph is built, inside `with "
+                f"`{function.__qualname__}` is called {where}; call it while a graph is built, inside `with "
                 "tf.Graph().as_default():` or after `tf.compat.v1.disable_eager_execution()` at the top of the "
                 "program, and run that graph in a `tf.compat.v1.Session`."
             )
@@ -64,17 +64,36 @@ def collect_losses(variable, regularizer, name, before):
     Args:
       name: the losses' name scope is ``name/Regularizer``.
       before: ids of the variables that were there before: a variable that is used again has its loss already.
+
+    Returns:
+      A list of functions that build these losses anew.
     """
+    made = []
     for part in parts(variable) if regularizer is not None else ():
         if id(part) not in before:
-            with tf.name_scope(f"{name}/Regularizer"):
-                loss = regularizer(part)
+            made.append(functools.partial(_loss, part, regularizer, name))
+            loss = made[-1]()
             if loss is not None:
-                tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, _tf.convert_to_tensor(loss))
+                tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, loss)
+    return made
+
+
+def _loss(part, regularizer, name):
+    with tf.name_scope(f"{name}/Regularizer"):
+        loss = regularizer(part)
+    return None if loss is None else _tf.convert_to_tensor(loss)
 
 
 # A key that is no string is neither listed nor exported with a MetaGraph.
 BUILT_LAYERS = ("tf1bn", "built_layers")
+_UNNAMED = ("tf1bn", "unnamed_layers")
+
+
+def numbered_name(base):
+    """The name of a layer object without one: ``base`` and the number of such objects of the graph, from 1."""
+    names = tf.get_default_graph().get_collection_ref(_UNNAMED)
+    names.append(base)
+    return f"{base}_{names.count(base)}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,13 +104,13 @@ class BuiltLayer:
       call: the `arguments.LayerCall`.
       outputs: the tensor before any activation.
       variables: the `variables.LayerVariables`.
-      updates: a tuple of the operations that update the moving statistics and were put into collections.
+      updates: a list of what updates the moving statistics and was put into collections, operations or tensors.
     """
 
     call: Any
     outputs: Any
     variables: Any
-    updates: tuple
+    updates: list
 
 
 def remember(built):

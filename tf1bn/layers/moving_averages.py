@@ -85,7 +85,7 @@ class Updates:
       in_place: whether the output depends on the updates, because no collection receives them.
       while_testing: whether to `collect` although it is known that the layer is not in training.
       use_batch_moments: whether `collect` must be given the batch's moments while testing too.
-      operations: a tuple of the operations that `collect` put into the collections.
+      items: a list of what `collect` put into the collections, operations or tensors.
     """
 
     def __init__(self, call, variables, renorm=None):
@@ -108,7 +108,7 @@ class Updates:
         self._drops_zero_rate = release.drops_zero_rate and not fed and _is_one(call.decay)
         self.use_batch_moments = self._unconditional and not path.fused and release.core_composed_dynamic == "always"
         self.in_place = call.updates_collections is None
-        self.operations = ()
+        self.items = []
 
     def run_before(self, moments, results):
         """Copies of the tensors ``results`` that no run can compute without updating the statistics.
@@ -136,10 +136,10 @@ class Updates:
             updates = training_flag.cond(
                 is_training, lambda: tuple(update() for update in functions), lambda: self._statistics
             )
-        self.operations = tuple(update.op for update in updates)
         as_operations = self._call.path.core and self._call.release.core_is_keras
-        for update in updates:
-            tf.add_to_collections(self._call.updates_collections, update.op if as_operations else update)
+        self.items = [update.op if as_operations else update for update in updates]
+        for item in self.items:
+            tf.add_to_collections(self._call.updates_collections, item)
 
     def _functions(self, moments):
         """Two functions that make the update of the moving mean and that of the moving variance."""

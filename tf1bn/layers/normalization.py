@@ -9,23 +9,22 @@ from . import training_flag
 from .arguments import NHWC
 from .graph_collections import BuiltLayer, over_replicas, remember, replicated
 from .moving_averages import Updates, renorm_of
-from .variables import collect_again, layer_variables
+from .variables import collect_again
 
 tf = _tf.compat.v1
 
 
-def build_layer(call):
-    """Build the variables, the output and the updates of a `LayerCall` in the current variable scope.
+def build_layer(call, variables):
+    """Build the output and the updates of a `LayerCall` with its `LayerVariables`.
 
     Returns:
-      The normalised tensor, of the shape and dtype of ``call.inputs``.
+      The `BuiltLayer`, whose outputs have the shape and dtype of ``call.inputs``.
 
     Raises:
       GraphError: the moving statistics cannot be updated where the layer is built.
     """
     if replicated():
         call = _in_replica(call)
-    variables = layer_variables(call)
     renorm = renorm_of(call, variables) if call.renorm else None
     updates = Updates(call, variables, renorm)
     outputs = _fused(call, variables, updates) if call.path.fused else _composed(call, variables, updates, renorm)
@@ -34,8 +33,9 @@ def build_layer(call):
         outputs = _tf.reshape(outputs, [-1, *call.inputs.shape.as_list()[1:]])
     if call.path.core:
         collect_again(call, variables)
-    remember(BuiltLayer(call, outputs, variables, updates.operations))
-    return outputs
+    built = BuiltLayer(call, outputs, variables, updates.items)
+    remember(built)
+    return built
 
 
 def _in_replica(call):

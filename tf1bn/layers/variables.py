@@ -24,6 +24,7 @@ class LayerVariables:
       statistics: (moving_mean, moving_variance).
       renorm: a dict from the short names of batch renormalisation's variables to them; empty without it.
       debias: (biased, local_step) behind a zero-debiased moving mean, or None.
+      losses: a list of functions that build the losses of beta and gamma anew; of the core layer alone.
     """
 
     gamma: Any
@@ -31,6 +32,7 @@ class LayerVariables:
     statistics: tuple
     renorm: dict
     debias: tuple | None
+    losses: list
 
 
 def layer_variables(call):
@@ -40,7 +42,7 @@ def layer_variables(call):
     statistics, renorm = make.statistics()
     updated = training_flag.static_value(call.is_training) is not False
     debias = make.debias(statistics[0]) if call.zero_debias and updated else None
-    return LayerVariables(gamma, beta, statistics, renorm, debias)
+    return LayerVariables(gamma, beta, statistics, renorm, debias, make.losses)
 
 
 def collect_again(call, variables):
@@ -77,6 +79,7 @@ class _Maker:
         # Contrib's own code accepts the argument and drops it: the composed in all releases, the fused in 1.4.
         honoured = call.path.core or (call.path.fused and call.release.own_fused_regularizers)
         self._regularizers = (call.regularizers or {}) if honoured else {}
+        self.losses = []
 
     def parameters(self):
         """``(gamma, beta)``, None for what is not wanted; the core layer of 1.4 on creates gamma first."""
@@ -152,7 +155,7 @@ class _Maker:
         before = {id(variable) for variable in tf.global_variables()}
         variable = self._get(name, self._initializer(name), trainable)
         # Beside a regularizer of the enclosing scope, not instead of it.
-        collect_losses(variable, regularizer, name, before)
+        self.losses += collect_losses(variable, regularizer, name, before)
         return variable
 
     def _regularizer(self, name, regularizer):

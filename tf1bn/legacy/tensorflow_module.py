@@ -65,6 +65,9 @@ class OldTensorFlow:
         self.module.__version__ = self.module.VERSION = version
         self.module.contrib = contrib
         self.module.layers = _Module("tensorflow.layers", self._find_layer)
+        old = {"BatchNorm": "BatchNormalization", "batch_norm": "batch_normalization"}
+        name_of_module = "tensorflow.python.layers.normalization"
+        self._normalization = _Module(name_of_module, lambda name: self._find_layer(old.get(name, name)))
         self.module.nn = _Module("tensorflow.nn", lambda name: getattr(self._v1.nn, name))
         self.module.nn.__all__ = [name for name in dir(self._v1.nn) if not name.startswith("_")]
         self.module.nn.conv2d_transpose = self._conv2d_transpose
@@ -156,8 +159,13 @@ class OldTensorFlow:
 
     def _internal(self, found):
         """A module below ``tensorflow.python`` that also finds what has left it since, by the public names."""
-        if getattr(found, "__name__", "") == "tensorflow.python.platform.gfile":
-            return self.module.gfile
+        own = {
+            "tensorflow.python.platform.gfile": self.module.gfile,
+            "tensorflow.python.layers.layers": self.module.layers,
+            "tensorflow.python.layers.normalization": self._normalization,
+        }.get(getattr(found, "__name__", ""))
+        if own is not None:
+            return own
         if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
             return found
 
@@ -212,11 +220,11 @@ class OldTensorFlow:
 
     def _find_layer(self, name):
         """An attribute of ``tensorflow.layers``."""
-        if name == "batch_normalization":
+        if name in ("batch_normalization", "BatchNormalization"):
             # Here, because the runner uses this module before TensorFlow is imported.
-            from ..layers import core_batch_norm
+            from ..layers.core import functional, layer_object
 
-            return core_batch_norm.batch_normalization
+            return getattr(functional if name.islower() else layer_object, name)
         if legacy_layers():
             return getattr(self._v1.layers, name)
         if has_legacy_keras():
@@ -226,7 +234,7 @@ class OldTensorFlow:
             )
         raise AttributeError(
             f"`tf.layers.{name}` needs the package tf_keras: `pip install tf_keras`, of TensorFlow's own version, or "
-            "`tf1bn[legacy]`. `tf.layers.batch_normalization` works without it."
+            "`tf1bn[legacy]`. `tf.layers.batch_normalization` and `tf.layers.BatchNormalization` work without it."
         )
 
     # ---- the script's own modules: a finder in sys.meta_path ----

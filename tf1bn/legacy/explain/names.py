@@ -49,13 +49,13 @@ def fate(path):
     if parts[0] == "contrib":
         return _of_contrib(parts[1:])
     if parts[0] == "python":
-        return _internal(parts)
+        return Fate(LENT) if parts[1:3] == ["layers", "normalization"] else _internal(parts)
     if parts[0] in GONE:
         return Fate(GONE_AWAY, GONE[parts[0]])
     found = _public(parts)
     if found.status != THERE:
         return found
-    if parts[:2] == ["layers", "batch_normalization"]:
+    if parts[0] == "layers" and parts[1:2] in (["batch_normalization"], ["BatchNormalization"]):
         return Fate(LENT)
     if len(parts) > 1 and (parts[0] in ("layers", "keras") or parts[:2] == ["nn", "rnn_cell"]):
         return _with_package("tf_keras", THERE)
