@@ -85,6 +85,9 @@ class Release:
     core_is_keras: bool = False
     """The core layer is that of Keras: update items are operations, is_training may be None, initializers and
     regularizers have names."""
+    core_names_narrow: bool = False
+    """Initializers by the names uniform, normal and truncated_normal have the ranges of Keras: +-.05, and a deviation
+    of .05; before, those of ``tf.random_uniform_initializer`` and its like, 0 to 1, and 1."""
     names_ignore_case: bool = False
     """"batchnorm" inside a scope that was entered as "BatchNorm" is numbered."""
     trainable_none: bool = False
@@ -217,14 +220,21 @@ _1_10 = _after(
     trainable_none=True,
     core_composes_half=True,
 )
-_1_15 = _after(
+_1_11 = _after(
     _1_10,
+    "1.11",
+    "initializers by name, `uniform`, `normal` and `truncated_normal`, draw from +-.05 and with a deviation of .05; "
+    "before from 0 to 1 and with a deviation of 1 (read)",
+    core_names_narrow=True,
+)
+_1_15 = _after(
+    _1_11,
     "1.15",
     "function unchanged since 1.14; `renorm` rewritten in the core layer",
     fused_operation="FusedBatchNormV3",
     renorm_of_1_15=True,
 )
-TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_7, _1_8, _1_9, _1_10, _1_15)
+TABLE = (_1_0, _1_1, _1_2, _1_3, _1_4, _1_5, _1_6, _1_7, _1_8, _1_9, _1_10, _1_11, _1_15)
 NAMES = tuple(f"1.{minor}" for minor in range(16))
 LATEST = _1_15
 

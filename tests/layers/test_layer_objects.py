@@ -27,12 +27,14 @@ DEVIATIONS = (
     (("1.3.0", "1.4.1"), "partitioned", "trainable", "1.15 does not list what a partitioner has split as trainable"),
     (("1.3.0",), "mistakes", None, "the class had no count_params"),
     (("1.4.1", "1.12.0"), "mistakes", "axis", "a string was taken for a list, and failed later"),
+    (("1.3.0", "1.4.1"), "named_initializers", "error", "it failed when the variable was made"),
     (("1.12.0",), "dtypes", None, "float16 fails in the release, see test_recordings_core_releases.py"),
 )
 
 
 class OldTensorFlow(types.ModuleType):
     layers = types.SimpleNamespace(batch_normalization=tf1bn.batch_normalization)
+    contrib = tf1bn.contrib
 
     def __getattr__(self, name):
         return getattr(tf, name)
@@ -88,6 +90,29 @@ def test_numbers_in_every_mode(mode, case):
     here, there = play(LATEST, case, mode), RECORDED[LATEST][case]
     for key in ("run", "test"):
         compare(here.get(key, {}), there.get(key, {}))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"decay": 0}, TypeError, "Expected int32, but got 1.0 .*`decay` .* is 0; it must be a floating point number"),
+        ({"epsilon": "tensor"}, TypeError, "`epsilon` is the tensor .*; the fused layer takes a number"),
+        ({"is_training": "tensor"}, TypeError, "type int32 that does not match expected type of bool.*`is_training`"),
+        ({"inputs": "int32"}, TypeError, "DataType int32 not in list of allowed values.*cast it with"),
+        ({"inputs": "float64"}, TypeError, "DataType float64 not in list of allowed values.*`fused=False`"),
+        ({"inputs": "int32", "fused": False, "updates_collections": None}, TypeError, "DataType int32 not in list"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_get_a_sentence(options, error, message):
+    with tf.Graph().as_default():
+        made = {"inputs": tf.zeros([2, 2, 2, 3], options.get("inputs", "float32"))}
+        made |= {name: value for name, value in options.items() if name != "inputs" and value != "tensor"}
+        if options.get("epsilon"):
+            made["epsilon"] = tf.constant(0.1)
+        if options.get("is_training"):
+            made["is_training"] = tf.placeholder(tf.int32, [])
+        with pytest.raises(error, match=message):
+            tf1bn.batch_norm(**made)
 
 
 def test_the_lists_hold_the_variables_themselves():

@@ -48,7 +48,8 @@ class LayerBuilder:
         """
         shape = self.inputs.shape
         if shape.rank is None or shape.rank < 2 or rank not in (None, shape.rank):
-            raise ValueError(f"`inputs` has shape {shape}; it must have rank {rank or '2 or more'}.")
+            phrase = f"Convolution expects input with rank {rank}, got {shape.rank}. " if rank else ""
+            raise ValueError(f"{phrase}`inputs` has shape {shape}; it must have rank {rank or '2 or more'}.")
         channels = shape.as_list()[1 if data_format == NCHW else -1]
         if channels is None:
             raise ValueError(

@@ -146,9 +146,17 @@ def check_dtypes(path, inputs_dtype):
     Raises:
       ValueError: the composed core layer computed in float32 alone (1.0 to 1.3), or mixed half inputs with float32
         variables (1.5 to 1.9).
-      TypeError: the fused layer of 1.0 to 1.4 computed in float32 alone.
+      TypeError: the fused layer of 1.0 to 1.4 computed in float32 alone, and that of later releases in no float64;
+        or the inputs are no floating point numbers.
     """
     release = path.release
+    if not inputs_dtype.is_floating or (path.fused and inputs_dtype == _tf.float64):
+        taken = "float16, bfloat16, float32"
+        raise TypeError(
+            f"Value passed to parameter 'x' has DataType {inputs_dtype.name} not in list of allowed values: {taken}. "
+            f"`inputs` is of {inputs_dtype.name}; batch normalisation takes {taken}, and float64 with `fused=False`; "
+            "cast it with `tf.cast`."
+        )
     half = inputs_dtype in (_tf.float16, _tf.bfloat16)
     if path.fused:
         failed = inputs_dtype != _tf.float32 and not release.half_keeps_float32

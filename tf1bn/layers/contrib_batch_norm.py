@@ -169,7 +169,11 @@ def batch_norm(
 def _scopes(scope, reuse, inputs, path):
     """The variable scope of the call, with the name scope and the reuse that the code path has."""
     with contextlib.ExitStack() as scopes:
-        variable_scope = scopes.enter_context(tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse))
+        # Contrib's own fused code, and none of the others, asks for its variables without a getter of its own.
+        getter = None if path.fused and not path.core else _by_position
+        variable_scope = scopes.enter_context(
+            tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=getter)
+        )
         if path.core:
             # Given a VariableScope object, the core layer names its operations after the place where it was opened.
             scopes.enter_context(tf.name_scope(variable_scope.original_name_scope))
@@ -178,6 +182,11 @@ def _scopes(scope, reuse, inputs, path):
                 tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE, auxiliary_name_scope=False)
             )
         yield variable_scope
+
+
+def _by_position(getter, name, **options):
+    """``getter``, which gives a custom getter of an enclosing scope its first two arguments by position."""
+    return getter(name, **options)
 
 
 def _collect_outputs(outputs, collections, variable_scope, release):

@@ -10,15 +10,22 @@ tf = _tf.compat.v1
 # What Keras adds to a norm before it divides by it.
 _TINY = 1e-7
 
+_UNIFORM, _NORMAL = tf.random_uniform_initializer, tf.random_normal_initializer
 _INITIALIZERS = {
     "zeros": tf.zeros_initializer,
     "ones": tf.ones_initializer,
     "constant": tf.constant_initializer,
-    "uniform": tf.random_uniform_initializer,
-    "randomuniform": tf.random_uniform_initializer,
-    "normal": tf.random_normal_initializer,
-    "randomnormal": tf.random_normal_initializer,
+    "uniform": _UNIFORM,
+    "randomuniform": _UNIFORM,
+    "normal": _NORMAL,
+    "randomnormal": _NORMAL,
     "truncatednormal": tf.truncated_normal_initializer,
+}
+# What the names mean without a config, by what they stand for, from TF 1.11 on.
+_NARROW = {
+    _UNIFORM: {"minval": -0.05, "maxval": 0.05},
+    _NORMAL: {"stddev": 0.05},
+    tf.truncated_normal_initializer: {"stddev": 0.05},
 }
 
 # Functions from a config to the weights of sum|w| and sum(w * w).
@@ -30,8 +37,12 @@ _REGULARIZERS = {
 }
 
 
-def initializer(value, argument):
-    """The initializer that a name or dict means; ``argument`` is its name in messages.
+def initializer(value, argument, narrow):
+    """The initializer that a name or dict means.
+
+    Args:
+      argument: its name in messages.
+      narrow: whether random values lie around 0, as in TF 1.11 and later.
 
     Raises:
       ValueError: there is no such initializer.
@@ -42,7 +53,8 @@ def initializer(value, argument):
             f"{unknown('initializer', value)} `{argument}` is {value!r}; it must be an initializer, or one "
             f"of the names {', '.join(_INITIALIZERS)}."
         )
-    return make(**config)
+    defaults = _NARROW.get(make, {}) if narrow else {}
+    return make(**{**defaults, **config})
 
 
 def regularizer(value, argument):

@@ -167,6 +167,12 @@ class Updates:
             # decay becomes a float32 tensor first and is subtracted there; elsewhere that happens in Python. At .999
             # the two rates differ by 1.3e-5 of themselves.
             decay = _tf.convert_to_tensor(decay)
+            if not decay.dtype.is_floating:
+                raise TypeError(
+                    f"Expected {decay.dtype.base_dtype.name}, but got 1.0 of type 'float'. `decay` (`momentum` of "
+                    f"`batch_normalization`) is {self._call.decay!r}; it must be a floating point number here, such as "
+                    "0.0 for 0."
+                )
             return 1.0 - training_flag.cond(is_training, lambda: _tf.identity(decay), lambda: _tf.ones_like(decay))
         rate = 1.0 - decay
         if not self._core_fused:

@@ -88,7 +88,16 @@ def _fused(call, variables, updates):
 
 
 def _fused_epsilon(epsilon, release):
-    """cuDNN's kernels refuse small values; TF 1.x raises them on every device, in one way until 1.3 and in another."""
+    """cuDNN's kernels refuse small values; TF 1.x raises them on every device, in one way until 1.3 and in another.
+
+    Raises:
+      OperatorNotAllowedInGraphError: epsilon is a tensor, which cannot be compared with them. It is a TypeError.
+    """
+    if _tf.is_tensor(epsilon):
+        raise _tf.errors.OperatorNotAllowedInGraphError(
+            "Using a symbolic `tf.Tensor` as a Python `bool` is not allowed. "
+            f"`epsilon` is the tensor {epsilon.name}; the fused layer takes a number. Give one, or `fused=False`."
+        )
     if release.epsilon_extra and not epsilon > 1e-5:
         epsilon = epsilon + release.epsilon_extra
     floor = release.epsilon_floor

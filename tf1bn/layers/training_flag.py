@@ -16,9 +16,20 @@ def static_value(is_training):
 
 
 def cond(is_training, if_training, if_not):
-    """The result of one of two functions; a ``tf.cond`` only where the graph has to decide."""
+    """The result of one of two functions; a ``tf.cond`` only where the graph has to decide.
+
+    Raises:
+      TypeError: the graph has to decide by a tensor that is not boolean.
+    """
     value = static_value(is_training)
     if value is None:
+        if is_training.dtype.base_dtype != _tf.bool:
+            dtype = is_training.dtype.base_dtype.name
+            raise TypeError(
+                f"Input 'pred' of 'Switch' Op has type {dtype} that does not match expected type of bool. "
+                f"`is_training` (`training` of `batch_normalization`) is {is_training.name}, of {dtype}; it must be "
+                "boolean: cast it with `tf.cast`."
+            )
         return tf.cond(is_training, if_training, if_not)
     return if_training() if value else if_not()
 

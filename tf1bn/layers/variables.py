@@ -172,7 +172,7 @@ class _Maker:
         initializer = (self._call.initializers or {}).get(name, default)
         argument = self._call.argument_name(name, "initializer")
         if self._path.core and self._release.core_is_keras and isinstance(initializer, str | dict):
-            return keras_names.initializer(initializer, argument)
+            return keras_names.initializer(initializer, argument, self._release.core_names_narrow)
         if self._path.core and not (initializer is None or callable(initializer)):
             raise ValueError(
                 f"Could not interpret initializer identifier: {initializer!r}. `{argument}` is {initializer!r}; it "

@@ -316,6 +316,36 @@ def dtypes(tf, layer_class):
     return dict(result, given=[before, layer.moving_mean.dtype.base_dtype.name])
 
 
+@case
+def named_initializers(tf, layer_class):
+    def values(kind):
+        layer = layer_class(gamma_initializer={"class_name": kind, "config": {"seed": 3}})
+        layer.build([None, 40])
+        return layer.gamma
+
+    kinds = "RandomUniform", "RandomNormal", "TruncatedNormal"
+    made = [values(kind) for kind in kinds]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        return dict(zip(kinds, [value.tolist() for value in session.run(made)]))
+
+
+@case
+def getters(tf, layer_class):
+    seen = []
+
+    def getter(original, name, *args, **options):
+        seen.append([name, len(args), sorted(set(options) & {"shape", "trainable", "collections", "reuse"})])
+        return original(name, *args, **options)
+
+    x, flat = images(tf), tf.placeholder(tf.float32, [None, 3])
+    with tf.variable_scope("net", custom_getter=getter):
+        for options in ({}, {"fused": False}, {"fused": False, "updates_collections": None}):
+            tf.contrib.layers.batch_norm(x, scope="bn%d" % len(seen), **options)
+        kinds = [error(tf.contrib.layers.batch_norm, flat, scope="flat"), error(layer_class(name="core"), x)]
+    return {"seen": [name for name, _, _ in seen], "by_name": kinds}
+
+
 def play(tf, layer_class, wanted=None):
     """What each case gives."""
     result = {}
