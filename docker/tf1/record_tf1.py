@@ -225,8 +225,8 @@ class PatternFinder(GraphView):
     """A graph in which batch normalisation and updates of moving averages are looked for."""
 
     def update(self, op):
-        """The `Update` that an operation makes of a moving average, or None."""
-        if not op.type.startswith("Assign") or len(op.inputs) < 2:
+        """The `Update` that an assignment, an operation, makes of a moving average, or None."""
+        if len(op.inputs) < 2:
             return None
         variable = self.variable(op.inputs[0])
         value = op.inputs[1].op
@@ -496,7 +496,7 @@ class Scan(PatternFinder):
         self._updates_by_root = collections.defaultdict(list)
         self._debiasing = None
         for op in self._operations:
-            update = self.update(op)
+            update = self.update(op) if op.type.startswith("Assign") else None
             if update is not None:
                 self._updates_of[update.variable.name].append(update)
                 for root in update.roots:

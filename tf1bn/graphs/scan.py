@@ -35,7 +35,7 @@ class Scan(PatternFinder):
         self._updates_by_root = collections.defaultdict(list)
         self._debiasing = None
         for op in self._operations:
-            update = self.update(op)
+            update = self.update(op) if op.type.startswith("Assign") else None
             if update is not None:
                 self._updates_of[update.variable.name].append(update)
                 for root in update.roots:
