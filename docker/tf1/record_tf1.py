@@ -396,6 +396,7 @@ class Application(object):
 
     Attributes:
       statistic: the operation of the moving mean's variable, which identifies the layer.
+      variance: that of the moving variance's, where a scan found the layer.
       inputs, outputs: tensors.
       reads: dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values
         are concatenated.
@@ -580,6 +581,7 @@ class Scan(PatternFinder):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
         return Application(
             statistic=mean,
+            variance=variance,
             inputs=x,
             outputs=y,
             reads={name: [read] for name, read in reads.items()},

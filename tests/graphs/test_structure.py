@@ -19,6 +19,7 @@ WRONG = {
     "not-updated-private.meta": ("BatchNorm", "undecidable", "not-updated", "collection `my_updates` and not in"),
     "not-updated-early.meta": ("batch_normalization_1", "finding", "not-updated", "collected before the layer"),
     "not-updated-keras.meta": ("batch_normalization_1", "finding", "not-updated", "`layer.updates`"),
+    "not-updated-loop-2.meta": ("bn", "finding", "not-updated", "no step can ask for them"),
     "not-updated-2.meta": ("late", "finding", "not-updated", "collected before the layer"),
     "flag-off-default.meta": ("batch_normalization", "finding", "training-flag-off", "constant False"),
     "flag-off-contrib.meta": ("BatchNorm", "finding", "training-flag-off", "`BatchNorm/gamma`, `BatchNorm/beta`"),

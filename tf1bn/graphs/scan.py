@@ -119,6 +119,7 @@ class Scan(PatternFinder):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
         return Application(
             statistic=mean,
+            variance=variance,
             inputs=x,
             outputs=y,
             reads={name: [read] for name, read in reads.items()},

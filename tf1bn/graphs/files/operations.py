@@ -128,12 +128,17 @@ class FileOperation:
 class FileGraph:
     """The operations of a graph; raises ValueError where an input is missing or the graph runs in a circle.
 
+    Args:
+      nodes: a list of `wire.Node`.
+      inside: the names of those that are in functions.
+
     Attributes:
+      inside: likewise; nobody can ask for these by themselves.
       order: the names of all operations, each behind those that must run before it.
     """
 
-    def __init__(self, nodes):
-        self._by_name = {}
+    def __init__(self, nodes, inside=()):
+        self._by_name, self.inside = {}, frozenset(inside)
         for node in nodes:
             if node.name in self._by_name:
                 raise ValueError(f"two of its nodes have the name {node.name!r}")
@@ -202,7 +207,7 @@ class FileGraph:
         return self._used.get(name, (0,))
 
     def followers(self, name):
-        """The names of the operations that take a value of an operation or wait for it, but for a loop's beginning."""
+        """The names of the operations that take a value of an operation or wait for it."""
         if self._waiting is None:
             self._waiting = collections.defaultdict(list)
             for ops in self._together.values():
@@ -210,8 +215,6 @@ class FileGraph:
                 for other in ops[0].controls:
                     self._waiting[other] += names
         takers = [op for index in self.used_outputs(name) for op in self.consumers_of(name, index)]
-        if self._by_name[name].type.endswith("NextIteration"):
-            takers = [op for op in takers if op.type not in ("Merge", "RefMerge")]
         return [*(op.name for op in takers), *self._waiting.get(name, ())]
 
     def _ordered(self):

@@ -117,8 +117,6 @@ class StructureScan(Scan):
             self.bare += [pattern for pattern in training if self._own_parameter(pattern)]
             return None
         application.patterns, application.mean = patterns, application.statistic
-        (read,) = application.reads["moving_variance"]
-        application.variance = self.variable(read) if read is not None else None
         return application
 
     def _merge_after(self, y):

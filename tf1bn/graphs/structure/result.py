@@ -57,7 +57,7 @@ def _judged(layer, facts, siblings):
         causes += beside(causes, siblings)
     if layer.closed:
         where = quoted(sorted({op.name for one in layer.closed for op in one.touched}))
-        doubts.append(f"{where} calls a function with its statistics that cannot be opened, a loop for example.")
+        doubts.append(f"{where} calls a function with its statistics that cannot be opened, as one that calls itself.")
     doubts += [f"In `{one.outputs.op.name}` {UNSEEN_FLAG}." for one in layer.applications if is_unseen(one)]
     unsure = bool(doubts) or any(cause["doubt"] for cause in causes)
     certain = any(cause["severity"] == FINDING and not cause["doubt"] for cause in causes)
