@@ -28,6 +28,7 @@ WRONG = {
     "batch-stats-contrib.meta": ("BatchNorm", "finding", "batch-stats-at-inference", "no optimizer"),
     "batch-stats-composed.meta": ("batch_normalization", "finding", "batch-stats-at-inference", "no optimizer"),
     "batch-stats-keras.meta": ("batch_normalization", "finding", "batch-stats-at-inference", "no optimizer"),
+    "batch-stats-alone.meta": ("batchnorm", "undecidable", "batch-stats-at-inference", "nothing in the graph averages"),
     "batch-stats-export-2.pb": ("batch_normalization", "finding", "batch-stats-at-inference", "`serving_default` runs"),
     "leak-by-hand.meta": ("moments/Squeeze/ExponentialMovingAverage", "finding", "validation-leak", "`training:0`"),
     "leak-assign.meta": ("net", "finding", "validation-leak", "`Assign`, `Assign_1`"),

@@ -164,7 +164,10 @@ class FileGraph:
                 continue
             name, colon, index = text.partition(":")
             if name not in self._by_name or (colon and not index.isdecimal()) or int(index or 0) > _MOST_OUTPUTS:
-                raise ValueError(f"a node has the input {text!r}, which is not there")
+                raise ValueError(
+                    f"a node has the input {text!r}, which is not there, as in the text graphs of OpenCV, which are a "
+                    "part of the graph beside them"
+                )
             number = int(index or 0)
             self._used[name].add(number)
             if colon and (not number or str(number) != index):
