@@ -185,9 +185,11 @@ class _Inliner:
             during.append(merge)
             given.append(f"{switch}:1")
             outputs.append(Node(f"{node.name}/exit_{i}", "Exit", [switch], [], b""))
-        asked, (answer, *_), _ = self._body(f"{node.name}/cond", condition, during, around)
+        asked, answers, _ = self._body(f"{node.name}/cond", condition, during, around)
+        if len(answers) != 1:
+            raise ValueError(f"the condition {condition!r} of a loop has {len(answers)} results in the place of one")
         done, results, controls = self._body(f"{node.name}/body", body, given, around)
-        found += [*asked, Node(end, "LoopCond", [answer], [], b""), *done]
+        found += [*asked, Node(end, "LoopCond", answers, [], b""), *done]
         for i, text in enumerate(results):
             if not unchanged[i]:
                 passed = Node(f"{node.name}/passed_{i}", "Identity", [text], controls, b"")
