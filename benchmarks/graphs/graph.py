@@ -64,10 +64,7 @@ def main():
                 path = pathlib.Path(folder) / f"{count}{'-waiting' * waiting}.pb"
                 path.write_bytes(copies(nodes, count, waiting=waiting))
                 paths = [*paths, str(path)]
-        worst, start = 0.0, time.process_time()
-        for _ in range(10**6):
-            worst += 0.0
-        print(f"a million additions in Python: {time.process_time() - start:.3f} s")
+        worst = 0.0
         print(f"{'operations':>10} {'batch norms':>11} {'MB':>6} {'seconds':>8}")
         for path in paths:
             took, result = seconds(path, args.rounds)

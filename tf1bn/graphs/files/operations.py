@@ -222,16 +222,21 @@ class FileGraph:
 
     def _ordered(self):
         """The names of all operations in an order to run them; raises ValueError for a circle that is no loop."""
-        order, self._seen, self._done = [], set(), set()
+        order, seen, self._done = [], set(), set()
+        self._seen = seen
         for first in self._by_name.values():
             # TensorFlow writes nearly all operations behind those that must run before them.
+            if not first.controls and seen.issuperset(first.node.inputs):
+                seen.add(first.name)
+                order.append(first.name)
+                continue
             stack, around = [first], set()
             while stack:
                 op = stack[-1]
-                if op.name in self._seen:
+                if op.name in seen:
                     stack.pop()
                 elif not (missing := self._missing(op)):
-                    self._seen.add(op.name)
+                    seen.add(op.name)
                     order.append(op.name)
                     stack.pop()
                 else:
