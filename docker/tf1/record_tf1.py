@@ -225,8 +225,8 @@ class PatternFinder(GraphView):
     """A graph in which batch normalisation and updates of moving averages are looked for."""
 
     def update(self, op):
-        """The `Update` that an operation makes of a moving average, or None."""
-        if not op.type.startswith("Assign") or len(op.inputs) < 2:
+        """The `Update` that an assignment, an operation, makes of a moving average, or None."""
+        if len(op.inputs) < 2:
             return None
         variable = self.variable(op.inputs[0])
         value = op.inputs[1].op
@@ -396,6 +396,7 @@ class Application(object):
 
     Attributes:
       statistic: the operation of the moving mean's variable, which identifies the layer.
+      variance: that of the moving variance's, where a scan found the layer.
       inputs, outputs: tensors.
       reads: dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values
         are concatenated.
@@ -496,7 +497,7 @@ class Scan(PatternFinder):
         self._updates_by_root = collections.defaultdict(list)
         self._debiasing = None
         for op in self._operations:
-            update = self.update(op)
+            update = self.update(op) if op.type.startswith("Assign") else None
             if update is not None:
                 self._updates_of[update.variable.name].append(update)
                 for root in update.roots:
@@ -580,6 +581,7 @@ class Scan(PatternFinder):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
         return Application(
             statistic=mean,
+            variance=variance,
             inputs=x,
             outputs=y,
             reads={name: [read] for name, read in reads.items()},

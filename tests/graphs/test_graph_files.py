@@ -13,7 +13,7 @@ from protobuf_bytes import field
 
 from tf1bn.checkpoints.formats.protobuf import BYTES, message
 from tf1bn.graphs import GraphError, audit
-from tf1bn.graphs.files import sources
+from tf1bn.graphs.files import sources, wire
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -165,6 +165,45 @@ def test_functions_that_call_each_other_many_times(tmp_path):
     nodes = node("x", "Placeholder") + node("call", "PartitionedCall", "x", f=field(10, field(1, b"f0")))
     (tmp_path / "graph.pb").write_bytes(nodes + field(2, library))
     refused(tmp_path / "graph.pb", "its functions have more than")
+
+
+def test_controls_that_nodes_share():
+    """Those of thousands of nodes are read once, and each node has its own."""
+    updates = [f"update_{i}" for i in range(9)]
+    controls = [updates, updates, ["own", *updates], [*updates, "more"], updates[:4], updates[1:], [], ["own"], updates]
+    data = b"".join(node(f"n{i}", "NoOp", "x", *(f"^{one}" for one in names)) for i, names in enumerate(controls))
+    nodes, _ = wire.graph(data)
+    assert [list(one.controls) for one in nodes] == controls
+    assert {tuple(one.inputs) for one in nodes} == {("x",)}
+    assert nodes[0].controls is nodes[1].controls
+
+
+def function(name, arguments, *returned):
+    """A function of a library as field 1: it returns values that texts like "argument" or "node:output:0" name."""
+    results = [f"result_{i}" for i in range(len(returned))]
+    signature = field(1, name.encode())
+    signature += b"".join(field(2, field(1, one.encode())) for one in arguments)
+    signature += b"".join(field(3, field(1, one.encode())) for one in results)
+    given = zip(results, returned, strict=True)
+    return field(
+        1, field(1, signature) + b"".join(field(4, field(1, a.encode()) + field(2, b.encode())) for a, b in given)
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "body", "said"),
+    [
+        ([], ["y", "x"], "the condition 'cond' of a loop has 0 results in the place of one"),
+        (["x"], ["y"], "the body 'body' of a loop has not as many results as arguments"),
+        (["x"], ["y", "z"], "the function 'body' has the input 'z', which is not there"),
+    ],
+)
+def test_a_damaged_loop(condition, body, said, tmp_path):
+    library = function("cond", "xy", *condition) + function("body", "xy", *body)
+    names = {key: field(10, field(1, key.encode())) for key in ("cond", "body")}
+    data = node("a", "Const") + node("loop", "While", "a", "a", **names)
+    (tmp_path / "graph.pb").write_bytes(data + field(2, library))
+    refused(tmp_path / "graph.pb", said)
 
 
 def test_a_layer_among_unknown_operations_is_judged(tmp_path):

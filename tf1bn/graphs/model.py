@@ -22,6 +22,7 @@ class Application(object):
 
     Attributes:
       statistic: the operation of the moving mean's variable, which identifies the layer.
+      variance: that of the moving variance's, where a scan found the layer.
       inputs, outputs: tensors.
       reads: dict from "moving_mean", "moving_variance" and perhaps "gamma" and "beta" to lists of tensors, whose values
         are concatenated.

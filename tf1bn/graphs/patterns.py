@@ -33,8 +33,8 @@ class PatternFinder(GraphView):
     """A graph in which batch normalisation and updates of moving averages are looked for."""
 
     def update(self, op):
-        """The `Update` that an operation makes of a moving average, or None."""
-        if not op.type.startswith("Assign") or len(op.inputs) < 2:
+        """The `Update` that an assignment, an operation, makes of a moving average, or None."""
+        if len(op.inputs) < 2:
             return None
         variable = self.variable(op.inputs[0])
         value = op.inputs[1].op

@@ -35,7 +35,7 @@ class Scan(PatternFinder):
         self._updates_by_root = collections.defaultdict(list)
         self._debiasing = None
         for op in self._operations:
-            update = self.update(op)
+            update = self.update(op) if op.type.startswith("Assign") else None
             if update is not None:
                 self._updates_of[update.variable.name].append(update)
                 for root in update.roots:
@@ -119,6 +119,7 @@ class Scan(PatternFinder):
             problem = problem or "one of its variables is never read outside of a tf.cond or tf.while_loop"
         return Application(
             statistic=mean,
+            variance=variance,
             inputs=x,
             outputs=y,
             reads={name: [read] for name, read in reads.items()},

@@ -646,6 +646,17 @@ def _(tf):
     minimize(tf, loss_of(tf, tf.nn.batch_normalization(x, m, v, beta, None, 1e-3)))
 
 
+@case(WRONG, "batch-stats-alone")
+def _(tf):
+    """Batches alone, in training too, in a layer by hand that nobody averages."""
+    x = conv(tf, images(tf))
+    m, v = tf.nn.moments(x, [0, 1, 2])
+    with tf.variable_scope("net"):
+        beta = tf.get_variable("bn_offset", [4], initializer=tf.zeros_initializer())
+        gamma = tf.get_variable("bn_scale", [4], initializer=tf.ones_initializer())
+    minimize(tf, loss_of(tf, tf.nn.batch_normalization(x, m, v, beta, gamma, 1e-3)))
+
+
 @case(WRONG, "batch-stats-export-default")
 def _(tf):
     x, flag = images(tf), tf.placeholder_with_default(True, [], "training")

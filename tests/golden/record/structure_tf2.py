@@ -196,6 +196,47 @@ def _(tf):
     tf.cond(flag, train, lambda: tf.constant(False), name="maybe")
 
 
+def in_loop(tf, *, run):
+    """A layer that a tf.while_loop applies three times, with updates in the loop that the loop waits for, or not."""
+    v1 = tf.compat.v1
+
+    def body(i, y):
+        y = layer(tf, y)
+        updates = v1.get_collection_ref(v1.GraphKeys.UPDATE_OPS)
+        with tf.control_dependencies(list(updates) if run else []):
+            y = tf.identity(y)
+        updates.clear()
+        return i + 1, y
+
+    minimize(tf, tf.while_loop(lambda i, y: i < 3, body, [0, conv(tf, images(tf))])[1], None)
+
+
+@case("right-loop")
+def _(tf):
+    """Updates inside a loop, which each iteration runs."""
+    in_loop(tf, run=True)
+
+
+@case("not-updated-loop")
+def _(tf):
+    """Updates inside a loop that nothing waits for."""
+    in_loop(tf, run=False)
+
+
+@case("right-train-loop")
+def _(tf):
+    """All training steps in one loop, as on a TPU."""
+    x = images(tf)
+
+    def body(i):
+        train = minimize(tf, layer(tf, conv(tf, x)))
+        tf.compat.v1.get_collection_ref("update_ops").clear()
+        with tf.control_dependencies([train]):
+            return i + 1
+
+    tf.while_loop(lambda i: i < 10, body, [0])
+
+
 def model(keras):
     inputs = keras.layers.Input((8, 8, 3))
     y = keras.layers.Conv2D(4, 3)(inputs)

@@ -1,7 +1,7 @@
 """Calls of functions, as TensorFlow 2 makes them, in the form of TF 1.x: bodies in their callers' places.
 
-An If becomes a Switch for each of its arguments and a Merge for each result, so that what looks for batch norms in a
-tf.cond sees these too. Loops, and functions that call themselves, stay what they are.
+An If becomes a Switch for each of its arguments and a Merge for each result, and a While what tf.while_loop made of one
+in TF 1.x, so that what looks for batch norms there sees these too. Functions that call themselves stay what they are.
 """
 
 from ...checkpoints.formats.graphs.nodes import MOST_NODES, attribute_values
@@ -10,6 +10,7 @@ from .wire import Node
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _IFS = ("If", "StatelessIf")
+_LOOPS = ("While", "StatelessWhile")
 # The numbers of values that have names, where a body says "node:name:0"; others have one list or one value.
 _OUTPUTS = {
     **dict.fromkeys(
@@ -31,11 +32,13 @@ def inlined(nodes, functions):
       functions: dict from names to `wire.Function`.
 
     Returns:
-      A list of `wire.Node`: ``nodes`` itself where nothing is called.
+      A list of `wire.Node`, ``nodes`` itself where nothing is called, and the set of the names of those that are in
+      functions.
     """
     if not functions:
-        return nodes
-    return _Inliner(functions).expand(nodes, ())[0]
+        return nodes, set()
+    found = _Inliner(functions).expand(nodes, ())[0]
+    return found, {node.name for node in found} - {node.name for node in nodes}
 
 
 class _Inliner:
@@ -78,6 +81,11 @@ class _Inliner:
             if any(self._opaque(one, around, len(node.inputs) - 1) for one in names):
                 return None
             return self._choose(node, names, around)
+        elif node.type in _LOOPS:
+            names = [self._name(node, key) for key in ("cond", "body")]
+            if any(self._opaque(one, around, len(node.inputs)) for one in names):
+                return None
+            return self._repeat(node, names, around)
         else:
             return None
         if self._opaque(name, around, len(node.inputs)):
@@ -156,6 +164,51 @@ class _Inliner:
         ]
         last = Node(node.name, "NoOp", [], [one.name for one in merges], b"")
         return [*found, *merges, last], [one.name for one in merges[1:]]
+
+    def _repeat(self, node, names, around):
+        """A While as Enter, Merge, Switch, NextIteration and Exit; None where nothing changes in the loop."""
+        condition, body = names
+        unchanged = [self._gives_on(body, i) for i in range(len(node.inputs))]
+        if all(unchanged):
+            return None
+        end, found, during, given, outputs = f"{node.name}/loop_cond", [], [], [], []
+        for i, text in enumerate(node.inputs):
+            enter, merge, switch = (f"{node.name}/{word}_{i}" for word in ("enter", "merge", "switch"))
+            found.append(Node(enter, "Enter", [text], list(node.controls), b""))
+            if unchanged[i]:
+                during.append(enter)
+                given.append(enter)
+                outputs.append(Node(f"{node.name}/exit_{i}", "Identity", [text], [], b""))
+                continue
+            found.append(Node(merge, "Merge", [enter, f"{node.name}/next_{i}"], [], b""))
+            found.append(Node(switch, "Switch", [merge, end], [], b""))
+            during.append(merge)
+            given.append(f"{switch}:1")
+            outputs.append(Node(f"{node.name}/exit_{i}", "Exit", [switch], [], b""))
+        asked, answers, _ = self._body(f"{node.name}/cond", condition, during, around)
+        if len(answers) != 1:
+            raise ValueError(f"the condition {condition!r} of a loop has {len(answers)} results in the place of one")
+        done, results, controls = self._body(f"{node.name}/body", body, given, around)
+        found += [*asked, Node(end, "LoopCond", answers, [], b""), *done]
+        for i, text in enumerate(results):
+            if not unchanged[i]:
+                passed = Node(f"{node.name}/passed_{i}", "Identity", [text], controls, b"")
+                found += [passed, Node(f"{node.name}/next_{i}", "NextIteration", [passed.name], [], b"")]
+        last = Node(node.name, "NoOp", [], [*node.controls, *(one.name for one in outputs)], b"")
+        return [*found, *outputs, last], [one.name for one in outputs]
+
+    def _gives_on(self, name, index):
+        """Whether a function with as many results as arguments returns one of these as it is."""
+        function = self._functions[name]
+        if len(function.outputs) != len(function.inputs):
+            raise ValueError(f"the body {name!r} of a loop has not as many results as arguments")
+        nodes = {node.name: node for node in function.nodes}
+        text, steps = function.outputs[index], 0
+        while (node := nodes.get(text.partition(":")[0])) is not None and steps <= len(nodes):
+            if node.type != "Identity" or not node.inputs:
+                return False
+            text, steps = node.inputs[0], steps + 1
+        return text == function.inputs[index]
 
 
 def _number(kind, word, seen):

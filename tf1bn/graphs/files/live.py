@@ -42,7 +42,7 @@ def source_of(graph):
     }
     known = trainable or graph.get_collection("variables")
     return Source(
-        FileGraph(inlined(nodes, functions)),
+        FileGraph(*inlined(nodes, functions)),
         "a graph",
         {name: [item for item in items if isinstance(item, str)] for name, items in collections.items()},
         trainable if known else None,

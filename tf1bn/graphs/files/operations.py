@@ -65,8 +65,7 @@ class _Outputs:
         return FileTensor(self._op, index)
 
     def __iter__(self):
-        used = self._op.graph.used_outputs(self._op.name)
-        return iter([FileTensor(self._op, i) for i in sorted({0, *used})])
+        return iter([FileTensor(self._op, i) for i in sorted(self._op.graph.used_outputs(self._op.name))])
 
 
 class FileOperation:
@@ -129,40 +128,58 @@ class FileOperation:
 class FileGraph:
     """The operations of a graph; raises ValueError where an input is missing or the graph runs in a circle.
 
+    Args:
+      nodes: a list of `wire.Node`.
+      inside: the names of those that are in functions.
+
     Attributes:
+      inside: likewise; nobody can ask for these by themselves.
       order: the names of all operations, each behind those that must run before it.
     """
 
-    def __init__(self, nodes):
-        self._by_name = {}
+    def __init__(self, nodes, inside=()):
+        self._by_name, self.inside = {}, frozenset(inside)
         for node in nodes:
             if node.name in self._by_name:
                 raise ValueError(f"two of its nodes have the name {node.name!r}")
             self._by_name[node.name] = FileOperation(self, node)
-        self._consumers, self._followers = collections.defaultdict(list), None
-        self._tensors, self._used = {}, collections.defaultdict(set)
+        self._consumers, self._waiting = collections.defaultdict(list), None
+        self._together = {}
+        self._tensors, self._used = {}, collections.defaultdict(lambda: {0})
         for op in self._by_name.values():
             inputs = op.node.inputs
             if len(inputs) < LEAST_INPUTS.get(op.type, 0):
                 raise ValueError(f"the node {op.name!r} of the type {op.type!r} has too few inputs")
             for text in inputs if len(inputs) < 2 else dict.fromkeys(inputs):
                 self._consumers[text].append(op)
-            for name in op.controls:
+            if op.controls:
+                # Thousands may wait for the same hundreds, by one and the same tuple.
+                self._together.setdefault(id(op.controls), []).append(op)
+        for ops in self._together.values():
+            for name in ops[0].controls:
                 if name not in self._by_name:
-                    raise ValueError(f"the node {op.name!r} waits for {name!r}, which is not there")
+                    raise ValueError(f"the node {ops[0].name!r} waits for {name!r}, which is not there")
         for text in list(self._consumers):
+            if text in self._by_name:
+                continue
             name, colon, index = text.partition(":")
             if name not in self._by_name or (colon and not index.isdecimal()) or int(index or 0) > _MOST_OUTPUTS:
-                raise ValueError(f"a node has the input {text!r}, which is not there")
+                raise ValueError(
+                    f"a node has the input {text!r}, which is not there, as in the text graphs of OpenCV, which are a "
+                    "part of the graph beside them"
+                )
             number = int(index or 0)
             self._used[name].add(number)
             if colon and (not number or str(number) != index):
                 # Two texts for one value.
                 usual = f"{name}:{number}" if number else name
                 self._consumers[usual] += self._consumers[text]
-        self.order = list(self._by_name)
-        if not self._in_order():
-            self._refuse_circles()
+        self.order = self._ordered()
+
+    def close(self):
+        """Forget the operations, which all know the graph: without the circle they need no garbage collector."""
+        for table in (self._by_name, self._consumers, self._tensors, self._together):
+            table.clear()
 
     def get_operations(self):
         """All operations, in the order of the file."""
@@ -189,59 +206,58 @@ class FileGraph:
         return self._consumers.get(f"{name}:{index}" if index else name, [])
 
     def used_outputs(self, name):
-        """The numbers of the values of an operation that others take."""
-        return self._used.get(name, ())
+        """The numbers of the values of an operation that others take, and that of its first."""
+        return self._used.get(name, (0,))
 
     def followers(self, name):
         """The names of the operations that take a value of an operation or wait for it."""
-        if self._followers is None:
-            self._followers = collections.defaultdict(list)
-            for op in self._by_name.values():
-                for other in self.before(op):
-                    self._followers[other].append(op.name)
-        return self._followers.get(name, ())
+        if self._waiting is None:
+            self._waiting = collections.defaultdict(list)
+            for ops in self._together.values():
+                names = [op.name for op in ops]
+                for other in ops[0].controls:
+                    self._waiting[other] += names
+        takers = [op for index in self.used_outputs(name) for op in self.consumers_of(name, index)]
+        return [*(op.name for op in takers), *self._waiting.get(name, ())]
 
-    def before(self, op):
-        """The names of all operations that must run before one, but for the end of a loop that leads back to it."""
-        before = {text.partition(":")[0] for text in op.node.inputs}
-        if op.type in ("Merge", "RefMerge"):
-            before = {name for name in before if not self._by_name[name].type.endswith("NextIteration")}
-        before.update(op.controls)
-        return before
+    def _ordered(self):
+        """The names of all operations in an order to run them; raises ValueError for a circle that is no loop."""
+        order, seen, self._done = [], set(), set()
+        self._seen = seen
+        for first in self._by_name.values():
+            # TensorFlow writes nearly all operations behind those that must run before them.
+            if not first.controls and seen.issuperset(first.node.inputs):
+                seen.add(first.name)
+                order.append(first.name)
+                continue
+            stack, around = [first], set()
+            while stack:
+                op = stack[-1]
+                if op.name in seen:
+                    stack.pop()
+                elif not (missing := self._missing(op)):
+                    seen.add(op.name)
+                    order.append(op.name)
+                    stack.pop()
+                else:
+                    around.add(op.name)
+                    if circle := around.intersection(missing):
+                        raise ValueError(f"its nodes wait for each other in a circle, {min(circle)!r} among them")
+                    stack += [self._by_name[name] for name in missing]
+        return order
 
-    def _in_order(self):
-        """Whether each operation stands behind those that must run before it, as TensorFlow writes most graphs."""
-        seen = set()
-        for op in self._by_name.values():
-            for text in op.node.inputs:
-                if text not in seen and text.partition(":")[0] not in seen:
-                    return False
-            if op.controls and not seen.issuperset(op.controls):
-                return False
-            seen.add(op.name)
-        return True
-
-    def _refuse_circles(self):
-        """Raise ValueError unless the graph runs in circles by the ends of loops alone."""
-        waiting, after = {}, collections.defaultdict(list)
-        for op in self._by_name.values():
-            before = self.before(op)
-            waiting[op.name] = len(before)
-            for name in before:
-                after[name].append(op.name)
-        ready = [name for name, count in waiting.items() if not count]
-        self.order = []
-        while ready:
-            name = ready.pop()
-            self.order.append(name)
-            for other in after[name]:
-                waiting[other] -= 1
-                if not waiting[other]:
-                    ready.append(other)
-        self._followers = after
-        if len(self.order) < len(self._by_name):
-            name = next(name for name, count in waiting.items() if count)
-            raise ValueError(f"its nodes wait for each other in a circle, {name!r} among them")
+    def _missing(self, op):
+        """The names of the operations that must run before one and have no place yet, without the ends of loops."""
+        seen = self._seen
+        missing = [name for text in op.node.inputs if text not in seen and (name := text.partition(":")[0]) not in seen]
+        if missing and op.type in ("Merge", "RefMerge"):
+            missing = [name for name in missing if not self._by_name[name].type.endswith("NextIteration")]
+        if op.controls and id(op.controls) not in self._done:
+            waits = [name for name in op.controls if name not in seen]
+            if not waits:
+                self._done.add(id(op.controls))
+            missing += waits
+        return missing
 
 
 def size_of(sizes):

@@ -201,7 +201,7 @@ def _graph(data):
     nodes, functions = wire.graph(data)
     if not nodes:
         raise ValueError("it has no nodes")
-    return FileGraph(inlined(nodes, functions))
+    return FileGraph(*inlined(nodes, functions))
 
 
 def _saved_model(data):

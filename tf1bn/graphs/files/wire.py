@@ -5,7 +5,7 @@ All functions raise ValueError for what is not a whole message.
 
 import dataclasses
 
-from ...checkpoints.formats.graphs.nodes import MOST_NODES, node_head
+from ...checkpoints.formats.graphs.nodes import MOST_NODES, Controls, node_head
 from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, text, varint
 
 _NODE = 0x0A  # the first byte of field 1 with bytes
@@ -18,14 +18,14 @@ class Node:
     Attributes:
       name, type: its name and that of its operation.
       inputs: texts like "name" and "name:1".
-      controls: names of the nodes that only have to run before it.
+      controls: names of the nodes that only have to run before it; nodes may share one tuple.
       attributes: bytes of the rest of the NodeDef, which has its attributes.
     """
 
     name: str
     type: str
     inputs: list
-    controls: list
+    controls: tuple | list
     attributes: bytes
 
 
@@ -48,24 +48,26 @@ class Function:
 
 def graph(data):
     """The list of `Node` and the dict of `Function` by name of a GraphDef."""
-    nodes, library, at, end = [], b"", 0, len(data)
+    nodes, library, at, end, shared = [], b"", 0, len(data), Controls()
     try:
         while at < end:
             if data[at] == _NODE:
-                size, at = data[at + 1], at + 2
+                size, begin = data[at + 1], at + 2
                 if size > 127:
-                    size, at = varint(data, at - 1)
-                if size > end - at:
+                    # Nearly every node has a length of two bytes.
+                    low, size = size & 127, data[at + 2]
+                    size, begin = (low | size << 7, at + 3) if size < 128 else varint(data, at + 1)
+                at = begin + size
+                if at > end:
                     raise ValueError("a node is cut off")
-                nodes.append(_node(data, at, at + size))
-                at += size
+                nodes.append(_node(data, begin, at, shared))
             else:
                 break
     except IndexError:
         raise ValueError("a node is cut off") from None
     if at < end:
         rest = data[at:]
-        nodes += [_node(one, 0, len(one)) for one in map(bytes, repeated(rest, 1))]
+        nodes += [_node(one, 0, len(one), shared) for one in map(bytes, repeated(rest, 1))]
         library = message(rest, {2: BYTES}).get(2, b"")
     functions = {}
     for one in repeated(library, 1):
@@ -76,16 +78,15 @@ def graph(data):
     return nodes, functions
 
 
-def _node(data, at, end):
+def _node(data, at, end, shared):
     """The node in ``data[at:end]``."""
-    controls = []
-    name, kind, inputs, at = node_head(data, at, end, controls)
+    name, kind, inputs, controls, at = node_head(data, at, end, shared)
     return Node(name, kind, inputs, controls, data[at:end])
 
 
 def _function(data):
     """The name and the `Function` of a FunctionDef: its signature is field 1, then nodes 3, results 4 and 6."""
-    signature, nodes, results, controls = b"", [], {}, []
+    signature, nodes, results, controls, shared = b"", [], {}, [], Controls()
     for number, kind, value in fields(data):
         if kind != BYTES:
             continue
@@ -93,7 +94,7 @@ def _function(data):
         if number == 1:
             signature = value
         elif number == 3:
-            nodes.append(_node(value, 0, len(value)))
+            nodes.append(_node(value, 0, len(value), shared))
         elif number in (4, 6):
             entry = message(value, {1: BYTES, 2: BYTES})
             if number == 4:

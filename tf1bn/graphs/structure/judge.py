@@ -16,7 +16,11 @@ def judge(open_graph, train_op, name):
     """
     try:
         with _without_collection():
-            return audit_source(open_graph(), train_op)
+            source = open_graph()
+            try:
+                return audit_source(source, train_op)
+            finally:
+                source.graph.close()
     except RecursionError:
         raise GraphError(f"The graph {name} is damaged: its operations are nested too deeply.") from None
     except ValueError as error:

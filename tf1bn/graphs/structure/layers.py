@@ -54,15 +54,19 @@ class StructureScan(Scan):
         return self._depths[op.name]
 
     def _fill_depths(self):
-        find, depths = self.graph.get_operation_by_name, self._depths
+        find, depths, together = self.graph.get_operation_by_name, self._depths, {}
         for name in self.graph.order:
             op, depth = find(name), 0
             for text in op.node.inputs:
                 # The end of a loop, which leads back to its beginning, has no depth yet.
                 around = depths.get(text, -1)
                 depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
-            for text in op.controls:
-                depth = max(depth, depths[text])
+            if op.controls:
+                # Many operations wait for the same others, by one tuple.
+                key = id(op.controls)
+                if key not in together:
+                    together[key] = max(depths[name] for name in op.controls)
+                depth = max(depth, together[key])
             depths[name] = depth_behind(op, depth)
 
     def static(self, tensor):
@@ -113,8 +117,6 @@ class StructureScan(Scan):
             self.bare += [pattern for pattern in training if self._own_parameter(pattern)]
             return None
         application.patterns, application.mean = patterns, application.statistic
-        (read,) = application.reads["moving_variance"]
-        application.variance = self.variable(read) if read is not None else None
         return application
 
     def _merge_after(self, y):

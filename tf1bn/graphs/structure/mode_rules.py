@@ -62,9 +62,14 @@ def _exported(application, who):
 
 
 def bare(pattern, facts):
-    """The cause of a layer in training mode without moving statistics, in a graph that does not train; or None."""
+    """The cause of a layer in training mode without moving statistics."""
     if facts.training.trains:
-        return None
+        text = (
+            f"{quoted([pattern.op.name])} normalises by the batches that it is given, and nothing in the graph "
+            "averages their moments. Either tests run another graph, or batches are meant there too, as in "
+            "some generators, or tests depend on their batches by mistake; what tells these apart is what runs a test."
+        )
+        return entry("batch-stats-at-inference", text, doubt=True)
     return entry(
         "batch-stats-at-inference",
         f"{quoted([pattern.op.name])} normalises by the batches that it is given, and the graph has no moving "

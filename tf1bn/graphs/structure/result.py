@@ -23,7 +23,7 @@ def audit_source(source, train_op=None):
     facts = GraphFacts(source, train_op)
     siblings = setting_rules.siblings(facts.layers)
     layers = [_judged(layer, facts, siblings.get(layer.name, [])) for layer in facts.layers]
-    layers += [_bare(pattern, cause) for pattern in facts.scan.bare if (cause := mode_rules.bare(pattern, facts))]
+    layers += [_bare(pattern, mode_rules.bare(pattern, facts)) for pattern in facts.scan.bare]
     problems = []
     if not layers and not facts.scan.folded:
         problems.append("The graph has no batch norm that is found by its operations, so nothing was judged.")
@@ -57,7 +57,7 @@ def _judged(layer, facts, siblings):
         causes += beside(causes, siblings)
     if layer.closed:
         where = quoted(sorted({op.name for one in layer.closed for op in one.touched}))
-        doubts.append(f"{where} calls a function with its statistics that cannot be opened, a loop for example.")
+        doubts.append(f"{where} calls a function with its statistics that cannot be opened, as one that calls itself.")
     doubts += [f"In `{one.outputs.op.name}` {UNSEEN_FLAG}." for one in layer.applications if is_unseen(one)]
     unsure = bool(doubts) or any(cause["doubt"] for cause in causes)
     certain = any(cause["severity"] == FINDING and not cause["doubt"] for cause in causes)
@@ -189,7 +189,8 @@ def _bare(pattern, cause):
         "applications": [{"output": pattern.y.name, "is_training": {"kind": "constant", "name": None, "value": True}}],
         "updates": {"mean": [], "variance": []},
     }
-    return audit_entry(name, FINDING, [cause], [], structure, _in_words(structure))
+    verdict = UNDECIDABLE if cause["doubt"] else FINDING
+    return audit_entry(name, verdict, [cause], [], structure, _in_words(structure))
 
 
 def _folded(names):

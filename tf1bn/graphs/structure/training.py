@@ -65,7 +65,7 @@ class Training:
 
     def before(self, ops):
         """The names of operations and of all that must run for them."""
-        seen = {op.name for op in ops}
+        seen, waited = {op.name for op in ops}, set()
         stack = list(ops)
         find = self._graph.get_operation_by_name
         while stack:
@@ -75,10 +75,13 @@ class Training:
                 if name not in seen:
                     seen.add(name)
                     stack.append(find(name))
-            for name in op.controls:
-                if name not in seen:
-                    seen.add(name)
-                    stack.append(find(name))
+            if op.controls and id(op.controls) not in waited:
+                # Many operations wait for the same others, by one tuple.
+                waited.add(id(op.controls))
+                for name in op.controls:
+                    if name not in seen:
+                        seen.add(name)
+                        stack.append(find(name))
         return seen
 
     def _behind(self, ops):

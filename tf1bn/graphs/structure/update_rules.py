@@ -70,7 +70,7 @@ def _not_updated(layer, facts):
     if absent and (callers := facts.callers_of(layer)):
         return [], [
             f"Nothing that can be seen updates the {_TITLES[absent[0]]}; `{callers[0].name}` takes it into a function "
-            "that cannot be opened, a loop for example, which may."
+            "that cannot be opened, as one that calls itself, which may."
         ]
     if absent:
         if layer.trainable is False:
@@ -97,7 +97,10 @@ def _not_updated(layer, facts):
     text += _where_kept(layer, facts, names)
     if len(lost) == 1:
         return [entry("not-updated", text + " The other of the two is updated.")], []
-    if training.given:
+    if training.given or list(training.targets) == [A_CALL]:
+        return [entry("not-updated", text)], []
+    if facts.source.graph.inside.issuperset(names):
+        text += " They are in a function, as those of tf.cond and tf.while_loop are, so no step can ask for them."
         return [entry("not-updated", text)], []
     others = facts.updated_layers(training)
     if others:
@@ -118,7 +121,7 @@ def _ends(training):
 def _where_kept(layer, facts, names):
     """A sentence on the collections that hold the updates of a layer."""
     holding = [name for name, ops in facts.collections.items() if set(names) & ops]
-    if facts.source.kind == "a GraphDef":
+    if facts.source.kind == "a GraphDef" or facts.source.graph.inside.issuperset(names):
         return ""
     if UPDATE_OPS in holding:
         return " They are in the collection UPDATE_OPS, on which the train op does not depend."

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base import LONGEST_VECTOR
 from ..binary import numbers
-from ..protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, text, varint
+from ..protobuf import BYTES, FIXED32, LONGEST_TEXT, VARINT, fields, message, repeated, text, varint
 from ..tf1.tensors import dtype_name, numpy_dtype, parse_shape
 from ..tf1.values import READ, typed_values
 
@@ -25,6 +25,8 @@ _PASSES_ON = {
     *("Snapshot", "ReadVariableOp", "Cast", "Reshape", "Squeeze", "ExpandDims", "PlaceholderWithDefault"),
 }
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"}
+# So many controls of its own a node may have before those that it shares with others.
+_MOST_BEFORE = 4
 # So many nodes are looked at on the way to a constant, and behind one; a layer has a few.
 _FURTHEST = 256
 
@@ -168,46 +170,92 @@ def graph_from_bytes(data):
 
 
 def _node(data):
-    name, op, inputs, at = node_head(data, 0, len(data))
+    name, op, inputs, _, at = node_head(data, 0, len(data))
     return Node(name, op, inputs, data[at:])
 
 
-def node_head(data, at, end, controls=None):
+class Controls:
+    """The controls of nodes that are read one after the other.
+
+    Under ``tf.control_dependencies`` thousands of nodes wait for the same hundreds, some of them for one more that
+    stands before these. The hundreds are read once.
+    """
+
+    def __init__(self):
+        self._names, self._data = (), b""
+
+    def read(self, data, at, end):
+        """The names of the controls that begin at offset ``at`` of a NodeDef, a tuple, and the offset behind them."""
+        names, begin = [], at
+        while _is_control(data, at, end):
+            stop = at + len(self._data)
+            if self._names and len(names) < _MOST_BEFORE and data[at:stop] == self._data:
+                if not names and not _is_control(data, stop, end):
+                    return self._names, stop
+                names += self._names
+                at = stop
+                continue
+            at += 1
+            size, at = varint(data, at)
+            if size > end - at:
+                raise ValueError("a node is cut off")
+            names.append(text(data[at + 1 : at + size]))
+            at += size
+        names = tuple(names)
+        if len(names) > len(self._names) + _MOST_BEFORE or len(self._names) < _MOST_BEFORE:
+            self._names, self._data = names, bytes(data[begin:at])
+        return names, at
+
+
+def _is_control(data, at, end):
+    # Those of 128 to 2**14 bytes have a length of two.
+    if at + 2 >= end or data[at] != _INPUT:
+        return False
+    return data[at + 2 if data[at + 1] < 128 else at + 3] == _CONTROL
+
+
+def node_head(data, at, end, shared=None):
     """What stands before the attributes of a NodeDef; graphs have many, so this goes through its fields by itself.
 
     Args:
       data, at, end: the NodeDef is ``data[at:end]``.
-      controls: a list that the names of the controls, which come behind the inputs, are added to; None to end there.
+      shared: the `Controls` of the nodes that are read one after the other; None to end at the first control.
 
     Returns:
-      The name, the operation, the list of the inputs that bring a value, and the offset of the rest.
+      The name, the operation, the list of the inputs that bring a value, the names of the controls, and the offset of
+      the rest.
     """
     name = op = ""
-    inputs = []
-    while at < end:
-        before, key = at, data[at]
-        if key not in (_INPUT, _NAME, _OP):
-            break
-        if at + 1 == end:
-            raise ValueError("a node is cut off")
-        size, at = (data[at + 1], at + 2) if data[at + 1] < 128 else varint(data, at + 1)
-        if size > end - at:
-            raise ValueError("a node is cut off")
-        is_control = key == _INPUT and size and data[at] == _CONTROL
-        if is_control and controls is None:
-            at = before
-            break
-        word = text(data[at : at + size])
-        at += size
-        if is_control:
-            controls.append(word[1:])
-        elif key == _INPUT:
-            inputs.append(word)
-        elif key == _NAME:
-            name = word
-        else:
-            op = word
-    return name, op, inputs, at
+    inputs, controls = [], ()
+    try:
+        while at < end:
+            key = data[at]
+            if key not in (_INPUT, _NAME, _OP):
+                break
+            size, begin = data[at + 1], at + 2
+            if size > 127:
+                size, begin = varint(data, at + 1)
+            stop = begin + size
+            if stop > end:
+                raise ValueError("a node is cut off")
+            if size > LONGEST_TEXT:
+                raise ValueError(f"it has a name of {size} bytes")
+            if key == _INPUT:
+                if size and data[begin] == _CONTROL:
+                    if shared is None:
+                        break
+                    names, at = shared.read(data, at, end)
+                    controls = (*controls, *names) if controls else names
+                    continue
+                inputs.append(str(data[begin:stop], "utf-8", "backslashreplace"))
+            elif key == _NAME:
+                name = str(data[begin:stop], "utf-8", "backslashreplace")
+            else:
+                op = str(data[begin:stop], "utf-8", "backslashreplace")
+            at = stop
+    except IndexError:
+        raise ValueError("a node is cut off") from None
+    return name, op, inputs, controls, at
 
 
 def attribute_values(data):
