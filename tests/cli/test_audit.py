@@ -232,7 +232,7 @@ def test_what_is_no_trace(command, tmp_path):
         assert "not foreseen" not in err
     code, _, err = command("audit", tmp_path / "nothing")
     assert code == 2
-    assert "does not exist" in err
+    assert "does not exist; give a trace, a checkpoint or a graph." in err
     code, _, err = command("audit", tmp_path, "--json", "/nowhere/a.json")
     assert code == 2
     assert "there is no folder '/nowhere'" in err

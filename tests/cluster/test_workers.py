@@ -107,6 +107,12 @@ def test_an_address_that_nobody_answers():
         Workers("tcp://127.0.0.1:1", count=2)
 
 
+@pytest.mark.parametrize("count", [0, -2, 1.5, True])
+def test_no_processes(count):
+    with pytest.raises(ValueError, match=rf"`count` is {count}; it must be a whole number of 1 or more, or None"):
+        Workers("processes", count=count)
+
+
 def test_a_scheduler_without_workers(monkeypatch):
     monkeypatch.setattr("tf1bn.cluster.workers.CONNECTING", 0.5)
     with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", processes=False) as cluster:

@@ -84,6 +84,26 @@ def test_it_is_the_verdict_of_the_joined_trace(tmp_path):
     assert diagnose(Joined([trace.open(path) for path in paths])).to_json() == diagnose(tmp_path / "joined").to_json()
 
 
+def test_layers_of_each_rank_s_own_need_no_other_trace(tmp_path, monkeypatch):
+    """Without this the traces would be read as many times as there are ranks."""
+    paths = write(tmp_path)
+    whole = audit_ranks(paths)
+    reads = []
+    monkeypatch.setattr(trace.Trace, "__iter__", _counting(trace.Trace.__iter__, reads))
+    result = audit_ranks(paths, layers=lambda names: ["own"])
+    # Each for the steps that all ranks hold, for the comparison of the ranks and for its own verdict.
+    assert sorted(reads.count(path) for path in paths) == [3, 3, 3]
+    assert result["layers"] == [layer for layer in whole["layers"] if layer["name"].startswith("own")]
+
+
+def _counting(iterate, reads):
+    def counted(self):
+        reads.append(self.path)
+        return iterate(self)
+
+    return counted
+
+
 def test_a_rank_with_other_statistics_is_named_and_judged(tmp_path):
     result = audit_ranks(write(tmp_path, wrong_rank=2), layers=lambda names: ["sync"])
     assert verdicts(result) == {"sync": "ok", "sync (rank 2)": "finding"}

@@ -305,6 +305,21 @@ def test_refusals(path):
         Recorder(path, every=0)
 
 
+def test_several_replicas_are_refused(tmp_path):
+    class MirroredStrategy:
+        num_replicas_in_sync = 2
+
+    model = plain()
+    model._distribute_strategy = MirroredStrategy()
+    with pytest.raises(
+        ValueError,
+        match=r"^`model` runs in 2 replicas of a MirroredStrategy, each with moving statistics of its own, which this "
+        r"recorder does not record; record a run in one replica\.$",
+    ):
+        record(model, tmp_path / "run.trace")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_training_that_fails_leaves_a_whole_trace(path):
     model = plain()

@@ -167,6 +167,25 @@ def test_names_that_find_no_room_are_counted():
     assert left == 100 - sum(line.count("name") for line in lines)
 
 
+def test_names_are_listed_where_one_text_for_all_of_them_finds_no_room():
+    lines, left = name_lines([f"block_{i}/bn" for i in range(800)], 40, 3)
+    assert lines[0] == "block_0/bn, block_1/bn, block_2/bn,"
+    assert left == 800 - sum(line.count("/bn") for line in lines)
+
+
+def test_names_in_sentences_are_broken_between_their_parts():
+    text = "The variance `" + "block_name/" * 12 + "variance` is NaN."
+    row = layer("bn", "finding", "not-finite", explanation=text)
+    row["causes"] *= 2
+    for width in WIDTHS:
+        file = io.StringIO()
+        print_audit(audit_of([row]), "m.npz", terminal.console(file=file, width=width))
+        assert "block_name/\n" in file.getvalue().replace(" ", "")
+        assert "block_name" not in file.getvalue().replace("block_name/", "")
+        # Once beside the verdict, and once before what to do.
+        assert file.getvalue().count("not-finite") == 2
+
+
 def test_a_name_is_folded_where_it_has_parts():
     assert fold_name("block1/unit_2/conv1", 10) == ["block1/", "unit_2/", "conv1"]
     assert fold_name("x" * 25, 10) == ["x" * 10, "x" * 10, "x" * 5]

@@ -54,7 +54,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        self.handle_data(" ")
+        if tag != "wbr":
+            self.handle_data(" ")
         if tag == "tr" and dict(attributes).get("class") == "row":
             self.rows.append("")
         if tag not in VOID:

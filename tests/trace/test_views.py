@@ -40,6 +40,28 @@ def test_only_some_steps(opened):
     assert [result.steps for result in diagnosis.diagnose(view)] == [2] * 4
 
 
+def test_steps_between_those_that_are_kept_are_left_out(tmp_path):
+    """A layer moved in them, which is no change from outside."""
+    with trace.Writer(tmp_path / "t") as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False)
+        moving = np.zeros(2, np.float32), np.ones(2, np.float32)
+        for step, left_out in enumerate((0, 0, 2, 0, 1, 0)):
+            batch = np.random.default_rng(step).normal(2, 3, (50, 2)).astype(np.float32)
+            after = tuple(
+                (np.float32(0.9) * old + np.float32(0.1) * new).astype(np.float32)
+                for old, new in zip(moving, (batch.mean(axis=0), batch.var(axis=0)), strict=True)
+            )
+            vectors = dict(zip(AROUND, (*moving, *after), strict=True))
+            writer.add_step({"bn": {"inputs": [batch], **vectors}}, training=True, left_out=left_out)
+            moving = after
+    opened = trace.open(tmp_path / "t")
+    view = TraceView(opened, steps={1, 3, 5})
+    assert [step.left_out for step in view] == [0, 3, 2]
+    (result,) = diagnosis.diagnose(view)
+    assert (result.verdict, result.causes) == ("ok", ())
+    assert "outside" not in result.explanation
+
+
 def test_other_settings(opened):
     view = TraceView(opened, settings={"bn2": {"decay": 0.99, "fused": True}})
     assert (view.layers["bn2"].decay, view.layers["bn2"].fused) == (0.99, True)

@@ -7,7 +7,7 @@ from .._util.text import counted
 from ..errors import CommandError, TraceError
 from ..reports import terminal
 from . import accept, graphs, report_files, stored_audit
-from .inputs import add_scheduler, layer_filter, read_at, spreading
+from .inputs import add_scheduler, check_exists, layer_filter, read_at, spreading
 
 DESCRIPTION = """Judge the moving statistics of every batch-norm layer in a trace, step by step, and name the cause
 where they are not what they should be; or those in a checkpoint, by their values alone, and those of a graph, by its
@@ -115,6 +115,7 @@ def _audit_trace(args, curves):
     from ..diagnosis import conclude, diagnose
     from ..trace.views import TraceView
 
+    check_exists(args.path)
     opened = trace.open(args.path)
     if args.values:
         raise CommandError(f"`--values` is for checkpoints, and PATH is the trace {args.path!r}.")

@@ -5,6 +5,7 @@ import fnmatch
 import os
 import re
 
+from .._util.files import why_unreachable
 from .._util.text import did_you_mean
 from ..errors import CommandError
 
@@ -12,6 +13,14 @@ from ..errors import CommandError
 _OF_CHECKPOINT = re.compile(
     r"checkpoint|saved_model\.pb(?:txt)?|.+\.meta|.+\.index|.+\.data-\d+-of-\d+|.+-\d+-of-\d+", re.DOTALL
 )
+
+
+def check_exists(path):
+    """Raise CommandError if there is nothing at ``path``, which is no prefix of a checkpoint."""
+    from ..cluster.files import is_url
+
+    if not is_url(path) and not os.path.lexists(path) and why_unreachable(path) is None:
+        raise CommandError(f"PATH is {path!r}, which does not exist; give a trace, a checkpoint or a graph.")
 
 
 def read_at(path):

@@ -11,7 +11,7 @@ from .._util.text import counted, in_words, listed
 from ..errors import CommandError
 from ..reports import terminal
 from ..reports.layers.name_lists import fold_name
-from .inputs import layer_filter, read_at
+from .inputs import check_exists, layer_filter, read_at
 
 DESCRIPTION = """Show what a trace, a checkpoint or a graph holds: its layers, how many steps, what was recorded of
 them, sizes and settings. Nothing is judged; `tf1bn audit` does that.
@@ -65,6 +65,7 @@ def describe_trace(path):
         raise CommandError(
             f"PATH is {path!r}, a URL, and is to be on this machine; `tf1bn audit` reads traces at URLs."
         )
+    check_exists(path)
     opened = trace.open(path)
     layers = {name: _TraceLayer(name, settings) for name, settings in opened.layers.items()}
     steps = training = left_out = 0

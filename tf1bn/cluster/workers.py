@@ -36,7 +36,7 @@ class Workers:
 
     Raises:
       ClusterError: Dask is not installed, or the scheduler cannot be reached or has no worker.
-      ValueError: ``count`` is given with an address.
+      ValueError: ``count`` is no whole number of 1 or more, or is given with an address.
     """
 
     count: int
@@ -44,6 +44,8 @@ class Workers:
     def __init__(self, scheduler: str, *, count: int | None = None) -> None:
         if count is not None and scheduler != PROCESSES:
             raise ValueError(f"`count` is {count}, and the scheduler {scheduler!r} has its own workers; leave it out.")
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ValueError(f"`count` is {count!r}; it must be a whole number of 1 or more, or None for all cores.")
         distributed = import_dask("distributed", "Spreading work over processes")
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as closing:
@@ -51,7 +53,7 @@ class Workers:
             closing.enter_context(_quiet("distributed"))
             if scheduler == PROCESSES:
                 started = distributed.LocalCluster(
-                    n_workers=count or available_cores(),
+                    n_workers=available_cores() if count is None else count,
                     threads_per_worker=1,
                     processes=True,
                     # What is mapped counts as memory there, and a worker would be ended for it.
@@ -123,13 +125,19 @@ def _connected(distributed: Any, address: str) -> Any:
             f"The scheduler {address!r} cannot be reached: {str(error).rstrip('.')}. Give the address that it prints "
             "when it starts, as tcp://10.0.0.1:8786, or `processes` for those of this machine."
         ) from error
-    try:
-        client.wait_for_workers(1, timeout=CONNECTING)
-    except Exception as error:
-        client.close()
-        raise ClusterError(
-            f"The scheduler {address!r} has no worker; start some, as with `dask worker {address}`."
-        ) from error
+    with contextlib.ExitStack() as closing:
+        closing.callback(client.close)
+        try:
+            client.wait_for_workers(1, timeout=CONNECTING)
+        except distributed.TimeoutError as error:
+            raise ClusterError(
+                f"The scheduler {address!r} has no worker; start some, as with `dask worker {address}`."
+            ) from error
+        except OSError as error:
+            raise ClusterError(
+                f"The scheduler {address!r} is gone: {str(error).rstrip('.')}; start it again."
+            ) from error
+        closing.pop_all()
     return client
 
 

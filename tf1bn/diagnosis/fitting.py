@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import checker
 from ..checker.roundoff import HALVES, SMALLEST, UNIT_ROUNDOFF, rounded_to
-from ..evidence.averaged import debias_state, recurrence_of, renormalised
+from ..evidence.averaged import debias_state, renormalised
 from ..evidence.statistic_error import StatisticError
 from ..evidence.step_view import select_channels
 from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
@@ -225,7 +225,7 @@ class _Model:
             dtype=hypothesis.dtype or layer.dtype,
             rate_dtype=hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
             input_error=getattr(view.record, "input_error", 0.0),
-            recurrence=recurrence_of(layer),
+            recurrence=layer.known_recurrence,
             variance_from=hypothesis.variance_from or layer.variance_from,
             **arguments,
         )

@@ -30,11 +30,6 @@ def debias_state(view, before, decay, updates_before, mask=slice(None)):
     return {**arguments, "zero_debias": True}
 
 
-def recurrence_of(layer):
-    """How a layer takes a step, as `checker.MovingStats` takes it: a release of TensorFlow 1.x says which it is."""
-    return layer.recurrence or (None if layer.release is None else "difference")
-
-
 def averages_deviation(view):
     """Whether moving_stddev is averaged and the moving variance computed from it, as by TF 1.15's renorm."""
     return view.layer.renorm and {"moving_stddev", "moving_stddev_after"} <= view.record.state.keys()

@@ -105,7 +105,7 @@ class StatisticErrors:
             bessel=self._bessel,
             dtype=self._layer.dtype,
             rate_dtype=self._layer.rate_dtype,
-            recurrence=averaged.recurrence_of(self._layer),
+            recurrence=self._layer.known_recurrence,
             variance_from=self._layer.variance_from,
             **debias,
         )

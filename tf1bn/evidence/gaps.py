@@ -105,7 +105,7 @@ class Gaps:
                 decay=decay,
                 bessel=bessel,
                 dtype=self._layer.dtype,
-                recurrence=self._layer.recurrence,
+                recurrence=self._layer.known_recurrence,
                 variance_from=self._layer.variance_from,
             )
             for times in range(1, MOST_REPEATS + 1):

@@ -26,7 +26,6 @@ import numpy as np
 
 from .. import checker
 from ..checker.roundoff import UNIT_ROUNDOFF
-from .averaged import recurrence_of
 
 TRIED = 6  # updates whose orders are tried one by one: 720
 MOST = 64
@@ -149,7 +148,7 @@ def updates_of(view, bessel):
             bessel=bessel,
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
-            recurrence=recurrence_of(layer),
+            recurrence=layer.known_recurrence,
             variance_from=layer.variance_from,
         )
         stats.update(moments)

@@ -94,8 +94,8 @@ class _Groups:
             if getattr(steps[0], "left_out", 0):
                 left_out = {name: count + steps[0].left_out for name, count in left_out.items()}
             together = set()
-            for name in () if stretch is None else stretch.records.keys() & self._names:
-                block = StepBlock.of(stretch, name, left_out[name], mask_epsilon)
+            for name in () if stretch is None else stretch.records:
+                block = StepBlock.of(stretch, name, left_out[name], mask_epsilon) if name in self._names else None
                 if block is not None:
                     together.add(name)
                     yield steps[0], name, block, [], block.nbytes

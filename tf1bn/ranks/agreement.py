@@ -24,17 +24,17 @@ class LayerRanks:
     differing: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
-def compare_ranks(traces: list[Trace], names: list[str]) -> tuple[dict[str, LayerRanks], int]:
-    """The `LayerRanks` of each layer by its name, and how many steps all ranks hold.
+def compare_ranks(traces: list[Trace], names: list[str]) -> tuple[dict[str, LayerRanks], set[int]]:
+    """The `LayerRanks` of each layer by its name, and the numbers of the steps that all ranks hold.
 
     Args:
       traces: those of the ranks, in their order.
       names: the ranks' names.
     """
     layers = {name: LayerRanks() for name in traces[0].layers}
-    count = 0
+    numbers = set()
     for steps, _ in common_steps(traces):
-        count += 1
+        numbers.add(steps[0].number)
         for name, first in steps[0].layers.items():
             layer, records = layers[name], [step.layers.get(name) for step in steps]
             layer.shared = layer.shared or is_shared(records)
@@ -47,7 +47,7 @@ def compare_ranks(traces: list[Trace], names: list[str]) -> tuple[dict[str, Laye
                         where = f"rank {names[i]} from step {steps[0].number} on"
                         layer.differing[i] = f"{where} ({_first_difference(statistic, ours, theirs)})"
                         break
-    return layers, count
+    return layers, numbers
 
 
 def _first_difference(statistic: str, ours: np.ndarray, theirs: np.ndarray) -> str:

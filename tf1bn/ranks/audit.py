@@ -45,12 +45,22 @@ def audit_ranks(
     wanted = layers(traces[0].layers)
     ranks, steps = compare_ranks(traces, names)
     lacking = missing(traces)
-    # Without the batches of all ranks what they share cannot be judged, which the trace of one rank says itself.
-    views = traces if lacking else [Joined(traces, own=i) for i in range(len(traces))]
-    diagnoses = list(diagnose(TraceView(views[0], layers=wanted), spread=spread))
+
+    def judged(i, chosen):
+        """The diagnoses of some layers of a rank; the traces of the others are read only if it shares one of these."""
+        if lacking:
+            # Without the batches of all ranks what they share cannot be judged, which the trace of one says itself.
+            view = TraceView(traces[i], layers=chosen)
+        elif any(ranks[name].shared for name in chosen):
+            view = TraceView(Joined(traces, own=i), layers=chosen)
+        else:
+            view = TraceView(traces[i], layers=chosen, steps=steps)
+        return diagnose(view, spread=spread)
+
+    diagnoses = list(judged(0, wanted))
     for i, rank in enumerate(names):
         if differing := [name for name in wanted if i in ranks[name].differing]:
-            of_rank = diagnose(TraceView(views[i], layers=differing), spread=spread)
+            of_rank = judged(i, differing)
             diagnoses += [dataclasses.replace(each, name=f"{each.name} (rank {rank})") for each in of_rank]
     result = audit_result(divergence.mark_first(diagnoses))
     problems = list(filter(None, [lacking, None if steps else "The ranks' traces have no step in common."]))
@@ -60,10 +70,10 @@ def audit_ranks(
 
 def _unchecked(traces, names, steps):
     """A sentence on the steps that some ranks hold and others do not."""
-    held = [trace.count_steps() for trace in traces]
-    if steps and max(held) > steps:
+    held, common = [trace.count_steps() for trace in traces], len(steps)
+    if 0 < common < max(held):
         rank = names[held.index(max(held))]
-        yield f"Of the {max(held)} steps of rank {rank}, only the {steps} that all ranks hold were checked."
+        yield f"Of the {max(held)} steps of rank {rank}, only the {common} that all ranks hold were checked."
 
 
 def _notes(ranks, wanted):

@@ -28,7 +28,7 @@ def moments_decide(layer: trace.Layer, before: Any, after: Any, moments: checker
             bessel=layer.fused,
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
-            recurrence=layer.recurrence or (None if layer.release is None else "difference"),
+            recurrence=layer.known_recurrence,
             variance_from=layer.variance_from,
         )
         stats.update(moments)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .directory import Directory
 from .encoding import Files
-from .storage import LARGEST_VECTORS, Folder, write_all
+from .storage import LARGEST_VECTORS, write_all
 
 # How many lists of layers a reader keeps at once. A trace has few: training, inference, a last batch that is smaller.
 LAYOUTS = 64
@@ -113,7 +113,7 @@ class PackedFiles:
         self._name, self._descriptor, self._size = name, descriptor, 0
 
 
-class Layouts:
+class LayoutNumbers:
     """The numbers under which lists of layers were written, of those that were written last."""
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class Stretch:
     """Consecutive steps of a packed trace that hold the same vectors of the same layers, in blocks behind each other.
 
     Attributes:
-      steps: list of `Step`.
+      steps: list of `Step`, each with a block.
       records: the `Record` of each layer by its name, of no step in particular.
     """
 
@@ -149,11 +149,10 @@ class Stretch:
 
     def takes(self, step: Any) -> bool:
         """Whether this step continues the stretch."""
-        layout, block = getattr(step, "layout", None), getattr(step, "block", None)
-        if layout is not self.records or block is None or step.left_out or len(self.steps) >= STRETCH_STEPS:
+        if step.layout is not self.records or step.left_out or len(self.steps) >= STRETCH_STEPS:
             return False
-        name, start, size = self.steps[-1].block or ("", 0, 0)
-        return block == (name, start + size, size) and size * (len(self.steps) + 1) <= STRETCH_BYTES
+        name, start, size = self.steps[-1].block
+        return step.block == (name, start + size, size) and size * (len(self.steps) + 1) <= STRETCH_BYTES
 
     def vectors(self, paths: Iterable[Any]) -> list[npt.NDArray[Any]] | None:
         """The vectors at these paths, [steps, values] each; None unless all are floats in the blocks, of one length.
@@ -161,8 +160,7 @@ class Stretch:
         Raises:
           TraceError: the file with the blocks cannot be read.
         """
-        name, start, size = self.steps[0].block or ("", 0, 0)
-        folder: Folder = self.steps[0].folder
+        (name, start, size), folder = self.steps[0].block, self.steps[0].folder
         places = [folder.place(path) for path in paths]
         fitting = {(place[2], place[0] + place[1].itemsize * place[2] <= size) for place in places if place is not None}
         if None in places or len(fitting) != 1 or not all(length and inside for length, inside in fitting):
@@ -172,7 +170,6 @@ class Stretch:
         return [
             np.ndarray((len(self.steps), place[2]), place[1], self._blocks, place[0], (size, place[1].itemsize))
             for place in places
-            if place is not None
         ]
 
 
@@ -185,7 +182,7 @@ def stretches(steps: Iterable[Any]) -> Iterator[Any]:
             continue
         if stretch is not None:
             yield stretch if len(stretch.steps) > 1 else stretch.steps[0]
-        stretch = None if getattr(step, "block", None) is None else Stretch(step)
+        stretch = None if step.block is None else Stretch(step)
         if stretch is None:
             yield step
     if stretch is not None:

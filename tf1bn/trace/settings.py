@@ -104,6 +104,11 @@ class Layer:
             return self.axis
         return -1 if self.data_format == "NHWC" else 1
 
+    @property
+    def known_recurrence(self) -> str | None:
+        """`recurrence`, which a release of TensorFlow 1.x implies; None if it is not known."""
+        return self.recurrence or (None if self.release is None else "difference")
+
 
 def _checked_clipping(clipping: Any) -> dict[str, float | None] | None:
     if clipping is None:

@@ -101,9 +101,14 @@ class TraceView:
 
     def __iter__(self) -> Iterator[StepView]:
         """Yields a `StepView` of every step that is kept, also of those that hold none of the layers."""
+        skipped, first = 0, True
         for step in self._trace:
+            left_out = skipped + getattr(step, "left_out", 0)
             if self._steps is None or step.number in self._steps:
-                yield StepView(step, self._replaced)
+                yield StepView(step, self._replaced, left_out)
+                skipped, first = 0, False
+            elif not first:
+                skipped = left_out + 1
 
     def count_steps(self) -> int:
         """The number of steps that are kept."""
@@ -118,11 +123,14 @@ def _view(trace: TraceLike, layers: Any, steps: Any, settings: Any, fields: Any)
 
 
 class StepView:
-    """A step with the same number and training flag, and the records of some of its layers."""
+    """A step with the same number and training flag, and the records of some of its layers.
 
-    def __init__(self, step: StepLike, replaced: Mapping[str, Mapping[str, Any]]) -> None:
-        self.number, self.training = step.number, step.training
-        self.left_out: int = getattr(step, "left_out", 0)
+    Attributes:
+      left_out: as of a `Step`; the steps between it and the one before that the view does not keep are among them.
+    """
+
+    def __init__(self, step: StepLike, replaced: Mapping[str, Mapping[str, Any]], left_out: int) -> None:
+        self.number, self.training, self.left_out = step.number, step.training, left_out
         self.layers: Mapping[str, Any] = types.MappingProxyType(
             {
                 name: RecordView(record, replaced[name]) if replaced[name] else record

@@ -16,7 +16,7 @@ from .._util.validation import boolean, whole
 from .directory import Directory
 from .encoding import Files, encode
 from .owner import LOCK, Owner
-from .packing import Block, Layouts, PackedFiles
+from .packing import Block, LayoutNumbers, PackedFiles
 from .replacing import check_replaceable, folder_beside, remove_abandoned, replace, umask
 from .settings import ALL_SETTINGS, FORMAT, PACKED_VERSION, REQUIRED_SETTINGS, VERSION, Layer
 from .storage import write_all, write_array
@@ -82,7 +82,7 @@ class Writer:
         self._process = os.getpid()
         self._steps: int | None = None  # the descriptor of steps.jsonl; None while there is none to write to
         self._is_packed = boolean("packed", packed)
-        self._layouts = Layouts()
+        self._layout_numbers = LayoutNumbers()
         self._folder = self._make(overwrite)
         self._arrays = Directory("arrays", self._folder)
         self._packed = PackedFiles(self._arrays)
@@ -191,7 +191,7 @@ class Writer:
             # The step may be tried again. Its line goes first, since it names what follows.
             os.ftruncate(self._steps, lines)
             self._last, self.bytes = before
-            self._layouts.forget()
+            self._layout_numbers.forget()
             if place is not None:
                 self._packed.cut(place[1])
             for file in written:
@@ -203,7 +203,7 @@ class Writer:
         """Whether the line has to hold the layers. Those of a packed step get a number unless they name files."""
         if not self._is_packed or has_files:
             return True
-        line["layout"], new = self._layouts.number(line["training"], layers)
+        line["layout"], new = self._layout_numbers.number(line["training"], layers)
         return new
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 
 from ...checker import error_bounds
 from ...checker.comparison import compare_rows
-from ...evidence.averaged import recurrence_of
 from ...evidence.statistic_error import StatisticError
 
 
@@ -28,7 +27,7 @@ class BlockFit:
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
             bessel=bessel,
-            recurrence=recurrence_of(layer),
+            recurrence=layer.known_recurrence,
             variance_from=layer.variance_from,
         )
         self._shares = error_bounds.largest_shares(block.after, self._predicted[0], self._predicted[1])

@@ -6,7 +6,6 @@ import numpy as np
 
 from ...checker.error_bounds import DEVIATIONS, ROUNDING, rates_of
 from ...checker.roundoff import UNIT_ROUNDOFF, sum_dtype
-from ...evidence.averaged import recurrence_of
 from ...evidence.estimators import Estimate
 
 
@@ -28,7 +27,7 @@ class RateRounding:
 
     def __init__(self, layer):
         self._layer = layer
-        self._recurrence = recurrence_of(layer)
+        self._recurrence = layer.known_recurrence
         self._possible = (
             self._recurrence != "weighted"
             and layer.dtype in ("float32", "float64")

@@ -11,7 +11,7 @@ def modes(layer, facts):
     for name, (inputs, _), needed in facts.signatures:
         for one in always:
             if one.outputs.op.name in needed:
-                return [_exported(one, f"the signature `{name}` runs")]
+                return [_exported(one, f"which the signature `{name}` runs")]
         for one in layer.applications:
             kind, flag, default = facts.scan.flag_words(one) if one.flag is not None else (None, None, None)
             unfed = kind == "placeholder with a default" and default is True and one.outputs.op.name in needed
@@ -40,7 +40,7 @@ def modes(layer, facts):
                 "training mode; what tells them apart is what runs it."
             )
             return [entry("batch-stats-at-inference", text, doubt=True)]
-        return [_exported(always[0], "the graph, which has no optimizer, has")]
+        return [_exported(always[0], "in a graph with no optimizer")]
     return [*_default_on(layer, facts)]
 
 
@@ -53,10 +53,10 @@ def _default_on(layer, facts):
             return
 
 
-def _exported(application, who):
+def _exported(application, where):
     return entry(
         "batch-stats-at-inference",
-        f"`is_training` is the constant True in `{application.outputs.op.name}`, which {who}: it normalises by the "
+        f"`is_training` is the constant True in `{application.outputs.op.name}`, {where}: it normalises by the "
         "batches that it is given and leaves the moving statistics aside.",
     )
 

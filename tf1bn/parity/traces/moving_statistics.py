@@ -153,7 +153,7 @@ def predictor(rule, view):
         decay=view.decay if view.decay is not None else 1.0,
         bessel=bool(rule.bessel),
         dtype=view.layer.dtype,
-        recurrence=view.layer.recurrence,
+        recurrence=view.layer.known_recurrence,
         variance_from=view.layer.variance_from,
         input_error=getattr(view.record, "input_error", 0.0),
     )

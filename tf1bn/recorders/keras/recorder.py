@@ -212,8 +212,8 @@ def _check_recordable(model: Any) -> None:
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
     if replicas > 1:
         raise ValueError(
-            f"`model` runs in {replicas} replicas of a {type(strategy).__name__}, whose updates one trace of this "
-            "recorder cannot hold; record it in one."
+            f"`model` runs in {replicas} replicas of a {type(strategy).__name__}, each with moving statistics of its "
+            "own, which this recorder does not record; record a run in one replica."
         )
 
 

@@ -84,8 +84,8 @@ def largest_share(layer):
 
 
 def causes_of(layer):
-    """The ids of a layer's causes as a report shows them, each with what it is if it makes no finding."""
-    return [cause["id"] + _kind(cause) for cause in layer["causes"]]
+    """The ids of a layer's causes as a report shows them, each once and with what it is if it makes no finding."""
+    return list(dict.fromkeys(cause["id"] + _kind(cause) for cause in layer["causes"]))
 
 
 def _kind(cause):

@@ -6,13 +6,21 @@ DEPTH = 6  # how many parts from the end of a name may be the ones that differ
 def name_lines(names, width, most):
     """Some names as lines of text, and how many of the names found no room in them.
 
+    Names are written with braces, unless there is not room for one such text.
+
     Args:
       names: texts, in the order in which they are to be listed.
       width: how many columns a line has.
       most: how many lines there may be.
     """
-    lines, left = [], len(names)
-    for text, count in brace_names(names):
+    lines, left = _lines(brace_names(names), width, most)
+    return (lines, left) if lines else _lines([(name, 1) for name in names], width, most)
+
+
+def _lines(texts, width, most):
+    """Lines of texts, pairs of a text and how many names it stands for; and how many names are left."""
+    lines, left = [], sum(count for _, count in texts)
+    for text, count in texts:
         joined = f"{lines[-1]}, {text}" if lines else text
         if lines and len(joined) < width:
             lines[-1] = joined

@@ -52,7 +52,7 @@ def _print_list(groups, out):
         head.append(row.verdict, style=STYLES[row.verdict])
         head.append("".join(f", {part}" for part in (" ".join(row.remark.split()), *causes_of(row.layer)) if part))
         out.print(head)
-        out.print(Padding(Text(row.explanation), (0, 0, 1, 4), expand=False))
+        out.print(Padding(_Sentences(row.explanation), (0, 0, 1, 4), expand=False))
 
 
 def _print_table(groups, out):
@@ -78,10 +78,31 @@ def _print_table(groups, out):
         if row.remark:
             verdict.append("\n" + row.remark, style="bold default")
         name = "\n".join(fold_name(name, name_width))
-        table.add_row(Text(name), verdict, *([Text("\n".join(its_causes))] if wide else []), Text(row.explanation))
+        table.add_row(
+            Text(name), verdict, *([Text("\n".join(its_causes))] if wide else []), _Sentences(row.explanation)
+        )
         table.add_section()
     out.print(table)
     out.print()
+
+
+class _Sentences:
+    """A text whose words are broken after "/" where they are longer than a line, as names of variables are."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def __rich_measure__(self, console, options):
+        from rich.measure import Measurement
+        from rich.text import Text
+
+        return Measurement.get(console, options, Text(self._text))
+
+    def __rich_console__(self, console, options):
+        from rich.text import Text
+
+        words = self._text.split(" ")
+        yield Text(" ".join("\n".join(fold_name(word, options.max_width)) for word in words))
 
 
 def _and_more(group):

@@ -122,7 +122,15 @@ def _template():
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
+    environment.filters["breakable"] = _breakable
     return environment.from_string(_asset("page.html.jinja"))
+
+
+def _breakable(name):
+    """A name as HTML that a narrow column breaks between its parts."""
+    from markupsafe import Markup, escape
+
+    return escape(printable(name)).replace("/", Markup("/<wbr>"))
 
 
 def _asset(name):

@@ -19,7 +19,8 @@
     layer.toggle = document.createElement("button");
     layer.toggle.type = "button";
     layer.toggle.className = text.className;
-    layer.toggle.textContent = text.textContent;
+    layer.toggle.setAttribute("aria-label", text.textContent);
+    layer.toggle.append(...text.childNodes);
     layer.toggle.setAttribute("aria-controls", details.id);
     text.replaceWith(layer.toggle);
     return layer;
