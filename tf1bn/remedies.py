@@ -1,7 +1,8 @@
 """What to do about each cause, in one to three lines, by framework where frameworks differ."""
 
 # By cause the text for every framework, or by framework: "" is what holds where none is known or has a text of its own.
-# "tensorflow1" is TF 1.x, as a layer says that declares its release.
+# "tensorflow1" is TF 1.x, as a layer says that declares its release. "CAUSE/VARIANT" is for a cause that shows in
+# several ways, each of which asks for something else.
 REMEDIES = {
     "frozen": {
         "": "Use a decay below 1 in training; to freeze a trained layer on purpose, run it in inference mode.",
@@ -34,7 +35,7 @@ REMEDIES = {
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
         "`tf.layers.batch_normalization` has training=False by default.",
         "torch": "Call `model.train()` before training, and again after each evaluation.",
-        "keras": "Call the model with `training=True` in your training loop, and look for `trainable = False`.",
+        "keras": "Call the model with `training=True` in your own training loop; the default is training=False.",
         "flax": "Call the module with use_running_average=False in training (nnx: `model.train()`).",
     },
     "half-precision": "Keep the moving statistics in float32, also with float16 inputs (TF 1.5 and later, Keras's "
@@ -55,17 +56,24 @@ REMEDIES = {
         "(`tf1bn.recalibrate`).",
         "tensorflow1": "Run `tf.get_collection(tf.GraphKeys.UPDATE_OPS)` with the training operation, or pass "
         "updates_collections=None; a `tf.keras` layer keeps its updates in `layer.updates`. Then train on.",
-        "torch": "Make the module with `track_running_stats=True` and a momentum above 0; then train on, or recompute "
-        "the buffers from training data (`tf1bn.recalibrate`).",
+        "torch": "Look at `num_batches_tracked`: where it stands still, `track_running_stats` was set to False; where "
+        "it counts, the momentum is 0. Correct that, then train on, or recompute the buffers from training data "
+        "(`tf1bn.recalibrate`).",
         "keras": "Call the layer with `training=True` in the training step, inside of the function that is run.",
         "flax": "Give the `batch_stats` that `apply(..., mutable=['batch_stats'])` returns to the next step, and save "
         "them with the params.",
     },
     "empty-batch": "Do not run the layer on empty batches (a filter that leaves nothing, a tower without data), and "
     "restore the statistics from before.",
-    "single-value": "Avoid batches with one value per channel in training: drop the last incomplete batch.",
-    "renorm": "Declare renorm alike on both sides, or drop it; its further variables go with the checkpoint.",
-    "zero-debias": "Set zero_debias_moving_mean alike on both sides, and carry `biased` and `local_step` over.",
+    "single-value": "Drop the last, incomplete batch of an epoch in training (drop_remainder, drop_last), and restore "
+    "a moving variance that became NaN.",
+    "single-value/all": "Train with more than one value per channel in a batch, or use a norm that does not depend on "
+    "the batch: this layer's outputs in training are beta, whatever its inputs.",
+    "renorm": "Either pass `renorm` as it is declared, or correct the declaration; a port needs the same, and the "
+    "further variables in its checkpoint.",
+    "zero-debias": "Either pass `zero_debias_moving_mean` as it is declared, or correct the declaration "
+    "(`assign_moving_average` debiases by default); a port needs the same, and the variables `biased` and "
+    "`local_step` in its checkpoint.",
     "bessel": {
         "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
         "stay, accept it with --accept bessel. Inference from the same statistics agrees.",
@@ -94,16 +102,17 @@ REMEDIES = {
     "one-tower-only": "Run the updates of all towers, or average their moments first; if one tower is wanted, a port "
     "has to do the same.",
     "replica": {
-        "": "Say how the replicas' batches are to come into the statistics, and do that: their mean, all of them as "
-        "one batch, or one replica's. Where a port does what its original does, nothing.",
+        "": "Choose how the replicas' batches come into the statistics: the mean over replicas, all of them as one "
+        "batch (a synchronized layer), or one replica's. If the run is right, correct `reduction` in the trace; a port "
+        "has to do what its original does.",
         "torch": "`torch.nn.SyncBatchNorm.convert_sync_batchnorm` takes all batches as one; else each process keeps "
         "its own statistics, and those of process 0 are saved.",
         "keras": "`synchronized=True` takes all batches as one; else each replica updates by its own batch, and "
         "MirroredStrategy takes the mean.",
     },
     "double-update": {
-        "": "Update once per step, from one application or from the merged batch; where an original updates several "
-        "times, a port has to do it too, and parity accepts it.",
+        "": "Update once per step, from one application or from the merged batch. If the model that you port updates "
+        "several times, let the port do so too, in a fixed order.",
         "tensorflow1": "Collect UPDATE_OPS of one tower, or run the updates one after the other with "
         "control_dependencies: TensorFlow gives them no order. A port has to repeat what stays.",
     },
@@ -115,14 +124,18 @@ REMEDIES = {
         "torch": "Give `momentum` a number: None averages all batches alike (num_batches_tracked counts them).",
     },
     "decay": {
-        "": "Pass the decay explicitly: contrib's default is .999, that of tf.layers and Keras .99, PyTorch's .9. "
-        "Where only some steps have another, look for a schedule, or for a second layer or writer of these variables.",
-        "torch": "Pass momentum explicitly; it is 1 - decay, and .1 by default. Where only some steps have another, "
-        "look for what sets `momentum`, such as a schedule.",
+        "": "Pass the decay explicitly. By default it is 0.999 in contrib, 0.99 in tf.layers and Keras (there called "
+        "momentum), and 0.9 in PyTorch (momentum=0.1, which is 1 - decay).",
+        "torch": "Pass `momentum` explicitly: it is 1 - decay, and 0.1 by default.",
+        "keras": "Pass `momentum` explicitly: it is the decay, and 0.99 by default.",
     },
+    "decay/some": "Look for what changes the decay in these steps: a schedule, or a second layer or writer of these "
+    "variables.",
     "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
     "validation-leak": {
-        "": "Run evaluation in inference mode, and updates only with the training operation.",
+        "": "Run the updates only in the steps that train, and not with what evaluation fetches or calls.",
+        "tensorflow1": "Leave the update operations out of what evaluation fetches: let only the train op depend on "
+        "UPDATE_OPS.",
         "torch": "Call `model.eval()` before evaluation; `torch.no_grad()` does not stop the buffers.",
         "keras": "Evaluate with `training=False`.",
     },
@@ -136,17 +149,33 @@ REMEDIES = {
     "epsilon-floor": "Use 1.001e-5 in a port, or `fused=False` if the smaller one is wanted.",
     "epsilon-outside-root": "Add epsilon to the variance before the root is taken; a model that was trained otherwise "
     "has to keep its formula, or be trained on.",
-    "std-in-output": "Divide by sqrt(variance + epsilon), and convert what is stored to a variance first.",
+    "std-in-output": "Divide by sqrt(variance + epsilon); if a standard deviation is what is stored, square it first.",
+    "std-in-output/reciprocal": "Divide by sqrt(variance + epsilon), or multiply by its reciprocal (`rsqrt`).",
+    "std-in-output/unrooted": "Divide by the root of variance + epsilon.",
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
     "never recovers from NaN: restore it.",
-    "bad-variance": "Restore it, or recompute it from data (`tf1bn.recalibrate`); negative values come from a "
-    "conversion, or from several updates in parallel. All 0: set it to 1 before you train on.",
+    "bad-variance": "Restore it, or recompute it from data (`tf1bn.recalibrate`). Negative values come from a "
+    "conversion that mixed up arrays, or from several updates in parallel; where all are 0, set it to 1 before you "
+    "train on.",
+    "bad-variance/before": "It came in with what was restored: look at the conversion for arrays in another order. "
+    "Then convert anew, or recompute the variance from data (`tf1bn.recalibrate`).",
     "dead-channel": "Often nothing. If most channels are dead, look at what lies before the layer.",
     "unexplained": "Look at the first step that is named: something else may write the variables, the layer may be "
     "another formula, or several things are wrong at once.",
+    "changed-between-steps/start": {
+        "": "Look for what initializes the variables in the middle of the run.",
+        "tensorflow1": "Look for an initializer that runs in the loop (`tf.global_variables_initializer()`, a new "
+        "session).",
+        "torch": "Look for `reset_running_stats()`, `reset_parameters()`, or a module that is made anew, in the loop.",
+        "keras": "Look for a layer or model that is made anew in the loop.",
+    },
+    "changed-between-steps/back": "Look for a restore in the loop: a checkpoint, loaded weights, or a copy that is "
+    "swapped in.",
+    "changed-between-steps/other": "Record every run of the layer, or find what else writes its statistics: a restore, "
+    "an average of weights, a synchronisation between processes.",
     "changed-between-steps": {
-        "": "Record every run of the layer, or stop what runs it in between: recomputation, a second call, a restore.",
+        "": "Record every run of the layer, or stop what runs it in between: recomputation or a second call.",
         "tensorflow1": "Record every session.run that runs the layer, or stop what updates it in between.",
         "torch": "With activation checkpointing keep batch norms out of the checkpointed part, or set momentum to "
         "1 - sqrt(1 - momentum), since each batch counts twice; else record every forward pass.",
@@ -175,15 +204,16 @@ REMEDIES = {
 GENERAL = "Look at the cause's entry in docs/causes.md."
 
 
-def remedy(cause, framework=None, release=None):
+def remedy(cause, framework=None, release=None, variant=None):
     """What to do about a cause, in one to three lines.
 
     Args:
       cause: its id.
       framework: "torch", "keras", "tensorflow" or None.
       release: the release of TensorFlow 1.x that the layer declares, or None.
+      variant: which of several ways the cause shows in, a key of `REMEDIES` with it; None for none of them.
     """
-    texts = REMEDIES.get(cause, GENERAL)
+    texts = REMEDIES.get(cause, GENERAL) if variant is None else REMEDIES[f"{cause}/{variant}"]
     if isinstance(texts, str):
         return texts
     return texts.get("tensorflow1" if release is not None else framework) or texts[""]

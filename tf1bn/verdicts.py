@@ -46,7 +46,7 @@ def with_status(result):
     return {**result, "status": status, "exit_code": code}
 
 
-def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=None, release=None):
+def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=None, release=None, variant=None):
     """A cause as a dict, as it stands in the JSON of an audit or of a comparison.
 
     Args:
@@ -54,14 +54,14 @@ def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=N
       explanation: one or more sentences.
       severity: "finding" or "advisory".
       misfit: the largest error of its prediction in units of the bound, or None.
-      framework, release: what `remedies.remedy` takes.
+      framework, release, variant: what `remedies.remedy` takes.
     """
     return {
         "id": name,
         "severity": severity,
         "explanation": explanation,
         "misfit": misfit,
-        "remedy": remedy(name, framework, release),
+        "remedy": remedy(name, framework, release, variant),
     }
 
 

@@ -351,7 +351,7 @@ def test_the_table_of_three_layers(capsys, monkeypatch, tmp_path):
     assert re.search(r"^ok: conv1/bn \(largest error \d+ % of its bound\)$", out, re.MULTILINE)
     assert out.count("in step 0") >= 2
     assert "N/(N-1) = 128/127" in " ".join(out.split())
-    assert "conv2/bn diverges first, in step 0." in out
+    assert "`conv2/bn` diverges first, in step 0." in out
     assert "run.trace: 3 layers: 2 finding, 0 undecidable, 1 ok." in out
 
 

@@ -42,13 +42,25 @@ def test_the_layer_that_is_wrong_in_the_earliest_step_is_first(tmp_path):
         (False, 3),
         (True, 1),
     ]
-    assert "early diverges first, in step 1." in found["notes"][0]
+    assert "`early` diverges first, in step 1." in found["notes"][0]
 
 
 def test_of_one_step_the_earlier_layer_is_first(tmp_path):
     results, found, _ = judged(tmp_path / "t", b=(From(2), {}), a=(From(2), {"seed": 1}), c=(Layer(DECAY), {"seed": 2}))
     assert [name for name, one in results.items() if one.first] == ["b"]
-    assert "c is right for the inputs received, which may carry what an earlier layer did wrong" in found["notes"][0]
+    # In training outputs are normalised by the batch, so wrong statistics reach no other layer.
+    assert found["notes"][0].endswith("Each layer is checked with the inputs and statistics that it got.")
+
+
+def test_layers_after_wrong_outputs_are_right_for_what_they_got(tmp_path):
+    _, found, _ = judged(tmp_path / "t", b=(Outputs(epsilon=0.1), EVALUATED), c=(Layer(DECAY), EVALUATED | {"seed": 2}))
+    assert found["notes"][0].endswith("`c` is right for the inputs received, which may carry what `b` did wrong.")
+
+
+def test_one_layer_with_wrong_statistics_alone_is_told_once(tmp_path):
+    _, found, _ = judged(tmp_path / "t", b=(From(2), {}), c=(Layer(DECAY), {"seed": 2}))
+    assert found["layers"][0]["first"]
+    assert found["notes"] == []
 
 
 def test_where_all_is_well_nothing_is_first(tmp_path):
@@ -81,7 +93,7 @@ def test_errors_add_up_as_the_recurrence_says(tmp_path):
         assert found["layers"][0]["accumulated"][which]["error"] == part.error
     text = results["bn"].explanation
     assert "After step 4 the moving mean is" in text
-    assert "added by that step" in text
+    assert "by that step" in text
 
 
 class Outputs(Layer):
@@ -124,7 +136,7 @@ def test_outputs_inherit_from_wrong_statistics_and_add_nothing(tmp_path):
     assert abs(off[channel] - one.inherited_error) <= rounding
     assert one.inherited_error > 10 * one.inherited_bound
     assert one.added_error <= one.added_bound
-    assert "Outputs inherit" in one.explanation
+    assert "The statistics make the outputs in inference wrong by" in one.explanation
 
 
 def test_another_epsilon_is_added_and_not_inherited(tmp_path):
@@ -133,7 +145,7 @@ def test_another_epsilon_is_added_and_not_inherited(tmp_path):
     assert one.causes[0].id == "epsilon"
     assert one.added_error > 10 * one.added_bound
     assert one.inherited_error <= one.inherited_bound
-    assert "The layer's own arithmetic adds" in one.explanation
+    assert "Given its statistics and inputs, the layer's outputs are wrong by" in one.explanation
 
 
 @pytest.mark.parametrize("outputs", [True, False])

@@ -1,7 +1,8 @@
 """Sentences and remedies are in the terms of the framework that a trace names, and every cause has a remedy."""
 
+import numpy as np
 import pytest
-from faults import StandsStill
+from faults import RestoredBetween, StandsStill
 from faulty import Layer, record
 
 from tf1bn.diagnosis import conclude
@@ -56,6 +57,63 @@ def test_every_cause_has_a_remedy_of_a_few_lines():
             text = remedy(name, framework, release)
             assert text.endswith(".")
             assert len(text) <= 3 * 120, name
+
+
+def test_what_to_do_depends_on_what_the_numbers_show(tmp_path):
+    class Initialized(Layer):
+        def unseen(self, moving, batches):
+            return (np.zeros_like(moving[0]), np.ones_like(moving[1])) if self.steps == 2 else moving
+
+    for name, layer, said in (
+        ("a", Initialized(0.9), "an initializer that runs in the loop"),
+        ("b", RestoredBetween(0.9), "an initializer that runs in the loop"),
+    ):
+        text, remedies = text_of(tmp_path / name, layer, "tensorflow", decay=0.9, steps=5, release="1.15")
+        assert "set to mean 0 and variance 1" in text
+        assert said in remedies["changed-between-steps"]
+
+    class OnceOtherwise(Layer):
+        def train(self, moving, batches):
+            return self.once(moving, batches[0], decay=0.5 if self.steps == 2 else 0.9)
+
+    assert "schedule" in text_of(tmp_path / "c", OnceOtherwise(0.9), "torch", decay=0.9, steps=5)[1]["decay"]
+    assert "schedule" not in text_of(tmp_path / "d", Layer(0.5), "torch", decay=0.9, steps=5)[1]["decay"]
+
+
+@pytest.mark.parametrize(
+    ("single", "said", "todo"),
+    [({1}, "In 1 of 3 training steps there was one value", "last"), ({0, 1, 2}, "In all 3 training", "beta")],
+)
+def test_batches_of_one_value_are_counted(tmp_path, single, said, todo):
+    def batches(t, i):
+        return np.random.default_rng(t).normal(size=(1 if t in single else 8, 3)).astype(np.float32)
+
+    text, remedies = text_of(tmp_path / "a", Layer(0.9), None, decay=0.9, steps=3, shape=(8, 3), batches=batches)
+    assert said in text
+    assert todo in remedies["single-value"]
+
+
+def test_a_negative_variance_that_was_restored_is_told_from_one_that_was_made(tmp_path):
+    class Negates(Layer):
+        def train(self, moving, batches):
+            return moving[0], -moving[1] if self.steps == 1 else moving[1]
+
+    text, remedies = text_of(tmp_path / "a", Negates(0.9), None, decay=0.9, steps=3)
+    assert "The moving variance is negative after step 1, -" in text
+    assert "parallel" in remedies["bad-variance"]
+
+    start = np.zeros(2, np.float32), np.array([1, -4], np.float32)
+    text, remedies = text_of(tmp_path / "b", Layer(0.9), None, decay=0.9, shape=(8, 2), steps=3, start=start)
+    assert "before step 0, -4 in channel 1" in text
+    assert "so it was there before the recorded run" in text
+    assert "in another order" in remedies["bad-variance"]
+
+
+def test_a_variant_is_one_of_a_cause():
+    for name in REMEDIES:
+        cause, _, variant = name.partition("/")
+        assert cause in CAUSES
+        assert not variant or remedy(cause, variant=variant) != remedy(cause)
 
 
 @pytest.mark.parametrize(

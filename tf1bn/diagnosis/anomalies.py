@@ -30,6 +30,22 @@ class NotFinite:
     from_input: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class NegativeVariance:
+    """The first moving variance below 0.
+
+    Attributes:
+      step: the number of the step.
+      when: "before" or "after" it.
+      channel: that of the most negative one; value: what it is.
+    """
+
+    step: int
+    when: str
+    channel: int
+    value: float
+
+
 class Anomalies:
     """The anomalies of one layer over the steps of a trace.
 
@@ -41,7 +57,7 @@ class Anomalies:
       leak: the `WorstFit` of such changes to an update with the step's own batch.
       not_finite: the first `NotFinite` that no empty batch and no single value explains; or None.
       not_updated_with_input: (step, channels) where the input is not finite and the statistics are; or None.
-      bad_variance: (step, channel) of the first negative moving variance; or None.
+      bad_variance: the `NegativeVariance`; or None.
       dead: bool [channels], the moving variance is 0 in all steps; None before the first step.
       empty: how many training steps had an empty batch and left NaN; first_empty: the first with an empty batch.
       single: how many training steps had one value per channel; first_single: the first of them.
@@ -71,9 +87,10 @@ class Anomalies:
             self.dead = self.dead & (block.before[1] == 0).all(axis=0) & (block.after[1] == 0).all(axis=0)
 
     def _variances(self, number, view):
-        for _, variance in (view.before, view.after):
+        for when, (_, variance) in (("before", view.before), ("after", view.after)):
             if self.bad_variance is None and (variance < 0).any():
-                self.bad_variance = number, int(np.argmin(np.where(np.isnan(variance), np.inf, variance)))
+                channel = int(np.argmin(np.where(np.isnan(variance), np.inf, variance)))
+                self.bad_variance = NegativeVariance(number, when, channel, float(variance[channel]))
         zero = (view.before[1] == 0) & (view.after[1] == 0)
         if not view.counts or max(view.counts) <= 1:
             zero &= not view.updates

@@ -23,6 +23,7 @@ class Cause:
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
       follows_from: the id of another cause, of which this one is a consequence; None if it is none.
       follows_from_layer: the name of the layer that has that cause; None if it is this one.
+      variant: what `remedies.remedy` takes where what to do depends on how the cause shows; else None.
     """
 
     id: str
@@ -31,11 +32,12 @@ class Cause:
     misfit: float | None = None
     follows_from: str | None = None
     follows_from_layer: str | None = None
+    variant: str | None = None
 
 
-def cause(name, explanation, misfit=None, severity=None):
+def cause(name, explanation, misfit=None, severity=None, variant=None):
     """The `Cause` with this id; a severity of None is the one that it usually has."""
-    return Cause(name, severity or CAUSES[name].severity, explanation, misfit)
+    return Cause(name, severity or CAUSES[name].severity, explanation, misfit, variant=variant)
 
 
 def rank(name):

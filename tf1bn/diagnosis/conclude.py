@@ -143,7 +143,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     if is_finding(causes):
         verdict = FINDING
         wrong = [cause.explanation for cause in causes if cause.severity == FINDING]
-        sentences = [*wrong, *divergence.account(survey)]
+        sentences = [*wrong, *divergence.account(survey, causes)]
         if changed is not None and changed.severity != FINDING:
             sentences.append(changed.explanation)
     elif undecided:
@@ -209,10 +209,12 @@ def _all_is_well(survey):
         yield f"The statistics are what they should be in {steps} (largest error {error} of the expected error)."
     if tested:
         steps = "the inference step" if tested == 1 else f"any of the {tested} inference steps"
-        yield f"They did not change in {steps}."
+        yield f"The statistics did not change in {steps}."
 
 
 def _percent(share):
+    if 0 < share < 0.001:
+        return "less than 0.1 %"
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
@@ -261,7 +263,7 @@ def _swallowed(survey):
 def _entry(cause, survey):
     """The dict of a `Cause` in the JSON, with what to do in the layer's framework."""
     known = {} if survey is None else {"framework": survey.framework, "release": survey.layer.release}
-    entry = cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, **known)
+    entry = cause_entry(cause.id, cause.explanation, cause.severity, cause.misfit, variant=cause.variant, **known)
     if cause.follows_from is not None:
         entry["follows_from"] = cause.follows_from
     if cause.follows_from_layer is not None:

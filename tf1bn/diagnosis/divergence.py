@@ -7,7 +7,7 @@ a step or a layer that only carries on an earlier error is ok, and the first one
 import dataclasses
 import math
 
-from .._util.text import listed
+from .._util.text import quoted
 from ..evidence.gaps import AGAIN
 from ..verdicts import FINDING, OK
 
@@ -57,7 +57,7 @@ def first_step(survey, causes):
     if "changed-between-steps" in ids:
         steps.append(min(gap.step for gap in survey.gaps.found if gap.kind == AGAIN))
     if "bad-variance" in ids:
-        steps.append(seen.bad_variance[0])
+        steps.append(seen.bad_variance.step)
     return min(steps, default=None)
 
 
@@ -70,9 +70,10 @@ def mark_first(results):
     return [dataclasses.replace(result, first=i == first) for i, result in enumerate(results)]
 
 
-def account(survey):
-    """List of sentences on a layer's errors and what of them was inherited; for a layer with a finding."""
-    return [*_statistics(survey), *_outputs(survey.best_fit.output_errors)]
+def account(survey, causes):
+    """List of sentences on the errors of a layer with a finding, and on what of them was inherited."""
+    ids = {cause.id for cause in causes if cause.severity == FINDING}
+    return [*_statistics(survey), *_outputs(survey.best_fit.output_errors, ids)]
 
 
 def accumulated(survey):
@@ -86,27 +87,33 @@ def _statistics(survey):
     for name, error in zip(("mean", "variance"), accumulated(survey), strict=True):
         if error is None or abs(error.error) <= error.bound:
             continue
-        start = f"; the moving {name}" if parts else f"After step {error.step} the moving {name} is"
+        start = f"; the moving {name} is" if parts else f"After step {error.step} the moving {name} is"
+        # As many decimals in the parts as in their sum, so that they add up.
+        decimals = max(0, 2 - math.floor(math.log10(abs(error.error)))) if 1e-4 < abs(error.error) < 1e6 else None
+        added, inherited = (
+            f"{part:+.3g}" if decimals is None else f"{part:+.{decimals}f}" for part in (error.added, error.inherited)
+        )
         parts.append(
             f"{start} {abs(error.error):.3g} too {'high' if error.error > 0 else 'low'} in channel {error.channel} "
-            f"({_allowed(error.bound)}): {error.added:+.3g} added by that step, {error.inherited:+.3g} inherited"
+            f"({_allowed(error.bound)}): {added} by that step, {inherited} by those before it"
         )
         if error.largest_step not in (None, error.step) and error.largest > abs(error.error) / 2:
             parts.append(f", most of it from step {error.largest_step}")
     return ["".join(parts) + "."] if parts else []
 
 
-def _outputs(errors):
+def _outputs(errors, ids):
     inherited, added = errors.inherited, errors.added
-    if inherited is not None and inherited.error > inherited.bound:
+    # Outputs that are normalised by the batch have nothing from the moving statistics.
+    if inherited is not None and inherited.error > inherited.bound and "batch-stats-at-inference" not in ids:
         yield (
-            f"Outputs inherit {inherited.error:.3g} from the statistics (root mean square in step {inherited.step}, "
-            f"channel {inherited.channel}; {_allowed(inherited.bound)})."
+            f"The statistics make the outputs in inference wrong by {inherited.error:.3g} (root mean square in step "
+            f"{inherited.step}, channel {inherited.channel}; {_allowed(inherited.bound)})."
         )
     if added is not None and added.error > added.bound:
         yield (
-            f"The layer's own arithmetic adds {added.error:.3g} to its outputs (root mean square in step {added.step}, "
-            f"channel {added.channel}; {_allowed(added.bound)})."
+            f"Given its statistics and inputs, the layer's outputs are wrong by {added.error:.3g} (root mean square in "
+            f"step {added.step}, channel {added.channel}; {_allowed(added.bound)})."
         )
 
 
@@ -117,19 +124,27 @@ def _allowed(bound):
 
 
 def note(results):
-    """A sentence on the `Diagnosis` that diverges first and on the layers after it; None if none diverges."""
+    """A sentence on the `Diagnosis` that diverges first and on the layers after it.
+
+    None if none diverges, or one alone does and hands nothing on: its statistics are wrong, and its outputs are not.
+    """
     first = next((result for result in results if result.first), None)
     if first is None:
         return None
+    alone = sum(result.verdict == FINDING for result in results) == 1
+    errors = (first.inherited_error, first.inherited_bound), (first.added_error, first.added_bound)
+    handed_on = any(error is not None and error > bound for error, bound in errors)
+    if alone and not handed_on:
+        return None
     text = (
-        f"{first.name} diverges first, in step {first.first_step}. Each layer is checked with the inputs and "
+        f"`{first.name}` diverges first, in step {first.first_step}. Each layer is checked with the inputs and "
         "statistics that it got"
     )
     right = [result.name for result in results[results.index(first) + 1 :] if result.verdict == OK]
-    if not right:
+    if not (right and handed_on):
         return text + "."
-    names = f"{listed(right, 3)} {'is' if len(right) == 1 else 'are'}"
-    return f"{text}: {names} right for the inputs received, which may carry what an earlier layer did wrong."
+    names = f"{quoted(right)} {'is' if len(right) == 1 else 'are'}"
+    return f"{text}: {names} right for the inputs received, which may carry what `{first.name}` did wrong."
 
 
 # What each of these causes can make of the values of a layer.
@@ -146,7 +161,7 @@ def mark_consequences(causes, survey):
     findings = {cause.id for cause in causes if cause.severity == FINDING}
     seen = survey.anomalies
     started = {
-        "bad-variance": seen.bad_variance and seen.bad_variance[0],
+        "bad-variance": seen.bad_variance and seen.bad_variance.step,
         "not-finite": first_not_finite(survey),
         "empty-batch": seen.first_empty,
     }

@@ -173,7 +173,8 @@ class SomeSteps:
             misfit = max(explained.misfits[i] for i in indices)
             where = self._where(sorted(steps))
             text = _text(name, explained, indices, facts, words_of(self._survey))
-            causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING))
+            variant = "some" if name == "decay" and len(steps) < len(self._numbers) else None
+            causes.append(cause(name, f"{where}: {text[0].lower()}{text[1:]}", misfit, FINDING, variant))
             if name == "double-update" and self._survey.declared.applications == 1 and facts.decay is not None:
                 # The same batch twice is one update with the square of the decay.
                 seen, declared = apart(facts.decay ** max(explained.repeats), facts.decay)

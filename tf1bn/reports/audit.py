@@ -1,6 +1,7 @@
 """The result of an audit as text on a terminal."""
 
 from .._util.printable import printable, printable_values
+from ..verdicts import FINDING
 from .checkpoint_values import print_values
 from .layers.grouping import Row, count_verdicts
 from .layers.table import print_layers
@@ -21,7 +22,8 @@ def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
 
     result, path = printable_values(result), printable(path)
     layers = result["layers"]
-    rows = [Row(layer, layer["name"], _first_step(layer), layer["explanation"]) for layer in layers]
+    several = sum(layer["verdict"] == FINDING for layer in layers) > 1
+    rows = [Row(layer, layer["name"], _first_step(layer, several), layer["explanation"]) for layer in layers]
     shown = print_layers(rows, out, quiet=quiet, in_full=in_full)
     if values and shown:
         print_values([row.layer for row in shown], out)
@@ -31,8 +33,8 @@ def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
     out.print(Text(f"{path}: {summary}"), soft_wrap=True)
 
 
-def _first_step(layer):
-    """The first step in which the layer is wrong, and whether it is the layer that diverges first."""
+def _first_step(layer, several):
+    """The first step in which the layer is wrong, and whether it is the one of ``several`` that diverges first."""
     if layer.get("first_step") is None:
         return ""
-    return f"first in step {layer['first_step']}" + (",\ndiverges first" if layer["first"] else "")
+    return f"first in step {layer['first_step']}" + (",\ndiverges first" if layer["first"] and several else "")

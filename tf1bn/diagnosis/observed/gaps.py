@@ -30,8 +30,11 @@ def changed_between_steps(survey):
         if gaps:
             where = "" if len(gaps) == len(found) else f" (before {listed([gap.step for gap in gaps], 6)})"
             parts.append(sentence(gaps, where, survey))
-    again = any(gap.kind == AGAIN for gap in found)
-    return cause("changed-between-steps", " ".join(parts), severity=FINDING if again else ADVISORY)
+    kinds = {gap.kind for gap in found}
+    severity = FINDING if AGAIN in kinds else ADVISORY
+    # Several kinds at once ask for what the rarest of them asks for.
+    variant = next((kind for kind in (START, BACK, OTHER) if kind in kinds), None) if AGAIN not in kinds else None
+    return cause("changed-between-steps", " ".join(parts), severity=severity, variant=variant)
 
 
 def _again(gaps, where, survey):
@@ -59,7 +62,7 @@ def _updates(gaps, where, survey):
 
 
 def _start(gaps, where, survey):
-    return f"They were set to (0, 1){where}, as an initialization does."
+    return f"They were set to mean 0 and variance 1{where}, as an initializer does."
 
 
 def _back(gaps, where, survey):
@@ -68,6 +71,6 @@ def _back(gaps, where, survey):
 
 def _other(gaps, where, survey):
     return (
-        f"Neither the batch of the step before nor updates by such data explain the change{where}: other data updated "
-        "them, or something else wrote them, as a restore or a synchronisation does."
+        f"Neither the batch of the step before nor updates by data like that of the recorded steps explain the "
+        f"change{where}: other data updated them, or something else wrote them, as a restore or a synchronisation does."
     )

@@ -47,10 +47,13 @@ def trained_without_updates(survey):
     if progress.trained or not progress.affine_moved:
         return None
     text = (
-        f"Gamma or beta changed in {progress.affine_moved} of {counted(progress.tested, 'step')} that run the layer in "
-        f"inference, and the statistics did not: the layer is trained while {words.flag_off_while}"
+        f"Gamma or beta changed from step to step ({progress.affine_moved} of {counted(progress.tested - 1, 'time')}) "
+        "although every step runs the layer in inference, and the statistics did not: the layer is trained while "
+        f"{words.flag_off_while}"
     )
     if progress.initial:
-        return cause("training-flag-off", f"{text}, and its statistics are still (0, 1).", severity=FINDING)
-    text = f"{text}. That is right where the statistics are frozen on purpose, as in fine-tuning, and else a flag that "
-    return cause("training-flag-off", text + "was never set.", severity=ADVISORY)
+        return cause(
+            "training-flag-off", f"{text}, and its statistics are still mean 0 and variance 1.", severity=FINDING
+        )
+    text += ". As the statistics are not those of a new layer, that is either right, where they are frozen on purpose "
+    return cause("training-flag-off", text + "in fine-tuning, or a flag that was never set.", severity=ADVISORY)

@@ -132,7 +132,7 @@ _FORM_SENTENCES = {
     UNROOTED: ("std-in-output", "are (x - mean) / (variance + epsilon): the root is not taken"),
     RECIPROCAL: (
         "std-in-output",
-        "are (x - mean) times sqrt(variance + epsilon): what is used as its reciprocal is not one",
+        "are (x - mean) times sqrt(variance + epsilon), where they should be divided by it",
     ),
     ORDER: ("gamma-beta-swapped", "are gamma (normalised + beta): beta is added before gamma multiplies, not after it"),
 }
@@ -154,4 +154,5 @@ def _other_form(survey, training, where):
     others = [_FORM_SENTENCES[other][1].partition(": ")[0] for other in fitting[1:]]
     if others:
         note += f"; or they {' or '.join(others)}, which channels of other variances would tell"
-    return cause(name, f"The outputs in {where} {text}{note}.", forms[form].misfit)
+    variant = {RECIPROCAL: "reciprocal", UNROOTED: "unrooted"}.get(form) if not others else None
+    return cause(name, f"The outputs in {where} {text}{note}.", forms[form].misfit, variant=variant)

@@ -26,16 +26,28 @@ def batches(survey):
     """Causes in the sizes of the training batches."""
     seen, causes = survey.anomalies, []
     if seen.empty:
-        text = f"In {counted(seen.empty, 'step')} the batch was empty, which makes both statistics NaN."
+        text = f"{_steps_of(seen.empty, survey)} the batch was empty, and both statistics became NaN."
         causes.append(cause("empty-batch", text))
     if seen.single:
-        text = f"In {counted(seen.single, 'step')} there was one value per channel, whose variance is 0"
+        text = f"{_steps_of(seen.single, survey)} there was one value per channel (N = 1), so the batch's variance is 0"
+        variant = "all" if seen.single == survey.progress.trained > 1 else None
         if seen.single_nan:
-            text += "; the moving variance became NaN, as on a GPU, where N/(N-1) is infinite at N = 1."
-            causes.append(cause("single-value", text, severity=FINDING))
+            text += (
+                "; the moving variance became NaN: 0 times N/(N-1), which is infinite, as the fused layer on a GPU has."
+            )
+            causes.append(cause("single-value", text, severity=FINDING, variant=variant))
         else:
-            causes.append(cause("single-value", text + ": the moving variance only shrinks."))
+            text += ": the outputs are beta whatever the inputs, and the moving variance only shrinks."
+            causes.append(cause("single-value", text, variant=variant))
     return causes
+
+
+def _steps_of(count, survey):
+    """ "In 2 of 9 training steps", the start of a sentence."""
+    trained = survey.progress.trained
+    if count == trained:
+        return "In the training step" if trained == 1 else f"In all {trained} training steps"
+    return f"In {count} of {trained} training steps"
 
 
 def frozen(survey):
@@ -64,7 +76,7 @@ def unmoved(survey):
         return cause("half-precision", text, survey.best.misfit)
     if not progress.initial:
         return cause("not-updated", f"{stood}. {words.no_updates}", 0.0)
-    text = f"{stood}, and are still (0, 1). {words.no_updates}"
+    text = f"{stood}, and are still mean 0 and variance 1. {words.no_updates}"
     if progress.affine_trained_before:
         text += (
             " Beta or gamma were trained before the first recorded step, so either no update ran before it, too, or "

@@ -22,8 +22,11 @@ def values(survey, others_moved):
         )
         causes.append(cause("not-finite", text))
     if seen.bad_variance is not None:
-        number, channel = seen.bad_variance
-        causes.append(cause("bad-variance", f"The moving variance is negative in step {number}, in channel {channel}."))
+        bad = seen.bad_variance
+        text = f"The moving variance is negative {bad.when} step {bad.step}, {bad.value:.3g} in channel {bad.channel}"
+        if came_in := (bad.step, bad.when) == (progress.first["seen"], "before"):
+            text += ", so it was there before the recorded run"
+        causes.append(cause("bad-variance", text + ".", variant="before" if came_in else None))
     if seen.dead is not None and seen.dead.any():
         channels = listed(np.flatnonzero(seen.dead), 6)
         text = f"The moving variance is 0 in every step in channel {channels}: no input that varies has reached it."
@@ -36,7 +39,7 @@ def values(survey, others_moved):
 def _never_moved(survey, others_moved):
     """The two causes that fit statistics at (0, 1) beside a trained gamma or beta, in a run that trains nothing."""
     words = words_of(survey)
-    start = "The statistics are still (0, 1) while beta or gamma are trained"
+    start = "The statistics are still mean 0 and variance 1 while beta or gamma are trained"
     if others_moved:
         start += ", and other layers have moved statistics"
     either = f"Either they were not restored with beta and gamma, or no update ever ran; {words.what_was_restored}."
