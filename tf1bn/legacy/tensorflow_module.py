@@ -7,6 +7,7 @@ the real one. The script's own modules are those found below its folder and belo
 
 import builtins
 import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import os
@@ -15,11 +16,11 @@ import types
 
 from .. import contrib
 from . import python2_translation
+from .before_1_0 import successor
 
 # What to use in the place of modules of ``tensorflow`` that have left it.
 GONE = {
-    "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
-    "your script and import that",
+    "examples": "put a copy of the example's file beside your script and import that",
     "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
     "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
     "TensorFlow 2.21",
@@ -73,6 +74,7 @@ class OldTensorFlow:
         self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
         self.module.compat.v1 = self.module
         self.module.compat.v2 = tensorflow.compat.v2
+        self.module.examples = _tutorials()
         # All modules of the script see what it puts in here.
         self._builtins = types.ModuleType("builtins", builtins.__doc__)
         # A dict, because that is what the interpreter looks names up in.
@@ -181,6 +183,8 @@ class OldTensorFlow:
         try:
             return getattr(self._v1, name)
         except AttributeError:
+            if use := successor(name):
+                raise AttributeError(f"module 'tensorflow' has no attribute {name!r}: {use}.") from None
             raise AttributeError(
                 f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
                 f"{importlib.import_module('tensorflow').__version__}."
@@ -251,6 +255,22 @@ class OldTensorFlow:
             return None
         spec.loader = _Loader(name, spec.origin, self)
         return spec
+
+
+def _tutorials():
+    """The module ``tensorflow.examples``, of which ``tutorials.mnist.input_data`` alone is there."""
+    found = contrib.module("learn.datasets.mnist")
+    path = "tensorflow.examples.tutorials.mnist.input_data"
+    while path != "tensorflow":
+        path, _, name = path.rpartition(".")
+        above = _Module(path, functools.partial(_not_there, path))
+        setattr(above, name, found)
+        found = above
+    return found.examples
+
+
+def _not_there(path, name):
+    raise AttributeError(_no_module(f"{path}.{name}"))
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
