@@ -6,7 +6,6 @@ the real one. The script's own modules are those found below its folder and belo
 """
 
 import builtins
-import contextlib
 import functools
 import importlib.machinery
 import importlib.util
@@ -55,8 +54,9 @@ class OldTensorFlow:
     def __init__(self, release, own_folder, old_names):
         import tensorflow
 
+        from . import static_shapes
+
         self._v1 = tensorflow.compat.v1
-        self._static_value = tensorflow.get_static_value
         self._own_folder = own_folder
         self._old_names = old_names
         self._import = builtins.__import__
@@ -66,9 +66,9 @@ class OldTensorFlow:
         self.module.__version__ = self.module.VERSION = version
         self.module.contrib = contrib
         self.module.layers = _Module("tensorflow.layers", self._find_layer)
-        self.module.nn = _Module("tensorflow.nn", lambda name: getattr(self._v1.nn, name))
-        self.module.nn.__all__ = [name for name in dir(self._v1.nn) if not name.startswith("_")]
-        self.module.nn.conv2d_transpose = self._conv2d_transpose
+        for path, operation in static_shapes.OPERATIONS.items():
+            above, _, name = path.rpartition(".")
+            setattr(self._copy(above) if above else self.module, name, operation)
         self.module.gfile = _Module("tensorflow.gfile", self._find_file)
         self.module.py_func = self._py_func
         self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
@@ -190,13 +190,14 @@ class OldTensorFlow:
                 f"{importlib.import_module('tensorflow').__version__}."
             ) from None
 
-    def _conv2d_transpose(self, *args, **kwargs):
-        """`tf.nn.conv2d_transpose`, whose result has the static shape `output_shape`, as in 1.x."""
-        outputs = self._v1.nn.conv2d_transpose(*args, **kwargs)
-        shape = kwargs.get("output_shape", args[2] if len(args) > 2 else None)
-        with contextlib.suppress(TypeError, ValueError):
-            outputs.set_shape(shape if isinstance(shape, self._v1.TensorShape) else self._static_value(shape))
-        return outputs
+    def _copy(self, name):
+        """The script's copy of a module of ``tensorflow``, in which names may be replaced."""
+        if name not in vars(self.module):
+            real = getattr(self._v1, name)
+            copy = _Module(f"tensorflow.{name}", functools.partial(getattr, real))
+            copy.__all__ = [public for public in dir(real) if not public.startswith("_")]
+            setattr(self.module, name, copy)
+        return vars(self.module)[name]
 
     def _find_file(self, name):
         """An attribute of ``tensorflow.gfile``."""
