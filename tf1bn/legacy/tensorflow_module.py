@@ -129,7 +129,9 @@ class OldTensorFlow:
 
     def _replaced(self, missing, name, fromlist):
         """What importing ``name`` gives if it has left its package; None if the import failed otherwise."""
-        if self._old_names is None or missing != name or (replaced := self._old_names.replaced(name)) is None:
+        # A package above it may have left too, but not the one that is installed or not.
+        gone = missing is not None and "." in missing and f"{name}.".startswith(f"{missing}.")
+        if self._old_names is None or not gone or (replaced := self._old_names.replaced(name)) is None:
             return None
         return replaced if fromlist else self._with_old_names(self._import(name.partition(".")[0]))
 
