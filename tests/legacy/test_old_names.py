@@ -98,7 +98,8 @@ LINES = {
     "string.uppercase": "import string; print(string.uppercase[::25] == 'AZ')",
     "time.clock": "import time as t; before = t.clock(); sum(range(10 ** 5)); print(0 < t.clock() - before < 9)",
     "ndarray.itemset": "import numpy as np\na = np.zeros((2, 2)); a.itemset((0, 1), 5)\n"
-    "a.itemset(3, 6); a.itemset(1, 0, 4); print(a.tolist() == [[0, 5], [4, 6]])",
+    "a.itemset(3, 6); a.itemset(1, 0, 4); b = np.zeros((1, 1)); b.itemset(7)\n"
+    "print((a.tolist(), b.tolist()) == ([[0, 5], [4, 6]], [[7]]))",
     "ndarray.newbyteorder": "import numpy as np; print(np.array([256], '<i2').newbyteorder()[0] == 1)",
     "ndarray.ptp": "import numpy as np; print(list(np.array([[1, 2], [7, 3]]).ptp(axis=0)) == [6, 1])",
     "ndarray.tostring": "import numpy as np; print(np.array([1], np.uint8).tostring() == b'\\x01')",
@@ -333,7 +334,8 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         "{'missing_values': nan, 'strategy': 'median', 'copy': True}",
     ]
     assert "ValueError: `axis` is 1; only columns are filled today" in err
-    names = "cv2.CV_AA scipy.sparse.linalg.eigen.arpack skimage.filter skimage.measure.compare_mse skimage.measure.compare_nrmse "
+    names = "cv2.CV_AA scipy.sparse.linalg.eigen.arpack skimage.filter "
+    names += "skimage.measure.compare_mse skimage.measure.compare_nrmse "
     names += "skimage.measure.compare_psnr skimage.measure.compare_ssim sklearn.cross_validation "
     names += "sklearn.externals.joblib sklearn.grid_search sklearn.preprocessing.Imputer"
     assert err.endswith(lent(*names.split()))
