@@ -1,4 +1,4 @@
-"""Prints the static shapes of what operations of TF 1.x return, one expression a line."""
+"""Prints the types and static shapes of what operations of TF 1.x return, one expression a line."""
 from __future__ import print_function
 
 import numpy as np
@@ -241,6 +241,10 @@ tf.image.rot90(p(None, 8, 6, 3), n)
 tf.image.transpose_image(p(8, 6, 3))
 tf.image.per_image_standardization(p(8, 6, 3))
 tf.image.per_image_standardization(p(None, None, 3))
+tf.image.per_image_standardization(tf.cast(p(8, 6, 3), tf.uint8))
+tf.image.resize_images(tf.cast(p(8, 6, 3), tf.uint8), [4, 5])
+tf.image.resize_image_with_crop_or_pad(tf.cast(p(8, 6, 3), tf.uint8), 4, 5)
+tf.image.adjust_brightness(tf.cast(p(8, 6, 3), tf.uint8), 0.1)
 tf.image.adjust_brightness(p(None, None, 3), 0.1)
 tf.image.random_brightness(p(8, 6, 3), 0.1)
 tf.image.random_contrast(p(8, 6, 3), 0.1, 0.5)
@@ -418,7 +422,7 @@ def placeholder(dtype):
 
 
 def shapes(value):
-    """The static shapes of tensors, nested as they are."""
+    """The types and static shapes of tensors, nested as they are."""
     if isinstance(value, (list, tuple)):
         return "[%s]" % ", ".join(map(shapes, value))
     if isinstance(value, tf.SparseTensor):
@@ -426,7 +430,7 @@ def shapes(value):
     if not hasattr(value, "get_shape"):
         return type(value).__name__
     shape = value.get_shape()
-    return "?" if shape.ndims is None else str(tuple(shape.as_list()))
+    return "%s %s" % (value.dtype.name, "?" if shape.ndims is None else tuple(shape.as_list()))
 
 
 def main():
