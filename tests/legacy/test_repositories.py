@@ -136,9 +136,9 @@ def test_fetched_strings_are_those_of_python_2(play):
         tf.summary.scalar("a", 1.0)
         names = tf.constant(["a.jpg", "b.png"])
         with tf.Session() as sess:
-            first, both, merged = sess.run([names[0], {"all": names}, tf.summary.merge_all()])
+            first, both, merged = sess.run([names[0], {"all": names, 1: (names[1],)}, tf.summary.merge_all()])
             print first, [first], "%s and %r" % (first, first), "{}".format(first), str(first)
-            print both["all"], first == "a.jpg", first != "a.jpg", {"a.jpg": 1}[first], first in ["a.jpg"]
+            print both["all"], both[1], first == "a.jpg", first != "a.jpg", {"a.jpg": 1}[first], first in ["a.jpg"]
             print first + "x", "x" + first, first.split("."), first.split(b"."), first.upper(), "." in first
             print sess.run(tf.string_join([first, both["all"][1]])), first.endswith((".jpg", "c")), list(first)[0]
             print tf.Summary.FromString(merged).value[0].simple_value, first[0], names[1].eval()
@@ -147,7 +147,7 @@ def test_fetched_strings_are_those_of_python_2(play):
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         "a.jpg ['a.jpg'] a.jpg and 'a.jpg' a.jpg a.jpg",
-        "['a.jpg' 'b.png'] True False 1 True",
+        "['a.jpg' 'b.png'] ('b.png',) True False 1 True",
         "a.jpgx xa.jpg ['a', 'jpg'] ['a', 'jpg'] A.JPG True",
         "a.jpgb.png True a",
         "1.0 a b.png",

@@ -122,15 +122,22 @@ def _returning_fetched(run, is_python2):
     @functools.wraps(run)
     def wrapped(self, *args, **kwargs):
         values = run(self, *args, **kwargs)
-        return tensorflow.nest.map_structure(_as_fetched, values) if is_python2() else values
+        return _as_fetched(values) if is_python2() else values
 
     return wrapped
 
 
 def _as_fetched(value):
-    """A value with its bytes as `Fetched`, in an array of objects each of them."""
+    """A value with its bytes as `Fetched`, also in arrays of objects, lists, tuples and dicts."""
     if type(value) is bytes:
         return Fetched(value)
+    if type(value) is dict:
+        # Not `tf.nest`, which sorts the keys: those of hooks are objects.
+        return {key: _as_fetched(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_as_fetched, value))
+    if type(value) in (list, tuple):
+        return type(value)(map(_as_fetched, value))
     if getattr(value, "dtype", None) == np.dtype(object):
         fetched = value.copy()
         fetched.flat = [_as_fetched(item) for item in value.flat]
