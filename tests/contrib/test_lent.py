@@ -12,6 +12,7 @@ import tensorflow
 
 from tf1bn import contrib
 from tf1bn.contrib import _names, _slim
+from tf1bn.legacy import run_script
 
 tf = tensorflow.compat.v1
 SCRIPTS = Path(__file__).parents[1] / "legacy" / "oldscripts"
@@ -37,6 +38,86 @@ def test_scripts_print_what_they_print_in_1_15_5(name, python2):
     assert len(numbers(recorded)) >= 30
     # Five digits are printed, of values up to 20.
     np.testing.assert_allclose(numbers(done.stdout), numbers(recorded), atol=2e-5)
+
+
+@pytest.mark.slow
+def test_names_away_from_layers_print_what_they_print_in_1_15_5(capsys):
+    """Hyperparameters, buckets, checks of shapes, embeddings, MNIST's files, queue runners, and V1 checkpoints."""
+    pytest.importorskip("tf_slim")
+    assert run_script(str(SCRIPTS / "contrib_others.py")) == 0
+    printed, recorded = capsys.readouterr().out, (SCRIPTS / "contrib_others.tf-1.15.5.txt").read_text()
+    assert re.sub(r"-?\d+\.\d+", "", printed) == re.sub(r"-?\d+\.\d+", "", recorded)
+    np.testing.assert_allclose(numbers(printed), numbers(recorded), rtol=1e-6, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("layers.batch_norm", "tf1bn"),
+        ("slim.nets.vgg.vgg_16", "tf_slim"),
+        ("losses.absolute_difference", "tf_slim"),
+        ("rnn.GRUCell", "tf.nn.rnn_cell.GRUCell"),
+        ("slim.init_ops.zeros_initializer", "tf.zeros_initializer"),
+        ("slim.summary.scalar", "tf.summary.scalar"),
+        ("learn.python.learn.datasets.mnist.read_data_sets", "tf1bn"),
+        ("slim", "tf1bn"),
+        ("losses", "tf_slim"),
+    ],
+)
+def test_where_a_name_comes_from(path, source):
+    assert contrib.provider(path) == source
+
+
+@pytest.mark.parametrize("path", ["slim.nets.nasnet", "layers.no_such", "learn.DNNClassifier", "no_such"])
+def test_a_name_that_nobody_has_comes_from_nowhere(path):
+    with pytest.raises(AttributeError, match=r"^tf1bn does not provide `tf\.contrib\."):
+        contrib.provider(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("training.HParams('proto')", "ValueError: `hparam_def` is given"),
+        ("training.bucket([], 0, 2, 2)", "ValueError: Expected at least one tensor"),
+        (
+            "training.bucket([tf.ones([])], 0, [2], 2)",
+            "ValueError: `batch_size` has 1 items; it must have one for each of 2",
+        ),
+        (
+            "training.bucket_by_sequence_length(1, [tf.ones([])], 2, [3, 3])",
+            r"ValueError: `bucket_boundaries` is \[3, 3\]",
+        ),
+        (
+            "training.bucket_by_sequence_length(1, [tf.ones([])], 2, [3.5])",
+            r"TypeError: `bucket_boundaries` is \[3\.5\]",
+        ),
+        ("framework.with_shape([2.5], tf.ones([2]))", "ValueError: Invalid dtype float64"),
+        ("framework.with_shape([[2]], tf.ones([2]))", "ValueError: Invalid rank 2"),
+        ("framework.smart_cond('a', id, id)", "TypeError: `pred` must be a Tensor"),
+        ("framework.reduce_sum_n([])", "ValueError: No tensors"),
+        ("layers.embed_sequence([1], 3)", "ValueError: Must specify vocab size"),
+        (
+            "learn.datasets.mnist.read_data_sets('no')",
+            "FileNotFoundError: 'no/train-images-idx3-ubyte.gz' is not there",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(call, error):
+    with tf.Graph().as_default(), pytest.raises(Exception) as raised:  # noqa: PT011
+        eval(f"contrib.{call}")
+    assert re.match(error, f"{raised.type.__name__}: {raised.value}")
+
+
+def test_smart_conditions():
+    with tf.Graph().as_default(), tf.Session() as sess:
+        smart_cond, value = contrib.framework.smart_cond, contrib.framework.smart_constant_value
+        assert [value(pred) for pred in (True, 0, tf.constant(False))] == [True, False, False]
+        pred = tf.placeholder(tf.bool, [])
+        assert value(pred) is None
+        assert smart_cond(1, lambda: "yes", lambda: "no") == "yes"
+        out = smart_cond(pred, lambda: tf.constant(1), lambda: tf.constant(2))
+        assert [sess.run(out, {pred: chosen}) for chosen in (True, False)] == [1, 2]
+        assert contrib.framework.get_placeholders(tf.get_default_graph()) == [pred]
 
 
 def test_scopes_reach_lent_layers_and_lent_nets_take_our_batch_norm():
@@ -79,6 +160,9 @@ def test_without_tf_slim_its_names_say_so(monkeypatch):
     ):
         contrib._load("layers", _names.TREE["layers"], "conv3d_transpose")
     assert "conv3d_transpose" not in contrib.layers.__all__
+    # Modules that are lent whole have only those below them then.
+    assert dir(contrib.losses) == []
+    assert "vgg" in dir(contrib.module("slim.nets"))
     assert "batch_norm" in contrib.layers.__all__
     # So a star still imports what is there.
     exec("from tf1bn.contrib.slim import *", {})

@@ -29,5 +29,5 @@ def test_the_table_of_a_repository(tmp_path, monkeypatch, capsys):
 
 def test_the_list_names_repositories_and_scripts():
     rows = corpus.repositories()
-    assert len(rows) >= 18
+    assert len(rows) >= 50
     assert all(repository.count("/") == 1 and entry.endswith(".py") for repository, entry, _ in rows)

@@ -1,6 +1,7 @@
 """`tf1bn run --explain`: what becomes of each name of TensorFlow that a script uses, told without running it."""
 
 import json
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from golden.record import tensorflow_names
 
 from tf1bn.cli import main as cli
 from tf1bn.errors import CommandError
+from tf1bn.legacy import before_1_0
 from tf1bn.legacy.explain import explain, names
 
 
@@ -175,7 +177,16 @@ def test_a_python_2_source_is_read(told):
         ("contrib.metrics.streaming_mean", "needs", "tf_slim"),
         ("contrib.framework.nest", "lent", None),
         ("estimator.Estimator", "gone", "call the model function yourself"),
-        ("examples.tutorials.mnist.input_data", "gone", "load MNIST with"),
+        ("examples.tutorials.mnist.input_data.read_data_sets", "lent", None),
+        ("examples.tutorials.mnist", "lent", None),
+        ("examples.tutorials.mnist.mnist", "gone", "a copy of the example's file"),
+        ("core.framework.graph_pb2.GraphDef", "there", None),
+        ("core.no_such", "gone", "no `tensorflow.core.no_such`"),
+        ("contrib.slim.init_ops.zeros_initializer", "lent", None),
+        ("contrib.slim.init_ops.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("pack", "gone", "`tf.pack` left TensorFlow in 1.0, and no release 1.x has it: use `tf.stack`"),
+        ("train.SummaryWriter", "gone", "use `tf.summary.FileWriter`"),
+        ("python.ops.math_ops.mul", "gone", "use `tf.multiply`"),
         ("pywrap_tensorflow.NewCheckpointReader", "gone", "`tf.pywrap_tensorflow` has left TensorFlow"),
         ("VERSION", "there", None),
         ("__version__", "there", None),
@@ -268,6 +279,42 @@ def test_what_cannot_be_explained(tmp_path, monkeypatch, capsys, arguments, erro
     assert cli.main(["run", *arguments]) == 2
     assert error in capsys.readouterr().err
     assert (tmp_path / "broken.py").read_text() == "def f(:\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"def f(:\n", r"/own\.py, line 1: the source is neither Python 3 nor Python 2: "),
+        (b"a = '\xff'\n", r"/own\.py, line .*: the source is neither Python 3 nor Python 2: "),
+        (b"a = 1\0\n", r"/own\.py, line .*: the source is neither Python 3 nor Python 2: "),
+        (b"a = " + b"-" * 50000 + b"1\n", r"/own\.py: the source is nested more deeply than Python can read: "),
+        (None, r"/own\.py, which the script may import, could not be read: Permission denied\. Make it readable"),
+    ],
+)
+def test_a_module_that_cannot_be_read_is_named(tmp_path, monkeypatch, content, error):
+    (tmp_path / "script.py").write_text("import own\n")
+    (tmp_path / "own.py").write_bytes(content or b"")
+    if content is None:
+        # Nobody may forbid a superuser anything.
+        read = pathlib.Path.read_bytes
+
+        def denied(path):
+            if path.name == "own.py":
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        monkeypatch.setattr(pathlib.Path, "read_bytes", denied)
+    with pytest.raises(CommandError, match=error):
+        explain(str(tmp_path / "script.py"))
+
+
+def test_names_from_before_1_0_have_successors_today():
+    known = names.table()["modules"]
+    for old, new in before_1_0.RENAMED.items():
+        module, _, name = new.rpartition(".")
+        assert name in known[module], new
+        module, _, name = old.rpartition(".")
+        assert name not in known.get(module, ()), old
 
 
 def test_a_python_2_source_without_fissix_says_so(told, monkeypatch):

@@ -39,9 +39,9 @@ def installed(tmp_path_factory, monkeypatch):
     def install(**sources):
         for name, source in sources.items():
             path = folder / f"{name.replace('__', '/')}.py"
-            path.parent.mkdir(exist_ok=True)
-            if path.parent != folder:
-                (path.parent / "__init__.py").touch()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for package in path.parents[: name.count("__")]:
+                (package / "__init__.py").touch()
             path.write_text(source)
 
     yield install
@@ -98,7 +98,8 @@ LINES = {
     "string.uppercase": "import string; print(string.uppercase[::25] == 'AZ')",
     "time.clock": "import time as t; before = t.clock(); sum(range(10 ** 5)); print(0 < t.clock() - before < 9)",
     "ndarray.itemset": "import numpy as np\na = np.zeros((2, 2)); a.itemset((0, 1), 5)\n"
-    "a.itemset(3, 6); a.itemset(1, 0, 4); print(a.tolist() == [[0, 5], [4, 6]])",
+    "a.itemset(3, 6); a.itemset(1, 0, 4); b = np.zeros((1, 1)); b.itemset(7)\n"
+    "print((a.tolist(), b.tolist()) == ([[0, 5], [4, 6]], [[7]]))",
     "ndarray.newbyteorder": "import numpy as np; print(np.array([256], '<i2').newbyteorder()[0] == 1)",
     "ndarray.ptp": "import numpy as np; print(list(np.array([[1, 2], [7, 3]]).ptp(axis=0)) == [6, 1])",
     "ndarray.tostring": "import numpy as np; print(np.array([1], np.uint8).tostring() == b'\\x01')",
@@ -298,6 +299,7 @@ def test_packages_whose_names_moved(play, installed):
         sklearn__externals="",
         sklearn__preprocessing="",
         sklearn__impute="def SimpleImputer(**arguments):\n    return arguments\n",
+        scipy__sparse__linalg="eigsh = 'eigsh'\n",
         skimage__measure="",
         skimage__filters="sobel = 'sobel'\n",
         skimage__metrics="""
@@ -313,7 +315,9 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         from sklearn import grid_search
         from sklearn.preprocessing import Imputer
         from skimage.measure import compare_ssim, compare_psnr, compare_mse, compare_nrmse
+        from scipy.sparse.linalg.eigen.arpack import eigsh
         import skimage.filter
+        print(eigsh)
         print(cv2.CV_AA, KFold, joblib.dump, grid_search.GridSearchCV, skimage.filter.sobel)
         print(compare_mse, compare_nrmse, compare_psnr)
         print(compare_ssim(1, 2, data_range=3), compare_ssim(1, 2, multichannel=True))
@@ -323,13 +327,15 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
     status, out, err = play(source)
     assert status == 1, err
     assert out.splitlines() == [
+        "eigsh",
         "16 KFold dump GridSearchCV sobel",
         "mse nrmse psnr",
         "((1, 2), {'data_range': 3}) ((1, 2), {'channel_axis': -1})",
         "{'missing_values': nan, 'strategy': 'median', 'copy': True}",
     ]
     assert "ValueError: `axis` is 1; only columns are filled today" in err
-    names = "cv2.CV_AA skimage.filter skimage.measure.compare_mse skimage.measure.compare_nrmse "
+    names = "cv2.CV_AA scipy.sparse.linalg.eigen.arpack skimage.filter "
+    names += "skimage.measure.compare_mse skimage.measure.compare_nrmse "
     names += "skimage.measure.compare_psnr skimage.measure.compare_ssim sklearn.cross_validation "
     names += "sklearn.externals.joblib sklearn.grid_search sklearn.preprocessing.Imputer"
     assert err.endswith(lent(*names.split()))

@@ -126,7 +126,39 @@ def test_strings_reach_a_py_func_as_str_in_python_2(play):
         with tf.Session() as sess:
             print sess.run(out)
         """
-    assert play(source) == (0, "[b'a.npy', b'\\xff']\n", "")
+    assert play(source) == (0, "['a.npy', '\\xff']\n", "")
+
+
+def test_fetched_strings_are_those_of_python_2(play):
+    """They print and mix as the ``str`` of Python 2 did, and are still bytes for TensorFlow."""
+    source = """
+        import tensorflow as tf
+        tf.summary.scalar("a", 1.0)
+        names = tf.constant(["a.jpg", "b.png"])
+        with tf.Session() as sess:
+            first, both, merged = sess.run([names[0], {"all": names, 1: (names[1],)}, tf.summary.merge_all()])
+            print first, [first], "%s and %r" % (first, first), "{}".format(first), str(first)
+            print both["all"], both[1], first == "a.jpg", first != "a.jpg", {"a.jpg": 1}[first], first in ["a.jpg"]
+            print first + "x", "x" + first, first.split("."), first.split(b"."), first.upper(), "." in first
+            print sess.run(tf.string_join([first, both["all"][1]])), first.endswith((".jpg", "c")), list(first)[0]
+            print tf.Summary.FromString(merged).value[0].simple_value, first[0], names[1].eval()
+        """
+    status, out, err = play(source)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "a.jpg ['a.jpg'] a.jpg and 'a.jpg' a.jpg a.jpg",
+        "['a.jpg' 'b.png'] ('b.png',) True False 1 True",
+        "a.jpgx xa.jpg ['a', 'jpg'] ['a', 'jpg'] A.JPG True",
+        "a.jpgb.png True a",
+        "1.0 a b.png",
+    ]
+
+
+def test_an_array_of_several_elements_wants_an_index(play):
+    for call, error in (("itemset(5)", "can only convert an array of size 1"), ("itemset()", "at least one argument")):
+        status, _, err = play(f"import numpy as np\nnp.zeros(3).{call}\n")
+        assert status == 1
+        assert error in err.splitlines()[-2]
 
 
 def test_a_depth_multiplier_may_be_a_float(play):

@@ -355,13 +355,15 @@ def test_what_1_15_had_elsewhere(play):
         ),
         ("from tensorflow.contrib.layers import fc", r"ImportError: .*`tf\.contrib\.layers\.fc`"),
         (
-            "from tensorflow.contrib.training import HParams",
-            r"ImportError: .*`tf\.contrib\.training\.HParams`.*: use argparse",
+            "from tensorflow.contrib.opt import ScipyOptimizerInterface",
+            r"ModuleNotFoundError: .*`tf\.contrib\.opt`.*: use tf.train",
         ),
         ("from tensorflow.contrib.metrics import set_ops", r"ImportError: .*`tf\.contrib\.metrics\.set_ops`"),
         ("import tensorflow as tf; tf.contrib.seq2seq", r"AttributeError: .*`tf\.contrib\.seq2seq`"),
         ("import tensorflow as tf; tf.nothing", r"AttributeError: module 'tensorflow' has no attribute 'nothing'"),
-        ("from tensorflow.examples.tutorials.mnist import input_data", r"ModuleNotFoundError: .*load MNIST with"),
+        ("import tensorflow as tf; tf.pack", r"AttributeError: .*left TensorFlow in 1\.0, .*: use `tf\.stack`"),
+        ("from tensorflow.examples.tutorials.mnist import mnist", r"ImportError: .*a copy of the example's file"),
+        ("import tensorflow as tf; tf.examples.other", r"AttributeError: .*a copy of the example's file"),
         (
             "import tensorflow as tf; tf.estimator",
             r"AttributeError: .*'tensorflow\.estimator'.*call the model function yourself",

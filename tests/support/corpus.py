@@ -5,7 +5,8 @@
 FOLDER has for each repository of tests/legacy/corpus.tsv a git directory, OWNER+NAME or OWNER+NAME/repo; one that is
 not there is cloned into it from GitHub if that can be reached. The columns: the entry script, how many sources it may
 import, and how many names of TensorFlow are there, lent, in packages that are not installed, and gone; what is in the
-way follows. Folders that a script puts on sys.path are in the third column of the list.
+way follows. The list has, besides, the folders that a script puts on sys.path, the commit that was looked at, and of
+the scripts that were run for real (docs/old-scripts.md has the results) their arguments and what data they got.
 """
 
 import argparse

@@ -29,6 +29,40 @@ def module(path: str) -> types.ModuleType:
         raise ModuleNotFoundError(missing(path), name=f"tensorflow.contrib.{path}") from None
 
 
+def provider(path: str) -> str:
+    """Where the name at ``path`` below `tf.contrib` comes from, such as "layers.batch_norm".
+
+    Returns:
+      "tf1bn"; "tf_slim", which may have to be installed; or the name in `tf` that it stands for, such as "tf.nn.relu".
+
+    Raises:
+      AttributeError: there is none here; the message says what to use.
+    """
+    module, left = "", path.split(".") if path else []
+    while left:
+        part, names = left.pop(0), TREE[module]
+        below = f"{module}.{part}" if module else part
+        if below in TREE:
+            module = below
+        elif isinstance(names, str):
+            # Modules that are lent whole have the names of tf_slim's; these two have modules alone.
+            if module.rpartition(".")[2] in ("nets", "data"):
+                raise AttributeError(missing(below))
+            return "tf_slim"
+        elif part.startswith("__"):
+            return "tf1bn"
+        elif part not in names:
+            raise AttributeError(missing(below))
+        elif names[part].startswith(":"):
+            module = names[part][1:]
+        elif names[part].startswith("tf_slim."):
+            return "tf_slim"
+        else:
+            # Where a whole module of `tf` stands in, what follows is a name in it.
+            return ".".join([names[part], *left]) if names[part].partition(".")[0] == "tf" else "tf1bn"
+    return "tf_slim" if isinstance(TREE[module], str) else "tf1bn"
+
+
 class _Module(types.ModuleType):
     """A module whose names are loaded when they are used."""
 
@@ -50,8 +84,11 @@ class _Module(types.ModuleType):
         return value
 
     def __dir__(self):
-        names = self._names
-        return sorted(names if isinstance(names, dict) else (n for n in dir(_lent(names)) if not n.startswith("_")))
+        if isinstance(self._names, dict):
+            return sorted(self._names)
+        below = [path.rpartition(".")[2] for path in _modules if path.rpartition(".")[0] == self._path]
+        own = dir(_lent(self._names)) if _has_tf_slim() else []
+        return sorted({*below, *(name for name in own if not name.startswith("_"))})
 
 
 def _load(path, names, name):
@@ -66,7 +103,7 @@ def _load(path, names, name):
         return _modules[target[1:]]
     if target.startswith("tf_slim."):
         return _from_slim(target, path, name)
-    if target.startswith("tf."):
+    if target.partition(".")[0] == "tf":
         value = importlib.import_module("tensorflow").compat.v1
         try:
             for part in target.split(".")[1:]:
@@ -98,9 +135,13 @@ def _from_slim(module, path, name):
 def _offered(module):
     """The names that ``from module import *`` binds: without those of a package that is not installed."""
     names = dir(module)
-    if importlib.util.find_spec("tf_slim") is not None:
+    if _has_tf_slim() or isinstance(module._names, str):
         return names
     return [name for name in names if not module._names[name].startswith("tf_slim.")]
+
+
+def _has_tf_slim():
+    return importlib.util.find_spec("tf_slim") is not None
 
 
 _modules = {path: _Module(path, names) for path, names in TREE.items() if path}

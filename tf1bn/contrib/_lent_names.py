@@ -20,6 +20,9 @@ LENT_LAYERS = dict.fromkeys(
         "images_to_sequence",
         "instance_norm",
         "layer_norm",
+        "legacy_fully_connected",
+        "legacy_linear",
+        "legacy_relu",
         "max_pool3d",
         "maxout",
         "optimize_loss",
@@ -39,6 +42,43 @@ LENT_LAYERS = dict.fromkeys(
     ],
     "tf_slim.layers",
 )
+LENT_LAYERS |= dict.fromkeys(["RevBlock", "recompute_grad", "rev_block"], "tf_slim.layers.rev_block_lib")
+LENT_LAYERS |= {"safe_embedding_lookup_sparse": "tf.nn.safe_embedding_lookup_sparse"}
+LENT_LAYERS |= {"embed_sequence": "contrib._other.sequences"}
+# What `tf.contrib.framework` had besides variables and scopes.
+CHECKS = dict.fromkeys(
+    [
+        "assert_scalar_int",
+        "get_placeholders",
+        "reduce_sum_n",
+        "remove_squeezable_dimensions",
+        "smart_cond",
+        "smart_constant_value",
+        "with_same_shape",
+        "with_shape",
+    ],
+    "contrib._other.shapes",
+)
+CHECKS |= {name: f"tf.debugging.{name}" for name in ("assert_same_float_dtype", "assert_scalar")}
+CHECKS |= {name: f"tf.{name}" for name in ("TensorSpec", "argsort", "py_func", "sort")}
+CHECKS |= {"convert_to_tensor_or_sparse_tensor": "tf.convert_to_tensor_or_sparse_tensor"}
+CHECKS |= dict.fromkeys(("get_graph_from_inputs", "get_name_scope"), "tf_slim.ops.framework_ops")
+# Modules of TensorFlow that scripts reach through `slim`, by the module of `tf` that has their names today.
+SLIM_MODULES = dict.fromkeys(
+    [
+        "array_ops",
+        "control_flow_ops",
+        "init_ops",
+        "math_ops",
+        "nn_ops",
+        "ops",
+        "random_ops",
+        "variable_scope",
+        "vs",
+    ],
+    "tf",
+)
+SLIM_MODULES |= {"nn": "tf.nn", "summary": "tf.summary", "tensor_shape": "tf"}
 # Modules of `tf.contrib.slim` that are lent from tf_slim, and those of them that slim also has under a shorter name.
 DATA_MODULES = [
     "data_decoder",
@@ -88,25 +128,53 @@ DATASETS |= {
     name: f"tf.data.experimental.{name}"
     for name in (
         "AUTOTUNE",
+        "Counter",
+        "CsvDataset",
+        "Optional",
+        "RandomDataset",
+        "SqlDataset",
         "bucket_by_sequence_length",
+        "choose_from_datasets",
         "copy_to_device",
         "dense_to_sparse_batch",
         "enumerate_dataset",
+        "get_single_element",
         "group_by_reducer",
         "group_by_window",
         "ignore_errors",
+        "make_batched_features_dataset",
         "make_csv_dataset",
         "make_saveable_from_iterator",
         "map_and_batch",
         "parallel_interleave",
+        "parse_example_dataset",
         "prefetch_to_device",
         "rejection_resample",
+        "sample_from_datasets",
         "scan",
         "shuffle_and_repeat",
         "unbatch",
         "unique",
     )
 }
+DATASETS |= dict.fromkeys(
+    ("batch_and_drop_remainder", "padded_batch_and_drop_remainder", "sloppy_interleave"), "contrib._other.sequences"
+)
+SIGNAL = {
+    name: f"tf.signal.{name}"
+    for name in (
+        "frame",
+        "hamming_window",
+        "hann_window",
+        "inverse_stft",
+        "inverse_stft_window_fn",
+        "linear_to_mel_weight_matrix",
+        "mfccs_from_log_mel_spectrograms",
+        "overlap_and_add",
+        "stft",
+    )
+}
+MNIST = dict.fromkeys(("DataSet", "Datasets", "load_mnist", "read_data_sets"), "contrib._other.mnist")
 TRAINING = dict.fromkeys(
     [
         "add_gradients_summaries",
@@ -130,3 +198,5 @@ TRAINING |= dict.fromkeys(
     ],
     "tf_slim.training.evaluation",
 )
+TRAINING |= dict.fromkeys(("HParams", "parse_values"), "contrib._other.hparams")
+TRAINING |= dict.fromkeys(("bucket", "bucket_by_sequence_length"), "contrib._other.buckets")

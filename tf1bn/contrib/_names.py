@@ -1,6 +1,17 @@
 """The names of ``tf.contrib`` that tf1bn provides, and what to use instead of those that it does not."""
 
-from ._lent_names import DATA_MODULES, DATASETS, LENT_LAYERS, LENT_MODULES, RNN, TRAINING
+from ._lent_names import (
+    CHECKS,
+    DATA_MODULES,
+    DATASETS,
+    LENT_LAYERS,
+    LENT_MODULES,
+    MNIST,
+    RNN,
+    SIGNAL,
+    SLIM_MODULES,
+    TRAINING,
+)
 
 _ARG_SCOPE = dict.fromkeys(
     ("arg_scope", "add_arg_scope", "current_arg_scope", "has_arg_scope", "arg_scoped_arguments", "arg_scope_func_key"),
@@ -32,6 +43,7 @@ _VARIABLES = dict.fromkeys(
     ],
     "contrib._variables",
 )
+_VARIABLES |= {"VariableDeviceChooser": "tf_slim.ops.variables"}
 _VARIABLES |= {
     name: f"tf.train.{name}" for name in ("assert_global_step", "create_global_step", "get_or_create_global_step")
 }
@@ -91,7 +103,7 @@ _LAYERS |= dict.fromkeys(
     ],
     "contrib._convolutions",
 )
-_FRAMEWORK = {**_ARG_SCOPE, **_VARIABLES}
+_FRAMEWORK = {**_ARG_SCOPE, **_VARIABLES, **CHECKS}
 _FRAMEWORK |= {name: f"tf.train.{name}" for name in ("init_from_checkpoint", "list_variables", "load_checkpoint")}
 _FRAMEWORK |= {"load_variable": "tf.train.load_variable", "nest": "tf.nest", "is_tensor": "tf.is_tensor"}
 _ALL_LAYERS = {**_LAYERS, **LENT_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
@@ -102,11 +114,29 @@ _ALL_LAYERS = {**_LAYERS, **LENT_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
 TREE = {
     "": {
         **{
-            name: f":{name}" for name in ("layers", "framework", "slim", "rnn", "data", "losses", "metrics", "training")
+            name: f":{name}"
+            for name in (
+                "data",
+                "framework",
+                "layers",
+                "learn",
+                "losses",
+                "metrics",
+                "rnn",
+                "signal",
+                "slim",
+                "training",
+            )
         },
         "util": ":util",
     },
     "rnn": RNN,
+    "signal": SIGNAL,
+    "learn": {"datasets": ":learn.datasets", "python": ":learn.python"},
+    "learn.python": {"learn": ":learn.python.learn"},
+    "learn.python.learn": {"datasets": ":learn.datasets"},
+    **{f"{above}.datasets": {"mnist": ":learn.datasets.mnist"} for above in ("learn", "learn.python.learn")},
+    **{f"{above}.datasets.mnist": MNIST for above in ("learn", "learn.python.learn")},
     "data": DATASETS,
     "losses": "tf_slim.losses",
     "metrics": "tf_slim.metrics",
@@ -129,6 +159,7 @@ TREE = {
     "framework.python.ops.arg_scope": _ARG_SCOPE,
     "framework.python.ops.variables": _VARIABLES,
     "slim": {
+        **SLIM_MODULES,
         **_ARG_SCOPE,
         **_VARIABLES,
         **_ALL_LAYERS,
@@ -149,7 +180,8 @@ TREE = {
 _INSTEAD = {
     "rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
     "cudnn_rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
-    "seq2seq": "tensorflow_addons.seq2seq, or write the decoding loop with tf.while_loop",
+    "seq2seq": "a decoding loop of your own with tf.while_loop; the package tensorflow_addons, which had it after "
+    "TensorFlow 1.15, does not import beside TensorFlow 2.21",
     "legacy_seq2seq": "tf.nn.rnn_cell with a loop over time",
     "data": "tf.data",
     "lookup": "tf.lookup",
@@ -160,9 +192,15 @@ _INSTEAD = {
     "distributions": "the package tensorflow_probability",
     "bayesflow": "the package tensorflow_probability",
     "opt": "tf.train, or write the update with tf.assign",
-    "learn": "tf.estimator's code as plain graph code; estimators have left TensorFlow",
+    "learn": "plain graph code; estimators have left TensorFlow",
     "estimator": "plain graph code; estimators have left TensorFlow",
-    "HParams": "argparse, or a class with the same attributes",
+    "VocabularyProcessor": "a dict from words to numbers, or a copy of its file beside your script",
+    "crf": "a copy of the file crf.py of TensorFlow 1.15 beside your script",
+    "ScipyOptimizerInterface": "scipy.optimize.minimize with a function that runs the loss and its gradients",
+    "quantize": "the package tensorflow_model_optimization",
+    "model_pruning": "the package tensorflow_model_optimization",
+    "distribute": "tf.distribute",
+    "receptive_field": "the sizes and strides of the layers, from which it is computed",
     "training": "tf.train and tf.data",
     "set_ops": "tf.sets",
     "tensorboard": "the package tensorboard",
@@ -175,7 +213,6 @@ _INSTEAD = {
     "smart_cond": "tf.cond",
     "sort": "tf.sort",
     "py_func": "tf.py_func",
-    "VariableDeviceChooser": "tf.train.replica_device_setter",
 }
 
 

@@ -95,6 +95,9 @@ def run_script(
         sys.argv = ["-m" if module else script, *args]
         stack.enter_context(tensorflow_1())
         stack.enter_context(in_force(release))
+        from .python2_tensorflow import fetched_strings
+
+        stack.enter_context(fetched_strings(lambda: old.python2))
         recording = None
         if record is not None:
             from ..recorders.all_sessions import Recording

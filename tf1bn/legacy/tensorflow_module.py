@@ -6,7 +6,7 @@ the real one. The script's own modules are those found below its folder and belo
 """
 
 import builtins
-import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import os
@@ -15,11 +15,11 @@ import types
 
 from .. import contrib
 from . import python2_translation
+from .before_1_0 import successor
 
 # What to use in the place of modules of ``tensorflow`` that have left it.
 GONE = {
-    "examples": "load MNIST with `tf.keras.datasets.mnist.load_data()`, or put a copy of the tutorial's file beside "
-    "your script and import that",
+    "examples": "put a copy of the example's file beside your script and import that",
     "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
     "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
     "TensorFlow 2.21",
@@ -54,8 +54,9 @@ class OldTensorFlow:
     def __init__(self, release, own_folder, old_names):
         import tensorflow
 
+        from . import static_shapes
+
         self._v1 = tensorflow.compat.v1
-        self._static_value = tensorflow.get_static_value
         self._own_folder = own_folder
         self._old_names = old_names
         self._import = builtins.__import__
@@ -68,14 +69,15 @@ class OldTensorFlow:
         old = {"BatchNorm": "BatchNormalization", "batch_norm": "batch_normalization"}
         name_of_module = "tensorflow.python.layers.normalization"
         self._normalization = _Module(name_of_module, lambda name: self._find_layer(old.get(name, name)))
-        self.module.nn = _Module("tensorflow.nn", lambda name: getattr(self._v1.nn, name))
-        self.module.nn.__all__ = [name for name in dir(self._v1.nn) if not name.startswith("_")]
-        self.module.nn.conv2d_transpose = self._conv2d_transpose
+        for path, operation in static_shapes.OPERATIONS.items():
+            above, _, name = path.rpartition(".")
+            setattr(self._copy(above) if above else self.module, name, operation)
         self.module.gfile = _Module("tensorflow.gfile", self._find_file)
         self.module.py_func = self._py_func
         self.module.compat = _Module("tensorflow.compat", lambda name: getattr(self._v1.compat, name))
         self.module.compat.v1 = self.module
         self.module.compat.v2 = tensorflow.compat.v2
+        self.module.examples = _tutorials()
         # All modules of the script see what it puts in here.
         self._builtins = types.ModuleType("builtins", builtins.__doc__)
         # A dict, because that is what the interpreter looks names up in.
@@ -130,7 +132,9 @@ class OldTensorFlow:
 
     def _replaced(self, missing, name, fromlist):
         """What importing ``name`` gives if it has left its package; None if the import failed otherwise."""
-        if self._old_names is None or missing != name or (replaced := self._old_names.replaced(name)) is None:
+        # A package above it may have left too, but not the one that is installed or not.
+        gone = missing is not None and "." in missing and f"{name}.".startswith(f"{missing}.")
+        if self._old_names is None or not gone or (replaced := self._old_names.replaced(name)) is None:
             return None
         return replaced if fromlist else self._with_old_names(self._import(name.partition(".")[0]))
 
@@ -189,18 +193,21 @@ class OldTensorFlow:
         try:
             return getattr(self._v1, name)
         except AttributeError:
+            if use := successor(name):
+                raise AttributeError(f"module 'tensorflow' has no attribute {name!r}: {use}.") from None
             raise AttributeError(
                 f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
                 f"{importlib.import_module('tensorflow').__version__}."
             ) from None
 
-    def _conv2d_transpose(self, *args, **kwargs):
-        """`tf.nn.conv2d_transpose`, whose result has the static shape `output_shape`, as in 1.x."""
-        outputs = self._v1.nn.conv2d_transpose(*args, **kwargs)
-        shape = kwargs.get("output_shape", args[2] if len(args) > 2 else None)
-        with contextlib.suppress(TypeError, ValueError):
-            outputs.set_shape(shape if isinstance(shape, self._v1.TensorShape) else self._static_value(shape))
-        return outputs
+    def _copy(self, name):
+        """The script's copy of a module of ``tensorflow``, in which names may be replaced."""
+        if name not in vars(self.module):
+            real = getattr(self._v1, name)
+            copy = _Module(f"tensorflow.{name}", functools.partial(getattr, real))
+            copy.__all__ = [public for public in dir(real) if not public.startswith("_")]
+            setattr(self.module, name, copy)
+        return vars(self.module)[name]
 
     def _find_file(self, name):
         """An attribute of ``tensorflow.gfile``."""
@@ -259,6 +266,22 @@ class OldTensorFlow:
             return None
         spec.loader = _Loader(name, spec.origin, self)
         return spec
+
+
+def _tutorials():
+    """The module ``tensorflow.examples``, of which ``tutorials.mnist.input_data`` alone is there."""
+    found = contrib.module("learn.datasets.mnist")
+    path = "tensorflow.examples.tutorials.mnist.input_data"
+    while path != "tensorflow":
+        path, _, name = path.rpartition(".")
+        above = _Module(path, functools.partial(_not_there, path))
+        setattr(above, name, found)
+        found = above
+    return found.examples
+
+
+def _not_there(path, name):
+    raise AttributeError(_no_module(f"{path}.{name}"))
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -12,7 +12,8 @@ import importlib.util
 import json
 import os
 
-from ...contrib import _names as contrib_names
+from ... import contrib
+from ..before_1_0 import successor
 from ..python2_detection import bindings, parsed
 from ..tensorflow_module import GONE, has_legacy_keras
 
@@ -46,6 +47,10 @@ def fate(path):
         parts = parts[2:]
     if not parts or parts[0].startswith("__") or parts[0] in ("compat", "VERSION", "raw_ops"):
         return Fate(THERE)
+    if parts[0] == "core":
+        return _internal(parts)
+    if parts[:4] == ["examples", "tutorials", "mnist", "input_data"][: len(parts)]:
+        return _of_contrib(["learn", "datasets", "mnist", *parts[4:]])
     if parts[0] == "contrib":
         return _of_contrib(parts[1:])
     if parts[0] == "python":
@@ -75,6 +80,8 @@ def _public(parts):
         name = ".".join([*above, part])
         if part in table()["gone"].get(path, ()):
             return Fate(GONE_AWAY, f"`tf.{name}` has left TensorFlow, and tf1bn lends nothing in its place")
+        if use := successor(name):
+            return Fate(GONE_AWAY, use)
         return Fate(GONE_AWAY, f"neither TensorFlow {table()['before']} nor {table()['tensorflow']} has `tf.{name}`")
     return Fate(THERE)
 
@@ -87,31 +94,16 @@ def _with_package(package, status):
 
 def _of_contrib(parts):
     """The fate of a name below `tf.contrib`."""
-    module = ""
-    for part in parts:
-        names = contrib_names.TREE[module]
-        below = f"{module}.{part}" if module else part
-        if below in contrib_names.TREE:
-            module = below
-            continue
-        if isinstance(names, str):
-            # Modules that are lent whole have the names of tf_slim's; these two have modules alone.
-            target = None if module.rpartition(".")[2] in ("nets", "data") else names
-        elif part.startswith("__"):
-            return Fate(LENT)
-        else:
-            target = names.get(part)
-        if target is None:
-            return Fate(GONE_AWAY, contrib_names.missing(below).removesuffix("."))
-        if target.startswith(":"):
-            module = target[1:]
-        elif target.startswith("tf_slim."):
-            return _with_package("tf_slim", LENT)
-        elif target.startswith("tf.nn.rnn_cell"):
-            return _with_package("tf_keras", LENT)
-        else:
-            return Fate(LENT)
-    return _with_package("tf_slim", LENT) if isinstance(contrib_names.TREE[module], str) else Fate(LENT)
+    try:
+        source = contrib.provider(".".join(parts))
+    except AttributeError as error:
+        return Fate(GONE_AWAY, str(error).removesuffix("."))
+    if source == "tf_slim":
+        return _with_package("tf_slim", LENT)
+    if source == "tf1bn":
+        return Fate(LENT)
+    stands_for = fate(source.partition(".")[2])
+    return Fate(LENT) if stands_for.status == THERE else stands_for
 
 
 def _internal(parts):
@@ -128,13 +120,16 @@ def _internal(parts):
         if not os.path.isfile(file):
             file, left = os.path.join(os.path.dirname(folder), "__init__.py"), parts[number:]
         if os.path.isfile(file):
-            if not left or left[0] in _bound(file) or left[0].startswith("__"):
+            # What protocol buffers are generated to binds its names when it is imported.
+            if not left or file.endswith("_pb2.py") or left[0] in _bound(file) or left[0].startswith("__"):
                 return Fate(THERE)
             # `tf1bn run` finds names that have moved by the public ones.
             modules = table()["modules"]
             if any(left[0] in modules[path] for path in ("", "nn", "train")):
                 return Fate(LENT)
         name = ".".join(parts[: number + 1])
+        if use := successor(".".join(parts)):
+            return Fate(GONE_AWAY, use)
         return Fate(GONE_AWAY, f"today's TensorFlow has no `tensorflow.{name}`; find a public name in its place")
     return Fate(THERE)
 

@@ -4,7 +4,6 @@ import os
 
 from ..._util.printable import printable
 from ..._util.text import counted, listed
-from ...errors import CommandError
 from . import names
 from .sources import Sources
 
@@ -24,16 +23,7 @@ def explain(script):
     Raises:
       CommandError: the script or one of its modules cannot be read, or is neither Python 3 nor Python 2.
     """
-    try:
-        sources = Sources(script)
-    except OSError as error:
-        raise CommandError(
-            f"`script` is {script!r}, which could not be read: {error.strerror or error}. "
-            "--explain takes the path of a script."
-        ) from error
-    except (SyntaxError, UnicodeDecodeError) as error:
-        where = f"{getattr(error, 'filename', None) or script}, line {getattr(error, 'lineno', None) or '?'}"
-        raise CommandError(f"{where}: the source is neither Python 3 nor Python 2: {error}.") from error
+    sources = Sources(script)
     rows = [_row(name, uses) for name, uses in _by_name(sources.uses)]
     unread = [{"module": name, **_where(uses)} for name, uses in _by_name(sources.unread)]
     return {

@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 
+from ...errors import CommandError
 from ..own_modules import python_path
 from ..python2_detection import MODULES, expects, imported_files
 from ..python2_translation import syntax_tree
@@ -40,9 +41,8 @@ class Sources:
       unread: a list of `Use` too, whose names are modules that were not found, neither here nor installed.
 
     Raises:
-      OSError: the script cannot be read.
-      SyntaxError: a source is neither Python 3 nor Python 2.
-      CommandError: a source is Python 2, and fissix is not installed.
+      CommandError: a source cannot be read, is neither Python 3 nor Python 2, is Python 2 and fissix is not installed,
+        or is nested too deeply.
     """
 
     def __init__(self, script):
@@ -51,7 +51,7 @@ class Sources:
         while waiting:
             path = waiting.pop(0)
             if path not in self._trees:
-                self._trees[path] = syntax_tree(pathlib.Path(path).read_bytes(), path)
+                self._trees[path] = _tree(path, script if path == os.path.abspath(script) else None)
                 for folder in self._folders:
                     waiting += imported_files(self._trees[path], path, folder)
         self.files = list(self._trees)
@@ -94,6 +94,21 @@ class Sources:
                 if file in self._trees:
                     return file
         return None
+
+
+def _tree(path, script):
+    """The syntax tree of a source. ``script``: the path of the script as it was given, None for its modules."""
+    try:
+        return syntax_tree(pathlib.Path(path).read_bytes(), path)
+    except OSError as error:
+        what = f"`script` is {script!r}, which" if script else f"{path}, which the script may import,"
+        advice = "--explain takes the path of a script." if script else "Make it readable, or move it away."
+        raise CommandError(f"{what} could not be read: {error.strerror or error}. {advice}") from error
+    except (SyntaxError, ValueError) as error:
+        where = f"{path}, line {getattr(error, 'lineno', None) or '?'}"
+        raise CommandError(f"{where}: the source is neither Python 3 nor Python 2: {error}.") from error
+    except (RecursionError, MemoryError) as error:
+        raise CommandError(f"{path}: the source is nested more deeply than Python can read: {error}.") from error
 
 
 class _Reader:

@@ -37,12 +37,20 @@ def _has_objects(stream):
 
 
 def itemset(array, *args):
-    """Set one element of an array to the last argument; a single number before it counts along all axes."""
+    """Set one element of an array to the last argument; a single number before it counts along all axes.
+
+    Raises:
+      ValueError: there is no argument, or no index for an array of several elements.
+    """
+    if not args:
+        raise ValueError("itemset must have at least one argument")
     *index, value = args
+    if not index and array.size != 1:
+        raise ValueError("can only convert an array of size 1 to a Python scalar")
     if len(index) == 1 and not isinstance(index[0], tuple):
         array.flat[index[0]] = value
     else:
-        array[index[0] if len(index) == 1 else tuple(index)] = value
+        array[index[0] if len(index) == 1 else tuple(index) or ...] = value
 
 
 def newbyteorder(array, new_order="S"):

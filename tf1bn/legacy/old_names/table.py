@@ -90,6 +90,7 @@ NAMES = {
 # Modules that have left altogether, each with the module that has their names today; None: only those in `NAMES`.
 MODULES = {
     "scipy.misc": None,
+    "scipy.sparse.linalg.eigen.arpack": "scipy.sparse.linalg",
     "skimage.filter": "skimage.filters",
     "sklearn.cross_validation": _SELECTION,
     "sklearn.externals.joblib": "joblib",

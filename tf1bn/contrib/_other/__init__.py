@@ -1,0 +1,1 @@
+"""Names of ``tf.contrib`` away from the layers that nobody else has today."""
