@@ -101,6 +101,8 @@ REMEDIES = {
     },
     "one-tower-only": "Run the updates of all towers, or average their moments first; if one tower is wanted, a port "
     "has to do the same.",
+    "one-tower-only/repeated": "Nothing where activations are computed again for the gradients (`tf.recompute_grad`, "
+    "activation checkpointing). If the applications were to get different batches, look at what feeds them.",
     "replica": {
         "": "Choose how the replicas' batches come into the statistics: the mean over replicas, all of them as one "
         "batch (a synchronized layer), or one replica's. If the run is right, correct `reduction` in the trace; a port "

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from faults import RestoredBetween, StandsStill
+from faults import LastTower, RestoredBetween, StandsStill
 from faulty import Layer, record
 
 from tf1bn.diagnosis import conclude
@@ -148,3 +148,15 @@ def test_the_first_batch_of_an_average_of_all_is_no_loss_of_memory(tmp_path):
     opened = record(tmp_path / "a", Cumulative(0.9), decay=0.9, steps=4, extra=lambda t: {"decay": 1 - 1 / (1 + t)})
     (result,) = diagnose(Framed(opened, "PyTorch"))
     assert (result.verdict, result.causes) == ("ok", ())
+
+
+@pytest.mark.parametrize(("same", "verdict", "severity"), [(True, "ok", "advisory"), (False, "finding", "finding")])
+def test_one_update_by_the_batch_of_all_applications_is_what_recomputation_does(tmp_path, same, verdict, severity):
+    def batches(t, i):
+        return np.random.default_rng(t if same else 10 * t + i).normal(size=(8, 3)).astype(np.float32)
+
+    opened = record(tmp_path / "a", LastTower(0.9), decay=0.9, steps=4, shape=(8, 3), applications=2, batches=batches)
+    (result,) = diagnose(opened)
+    assert [(cause.id, cause.severity) for cause in result.causes] == [("one-tower-only", severity)]
+    assert result.verdict == verdict
+    assert ("no batch is lost" in result.explanation) == same

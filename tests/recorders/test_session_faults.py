@@ -141,3 +141,11 @@ def test_updates_that_are_collected_after_the_gradients_of_a_recomputed_block(pa
     assert len(updates()) == 2 * len(once)
     train(path, x, y, gradient, updates())
     assert first_causes(path) == {"bn": ["double-update"]}
+
+
+def test_updates_that_are_collected_before_the_gradients_of_a_recomputed_block(path):
+    x = placeholder()
+    y = tensorflow.recompute_grad(lambda x: norm(x, reuse=tf.AUTO_REUSE))(x)
+    once = updates()
+    train(path, x, y, tf.gradients(tf.reduce_mean(tf.square(y - 1)), x), once)
+    assert verdicts(path)["bn"] == ("ok", [])

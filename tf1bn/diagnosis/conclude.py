@@ -132,7 +132,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     )
     causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
-        causes += [*training.advise(survey), *does_not_fit(survey)]
+        causes += [*training.advise(survey, {cause.id for cause in causes}), *does_not_fit(survey)]
     changed = changed_between_steps(survey)
     if changed is not None:
         causes.append(changed)

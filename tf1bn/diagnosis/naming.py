@@ -126,6 +126,10 @@ def _name(survey, fitting, facts, search):
         fitting = [candidate for candidate in fitting if candidate.ids == ("float32-decay",)]
         # Nothing is wrong with that, so this is what the layer is compared with.
         accepted = {fitting[0].bessel: fitting[0].worst}
+    once = [candidate for candidate in fitting if candidate.ids == ("one-tower-only",)]
+    if once and survey.declared.same_batch:
+        # By the numbers one of two updates may also have been lost, with nothing lost by it.
+        fitting, accepted = once, {once[0].bessel: once[0].worst}
     harmless = "cancellation" in fitting[0].ids and search.lost <= HARMLESS
     if harmless and least == 1:
         accepted = {fitting[0].bessel: fitting[0].worst}
@@ -156,24 +160,35 @@ def _name(survey, fitting, facts, search):
             facts = dataclasses.replace(facts, kept=hypothesis.dtype)
         for name in sorted(candidate.ids, key=lambda name: (alone.get(name, math.inf), rank(name))):
             if name not in named:
-                text = sentence(name, facts)
-                if candidate.ids == ("half-precision",) and coarse:
-                    text += (
-                        f" {facts.kept.capitalize()} is too coarse here to tell whether the variance takes the other "
-                        "convention as well: with and without N/(N-1) both fit."
-                    )
-                free = name == "replica" and survey.declared.reduction is None
-                severity = ADVISORY if free else None
-                if name == "cancellation":
-                    text += f" That is {in_percent(search.lost)} of the batch's variance at most."
-                    severity = ADVISORY if harmless else None
-                named[name] = cause(name, text, candidate.worst.misfit, severity)
+                named[name] = _named(name, candidate, facts, survey, search, coarse)
         repeated = hypothesis.repeats > 1 and survey.declared.applications == 1
         if repeated and "decay" not in named and facts.decay is not None:
             # The same batch twice is one update with the square of the decay: nothing in the numbers tells them apart.
             facts = dataclasses.replace(facts, seen_decay=facts.decay**hypothesis.repeats)
             named["decay"] = cause("decay", sentence("decay", facts), candidate.worst.misfit)
     return Explanation(tuple(named.values()), accepted=accepted, reduction=facts.reduction)
+
+
+def _named(name, candidate, facts, survey, search, coarse):
+    """The `Cause` with one of the ids of a `Candidate`; ``coarse``: whether a half cannot tell the convention."""
+    text, severity, variant = sentence(name, facts), None, None
+    if candidate.ids == ("half-precision",) and coarse:
+        text += (
+            f" {facts.kept.capitalize()} is too coarse here to tell whether the variance takes the other convention as "
+            "well: with and without N/(N-1) both fit."
+        )
+    elif name == "replica" and survey.declared.reduction is None:
+        severity = ADVISORY
+    elif name == "cancellation":
+        text += f" That is {in_percent(search.lost)} of the batch's variance at most."
+        severity = ADVISORY if search.lost <= HARMLESS else None
+    elif name == "one-tower-only" and survey.declared.same_batch:
+        text = (
+            f"The {facts.applications} applications in a step have the same batch, which updates the statistics once: "
+            "so it is where a backward pass computes the layer again, and no batch is lost."
+        )
+        severity, variant = ADVISORY, "repeated"
+    return cause(name, text, candidate.worst.misfit, severity, variant)
 
 
 def _gives_way(ids, sets):

@@ -133,14 +133,14 @@ def untrained_steps(survey):
     return cause("untrained-steps", text)
 
 
-def advise(survey):
-    """What is worth knowing about training steps that are each as declared."""
+def advise(survey, already):
+    """What is worth knowing about training steps that are each as declared; ``already``: the ids of other causes."""
     worst, declared, causes = survey.best, survey.declared, []
     if worst.verdict != OK or not survey.declared_fit.steps:
         return []
     if (lost := _lost_in_halves(survey)) is not None:
         causes.append(lost)
-    if declared.applications > 1 and survey.reduction is None:
+    if declared.applications > 1 and survey.reduction is None and "one-tower-only" not in already:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
             f"after the other; {words_of(survey).no_order}, and one can be lost."

@@ -18,6 +18,7 @@ class Declared:
       reduction: how the trace says that the batches of replicas become one update, "mean" or "pooled"; or None.
       counts: the set of the numbers of values per channel of the batches.
       recomputed: whether an update of any step repeated an earlier one, in a backward pass.
+      same_batch: whether all updates of a step have one batch, in every step.
       from_moments: whether moments are recorded instead of inputs in any training step.
     """
 
@@ -31,7 +32,7 @@ class Declared:
         self.start_weight = 1.0
         self.applications = self.batches = 1
         self.reduction = None
-        self.recomputed = False
+        self.recomputed, self.same_batch = False, True
         self.counts, self.from_moments = set(), False
         self._batch, self._run, self._runs, self._twice = None, 0, 0, True
 
@@ -44,8 +45,7 @@ class Declared:
         """Take note of whether the batch of a step is that of the step before."""
         batch = None
         if len(view.updates) == 1 and view.all_moments and not view.left_out:
-            moments = view.update_moments[0]
-            batch = moments.count, moments.mean.tobytes(), moments.variance.tobytes()
+            batch = _bits_of(view.update_moments[0])
         self._count_batch(batch is not None and batch == self._batch)
         self._batch = batch
 
@@ -65,6 +65,7 @@ class Declared:
         self.reduction = self.reduction or view.reduction
         recomputed = getattr(view.record, "recomputed", None)
         self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
+        self.same_batch &= bool(view.all_moments) and len({_bits_of(moments) for moments in view.update_moments}) == 1
         self._follow_batches(view)
         self.decay_known &= view.decay is not None
         if view.left_out:
@@ -101,3 +102,8 @@ class Declared:
     def decay(self):
         """The decay of all training steps, or None if it is not known or not the same in all."""
         return next(iter(self.decays)) if len(self.decays) == 1 else None
+
+
+def _bits_of(moments):
+    """What tells one batch from another."""
+    return moments.count, moments.mean.tobytes(), moments.variance.tobytes()
