@@ -44,9 +44,7 @@ class BatchNormalization(LayerState):
     layers. Inside ``tf1bn.release(...)`` it has the arguments, defaults and numbers of that release.
 
     Args:
-      axis, momentum, epsilon, center, scale, beta_initializer, gamma_initializer, moving_mean_initializer,
-      moving_variance_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint, renorm,
-      renorm_clipping, renorm_momentum, fused, trainable, virtual_batch_size, adjustment: as in
+      axis, momentum, epsilon, center, scale: as all arguments that are not named here, as in
         ``tf1bn.batch_normalization``.
       name: name of the layer, from which its variable scope is made, with a number where it is taken.
       dtype: dtype of the variables; None takes that of the first inputs.
@@ -60,8 +58,8 @@ class BatchNormalization(LayerState):
       axis: as given, and a list of the axes counted from 0 when the layer is built.
       fused: as given, and whether the fused form is used when the layer is built.
       trainable: whether the variables are trained and the statistics updated, in applications from now on.
-      The other arguments have their own names. `momentum`, `epsilon` and `adjustment` may be changed between
-      applications.
+      momentum, epsilon, adjustment: as given; they may be changed between applications, and the other arguments, which
+        have their own names as well, may not.
 
     Raises:
       TypeError: an argument that the release does not have; `axis` is neither an int nor a list; or a subclass has a
