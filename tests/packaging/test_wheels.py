@@ -186,11 +186,11 @@ def test_an_editor_sees_the_signatures(checked_with_mypy, line, said):
 
 def test_the_stub_of_the_package_has_its_names_and_signatures():
     source = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
-    named = set(re.findall(r"^from \S+ import (\w+) as \1$|^def (\w+)|^(__\w+__):", source, re.MULTILINE))
+    named = set(re.findall(r"^from \S+ import (\w+) as \1$|^(?:def|class) (\w+)|^(__\w+__):", source, re.MULTILINE))
     assert {name for names in named for name in names if name} == {*tf1bn.__all__, *tf1bn._ALIASES, "__all__"}
     namespace = {}
     exec(re.sub(r"^from \..*$|^from \. .*$", "", source, flags=re.MULTILINE), namespace)
-    for name in ("batch_norm", "batch_normalization"):
+    for name in ("batch_norm", "batch_normalization", "BatchNormalization"):
         stub, real = (inspect.signature(of).parameters for of in (namespace[name], getattr(tf1bn, name)))
         assert list(stub) == list(real)
         for argument, parameter in stub.items():
