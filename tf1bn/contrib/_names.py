@@ -113,22 +113,11 @@ _ALL_LAYERS = {**_LAYERS, **LENT_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
 # A module that is lent whole has the name of its original in place of a table.
 TREE = {
     "": {
-        **{
-            name: f":{name}"
-            for name in (
-                "data",
-                "framework",
-                "layers",
-                "learn",
-                "losses",
-                "metrics",
-                "rnn",
-                "signal",
-                "slim",
-                "training",
-            )
-        },
-        "util": ":util",
+        name: f":{name}"
+        for name in (
+            *("data", "framework", "layers", "learn", "losses", "metrics"),
+            *("rnn", "signal", "slim", "training", "util"),
+        )
     },
     "rnn": RNN,
     "signal": SIGNAL,

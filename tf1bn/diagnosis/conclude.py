@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import __version__
+from .._util.text import in_percent
 from ..checker.roundoff import HALVES
 from ..evidence.error_propagation import AccumulatedError
 from ..evidence.statistic_error import StatisticError
@@ -22,6 +23,7 @@ from .observed.gaps import changed_between_steps
 from .observed.outputs import outputs as explain_outputs
 from .observed.population import does_not_fit
 from .observed.values import values
+from .observed.wording import all_training_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,18 +206,12 @@ def _estimates(estimates):
 def _all_is_well(survey):
     worst, tested = survey.best, survey.progress.tested
     if worst.steps and worst.verdict == OK:
-        steps = "the training step" if worst.steps == 1 else f"all {worst.steps} training steps"
-        error = _percent(worst.misfit)
+        steps = all_training_steps(worst.steps)
+        error = "less than 0.1 %" if 0 < worst.misfit < 0.001 else in_percent(worst.misfit)
         yield f"The statistics are what they should be in {steps} (largest error {error} of the expected error)."
     if tested:
         steps = "the inference step" if tested == 1 else f"any of the {tested} inference steps"
         yield f"The statistics did not change in {steps}."
-
-
-def _percent(share):
-    if 0 < share < 0.001:
-        return "less than 0.1 %"
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def _training(survey, search, some_steps):

@@ -51,8 +51,7 @@ def bucket(
     Raises:
       ValueError: there are no tensors or shapes, a tensor is sparse, or a list has not one item for each bucket.
     """
-    keys = list(tensors) if isinstance(tensors, dict) else None
-    elements = [tensors[key] for key in keys] if keys else list(tensors)
+    elements, as_given = _listed(tensors)
     if not elements:
         raise ValueError("Expected at least one tensor in bucket().")
     if any(isinstance(element, tf.SparseTensor) for element in elements):
@@ -86,7 +85,14 @@ def bucket(
         _run(top, [into] * num_threads, queues)
         _summarize(top, queues, capacity)
         which, *batch = top.dequeue(name="dequeue_top")
-    return which, dict(zip(keys, batch, strict=True)) if keys else batch
+    return which, as_given(batch)
+
+
+def _listed(tensors):
+    """The tensors of a list or a dict as a list, and a function that makes what ``tensors`` is of as many others."""
+    if isinstance(tensors, dict):
+        return list(tensors.values()), lambda others: dict(zip(tensors, others, strict=True))
+    return list(tensors), list
 
 
 def _into_buckets(queues, elements, which, keep):
@@ -170,8 +176,7 @@ def bucket_by_sequence_length(
         raise TypeError(f"`bucket_boundaries` is {bounds!r}; it must hold integers.")
     if any(low >= high for low, high in itertools.pairwise(bounds)):
         raise ValueError(f"`bucket_boundaries` is {bounds!r}; each must be greater than the one before.")
-    keys = list(tensors) if isinstance(tensors, dict) else None
-    elements = [tensors[key] for key in keys] if keys else list(tensors)
+    elements, as_given = _listed(tensors)
     with tf.name_scope(name, "bucket_by_sequence_length", [input_length, *elements]):
         length = tf.convert_to_tensor(input_length, tf.int32, name="input_length")
         _, (lengths, *batch) = bucket(
@@ -188,4 +193,4 @@ def bucket_by_sequence_length(
             keep_input,
             shared_name,
         )
-    return lengths, dict(zip(keys, batch, strict=True)) if keys else batch
+    return lengths, as_given(batch)

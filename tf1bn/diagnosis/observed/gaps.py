@@ -32,7 +32,7 @@ def changed_between_steps(survey):
             parts.append(sentence(gaps, where, survey))
     kinds = {gap.kind for gap in found}
     severity = FINDING if AGAIN in kinds else ADVISORY
-    # Several kinds at once ask for what the rarest of them asks for.
+    # What to look for first, where several kinds of writers show.
     variant = next((kind for kind in (START, BACK, OTHER) if kind in kinds), None) if AGAIN not in kinds else None
     return cause("changed-between-steps", " ".join(parts), severity=severity, variant=variant)
 

@@ -7,7 +7,7 @@ from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
 from ...evidence.output_fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause, rate_sentence
-from .wording import words_of
+from .wording import all_training_steps, words_of
 
 DOMINATED = 0.5  # the share of the start value from which statistics count as not warm yet
 WARM = 0.01
@@ -45,9 +45,7 @@ def batches(survey):
 def _steps_of(count, survey):
     """ "In 2 of 9 training steps", the start of a sentence."""
     trained = survey.progress.trained
-    if count == trained:
-        return "In the training step" if trained == 1 else f"In all {trained} training steps"
-    return f"In {count} of {trained} training steps"
+    return f"In {all_training_steps(trained)}" if count == trained else f"In {count} of {trained} training steps"
 
 
 def frozen(survey):
@@ -63,8 +61,7 @@ def frozen(survey):
 def unmoved(survey):
     """Why the statistics have the same bits before and after every training step."""
     progress, layer, words = survey.progress, survey.layer, words_of(survey)
-    steps = f"all {progress.trained} training steps" if progress.trained > 1 else "the training step"
-    stood = f"The statistics have the same bits before and after {steps}"
+    stood = f"The statistics have the same bits before and after {all_training_steps(progress.trained)}"
     if not layer.trainable:
         return cause("trainable-false", f"{stood}: the layer is declared not trainable, and is frozen.", 0.0)
     moving, batch = survey.outputs.sources[True, MOVING], survey.outputs.sources[True, BATCH]

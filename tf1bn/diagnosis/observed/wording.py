@@ -135,6 +135,11 @@ _FLAX = dataclasses.replace(
 _BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL, "flax": _FLAX}
 
 
+def all_training_steps(count):
+    """All training steps of a trace that has so many: "the training step", or "all 3 training steps"."""
+    return "the training step" if count == 1 else f"all {count} training steps"
+
+
 def words_for(framework, release):
     """The `Words` of a framework.
 

@@ -65,7 +65,8 @@ class Declared:
         self.reduction = self.reduction or view.reduction
         recomputed = getattr(view.record, "recomputed", None)
         self.recomputed |= recomputed is not None and any(recomputed[i] for i in view.updates)
-        self.same_batch &= bool(view.all_moments) and len({_bits_of(moments) for moments in view.update_moments}) == 1
+        if len(view.updates) > 1:
+            self.same_batch &= bool(view.all_moments) and len({_bits_of(each) for each in view.update_moments}) == 1
         self._follow_batches(view)
         self.decay_known &= view.decay is not None
         if view.left_out:

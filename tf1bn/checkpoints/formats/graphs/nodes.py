@@ -240,18 +240,19 @@ def node_head(data, at, end, shared=None):
                 raise ValueError("a node is cut off")
             if size > LONGEST_TEXT:
                 raise ValueError(f"it has a name of {size} bytes")
+            if key == _INPUT and size and data[begin] == _CONTROL:
+                if shared is None:
+                    break
+                names, at = shared.read(data, at, end)
+                controls = (*controls, *names) if controls else names
+                continue
+            word = str(data[begin:stop], "utf-8", "backslashreplace")
             if key == _INPUT:
-                if size and data[begin] == _CONTROL:
-                    if shared is None:
-                        break
-                    names, at = shared.read(data, at, end)
-                    controls = (*controls, *names) if controls else names
-                    continue
-                inputs.append(str(data[begin:stop], "utf-8", "backslashreplace"))
+                inputs.append(word)
             elif key == _NAME:
-                name = str(data[begin:stop], "utf-8", "backslashreplace")
+                name = word
             else:
-                op = str(data[begin:stop], "utf-8", "backslashreplace")
+                op = word
             at = stop
     except IndexError:
         raise ValueError("a node is cut off") from None
