@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from faults import BatchStats
 from faulty import Layer, simulated, write
 
 from tf1bn.diagnosis import conclude
@@ -137,6 +138,15 @@ def test_outputs_inherit_from_wrong_statistics_and_add_nothing(tmp_path):
     assert one.inherited_error > 10 * one.inherited_bound
     assert one.added_error <= one.added_bound
     assert "The statistics make the outputs in inference wrong by" in one.explanation
+
+
+def test_outputs_that_are_normalised_by_the_batch_inherit_nothing(tmp_path):
+    results, _, _ = judged(tmp_path / "t", bn=(BatchStats(DECAY), EVALUATED | {"steps": 8}))
+    one = results["bn"]
+    assert one.causes[0].id == "batch-stats-at-inference"
+    assert one.inherited_error > one.inherited_bound
+    assert "The statistics make the outputs" not in one.explanation
+    assert "the layer's outputs are wrong by" in one.explanation
 
 
 def test_another_epsilon_is_added_and_not_inherited(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from faults import LastTower, RestoredBetween, StandsStill
+from faults import LastTower, RestoredBetween, StandsStill, trace_of
 from faulty import Layer, record
 
 from tf1bn.diagnosis import conclude
@@ -160,3 +160,10 @@ def test_one_update_by_the_batch_of_all_applications_is_what_recomputation_does(
     assert [(cause.id, cause.severity) for cause in result.causes] == [("one-tower-only", severity)]
     assert result.verdict == verdict
     assert ("no batch is lost" in result.explanation) == same
+    assert (result.mean_error <= result.mean_bound) == same
+
+
+def test_an_error_that_is_next_to_nothing_is_given_without_digits(tmp_path):
+    results = {one.name: one for one in diagnose(trace_of(tmp_path / "a", "one value", "float64, .9"))}
+    assert "(largest error less than 0.1 % of the expected error)" in results["bn"].explanation
+    assert "less than" not in results["first"].explanation

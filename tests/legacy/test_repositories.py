@@ -47,14 +47,13 @@ def test_a_folder_that_the_script_adds_is_its_own_though_it_was_there(spelled, t
     assert own(str(tmp_path / "nets"))
 
 
-def test_a_package_that_is_a_link_in_the_scripts_folder_is_its_own(play, tmp_path):
+def test_a_package_that_is_a_link_in_the_scripts_folder_is_its_own(play, tmp_path, tmp_path_factory):
     """Its modules are Python 2 like the script, also those that import their neighbours without a dot."""
-    shared, project = tmp_path / "shared" / "nets", tmp_path
-    shared.mkdir(parents=True)
+    shared = tmp_path_factory.mktemp("shared")
     (shared / "__init__.py").write_text("")
     (shared / "small.py").write_text("import neighbour\nhalf = neighbour.width / 2\n")
     (shared / "neighbour.py").write_text("width = 5\nprint 'neighbour'\n")
-    (project / "nets").symlink_to(shared)
+    (tmp_path / "nets").symlink_to(shared)
     assert play("from nets import small\nprint small.half\n")[:2] == (0, "neighbour\n2\n")
 
 

@@ -126,10 +126,6 @@ def _name(survey, fitting, facts, search):
         fitting = [candidate for candidate in fitting if candidate.ids == ("float32-decay",)]
         # Nothing is wrong with that, so this is what the layer is compared with.
         accepted = {fitting[0].bessel: fitting[0].worst}
-    once = [candidate for candidate in fitting if candidate.ids == ("one-tower-only",)]
-    if once and survey.declared.same_batch:
-        # By the numbers one of two updates may also have been lost, with nothing lost by it.
-        fitting, accepted = once, {once[0].bessel: once[0].worst}
     harmless = "cancellation" in fitting[0].ids and search.lost <= HARMLESS
     if harmless and least == 1:
         accepted = {fitting[0].bessel: fitting[0].worst}
@@ -137,6 +133,8 @@ def _name(survey, fitting, facts, search):
     fitting = [candidate for candidate in fitting if not _gives_way(frozenset(candidate.ids), sets)]
     if fitting[0].ids == ("replica",) and survey.declared.reduction is None:
         # Each of these ways is right by design, and only the recorder can know which was meant.
+        accepted = {fitting[0].bessel: fitting[0].worst}
+    if fitting[0].ids == ("one-tower-only",) and survey.declared.same_batch:
         accepted = {fitting[0].bessel: fitting[0].worst}
     if least > 1:
         # Only the best pair: a second one would read as if four things had happened.
