@@ -12,6 +12,7 @@ from .. import __version__
 from .._util.text import in_percent
 from ..checker.roundoff import HALVES
 from ..evidence.error_propagation import AccumulatedError
+from ..evidence.output_errors import OutputError
 from ..evidence.statistic_error import StatisticError
 from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
@@ -46,12 +47,11 @@ class Diagnosis:
       first_step: the number of the first step that was wrong; None if none was, or nothing left its bound.
       accumulated: by statistic, "mean" and "variance", the error after the last step, what that step added to it and
         what it inherited; None where it is not known.
-      inherited_error, inherited_bound: how far the outputs are off because the statistics are not those of correct
-        updates in every step, and how far a correctly rounded layer's can be: root mean square over the values of the
-        worst channel, in the unit of the outputs; 0 where only training steps hold outputs, which do not use the
-        moving statistics. None if not known.
-      added_error, added_bound: likewise, what the layer's own arithmetic adds: the recorded outputs against those of
-        real numbers from the recorded inputs and statistics.
+      outputs: the `OutputError`s by name, root mean squares over the values of the worst channel; None if not known.
+        "inherited": how far the outputs are off because the statistics are not those of correct updates in every step;
+        0 where only training steps hold outputs, which do not use the moving statistics. "added": what the layer's own
+        arithmetic adds, the recorded outputs against those of real numbers from the recorded inputs and statistics.
+      inherited_error, inherited_bound, added_error, added_bound: the error and the worst case of both.
       estimates: interval (low, high) by name: "alpha", the rate 1 - decay, and "k", the multiple of the batch variance
         that the moving variance takes.
       survey: the `survey.Survey` that this was concluded from; None if the layer was not compared. Private.
@@ -73,6 +73,9 @@ class Diagnosis:
     first_step: int | None = None
     accumulated: dict[str, AccumulatedError | None] = dataclasses.field(
         default_factory=lambda: {"mean": None, "variance": None}
+    )
+    outputs: dict[str, OutputError | None] = dataclasses.field(
+        default_factory=lambda: {"inherited": None, "added": None}
     )
     inherited_error: float | None = None
     inherited_bound: float | None = None
@@ -152,7 +155,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
         verdict, sentences = UNDECIDABLE, undecided
     else:
         verdict = OK
-        notes.append(survey.outputs.not_compared)
+        notes += [survey.outputs.not_compared, divergence.between_bounds(survey)]
         sentences = [*_all_is_well(survey), *notes, *(cause.explanation for cause in causes)]
     return Diagnosis(
         name,
@@ -180,15 +183,15 @@ def _numbers(survey):
     numbers = {
         "worst": dict(zip(("mean", "variance"), survey.best.errors, strict=True)),
         "accumulated": dict(zip(("mean", "variance"), divergence.accumulated(survey), strict=True)),
+        "outputs": {name: getattr(fit.output_errors, name) for name in ("inherited", "added")},
         "estimates": _estimates(survey.estimates),
     }
     for name, error in numbers["worst"].items():
         numbers[f"{name}_error"] = None if error is None else error.error
         numbers[f"{name}_bound"] = None if error is None else error.allowed
-    for name in ("inherited", "added"):
-        error = getattr(fit.output_errors, name)
+    for name, error in numbers["outputs"].items():
         if error is not None:
-            numbers |= {f"{name}_error": error.error, f"{name}_bound": error.bound}
+            numbers |= {f"{name}_error": error.error, f"{name}_bound": error.worst_case}
     return numbers
 
 
@@ -292,7 +295,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
                     name: None if error is None else dataclasses.asdict(error)
                     for name, error in getattr(diagnosis, kind).items()
                 }
-                for kind in ("worst", "accumulated")
+                for kind in ("worst", "accumulated", "outputs")
             },
             "estimates": {name: list(interval) for name, interval in diagnosis.estimates.items()},
         }

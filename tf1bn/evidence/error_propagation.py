@@ -113,11 +113,16 @@ class StatisticErrors:
         self._largest = self._largest_step = None
 
     def expected(self):
-        """Mean, variance and the bounds of both at this point, [channels] each; None if they are not known."""
+        """Mean and variance, their expected errors and their worst cases at this point; None if they are not known.
+
+        Returns:
+          six arrays [channels], the mean's before the variance's.
+        """
         if self.unknown or self._stats is None:
             return None
-        stats = self._stats
-        return self._as_variance(stats.mean, stats.variance, stats.mean_bound, stats.variance_bound)
+        statistics = self._stats.mean, self._stats.variance
+        expected_error, worst_case = (self._as_variance(*statistics, *both) for both in self._stats.two_bounds())
+        return *expected_error, *worst_case[2:]
 
     def _as_variance(self, mean, second, mean_bound, second_bound):
         """The same with the variance where the layer averages the deviation, as TF 1.15's renorm does."""

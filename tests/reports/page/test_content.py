@@ -204,8 +204,26 @@ def test_numbers_in_words():
 def test_the_output_errors_of_a_trace_stand_beside_their_bounds():
     numbers = {"inherited_error": 0.125, "inherited_bound": 1e-6, "added_error": 0.375, "added_bound": 2e-6}
     page = page_of(layer("x", "finding", **numbers))
-    assert "output error inherited from the statistics 0.125, allowed 1e-06" in page.text
-    assert "output error of the layer's arithmetic 0.375, allowed 2e-06" in page.text
+    assert "outputs, by wrong statistics 0.125 1e-06 outputs, by the arithmetic 0.375 2e-06" in page.text
+    assert "outputs, by the arithmetic: 188,000 times the allowed" in page.cells[0]
+
+
+def test_both_bounds_of_the_outputs_have_their_names_and_their_place():
+    place = {"step": 4, "channel": 2, "training": True, "error": 0.5, "expected_error": 0.25, "worst_case": 2.0}
+    numbers = {"added_error": 0.5, "added_bound": 2.0, "outputs": {"inherited": None, "added": place}}
+    page = page_of(layer("x", "ok", **numbers))
+    assert (
+        "outputs, by the arithmetic: 2 times the expected error, 25 % of the worst case (channel 2, step 4)"
+        in page.text
+    )
+    assert "of error expected error worst case allowed channel step" in page.text
+    assert "outputs, by the arithmetic 0.5 0.25 2 - 2 4" in page.text
+
+
+def test_what_the_batch_normalises_has_no_error_from_the_statistics():
+    numbers = {"inherited_error": 0.125, "inherited_bound": 1e-6, "added_error": 0.375, "added_bound": 2e-6}
+    page = page_of(layer("x", "finding", [cause("batch-stats-at-inference")], **numbers))
+    assert "by wrong statistics" not in page.text
 
 
 def test_a_cause_that_a_layer_has_twice_is_one():
