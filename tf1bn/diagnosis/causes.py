@@ -23,6 +23,8 @@ class Cause:
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
       follows_from: the id of another cause, of which this one is a consequence; None if it is none.
       follows_from_layer: the name of the layer that has that cause; None if it is this one.
+      may_follow_from_layer: the name of a layer before this one that is wrong in a way that can make this cause, where
+        the numbers do not tell whether it does; else None.
       variant: what `remedies.remedy` takes where what to do depends on how the cause shows; else None.
     """
 
@@ -32,6 +34,7 @@ class Cause:
     misfit: float | None = None
     follows_from: str | None = None
     follows_from_layer: str | None = None
+    may_follow_from_layer: str | None = None
     variant: str | None = None
 
 

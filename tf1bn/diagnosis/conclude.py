@@ -267,6 +267,8 @@ def _entry(cause, survey):
         entry["follows_from"] = cause.follows_from
     if cause.follows_from_layer is not None:
         entry["follows_from_layer"] = cause.follows_from_layer
+    if cause.may_follow_from_layer is not None:
+        entry["may_follow_from_layer"] = cause.may_follow_from_layer
     return entry
 
 

@@ -219,16 +219,58 @@ def mark_spread(results):
         seen = survey.anomalies.not_finite
         if spread is not None and spread[1] <= start and seen is not None and seen.from_input:
             text = f"{cause.explanation} That follows from `not-finite` of the layer {spread[0]}, which is before it."
-            consequence = dataclasses.replace(
-                cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
+            result = _told_anew(
+                result, cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
             )
-            changed = [consequence if each is cause else each for each in result.causes]
-            explanation = result.explanation.replace(cause.explanation, text, 1)
-            result = dataclasses.replace(result, causes=tuple(_roots_first(changed)), explanation=explanation)
         elif spread is None or start < spread[1]:
             spread = result.name, start
         marked.append(result)
     return marked
+
+
+# What takes outputs in inference so far off that later layers get other data.
+_FAR_OFF = {
+    "statistics-do-not-fit",
+    "cold-start",
+    "not-restored",
+    "not-updated",
+    "batch-stats-at-inference",
+    "gamma-beta-swapped",
+    "std-in-output",
+}
+
+
+def mark_unfit(results):
+    """The list of `Diagnosis` with statistics marked that may not fit the data because of a layer before this one.
+
+    A layer that is far off in inference gives all later ones other inputs. What lies between them is not in a trace, so
+    that it is possible and no more.
+
+    Args:
+      results: those of all layers, in the order in which these are applied.
+    """
+    root, marked = None, []
+    for result in results:
+        unfit = next((cause for cause in result.causes if cause.id == "statistics-do-not-fit"), None)
+        far_off = next((cause.id for cause in result.causes if cause.id in _FAR_OFF), None)
+        if unfit is not None and root is not None:
+            name, why = root
+            text = f"{unfit.explanation} Or that follows from `{why}` of the layer {name}, which is before it."
+            result = _told_anew(result, unfit, explanation=text, may_follow_from_layer=name)
+        elif root is None and far_off is not None:
+            root = result.name, far_off
+        marked.append(result)
+    return marked
+
+
+def _told_anew(result, cause, *, explanation, **changes):
+    """The `Diagnosis` with another explanation, and other attributes, of one of its causes."""
+    changed = dataclasses.replace(cause, explanation=explanation, **changes)
+    return dataclasses.replace(
+        result,
+        causes=tuple(_roots_first([changed if each is cause else each for each in result.causes])),
+        explanation=result.explanation.replace(cause.explanation, explanation, 1),
+    )
 
 
 def first_not_finite(survey):

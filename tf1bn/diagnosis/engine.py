@@ -119,7 +119,7 @@ def diagnose(
         else:
             others_moved = bool(moved - {name})
             results.append(conclude_layer(name, *examined[name], others_moved))
-    return Diagnoses(divergence.mark_first(divergence.mark_spread(results)))
+    return Diagnoses(divergence.mark_first(divergence.mark_unfit(divergence.mark_spread(results))))
 
 
 def _examine(trace, progress, curves, names) -> dict[str, Examined]:
