@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import __version__
@@ -86,7 +86,15 @@ class Diagnosis:
 
 
 class Diagnoses(list[Diagnosis]):
-    """The `Diagnosis` of each layer of a trace, a list in the order of the trace's layers."""
+    """The `Diagnosis` of each layer of a trace, a list in the order of the trace's layers.
+
+    Attributes:
+      about: the trace's "framework" and "framework_version", as far as it says.
+    """
+
+    def __init__(self, diagnoses: Iterable[Diagnosis] = (), about: Mapping[str, str] | None = None) -> None:
+        super().__init__(diagnoses)
+        self.about = dict(about or {})
 
     @property
     def ok(self) -> bool:
@@ -272,8 +280,17 @@ def _entry(cause, survey):
     return entry
 
 
+def _declared(survey):
+    """How many steps train a layer, and what the trace declares of it, as the JSON has them; empty if not compared."""
+    if survey is None:
+        return {}
+    settings = {name: value for name, value in dataclasses.asdict(survey.layer).items() if value is not None}
+    return {"training_steps": survey.progress.trained, "settings": settings}
+
+
 def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
-    """The `Result` that the JSON of an audit holds, from the `Diagnosis` of each layer."""
+    """The `Result` that the JSON of an audit holds, from the `Diagnosis` of each layer, best as `Diagnoses`."""
+    about = getattr(diagnoses, "about", {})
     diagnoses = list(diagnoses)
     layers = [
         {
@@ -286,6 +303,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
             "variance_error": diagnosis.variance_error,
             "variance_bound": diagnosis.variance_bound,
             "steps": diagnosis.steps,
+            **_declared(diagnosis.survey),
             "first": diagnosis.first,
             "first_step": diagnosis.first_step,
             "inherited_error": diagnosis.inherited_error,
@@ -306,4 +324,5 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers)
     note = divergence.note(diagnoses)
     notes = [] if note is None else [note]
-    return Result({"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes})
+    known = {"about": about} if about else {}
+    return Result({"format": "tf1bn-audit", "tf1bn": __version__, **known, "ok": ok, "layers": layers, "notes": notes})

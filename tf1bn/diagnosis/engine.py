@@ -119,7 +119,9 @@ def diagnose(
         else:
             others_moved = bool(moved - {name})
             results.append(conclude_layer(name, *examined[name], others_moved))
-    return Diagnoses(divergence.mark_first(divergence.mark_unfit(divergence.mark_spread(results))))
+    about = {name: getattr(trace, name, None) for name in ("framework", "framework_version")}
+    known = {name: value for name, value in about.items() if value is not None}
+    return Diagnoses(divergence.mark_first(divergence.mark_unfit(divergence.mark_spread(results))), known)
 
 
 def _examine(trace, progress, curves, names) -> dict[str, Examined]:

@@ -99,6 +99,11 @@ class TraceView:
         """What the trace says of the framework that it is of, or None."""
         return getattr(self._trace, "framework", None)
 
+    @property
+    def framework_version(self) -> Any:
+        """Its version, or None."""
+        return getattr(self._trace, "framework_version", None)
+
     def __iter__(self) -> Iterator[StepView]:
         """Yields a `StepView` of every step that is kept, also of those that hold none of the layers."""
         skipped, first = 0, True

@@ -120,10 +120,10 @@ def test_an_explanation_is_not_said_twice():
     ("layers", "more", "sentence", "tone"),
     [
         ([], {}, "Nothing was judged: there are no layers.", "undecidable"),
-        (["ok"], {}, "The layer is as it should be.", "ok"),
-        (["ok", "ok"], {}, "All 2 layers are as they should be.", "ok"),
-        (["ok", "advisory"], {}, "All 2 layers are as they should be, with advice for 1.", "advisory"),
-        (["advisory"], {}, "The layer is as it should be, with advice.", "advisory"),
+        (["ok"], {}, "No finding: the layer is as it should be.", "ok"),
+        (["ok", "ok"], {}, "No finding: all 2 layers are as they should be.", "ok"),
+        (["ok", "advisory"], {}, "No finding: all 2 layers are as they should be, with advice for 1.", "advisory"),
+        (["advisory"], {}, "No finding: the layer is as it should be, with advice.", "advisory"),
         (
             ["ok", "undecidable"],
             {},
@@ -231,3 +231,30 @@ def test_a_cause_that_a_layer_has_twice_is_one():
     assert "In 1 of 1 layer: x Show" in page.text
     assert page.cells[0].startswith("1 x finding not-finite variance")
     assert "Here too." in page.text
+
+
+def test_the_head_says_what_the_trace_is_of():
+    settings = {"decay": 0.9, "epsilon": 1e-5, "data_format": "NCHW", "axis": 1, "dtype": "float32", "fused": True}
+    numbers = {"steps": 5, "training_steps": 3, "settings": settings}
+    result = audit(layer("x", **numbers), layer("y", **numbers)) | {
+        "about": {"framework": "PyTorch", "framework_version": "2.13.0"}
+    }
+    page = Page(html.render(result))
+    declared = "decay 0.9, epsilon 1e-05, NCHW, axis 1, float32, variance with N/(N-1)"
+    assert f"PyTorch 2.13.0; 5 steps (3 training, 2 inference); declared of every layer: {declared}." in page.text
+    assert f"steps 5, of which 3 train declared {declared}" in page.text
+
+
+def test_the_head_says_no_more_than_holds_for_all_layers():
+    settings = {"decay": 0.9, "epsilon": 1e-5}
+    layers = [
+        layer("x", steps=5, training_steps=3, settings=settings),
+        layer("y", steps=8, training_steps=8, settings=settings | {"decay": 0.5}),
+        layer("z", steps=8, training_steps=8, settings={"epsilon": 1e-5}),
+    ]
+    page = Page(html.render(audit(*layers)))
+    head = "5 to 8 steps of each layer (3 to 8 training, 0 to 2 inference); declared of most layers: epsilon 1e-05."
+    assert head in page.text
+    # What a file holds in the place of these is left out.
+    odd = audit(layer("x", steps=5, training_steps="3", settings=[1])) | {"about": "PyTorch"}
+    assert "training" not in Page(html.render(odd)).text

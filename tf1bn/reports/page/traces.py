@@ -1,6 +1,7 @@
 """What the page shows of a layer in the audit of a trace: errors beside two bounds, estimates, and plots."""
 
-from ..._util.text import in_words
+from ..._util.text import in_words as number_in_words
+from ..layers.declared import in_words
 from . import misfits
 from .kind import Column, Kind, cell
 from .misfits import Misfit
@@ -22,7 +23,7 @@ def describe(layer, curves):
             cell("-" if first is None else whole(first), first if finite(first) else None),
         ],
         "tables": [misfits.table(found, "The largest errors of one update, and of the outputs (root mean square)")],
-        "facts": [("steps", whole(layer.get("steps"))), *_facts(layer)],
+        "facts": [("steps", _steps(layer)), *_facts(layer)],
         "curves": lambda: plotted(layer.get("curves"), curves, layer.get("name"), worst),
     }
 
@@ -68,9 +69,16 @@ def plotted(given, curves, name, worst):
     return marked
 
 
+def _steps(layer):
+    training = layer.get("training_steps")
+    return whole(layer.get("steps")) + ("" if training is None else f", of which {whole(training)} train")
+
+
 def _facts(layer):
     """Pairs of a name and a text: what else is known of a layer."""
-    facts = _accumulated(layer.get("accumulated"))
+    declared = in_words(mapping(layer.get("settings")))
+    facts = [("declared", declared)] if declared else []
+    facts += _accumulated(layer.get("accumulated"))
     facts += [(f"estimate of {name}", interval(value)) for name, value in mapping(layer.get("estimates")).items()]
     return facts
 
@@ -86,8 +94,8 @@ def _accumulated(accumulated):
             continue
         text = (
             f"{exact(error)}, worst case of rounding {exact(bound)}, in channel {whole(parts.get('channel'))} after "
-            f"step {whole(parts.get('step'))}; {in_words(parts.get('added'))} added by that step and "
-            f"{in_words(parts.get('inherited'))} inherited from earlier ones"
+            f"step {whole(parts.get('step'))}; {number_in_words(parts.get('added'))} added by that step and "
+            f"{number_in_words(parts.get('inherited'))} inherited from earlier ones"
         )
         facts.append((f"moving {statistic}, error of all steps together", text))
     return facts
