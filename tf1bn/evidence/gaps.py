@@ -13,8 +13,10 @@ import math
 import numpy as np
 
 from .. import checker
+from .earlier_states import EarlierStates
 
-START, BACK, AGAIN, UPDATES, OTHER = "start", "back", "again", "updates", "other"
+START, BACK, EARLIER = "start", "back", "earlier"
+AGAIN, UPDATES, OTHER = "again", "updates", "other"
 MOST_REPEATS = 3  # of one batch in one gap
 CLEAR = 0.5  # the share of the squared change that updates towards the recorded batches must explain
 
@@ -25,16 +27,19 @@ class Gap:
 
     Attributes:
       step: the number.
-      kind: "start": to (0, 1); "back": to what they were before the first step; "again": as by further updates with the
-        batch of the step before; "updates": towards the batches of the recorded steps; "other": none of these.
+      kind: "start": to (0, 1); "back": to what they were before the first step; "earlier": to what an earlier step
+        left; "again": as by further updates with the batch of the step before; "updates": towards the batches of the
+        recorded steps; "other": none of these.
       count: with "again" how many times, with "updates" about how many updates of the layer's decay; None if not known.
       share: with "updates" the share of the way to the batches; None otherwise.
+      earlier: with "earlier" the number of the step that left these statistics; None otherwise.
     """
 
     step: int
     kind: str
     count: float | None = None
     share: float | None = None
+    earlier: int | None = None
 
 
 class Gaps:
@@ -54,6 +59,7 @@ class Gaps:
         self._first = self._after = self._decay = self._batch = None
         self.found, self.followed = [], 0
         self._moved = False
+        self._states = EarlierStates()
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
@@ -64,6 +70,7 @@ class Gaps:
         elif not view.left_out and not np.array_equal(self._after, view.before, equal_nan=True):
             self.found.append(self._gap(number, view))
         self._after, self._decay = view.after, view.decay
+        self._states.add([number], view.after[:, None])
         self._batch = _batch_of(view)
 
     def continued_by(self, before):
@@ -75,6 +82,7 @@ class Gaps:
         self.followed += self._moved + int((~block.unmoved[:-1]).sum())
         self._moved = not block.unmoved[-1]
         self._after, self._decay = block.after[:, -1], block.decay
+        self._states.add(block.numbers, block.after)
         self._batch = checker.Moments(block.count, block.mean[-1], block.variance[-1])
 
     def _gap(self, number, view):
@@ -83,6 +91,8 @@ class Gaps:
             return Gap(number, START)
         if np.array_equal(before, self._first):
             return Gap(number, BACK)
+        if (earlier := self._states.find(before)) is not None:
+            return Gap(number, EARLIER, earlier=earlier)
         batches = [batch for batch in (self._batch, _batch_of(view)) if batch is not None]
         if not batches or not np.isfinite(after).all() or not np.isfinite(before).all():
             return Gap(number, OTHER)
