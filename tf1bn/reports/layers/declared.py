@@ -14,6 +14,10 @@ def head_line(result):
     """The framework, the steps and what every layer declares, a sentence; None where the result says none of it."""
     about, layers = _dict(result.get("about")), result["layers"]
     framework = " ".join(str(about[key]) for key in ("framework", "framework_version") if key in about)
+    releases = _values(layers, "release")
+    if not framework and releases and isinstance(releases[0], str) and releases.count(releases[0]) == len(layers):
+        # What was recorded inside of TensorFlow 1.x says its release alone.
+        framework = f"TensorFlow {releases[0]}"
     usual = usual_settings(layers)
     settings = in_words(usual)
     if settings and len(layers) > 1:
