@@ -5,7 +5,7 @@ import pytest
 from faulty import Layer, simulated, write
 
 from tf1bn.diagnosis import diagnose
-from tf1bn.evidence.earlier_states import MOST, EarlierStates
+from tf1bn.evidence.gaps import MOST_STATES, EarlierStates
 
 
 def run(path, at, earlier):
@@ -51,7 +51,7 @@ def test_the_last_of_equal_states_is_found_and_no_other():
 
 def test_of_a_long_run_the_last_states_are_remembered():
     earlier = EarlierStates()
-    for start in range(0, 3 * MOST, MOST):
-        earlier.add(range(start, start + MOST), states(MOST, start))
-    assert earlier.find(states(MOST, 2 * MOST)[:, 5]) == 2 * MOST + 5
-    assert earlier.find(states(MOST, 0)[:, 5]) is None
+    for start in range(0, 3 * MOST_STATES, MOST_STATES):
+        earlier.add(range(start, start + MOST_STATES), states(MOST_STATES, start))
+    assert earlier.find(states(MOST_STATES, 2 * MOST_STATES)[:, 5]) == 2 * MOST_STATES + 5
+    assert earlier.find(states(MOST_STATES, 0)[:, 5]) is None

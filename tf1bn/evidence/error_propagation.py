@@ -11,6 +11,7 @@ the observed statistics before the step shows added_k alone; the rest was inheri
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -153,10 +154,10 @@ class StatisticErrors:
                 self.unknown = "a channel was not finite"
                 return
             for i in fit.updates:
-                self._stats.update(moments[i], decay=view.decay)
+                self._stats.update(moments[i], decay=view.decays[i])
             predicted = np.full(before.shape, np.nan)
             predicted[:, view.finite] = fit.stats.mean, fit.stats.variance
-            kept = view.decay ** len(view.updates)
+            kept = math.prod(view.decays)
         elif np.array_equal(before, after, equal_nan=True):
             return
         self._last = number, predicted, after

@@ -7,18 +7,54 @@ numbers tell about it. Vectors only are kept.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 
 import numpy as np
 
 from .. import checker
-from .earlier_states import EarlierStates
 
 START, BACK, EARLIER = "start", "back", "earlier"
 AGAIN, UPDATES, OTHER = "again", "updates", "other"
+MOST_STATES = 16_384  # states that are remembered of a layer, the last ones
 MOST_REPEATS = 3  # of one batch in one gap
 CLEAR = 0.5  # the share of the squared change that updates towards the recorded batches must explain
+
+
+class EarlierStates:
+    """A fingerprint of 64 bits of the statistics after each step; two states have the same by chance in 1 of 10^19."""
+
+    def __init__(self):
+        self._weights = None
+        self._numbers, self._fingerprints = array.array("q"), array.array("Q")
+
+    def add(self, numbers, states):
+        """Take the statistics after some steps, float64 [2, steps, channels], and the numbers of these."""
+        self._numbers.extend(numbers)
+        self._fingerprints.frombytes(self._fingerprints_of(states).tobytes())
+        if len(self._numbers) > 2 * MOST_STATES:
+            del self._numbers[:-MOST_STATES], self._fingerprints[:-MOST_STATES]
+
+    def find(self, state):
+        """The number of the last step that made these statistics, float64 [2, channels]; None if none did.
+
+        Of several steps in a row that left them as they are, it is the first.
+        """
+        (fingerprint,) = self._fingerprints_of(state[:, None]).tolist()
+        same = np.frombuffer(self._fingerprints, np.uint64) == np.uint64(fingerprint)
+        # Where a run of equal states begins.
+        begins = np.flatnonzero(same & ~np.append(False, same[:-1]))
+        return self._numbers[int(begins[-1])] if begins.size else None
+
+    def _fingerprints_of(self, states):
+        """The sum of all numbers' bits, each times an odd number of its own, modulo 2^64: uint64 [steps]."""
+        size = states.shape[0], 1, states.shape[2]
+        if self._weights is None or self._weights.shape != size:
+            self._weights = np.random.default_rng(0).integers(2**64, size=size, dtype=np.uint64) | np.uint64(1)
+        bits = np.ascontiguousarray(states).view(np.uint64)
+        # The low bits of a float32 number in float64 are 0, and would stay so.
+        return ((bits ^ (bits >> np.uint64(32))) * self._weights).sum(axis=(0, 2), dtype=np.uint64)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,6 +73,7 @@ _OF_APPLICATIONS = (
     "training",
     "updated",
     "recomputed",
+    "decays",
     "weights",
     "replicas",
 )

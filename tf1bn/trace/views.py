@@ -83,7 +83,7 @@ class TraceView:
         for name in settings.keys() & set(names):
             self._replaced[name]["layer"] = self.layers[name]
             if "decay" in settings[name]:
-                self._replaced[name]["decay"] = self.layers[name].decay
+                self._replaced[name] |= {"decay": self.layers[name].decay, "decays": None}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A view is pickled as what it was made from."""
