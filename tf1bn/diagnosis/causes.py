@@ -191,7 +191,7 @@ def _rate_sentences(facts):
         f"{decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
         f"{seen} and not {declared}.",
-        "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
+        "cumulative-average": f"Every batch counts alike: update by update the statistics move by 1/{facts.start}, "
         f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
         "declared.",
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."
