@@ -292,7 +292,7 @@ def test_decays_that_differ_in_the_ninth_digit_read_differently(tmp_path):
 
 
 def averaging(path, of_all=True):
-    """A layer with two applications in a step, which averages all batches as `momentum=None` of PyTorch does, or not."""
+    """A layer with two applications in a step that averages all batches, as `momentum=None` of PyTorch does, or not."""
     random = np.random.default_rng(0)
     mean, variance = np.zeros(4, "f4"), np.ones(4, "f4")
     with trace.Writer(path) as writer:
