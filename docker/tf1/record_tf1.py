@@ -32,7 +32,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-# ---- from tf1bn/graphs/view.py ----
+# ---- from tf1bn/graphdef/view.py ----
 
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
@@ -206,7 +206,7 @@ def closes_loop(op):
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
 
 
-# ---- from tf1bn/graphs/patterns.py ----
+# ---- from tf1bn/graphdef/patterns.py ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
 """An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
@@ -384,7 +384,7 @@ def shortest(number):
     return float(str(number))
 
 
-# ---- from tf1bn/graphs/model.py ----
+# ---- from tf1bn/graphdef/model.py ----
 
 
 Channels = collections.namedtuple("Channels", "axes virtual")
@@ -476,7 +476,7 @@ def unknown_settings():
     return settings
 
 
-# ---- from tf1bn/graphs/scan.py ----
+# ---- from tf1bn/graphdef/scan.py ----
 
 UNSEEN_FLAG = "the tensor that decides whether it trains cannot be found"
 

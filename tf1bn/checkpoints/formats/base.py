@@ -167,9 +167,3 @@ def refusing(sentence: str) -> Callable[[str], Checkpoint]:
         raise CheckpointError(f"`path` is {path!r}, {sentence}")
 
     return refuse
-
-
-def reason(error: BaseException) -> str:
-    """What a library says in an exception, short enough for one sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]

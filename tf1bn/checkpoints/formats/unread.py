@@ -2,10 +2,10 @@
 
 import re
 
+from ...binary.files import mapped
+from ...binary.protobuf import BYTES, VARINT, fields
 from ...errors import CheckpointError
 from .base import Format, refusing
-from .graphs.nodes import mapped
-from .protobuf import BYTES, VARINT, fields
 
 _FOLDED = "in which each batch norm was folded into the operation before it; give the model that it was made from."
 # The field of a Core ML model that says of which kind it is has a number from here on.

@@ -3,14 +3,14 @@
 import re
 
 from ..._util.text import counted, listed, quoted
+from ...graphdef.files.attributes import array
+from ...graphdef.files.operations import size_of
+from ...graphdef.scan import UNSEEN_FLAG
+from ...graphdef.training import A_CALL
 from ...verdicts import FINDING, OK, UNDECIDABLE
-from ..files.attributes import array
-from ..files.operations import size_of
-from ..scan import UNSEEN_FLAG
 from . import mode_rules, setting_rules, update_rules
 from .entries import audit_entry, audit_result, beside
 from .facts import GraphFacts, is_unseen
-from .training import A_CALL
 
 # What passes a value on as it is, and so many operations that take one are looked at.
 _PASSED, _FURTHEST = ("Identity", "Cast", "StopGradient", "Switch", "Merge", "PlaceholderWithDefault"), 256

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from ... import __version__
 from ..._util.text import counted, quoted
 from ...checkpoints import open_checkpoint
-from ...checkpoints.formats.names import length
 from ...results import Result
+from ...variable_names import length
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..layer_values import TITLES, align_affine_names, variable_differences
 from ..names import natural

@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
-from ...checkpoints.formats.names import OPTIMIZER, length, plain_name
 from ...errors import CheckpointError
+from ...variable_names import OPTIMIZER, length, plain_name
 from ..names import natural, plain_path
 
 NEAREST = 32  # variables whose values are looked at for each layer

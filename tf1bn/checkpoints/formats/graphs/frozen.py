@@ -2,12 +2,13 @@
 
 import re
 
-from ...._util.text import counted, listed, quoted
+from ...._util.text import counted, listed, quoted, reason
+from ....binary.files import mapped
+from ....binary.protobuf import BYTES, fields
 from ....errors import CheckpointError
-from ..base import Checkpoint, Format, Variable, damaged, reason
-from ..protobuf import BYTES, fields
+from ..base import Checkpoint, Format, Variable, damaged
 from .layers import batch_norms, folded, variables_of
-from .nodes import VARIABLES, graph_from_bytes, mapped
+from .nodes import VARIABLES, graph_from_bytes
 
 LARGEST_GRAPH = 2**31
 _OP = re.compile(rb"[A-Za-z_][A-Za-z0-9_>]*")

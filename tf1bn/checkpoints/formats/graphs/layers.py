@@ -7,7 +7,7 @@ writes it. What is not stored in the graph, as the moments of a batch, is no par
 import dataclasses
 import re
 
-from ..names import FAMILIES, family_of, role_of
+from ....variable_names import FAMILIES, family_of, role_of
 from .nodes import VARIABLES
 
 _FUSED = re.compile(r"FusedBatchNorm(V\d+)?|_FusedBatchNormEx")

@@ -7,13 +7,14 @@ and whether a train op depends on them.
 import collections
 import os
 
-from ...._util.text import counted, listed, quoted
-from ..base import Format, reason, refusing
-from ..names import NO_SCOPE, role_of
-from ..protobuf import BYTES, VARINT, fields, message
+from ...._util.text import counted, listed, quoted, reason
+from ....binary.files import mapped
+from ....binary.protobuf import BYTES, VARINT, fields, message
+from ....variable_names import NO_SCOPE, role_of
+from ..base import Format, refusing
 from .frozen import starts_with_nodes
 from .layers import batch_norms, variables_of
-from .nodes import VARIABLES, graph_from_bytes, mapped
+from .nodes import VARIABLES, graph_from_bytes
 
 ENDING = ".meta"
 LARGEST_META = 2**26

@@ -11,12 +11,14 @@ import stat
 
 import numpy as np
 
-from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
-from ..binary import numbers, widened
-from ..protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
+from ...._util.text import reason
+from ....binary.files import mapped
+from ....binary.numbers import numbers, widened
+from ....binary.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
+from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
 from .frozen import said_of
 from .layers import variables_of
-from .nodes import decimal, mapped
+from .nodes import decimal
 
 # The numbers of TensorProto.DataType.
 _DTYPES = {

@@ -13,9 +13,9 @@ import stat
 
 import numpy as np
 
-from ...._util.text import counted
+from ...._util.text import counted, reason
 from ....errors import CheckpointError
-from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
+from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
 from ..keras.config import declared_batch_norms
 from .frozen import said_of, said_of_folded
 from .layers import batch_norms, variables_of

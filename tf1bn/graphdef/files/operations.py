@@ -3,9 +3,9 @@
 import collections
 import math
 
-from ...checkpoints.formats.graphs.nodes import attribute_values
-from . import attributes
+from ..files import attributes
 from .ranks import rank_of
+from .wire import attribute_values
 
 # What an operation must have for the matcher to look at it: its least number of inputs.
 LEAST_INPUTS = {

@@ -6,8 +6,8 @@ Fields that say nothing about batch norms are left out. Functions raise ValueErr
 import re
 import struct
 
-from ...checkpoints.formats.protobuf import FIXED32, FIXED64, bytes_field, key, number_field
-from ...checkpoints.formats.tf1.tensors import DTYPES, REFERENCE
+from ...binary.protobuf import FIXED32, FIXED64, bytes_field, key, number_field
+from ...binary.tensor_protos import DTYPES, REFERENCE
 
 LARGEST_TEXT = 2**28
 _DEEPEST = 64

@@ -2,7 +2,7 @@
 
 import re
 
-from ...errors import GraphError
+from ..errors import GraphError
 
 _APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _GRADIENTS = re.compile(r"\w*(Grad|GradV\d|BackpropFilter|BackpropInput)(V\d)?")

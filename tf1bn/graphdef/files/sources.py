@@ -3,11 +3,11 @@
 import dataclasses
 import os
 
-from ...checkpoints.formats.base import head, reason
-from ...checkpoints.formats.graphs.nodes import mapped
-from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, text
+from ..._util.text import reason
+from ...binary.files import mapped
+from ...binary.protobuf import BYTES, fields, message, repeated, text
 from ...errors import GraphError
-from . import text_format, wire
+from ..files import text_format, wire
 from .functions import inlined
 from .operations import FileGraph
 
@@ -117,11 +117,10 @@ def _bytes_of(file):
         )
     if size == 0:
         raise ValueError("it is empty")
-    first = head(file)
-    if first.startswith(b"version https://git-lfs"):
-        raise GraphError(f"`graph` is {file!r}, a pointer of Git LFS in the place of a file; run `git lfs pull`.")
     with open(file, "rb") as opened:
         first = opened.read(_HEAD)
+    if first.startswith(b"version https://git-lfs"):
+        raise GraphError(f"`graph` is {file!r}, a pointer of Git LFS in the place of a file; run `git lfs pull`.")
     kind = _kind_of(file, first)
     if kind is None:
         raise GraphError(

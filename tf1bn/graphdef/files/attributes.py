@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 
-from ...checkpoints.formats.graphs.nodes import tensor_values
-from ...checkpoints.formats.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed, text
-from ...checkpoints.formats.tf1.tensors import MOST_DIMENSIONS, REFERENCE, dtype_name, parse_shape
+from ...binary.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed, text
+from ...binary.tensor_protos import MOST_DIMENSIONS, REFERENCE, dtype_name, parse_shape, tensor_values
 
 # What the attributes of batch norms are where a file leaves out what is the default, as strip_default_attrs does.
 DEFAULTS = {"is_training": True, "data_format": b"NHWC", "epsilon": np.float32(1e-4)}
