@@ -9,10 +9,16 @@ from ..variable_names import role_of
 from .files import attributes
 from .model import layers_of
 from .scan import Scan
-from .view import FUSED, MERGES, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
+from .view import FIXED, MERGES, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
 
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
-_FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
+_FOLDED = re.compile(
+    r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub|Rsqrt)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))", re.DOTALL
+)
+# Parts of an operation's name that its layer does not have.
+_INNER = re.compile(
+    r"(/|^)(batchnorm(_\d+)?|cond(_\d+)?|_?FusedBatchNorm\w*|Rsqrt(_\d+)?|add(_\d+)?|batch_?normalization_op)$"
+)
 _NORM = re.compile(r"batchnorm|FusedBatchNorm")
 
 
@@ -32,12 +38,12 @@ class FileScan(Scan):
     most_roots = 2**12
 
     def __init__(self, source):
-        self._static, self._roots, self.bare, self._writers = {}, {}, [], None
-        self._by_average = None
+        self._static, self._roots, self._patterns, self.bare = {}, {}, {}, []
+        self._writers = self._by_average = None
         super().__init__(source.graph, attributes.array, source.trainable or ())
         self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
         self._take_constants()
-        self.layers = layers_of(self.applications())
+        self.layers = self._named(layers_of(self.applications()))
         self.folded = self._folded()
 
     def depth(self, op):
@@ -83,21 +89,44 @@ class FileScan(Scan):
             self._roots[key] = super().roots(tensor)
         return self._roots[key]
 
+    def pattern(self, op):
+        """See `patterns.PatternFinder.pattern`; looks for that of each operation once."""
+        if op.name not in self._patterns:
+            self._patterns[op.name] = super().pattern(op)
+        return self._patterns[op.name]
+
     def _take_constants(self):
         """Take the constants in the place of variables for such, where a graph was frozen."""
         for op in self._operations:
-            if op.type in FUSED and not op.get_attr("is_training"):
-                named = op.inputs[1:5]
-            elif op.type == "Const" and (role_of(op.name) or ("", "", ""))[1] in ("mean", "variance"):
-                named = [op.outputs[0]]
-            else:
+            if op.type == "Const":
+                if (role_of(op.name) or ("", "", ""))[1] in ("mean", "variance"):
+                    self.variables.setdefault(op.name, op)
                 continue
-            for tensor in named:
-                root = tensor.op
-                while root.type in PASSES + SWITCHES:
-                    root = root.inputs[0].op
-                if root.type == "Const" and root.name not in self.variables:
-                    self.variables[root.name] = root
+            pattern = self.pattern(op)
+            roots = [root.op for means in pattern.means for root, _ in means] if pattern is not None else []
+            if any(root.type == "Const" for root in roots):
+                roots += [self.stored(tensor) for tensor in (pattern.gamma, pattern.beta) if tensor is not None]
+                for root in roots:
+                    if root is not None and root.type == "Const":
+                        self.variables.setdefault(root.name, root)
+
+    def stored(self, tensor):
+        """The operation of the constant or variable whose value a tensor is; None if it is computed."""
+        roots = {root.op.name: root.op for root, _ in self.roots(tensor)}
+        op = next(iter(roots.values()))
+        return op if len(roots) == 1 and op.type in (*FIXED, *VARIABLES) else None
+
+    def _named(self, layers):
+        """``layers``, those of which constants are left whose names say nothing with the names of their scopes."""
+        taken = {layer.name for layer in layers}
+        for layer in layers:
+            first = layer.applications[0]
+            if first.statistic.type == "Const" and role_of(first.statistic.name) is None:
+                scope = scope_of(first.outputs.op.name)
+                numbered = (f"{scope}_{number}" for number in range(1, len(taken) + 1))
+                layer.name = scope if scope not in taken else next(name for name in numbered if name not in taken)
+                taken.add(layer.name)
+        return layers
 
     def _folded(self):
         likely = [op.name for op in self._operations if op.type == "Const" and _NORM.search(op.name)]
@@ -192,3 +221,11 @@ class FileScan(Scan):
                     stack.append(tensor.op)
             stack.extend(top.control_inputs)
         return found
+
+
+def scope_of(name):
+    """The scope of a layer from the name of an operation in it."""
+    before = None
+    while name and name != before:
+        before, name = name, _INNER.sub("", name)
+    return name or before

@@ -4,7 +4,7 @@ import contextlib
 import gc
 
 from .._util.text import reason
-from ..errors import GraphError
+from ..errors import GraphError, Tf1bnError
 
 
 @contextlib.contextmanager
@@ -21,6 +21,8 @@ def opened(open_graph, name):
                 yield source
             finally:
                 source.graph.close()
+    except Tf1bnError:
+        raise
     except RecursionError:
         raise GraphError(f"The graph {name} is damaged: its operations are nested too deeply.") from None
     except ValueError as error:

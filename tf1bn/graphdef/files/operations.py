@@ -3,18 +3,20 @@
 import collections
 import math
 
-from ..files import attributes
+from ..view import FUSED, GLOBAL
+from . import attributes
 from .ranks import rank_of
 from .wire import attribute_values
 
 # What an operation must have for the matcher to look at it: its least number of inputs.
 LEAST_INPUTS = {
     **dict.fromkeys(("Identity", "RefIdentity", "Cast", "Squeeze", "StopGradient", "ReadVariableOp"), 1),
+    **dict.fromkeys(("Snapshot", "CheckNumerics", "PreventGradient"), 1),
     **dict.fromkeys(("Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "Rsqrt", "Neg"), 1),
     **dict.fromkeys(("Reshape", "ExpandDims", "Switch", "RefSwitch", "Mul", "Sub", "Add", "AddV2", "Mean"), 2),
     **dict.fromkeys(("Merge", "RefMerge", "PlaceholderWithDefault", "LogicalNot", "If", "StatelessIf"), 1),
     **dict.fromkeys(("Select", "SelectV2"), 3),
-    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), 5),
+    **dict.fromkeys((*FUSED, GLOBAL), 5),
 }
 # Values that a node may have; more than any operation in use has.
 _MOST_OUTPUTS = 2**16

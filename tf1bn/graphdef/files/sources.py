@@ -7,7 +7,7 @@ from ..._util.text import reason
 from ...binary.files import mapped
 from ...binary.protobuf import BYTES, fields, message, repeated, text
 from ...errors import GraphError
-from ..files import text_format, wire
+from . import text_format, wire
 from .functions import inlined
 from .operations import FileGraph
 
@@ -62,7 +62,7 @@ def open_source(path):
             return _saved_model(data)
         if kind == "MetaGraphDef":
             return of_meta_graph(data, "a .meta graph")
-        return Source(_graph(data), "a GraphDef")
+        return Source(graph_of(data), "a GraphDef")
     except OSError as error:
         raise GraphError(f"`graph` is {path!r}, which cannot be read: {error.strerror or error}.") from error
     except RecursionError:
@@ -112,8 +112,8 @@ def _bytes_of(file):
     size = os.path.getsize(file)
     if size > LARGEST_GRAPH:
         raise GraphError(
-            f"`graph` is {file!r}, a file of {size} bytes; no graph has more than {LARGEST_GRAPH}, the limit of "
-            "protocol buffers."
+            f"The file {file!r} has {size} bytes; no graph has more than {LARGEST_GRAPH}, the limit of protocol "
+            "buffers."
         )
     if size == 0:
         raise ValueError("it is empty")
@@ -124,7 +124,7 @@ def _bytes_of(file):
     kind = _kind_of(file, first)
     if kind is None:
         raise GraphError(
-            f"`graph` is {file!r}, which holds no graph of TensorFlow; a `.meta`, a GraphDef (`.pb`, `.pbtxt`), the "
+            f"The file {file!r} holds no graph of TensorFlow; a `.meta`, a GraphDef (`.pb`, `.pbtxt`), the "
             "folder of a SavedModel or a `.keras` file is read."
         )
     if (written := text_format.message_in(first)) is not None:
@@ -133,7 +133,7 @@ def _bytes_of(file):
     if size <= _LARGEST_READ:
         with open(file, "rb") as opened:
             return opened.read(), kind
-    return mapped(file).obj, kind
+    return mapped(file), kind
 
 
 def _kind_of(file, first):
@@ -196,7 +196,8 @@ def _leading(data, count):
     return found
 
 
-def _graph(data):
+def graph_of(data):
+    """The `operations.FileGraph` of the bytes of a GraphDef."""
     nodes, functions = wire.graph(data)
     if not nodes:
         raise ValueError("it has no nodes")
@@ -241,7 +242,7 @@ def of_meta_graph(data, kind):
     if trainable is None and has_variables:
         trainable = set()
     version = text(message(info, {5: BYTES}).get(5, b""))
-    return Source(_graph(bytes(graph)), kind, collections, trainable, signatures, None, version)
+    return Source(graph_of(bytes(graph)), kind, collections, trainable, signatures, None, version)
 
 
 def _two(data):

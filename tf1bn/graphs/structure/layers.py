@@ -19,7 +19,7 @@ class StructureScan(FileScan):
     def form_of(self, application):
         """In words, how an application is written, and by which function as far as names say it."""
         pattern = application.patterns[0]
-        written = f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations"
+        written = "composed operations" if pattern.data_format is None else f"the fused operation {pattern.op.type}"
         return written, self._maker(application)
 
     def _maker(self, application):
