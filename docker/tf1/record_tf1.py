@@ -37,6 +37,8 @@ import tensorflow as tf
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
 # The one of before TF 1.0, for inference alone.
 GLOBAL = "BatchNormWithGlobalNormalization"
+# Where batch normalisation is looked for; 1 / sqrt(variance + epsilon) begins one that is made of several operations.
+NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt"))
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
@@ -254,12 +256,12 @@ class PatternFinder(GraphView):
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
     def pattern(self, op):
-        """The `BatchNormPattern` of the batch normalisation that an operation is, or begins; None if it is none."""
+        """The `BatchNormPattern` of the batch normalisation that an operation of `NORMS` is, or begins; or None."""
         if op.type in FUSED:
             return self.fused_pattern(op)
         if op.type == GLOBAL:
             return self.global_pattern(op)
-        return self.composed_pattern(op) if op.type == "Rsqrt" else None
+        return self.composed_pattern(op)
 
     def global_pattern(self, op):
         """The `BatchNormPattern` of the operation that there was before TF 1.0, whose inputs are in another order."""
@@ -531,7 +533,7 @@ class Scan(PatternFinder):
                 claimed |= self._behind(application.outputs)
         groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            pattern = self.pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             if pattern is None or pattern.y.op.name in claimed:
                 continue
             merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None

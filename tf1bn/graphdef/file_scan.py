@@ -9,7 +9,7 @@ from ..variable_names import role_of
 from .files import attributes
 from .model import layers_of
 from .scan import Scan
-from .view import FIXED, MERGES, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
+from .view import FIXED, MERGES, NORMS, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
 
 _RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
 _FOLDED = re.compile(
@@ -62,12 +62,10 @@ class FileScan(Scan):
                 # The end of a loop, which leads back to its beginning, has no depth yet.
                 around = depths.get(text, -1)
                 depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
-            if op.controls:
-                # Many operations wait for the same others, by one tuple.
-                key = id(op.controls)
-                if key not in together:
-                    together[key] = max(depths[name] for name in op.controls)
-                depth = max(depth, together[key])
+            if op.group is not None:
+                if op.group not in together:
+                    together[op.group] = max(depths[name] for name in op.group.names)
+                depth = max(depth, together[op.group])
             depths[name] = depth_behind(op, depth)
 
     def static(self, tensor):
@@ -102,7 +100,7 @@ class FileScan(Scan):
                 if (role_of(op.name) or ("", "", ""))[1] in ("mean", "variance"):
                     self.variables.setdefault(op.name, op)
                 continue
-            pattern = self.pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             roots = [root.op for means in pattern.means for root, _ in means] if pattern is not None else []
             if any(root.type == "Const" for root in roots):
                 roots += [self.stored(tensor) for tensor in (pattern.gamma, pattern.beta) if tensor is not None]

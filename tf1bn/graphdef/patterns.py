@@ -60,12 +60,12 @@ class PatternFinder(GraphView):
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
     def pattern(self, op):
-        """The `BatchNormPattern` of the batch normalisation that an operation is, or begins; None if it is none."""
+        """The `BatchNormPattern` of the batch normalisation that an operation of `NORMS` is, or begins; or None."""
         if op.type in FUSED:
             return self.fused_pattern(op)
         if op.type == GLOBAL:
             return self.global_pattern(op)
-        return self.composed_pattern(op) if op.type == "Rsqrt" else None
+        return self.composed_pattern(op)
 
     def global_pattern(self, op):
         """The `BatchNormPattern` of the operation that there was before TF 1.0, whose inputs are in another order."""

@@ -12,7 +12,7 @@ import collections
 
 from .model import Application, Channels, unknown_settings
 from .patterns import PatternFinder, shortest
-from .view import ADDS, FIXED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
+from .view import ADDS, FIXED, IN_FUNCTION, MERGES, NORMS, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # ---- what record_tf1.py holds ----
 
@@ -49,7 +49,7 @@ class Scan(PatternFinder):
                 claimed |= self._behind(application.outputs)
         groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            pattern = self.pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             if pattern is None or pattern.y.op.name in claimed:
                 continue
             merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None

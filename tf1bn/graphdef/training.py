@@ -75,10 +75,9 @@ class Training:
                 if name not in seen:
                     seen.add(name)
                     stack.append(find(name))
-            if op.controls and id(op.controls) not in waited:
-                # Many operations wait for the same others, by one tuple.
-                waited.add(id(op.controls))
-                for name in op.controls:
+            if op.group is not None and op.group not in waited:
+                waited.add(op.group)
+                for name in op.group.names:
                     if name not in seen:
                         seen.add(name)
                         stack.append(find(name))

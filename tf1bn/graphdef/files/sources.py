@@ -4,7 +4,6 @@ import dataclasses
 import os
 
 from ..._util.text import reason
-from ...binary.files import mapped
 from ...binary.protobuf import BYTES, fields, message, repeated, text
 from ...errors import GraphError
 from . import text_format, wire
@@ -13,8 +12,6 @@ from .operations import FileGraph
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 LARGEST_GRAPH = 2**31
-# The largest file that is read into memory as a whole; a larger one is mapped.
-_LARGEST_READ = 2**27
 _HEAD = 2**16
 _VARIABLES, _TRAINABLE = ("variables", "model_variables", "local_variables"), "trainable_variables"
 
@@ -130,10 +127,8 @@ def _bytes_of(file):
     if (written := text_format.message_in(first)) is not None:
         with open(file, "rb") as opened:
             return text_format.to_bytes(opened.read(), written), kind
-    if size <= _LARGEST_READ:
-        with open(file, "rb") as opened:
-            return opened.read(), kind
-    return mapped(file), kind
+    with open(file, "rb") as opened:
+        return opened.read(), kind
 
 
 def _kind_of(file, first):
@@ -221,7 +216,7 @@ def of_meta_graph(data, kind):
     """The `Source` of the bytes of a MetaGraphDef."""
     info = graph = b""
     collections, signatures, trainable, has_variables = {}, {}, None, False
-    for number, wire_type, value in fields(data):
+    for number, wire_type, value in fields(memoryview(data)):
         if wire_type != BYTES:
             continue
         if number == 1:

@@ -51,27 +51,24 @@ class Function:
 
 
 def graph(data):
-    """The list of `Node` and the dict of `Function` by name of a GraphDef."""
+    """The list of `Node` and the dict of `Function` by name of a GraphDef, bytes."""
     nodes, library, at, end, shared = [], b"", 0, len(data), Controls()
     try:
-        while at < end:
-            if data[at] == _NODE:
-                size, begin = data[at + 1], at + 2
-                if size > 127:
-                    # Nearly every node has a length of two bytes.
-                    low, size = size & 127, data[at + 2]
-                    size, begin = (low | size << 7, at + 3) if size < 128 else varint(data, at + 1)
-                at = begin + size
-                if at > end:
-                    raise ValueError("a node is cut off")
-                nodes.append(_node(data, begin, at, shared))
-            else:
-                break
+        while at < end and data[at] == _NODE:
+            size, begin = data[at + 1], at + 2
+            if size > 127:
+                # Nearly every node has a length of two bytes.
+                low, size = size & 127, data[at + 2]
+                size, begin = (low | size << 7, at + 3) if size < 128 else varint(data, at + 1)
+            at = begin + size
+            if at > end:
+                raise ValueError("a node is cut off")
+            nodes.append(_node(data[begin:at], shared))
     except IndexError:
         raise ValueError("a node is cut off") from None
     if at < end:
         rest = data[at:]
-        nodes += [_node(one, 0, len(one), shared) for one in map(bytes, repeated(rest, 1))]
+        nodes += [_node(one, shared) for one in repeated(rest, 1)]
         library = message(rest, {2: BYTES}).get(2, b"")
     functions = {}
     for one in repeated(library, 1):
@@ -82,10 +79,42 @@ def graph(data):
     return nodes, functions
 
 
-def _node(data, at, end, shared):
-    """The node in ``data[at:end]``."""
-    name, kind, inputs, controls, at = node_head(data, at, end, shared)
-    return Node(name, kind, inputs, controls, data[at:end])
+def _node(data, shared):
+    """The `Node` of a NodeDef, bytes; graphs have many, so this goes through its fields by itself.
+
+    ``shared`` are the `Controls` of the nodes that are read one after the other.
+    """
+    # TensorFlow takes no names but of ASCII.
+    words, at, end = str(data, "latin-1"), 0, len(data)
+    name = kind = ""
+    inputs, controls = [], ()
+    try:
+        while at < end:
+            key = data[at]
+            if key not in (_INPUT, _NAME, _OP):
+                break
+            size, begin = data[at + 1], at + 2
+            if size > 127:
+                size, begin = varint(data, at + 1)
+                if size > LONGEST_TEXT:
+                    raise ValueError(f"it has a name of {size} bytes")
+            stop = begin + size
+            if stop > end:
+                raise ValueError("a node is cut off")
+            if key == _INPUT:
+                if size and data[begin] == _CONTROL:
+                    names, at = shared.read(data, at)
+                    controls = (*controls, *names) if controls else names
+                    continue
+                inputs.append(words[begin:stop])
+            elif key == _NAME:
+                name = words[begin:stop]
+            else:
+                kind = words[begin:stop]
+            at = stop
+    except IndexError:
+        raise ValueError("a node is cut off") from None
+    return Node(name, kind, inputs, controls, data[at:])
 
 
 def _function(data):
@@ -98,7 +127,7 @@ def _function(data):
         if number == 1:
             signature = value
         elif number == 3:
-            nodes.append(_node(value, 0, len(value), shared))
+            nodes.append(_node(value, shared))
         elif number in (4, 6):
             entry = message(value, {1: BYTES, 2: BYTES})
             if number == 4:
@@ -124,79 +153,33 @@ class Controls:
     def __init__(self):
         self._names, self._data = (), b""
 
-    def read(self, data, at, end):
+    def read(self, data, at):
         """The names of the controls that begin at offset ``at`` of a NodeDef, a tuple, and the offset behind them."""
         names, begin = [], at
-        while _is_control(data, at, end):
-            stop = at + len(self._data)
-            if self._names and len(names) < _MOST_BEFORE and data[at:stop] == self._data:
-                if not names and not _is_control(data, stop, end):
+        while _is_control(data, at):
+            if self._names and len(names) < _MOST_BEFORE and data.startswith(self._data, at):
+                stop = at + len(self._data)
+                if not names and not _is_control(data, stop):
                     return self._names, stop
                 names += self._names
                 at = stop
                 continue
-            at += 1
-            size, at = varint(data, at)
-            if size > end - at:
+            size, at = varint(data, at + 1)
+            if size > len(data) - at:
                 raise ValueError("a node is cut off")
             names.append(text(data[at + 1 : at + size]))
             at += size
         names = tuple(names)
         if len(names) > len(self._names) + _MOST_BEFORE or len(self._names) < _MOST_BEFORE:
-            self._names, self._data = names, bytes(data[begin:at])
+            self._names, self._data = names, data[begin:at]
         return names, at
 
 
-def _is_control(data, at, end):
+def _is_control(data, at):
     # Those of 128 to 2**14 bytes have a length of two.
-    if at + 2 >= end or data[at] != _INPUT:
+    if at + 2 >= len(data) or data[at] != _INPUT:
         return False
     return data[at + 2 if data[at + 1] < 128 else at + 3] == _CONTROL
-
-
-def node_head(data, at, end, shared=None):
-    """What stands before the attributes of a NodeDef; graphs have many, so this goes through its fields by itself.
-
-    Args:
-      data, at, end: the NodeDef is ``data[at:end]``.
-      shared: the `Controls` of the nodes that are read one after the other; None to end at the first control.
-
-    Returns:
-      The name, the operation, the list of the inputs that bring a value, the names of the controls, and the offset of
-      the rest.
-    """
-    name = op = ""
-    inputs, controls = [], ()
-    try:
-        while at < end:
-            key = data[at]
-            if key not in (_INPUT, _NAME, _OP):
-                break
-            size, begin = data[at + 1], at + 2
-            if size > 127:
-                size, begin = varint(data, at + 1)
-            stop = begin + size
-            if stop > end:
-                raise ValueError("a node is cut off")
-            if size > LONGEST_TEXT:
-                raise ValueError(f"it has a name of {size} bytes")
-            if key == _INPUT and size and data[begin] == _CONTROL:
-                if shared is None:
-                    break
-                names, at = shared.read(data, at, end)
-                controls = (*controls, *names) if controls else names
-                continue
-            word = str(data[begin:stop], "utf-8", "backslashreplace")
-            if key == _INPUT:
-                inputs.append(word)
-            elif key == _NAME:
-                name = word
-            else:
-                op = word
-            at = stop
-    except IndexError:
-        raise ValueError("a node is cut off") from None
-    return name, op, inputs, controls, at
 
 
 def attribute_values(data):
