@@ -36,14 +36,6 @@ def _refuse_npy(path):
     )
 
 
-TFLITE = Format(
-    "a model of TensorFlow Lite",
-    lambda path, head: head[4:8] == b"TFL3",
-    refusing(f"a model of TensorFlow Lite, {_FOLDED}"),
-    (".tflite",),
-    known_by="its identifier TFL3",
-    remarks="batch normalisation is folded there",
-)
 COREML = Format(
     "a Core ML model",
     _is_coreml,

@@ -81,8 +81,9 @@ def said_of_folded(names):
     """A sentence on the layers of which a converter left no statistics, in a list; an empty list without any."""
     if not names:
         return []
+    verb = "was" if len(names) == 1 else "were"
     return [
-        f"{counted(len(names), 'batch norm')} ({quoted(names)}) was folded into a multiplication and an addition by "
+        f"{counted(len(names), 'batch norm')} ({quoted(names)}) {verb} folded into a multiplication and an addition by "
         "constants, which have no statistics any more."
     ]
 
