@@ -38,16 +38,20 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-# ---- from tf1bn/graphs/view.py ----
+# ---- from tf1bn/graphdef/view.py ----
 
-FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
+# The one of before TF 1.0, for inference alone.
+GLOBAL = "BatchNormWithGlobalNormalization"
+# Where batch normalisation is looked for; 1 / sqrt(variance + epsilon) begins one that is made of several operations.
+NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt"))
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
 # Operations that pass a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
-PASSES += ("Enter", "RefEnter")
+PASSES += ("Enter", "RefEnter", "Snapshot", "CheckNumerics", "PreventGradient")
 ADDS = ("Add", "AddV2")
 FIXED = ("Const",)
 CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
@@ -212,7 +216,7 @@ def closes_loop(op):
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
 
 
-# ---- from tf1bn/graphs/patterns.py ----
+# ---- from tf1bn/graphdef/patterns.py ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
 """An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
@@ -223,7 +227,7 @@ BatchNormPattern = collections.namedtuple("BatchNormPattern", "fused op x y gamm
 
 fused: whether it is one of TensorFlow's fused operations. op: the last operation. x, y: the input and the output.
 gamma, beta: tensors, or None. means: for the mean and for the variance a list as `GraphView.roots` makes it. epsilon: a
-float. data_format: that of a fused operation, bytes. mean: the tensor of the mean in a composed one.
+float. data_format: bytes, None in a composed one. mean: the tensor of the mean, None in a fused one.
 """
 
 
@@ -257,6 +261,21 @@ class PatternFinder(GraphView):
         new, rate = terms
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
+    def pattern(self, op):
+        """The `BatchNormPattern` of the batch normalisation that an operation of `NORMS` is, or begins; or None."""
+        if op.type in FUSED:
+            return self.fused_pattern(op)
+        if op.type == GLOBAL:
+            return self.global_pattern(op)
+        return self.composed_pattern(op)
+
+    def global_pattern(self, op):
+        """The `BatchNormPattern` of the operation that there was before TF 1.0, whose inputs are in another order."""
+        x, mean, variance, beta, gamma = op.inputs[:5]
+        gamma = gamma if op.get_attr("scale_after_normalization") else None
+        means, epsilon = [self.roots(mean), self.roots(variance)], shortest(np.float32(op.get_attr("variance_epsilon")))
+        return BatchNormPattern(False, op, x, op.outputs[0], gamma, beta, means, epsilon, b"NHWC", mean)
+
     def fused_pattern(self, op):
         """The `BatchNormPattern` of one of TensorFlow's fused operations."""
         if op.get_attr("is_training"):
@@ -277,6 +296,9 @@ class PatternFinder(GraphView):
             return None
         values = [self.static(tensor) for tensor in add.inputs]
         numbers = [i for i, value in enumerate(values) if value is not None and value.size == 1]
+        if len(numbers) == 2:
+            # The variance of a single channel may be a constant too, a vector.
+            numbers = [i for i in numbers if not values[i].ndim]
         if len(numbers) != 1:
             return None
         epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]
@@ -390,7 +412,7 @@ def shortest(number):
     return float(str(number))
 
 
-# ---- from tf1bn/graphs/model.py ----
+# ---- from tf1bn/graphdef/model.py ----
 
 
 Channels = collections.namedtuple("Channels", "axes virtual")
@@ -482,7 +504,7 @@ def unknown_settings():
     return settings
 
 
-# ---- from tf1bn/graphs/scan.py ----
+# ---- from tf1bn/graphdef/scan.py ----
 
 UNSEEN_FLAG = "the tensor that decides whether it trains cannot be found"
 
@@ -517,11 +539,7 @@ class Scan(PatternFinder):
                 claimed |= self._behind(application.outputs)
         groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            pattern = None
-            if op.type in FUSED:
-                pattern = self.fused_pattern(op)
-            elif op.type == "Rsqrt":
-                pattern = self.composed_pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             if pattern is None or pattern.y.op.name in claimed:
                 continue
             merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None
@@ -638,7 +656,7 @@ class Scan(PatternFinder):
 
     def _layout(self, pattern, x, mean, batch):
         """``data_format, axis, channels, problem`` of an `Application`; axis is None where data_format says it."""
-        if pattern.fused:
+        if pattern.data_format is not None:
             return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None, None
         axes, problem = self.axes_of(pattern, batch)
         sizes = [dim.size for dim in mean.get_attr("shape").dim] if mean.type in VARIABLES else []

@@ -3,9 +3,8 @@
 import dataclasses
 import os
 
-from ...checkpoints.formats.base import head, reason
-from ...checkpoints.formats.graphs.nodes import mapped
-from ...checkpoints.formats.protobuf import BYTES, fields, message, repeated, text
+from ..._util.text import reason
+from ...binary.protobuf import BYTES, fields, message, repeated, text
 from ...errors import GraphError
 from . import text_format, wire
 from .functions import inlined
@@ -13,8 +12,6 @@ from .operations import FileGraph
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 LARGEST_GRAPH = 2**31
-# The largest file that is read into memory as a whole; a larger one is mapped.
-_LARGEST_READ = 2**27
 _HEAD = 2**16
 _VARIABLES, _TRAINABLE = ("variables", "model_variables", "local_variables"), "trainable_variables"
 
@@ -62,7 +59,7 @@ def open_source(path):
             return _saved_model(data)
         if kind == "MetaGraphDef":
             return of_meta_graph(data, "a .meta graph")
-        return Source(_graph(data), "a GraphDef")
+        return Source(graph_of(data), "a GraphDef")
     except OSError as error:
         raise GraphError(f"`graph` is {path!r}, which cannot be read: {error.strerror or error}.") from error
     except RecursionError:
@@ -112,29 +109,26 @@ def _bytes_of(file):
     size = os.path.getsize(file)
     if size > LARGEST_GRAPH:
         raise GraphError(
-            f"`graph` is {file!r}, a file of {size} bytes; no graph has more than {LARGEST_GRAPH}, the limit of "
-            "protocol buffers."
+            f"The file {file!r} has {size} bytes; no graph has more than {LARGEST_GRAPH}, the limit of protocol "
+            "buffers."
         )
     if size == 0:
         raise ValueError("it is empty")
-    first = head(file)
-    if first.startswith(b"version https://git-lfs"):
-        raise GraphError(f"`graph` is {file!r}, a pointer of Git LFS in the place of a file; run `git lfs pull`.")
     with open(file, "rb") as opened:
         first = opened.read(_HEAD)
+    if first.startswith(b"version https://git-lfs"):
+        raise GraphError(f"`graph` is {file!r}, a pointer of Git LFS in the place of a file; run `git lfs pull`.")
     kind = _kind_of(file, first)
     if kind is None:
         raise GraphError(
-            f"`graph` is {file!r}, which holds no graph of TensorFlow; a `.meta`, a GraphDef (`.pb`, `.pbtxt`), the "
+            f"The file {file!r} holds no graph of TensorFlow; a `.meta`, a GraphDef (`.pb`, `.pbtxt`), the "
             "folder of a SavedModel or a `.keras` file is read."
         )
     if (written := text_format.message_in(first)) is not None:
         with open(file, "rb") as opened:
             return text_format.to_bytes(opened.read(), written), kind
-    if size <= _LARGEST_READ:
-        with open(file, "rb") as opened:
-            return opened.read(), kind
-    return mapped(file).obj, kind
+    with open(file, "rb") as opened:
+        return opened.read(), kind
 
 
 def _kind_of(file, first):
@@ -197,7 +191,8 @@ def _leading(data, count):
     return found
 
 
-def _graph(data):
+def graph_of(data):
+    """The `operations.FileGraph` of the bytes of a GraphDef."""
     nodes, functions = wire.graph(data)
     if not nodes:
         raise ValueError("it has no nodes")
@@ -221,7 +216,7 @@ def of_meta_graph(data, kind):
     """The `Source` of the bytes of a MetaGraphDef."""
     info = graph = b""
     collections, signatures, trainable, has_variables = {}, {}, None, False
-    for number, wire_type, value in fields(data):
+    for number, wire_type, value in fields(memoryview(data)):
         if wire_type != BYTES:
             continue
         if number == 1:
@@ -242,7 +237,7 @@ def of_meta_graph(data, kind):
     if trainable is None and has_variables:
         trainable = set()
     version = text(message(info, {5: BYTES}).get(5, b""))
-    return Source(_graph(bytes(graph)), kind, collections, trainable, signatures, None, version)
+    return Source(graph_of(bytes(graph)), kind, collections, trainable, signatures, None, version)
 
 
 def _two(data):

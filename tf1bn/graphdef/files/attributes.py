@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 
-from ...checkpoints.formats.graphs.nodes import tensor_values
-from ...checkpoints.formats.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed, text
-from ...checkpoints.formats.tf1.tensors import MOST_DIMENSIONS, REFERENCE, dtype_name, parse_shape
+from ...binary.protobuf import BYTES, FIXED32, VARINT, fields, message, repeated, signed, text
+from ...binary.tensor_protos import MOST_DIMENSIONS, REFERENCE, dtype_name, parse_shape, tensor_values
 
 # What the attributes of batch norms are where a file leaves out what is the default, as strip_default_attrs does.
 DEFAULTS = {"is_training": True, "data_format": b"NHWC", "epsilon": np.float32(1e-4)}
@@ -100,13 +99,26 @@ def shape(data):
     return Shape(sizes)
 
 
+def tensor(data):
+    """The shape, the dtype and the TensorProto in the AttrValue of a constant."""
+    proto = message(data, {8: BYTES}).get(8)
+    if proto is None:
+        raise ValueError("a constant has no value")
+    return *_header(proto), proto
+
+
 def array(data):
     """The array of a TensorProto, or None where it is no small array of numbers."""
-    values = message(data, {1: VARINT, 2: BYTES})
-    sizes, dtype = parse_shape(values.get(2, b"")), dtype_name(values.get(1, 0))
+    sizes, dtype = _header(data)
     if math.prod(sizes) > MOST_VALUES or dtype in ("string", "resource", "variant") or dtype.startswith("complex"):
         return None
     return tensor_values(sizes, dtype, data)
+
+
+def _header(proto):
+    """The shape and the dtype of a TensorProto."""
+    values = message(proto, {1: VARINT, 2: BYTES})
+    return parse_shape(values.get(2, b"")), dtype_name(values.get(1, 0))
 
 
 def strings(data):

@@ -12,7 +12,7 @@ import collections
 
 import numpy as np
 
-from .view import ADDS, CALLS, IN_FUNCTION, PASSES, SELECTS, GraphView, uncast
+from .view import ADDS, CALLS, FUSED, GLOBAL, IN_FUNCTION, PASSES, SELECTS, GraphView, uncast
 
 # ---- what record_tf1.py holds ----
 
@@ -25,7 +25,7 @@ BatchNormPattern = collections.namedtuple("BatchNormPattern", "fused op x y gamm
 
 fused: whether it is one of TensorFlow's fused operations. op: the last operation. x, y: the input and the output.
 gamma, beta: tensors, or None. means: for the mean and for the variance a list as `GraphView.roots` makes it. epsilon: a
-float. data_format: that of a fused operation, bytes. mean: the tensor of the mean in a composed one.
+float. data_format: bytes, None in a composed one. mean: the tensor of the mean, None in a fused one.
 """
 
 
@@ -59,6 +59,21 @@ class PatternFinder(GraphView):
         new, rate = terms
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
+    def pattern(self, op):
+        """The `BatchNormPattern` of the batch normalisation that an operation of `NORMS` is, or begins; or None."""
+        if op.type in FUSED:
+            return self.fused_pattern(op)
+        if op.type == GLOBAL:
+            return self.global_pattern(op)
+        return self.composed_pattern(op)
+
+    def global_pattern(self, op):
+        """The `BatchNormPattern` of the operation that there was before TF 1.0, whose inputs are in another order."""
+        x, mean, variance, beta, gamma = op.inputs[:5]
+        gamma = gamma if op.get_attr("scale_after_normalization") else None
+        means, epsilon = [self.roots(mean), self.roots(variance)], shortest(np.float32(op.get_attr("variance_epsilon")))
+        return BatchNormPattern(False, op, x, op.outputs[0], gamma, beta, means, epsilon, b"NHWC", mean)
+
     def fused_pattern(self, op):
         """The `BatchNormPattern` of one of TensorFlow's fused operations."""
         if op.get_attr("is_training"):
@@ -79,6 +94,9 @@ class PatternFinder(GraphView):
             return None
         values = [self.static(tensor) for tensor in add.inputs]
         numbers = [i for i, value in enumerate(values) if value is not None and value.size == 1]
+        if len(numbers) == 2:
+            # The variance of a single channel may be a constant too, a vector.
+            numbers = [i for i in numbers if not values[i].ndim]
         if len(numbers) != 1:
             return None
         epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]

@@ -3,12 +3,12 @@
 TensorFlow is not imported: the graph is asked for its GraphDef and its collections.
 """
 
-from ...checkpoints.formats.protobuf import bytes_field, number_field
-from ...errors import GraphError
-from . import wire
-from .functions import inlined
-from .operations import FileGraph
-from .sources import Source
+from ..binary.protobuf import bytes_field, number_field
+from ..errors import GraphError
+from ..graphdef.files import wire
+from ..graphdef.files.functions import inlined
+from ..graphdef.files.operations import FileGraph
+from ..graphdef.files.sources import Source
 
 _SKIPPED = ("variables", "model_variables", "local_variables")
 

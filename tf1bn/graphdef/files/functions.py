@@ -4,9 +4,8 @@ An If becomes a Switch for each of its arguments and a Merge for each result, an
 in TF 1.x, so that what looks for batch norms there sees these too. Functions that call themselves stay what they are.
 """
 
-from ...checkpoints.formats.graphs.nodes import MOST_NODES, attribute_values
 from .attributes import value
-from .wire import Node
+from .wire import MOST_NODES, Node, attribute_values
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _IFS = ("If", "StatelessIf")

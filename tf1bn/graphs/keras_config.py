@@ -3,9 +3,9 @@
 import json
 import zipfile
 
-from ...checkpoints.formats.base import reason
-from ...checkpoints.formats.zips import BROKEN
-from ...errors import GraphError
+from .._util.text import reason
+from ..checkpoints.formats.zips import BROKEN
+from ..errors import GraphError
 
 _CONFIG = "config.json"
 LARGEST_CONFIG = 2**26

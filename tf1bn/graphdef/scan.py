@@ -12,7 +12,7 @@ import collections
 
 from .model import Application, Channels, unknown_settings
 from .patterns import PatternFinder, shortest
-from .view import ADDS, FIXED, FUSED, IN_FUNCTION, MERGES, SELECTS, SWITCHES, VARIABLES, closes_loop
+from .view import ADDS, FIXED, IN_FUNCTION, MERGES, NORMS, SELECTS, SWITCHES, VARIABLES, closes_loop
 
 # ---- what record_tf1.py holds ----
 
@@ -49,11 +49,7 @@ class Scan(PatternFinder):
                 claimed |= self._behind(application.outputs)
         groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            pattern = None
-            if op.type in FUSED:
-                pattern = self.fused_pattern(op)
-            elif op.type == "Rsqrt":
-                pattern = self.composed_pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             if pattern is None or pattern.y.op.name in claimed:
                 continue
             merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None
@@ -170,7 +166,7 @@ class Scan(PatternFinder):
 
     def _layout(self, pattern, x, mean, batch):
         """``data_format, axis, channels, problem`` of an `Application`; axis is None where data_format says it."""
-        if pattern.fused:
+        if pattern.data_format is not None:
             return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None, None
         axes, problem = self.axes_of(pattern, batch)
         sizes = [dim.size for dim in mean.get_attr("shape").dim] if mean.type in VARIABLES else []

@@ -6,13 +6,13 @@ Fields that say nothing about batch norms are left out. Functions raise ValueErr
 import re
 import struct
 
-from ...checkpoints.formats.protobuf import FIXED32, FIXED64, bytes_field, key, number_field
-from ...checkpoints.formats.tf1.tensors import DTYPES, REFERENCE
+from ...binary.protobuf import FIXED32, FIXED64, bytes_field, key, number_field
+from ...binary.tensor_protos import DTYPES, REFERENCE
 
 LARGEST_TEXT = 2**28
 _DEEPEST = 64
 # Messages, and of each the fields that are read: their numbers, and their types or the messages that they are.
-_SCHEMA = {
+SCHEMA = {
     "GraphDef": {"node": (1, "NodeDef"), "library": (2, "FunctionDefLibrary")},
     "NodeDef": {"name": (1, "text"), "op": (2, "text"), "input": (3, "text"), "attr": (5, "AttrEntry")},
     "AttrEntry": {"key": (1, "text"), "value": (2, "AttrValue")},
@@ -120,7 +120,7 @@ class _Reader:
         """The bytes of a message up to its ``closing`` brace, or the end of the text; ``name`` is None to skip it."""
         if depth > _DEEPEST:
             raise ValueError("its messages are nested too deeply")
-        fields, parts = _SCHEMA.get(name, {}), []
+        fields, parts = SCHEMA.get(name, {}), []
         while True:
             kind, word = self._take()
             if word == closing or (kind is None and closing is None):
@@ -168,10 +168,11 @@ class _Reader:
             return bytes_field(number, data) if number is not None and of == "text" else b""
         if kind != "word":
             raise ValueError(f"there is {word[:20]!r} where a value should be")
-        return b"" if number is None else _scalar(number, of, word)
+        return b"" if number is None else scalar(number, of, word)
 
 
-def _scalar(number, of, word):
+def scalar(number, of, word):
+    """The bytes of a field with one value that is no text and no message; ``of`` is its type in the schema."""
     if of == "float":
         return key(number, FIXED32) + struct.pack("<f", _float32(word))
     if of == "double":

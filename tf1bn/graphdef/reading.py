@@ -1,26 +1,28 @@
-"""The audit of a graph that may be damaged or hostile: any trouble with it becomes one sentence."""
+"""Opens graphs that may be damaged or hostile: any trouble with one becomes one sentence."""
 
 import contextlib
 import gc
 
-from ...checkpoints.formats.base import reason
-from ...errors import GraphError
-from .result import audit_source
+from .._util.text import reason
+from ..errors import GraphError, Tf1bnError
 
 
-def judge(open_graph, train_op, name):
-    """The audit of what ``open_graph`` returns, a `files.sources.Source`.
+@contextlib.contextmanager
+def opened(open_graph, name):
+    """What ``open_graph`` returns, a `files.sources.Source`, as a context; the graph is empty behind it.
 
     Raises:
-      GraphError: the graph cannot be read, or makes no sense.
+      GraphError: the graph cannot be read, or makes no sense to what is done in the context; ``name`` names it.
     """
     try:
         with _without_collection():
             source = open_graph()
             try:
-                return audit_source(source, train_op)
+                yield source
             finally:
                 source.graph.close()
+    except Tf1bnError:
+        raise
     except RecursionError:
         raise GraphError(f"The graph {name} is damaged: its operations are nested too deeply.") from None
     except ValueError as error:

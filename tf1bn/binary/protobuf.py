@@ -28,22 +28,23 @@ def fields(data):
     The value is an unsigned int for `VARINT`, `FIXED64` and `FIXED32`, and bytes for `BYTES`: text, a message, or
     packed numbers. Groups, which no message in use has, are refused.
     """
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
+    at, end = 0, len(data)
+    while at < end:
+        # Nearly every key and size is a number of one byte.
+        key, at = (data[at], at + 1) if data[at] < 128 else varint(data, at)
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:
             raise ValueError(f"a field has the number {number}")
         if kind == VARINT:
             value, at = varint(data, at)
         elif kind == BYTES:
-            size, at = varint(data, at)
-            if size > len(data) - at:
+            size, at = (data[at], at + 1) if at < end and data[at] < 128 else varint(data, at)
+            if size > end - at:
                 raise ValueError("a field is cut off")
             value, at = data[at : at + size], at + size
         elif kind in (FIXED32, FIXED64):
             size = 4 if kind == FIXED32 else 8
-            if size > len(data) - at:
+            if size > end - at:
                 raise ValueError("a field is cut off")
             value, at = int.from_bytes(data[at : at + size], "little"), at + size
         else:

@@ -3,18 +3,20 @@
 import collections
 import math
 
-from ...checkpoints.formats.graphs.nodes import attribute_values
+from ..view import FUSED, GLOBAL
 from . import attributes
 from .ranks import rank_of
+from .wire import attribute_values
 
 # What an operation must have for the matcher to look at it: its least number of inputs.
 LEAST_INPUTS = {
     **dict.fromkeys(("Identity", "RefIdentity", "Cast", "Squeeze", "StopGradient", "ReadVariableOp"), 1),
+    **dict.fromkeys(("Snapshot", "CheckNumerics", "PreventGradient"), 1),
     **dict.fromkeys(("Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "Rsqrt", "Neg"), 1),
     **dict.fromkeys(("Reshape", "ExpandDims", "Switch", "RefSwitch", "Mul", "Sub", "Add", "AddV2", "Mean"), 2),
     **dict.fromkeys(("Merge", "RefMerge", "PlaceholderWithDefault", "LogicalNot", "If", "StatelessIf"), 1),
     **dict.fromkeys(("Select", "SelectV2"), 3),
-    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), 5),
+    **dict.fromkeys((*FUSED, GLOBAL), 5),
 }
 # Values that a node may have; more than any operation in use has.
 _MOST_OUTPUTS = 2**16
@@ -68,14 +70,28 @@ class _Outputs:
         return iter([FileTensor(self._op, i) for i in sorted(self._op.graph.used_outputs(self._op.name))])
 
 
-class FileOperation:
-    """A node; has what the matcher asks of a ``tf.Operation``."""
+class ControlGroup:
+    """Operations that wait for the same others, as thousands do under one ``tf.control_dependencies``.
 
-    __slots__ = ("_attributes", "_inputs", "controls", "graph", "name", "node", "type")
+    Attributes:
+      names: those of the others, a tuple.
+      waiting: the operations, a list of `FileOperation`.
+    """
+
+    __slots__ = ("names", "waiting")
+
+    def __init__(self, names):
+        self.names, self.waiting = names, []
+
+
+class FileOperation:
+    """A node; has what the matcher asks of a ``tf.Operation``, and the `ControlGroup` that it is in, or None."""
+
+    __slots__ = ("_attributes", "_inputs", "graph", "group", "name", "node", "type")
 
     def __init__(self, graph, node):
         self.graph, self.node, self.name, self.type = graph, node, node.name, node.type
-        self.controls, self._inputs, self._attributes = node.controls, None, None
+        self.group = self._inputs = self._attributes = None
 
     def __repr__(self):
         return f"<{self.type} {self.name!r}>"
@@ -95,7 +111,7 @@ class FileOperation:
     @property
     def control_inputs(self):
         """The operations that must run before it."""
-        return [self.graph.get_operation_by_name(name) for name in self.controls]
+        return [] if self.group is None else [self.graph.get_operation_by_name(name) for name in self.group.names]
 
     def get_attr(self, name):
         """The value of an attribute, see `attributes.value`; raises ValueError if it has none of this name."""
@@ -144,7 +160,7 @@ class FileGraph:
                 raise ValueError(f"two of its nodes have the name {node.name!r}")
             self._by_name[node.name] = FileOperation(self, node)
         self._consumers, self._waiting = collections.defaultdict(list), None
-        self._together = {}
+        self._groups = {}
         self._tensors, self._used = {}, collections.defaultdict(lambda: {0})
         for op in self._by_name.values():
             inputs = op.node.inputs
@@ -152,13 +168,14 @@ class FileGraph:
                 raise ValueError(f"the node {op.name!r} of the type {op.type!r} has too few inputs")
             for text in inputs if len(inputs) < 2 else dict.fromkeys(inputs):
                 self._consumers[text].append(op)
-            if op.controls:
-                # Thousands may wait for the same hundreds, by one and the same tuple.
-                self._together.setdefault(id(op.controls), []).append(op)
-        for ops in self._together.values():
-            for name in ops[0].controls:
+            if op.node.controls:
+                names = tuple(op.node.controls)
+                op.group = self._groups.setdefault(names, ControlGroup(names))
+                op.group.waiting.append(op)
+        for group in self._groups.values():
+            for name in group.names:
                 if name not in self._by_name:
-                    raise ValueError(f"the node {ops[0].name!r} waits for {name!r}, which is not there")
+                    raise ValueError(f"the node {group.waiting[0].name!r} waits for {name!r}, which is not there")
         for text in list(self._consumers):
             if text in self._by_name:
                 continue
@@ -178,7 +195,7 @@ class FileGraph:
 
     def close(self):
         """Forget the operations, which all know the graph: without the circle they need no garbage collector."""
-        for table in (self._by_name, self._consumers, self._tensors, self._together):
+        for table in (self._by_name, self._consumers, self._tensors, self._groups):
             table.clear()
 
     def get_operations(self):
@@ -213,9 +230,9 @@ class FileGraph:
         """The names of the operations that take a value of an operation or wait for it."""
         if self._waiting is None:
             self._waiting = collections.defaultdict(list)
-            for ops in self._together.values():
-                names = [op.name for op in ops]
-                for other in ops[0].controls:
+            for group in self._groups.values():
+                names = [op.name for op in group.waiting]
+                for other in group.names:
                     self._waiting[other] += names
         takers = [op for index in self.used_outputs(name) for op in self.consumers_of(name, index)]
         return [*(op.name for op in takers), *self._waiting.get(name, ())]
@@ -226,7 +243,7 @@ class FileGraph:
         self._seen = seen
         for first in self._by_name.values():
             # TensorFlow writes nearly all operations behind those that must run before them.
-            if not first.controls and seen.issuperset(first.node.inputs):
+            if first.group is None and seen.issuperset(first.node.inputs):
                 seen.add(first.name)
                 order.append(first.name)
                 continue
@@ -252,10 +269,10 @@ class FileGraph:
         missing = [name for text in op.node.inputs if text not in seen and (name := text.partition(":")[0]) not in seen]
         if missing and op.type in ("Merge", "RefMerge"):
             missing = [name for name in missing if not self._by_name[name].type.endswith("NextIteration")]
-        if op.controls and id(op.controls) not in self._done:
-            waits = [name for name in op.controls if name not in seen]
+        if op.group is not None and op.group not in self._done:
+            waits = [name for name in op.group.names if name not in seen]
             if not waits:
-                self._done.add(id(op.controls))
+                self._done.add(op.group)
             missing += waits
         return missing
 

@@ -14,14 +14,18 @@ import numpy as np
 
 # ---- what record_tf1.py holds ----
 
-FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
+# The one of before TF 1.0, for inference alone.
+GLOBAL = "BatchNormWithGlobalNormalization"
+# Where batch normalisation is looked for; 1 / sqrt(variance + epsilon) begins one that is made of several operations.
+NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt"))
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
 # Operations that pass a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
-PASSES += ("Enter", "RefEnter")
+PASSES += ("Enter", "RefEnter", "Snapshot", "CheckNumerics", "PreventGradient")
 ADDS = ("Add", "AddV2")
 FIXED = ("Const",)
 CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")

@@ -2,7 +2,7 @@
 
 import re
 
-from ...errors import GraphError
+from ..errors import GraphError
 
 _APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]\w*")
 _GRADIENTS = re.compile(r"\w*(Grad|GradV\d|BackpropFilter|BackpropInput)(V\d)?")
@@ -75,10 +75,9 @@ class Training:
                 if name not in seen:
                     seen.add(name)
                     stack.append(find(name))
-            if op.controls and id(op.controls) not in waited:
-                # Many operations wait for the same others, by one tuple.
-                waited.add(id(op.controls))
-                for name in op.controls:
+            if op.group is not None and op.group not in waited:
+                waited.add(op.group)
+                for name in op.group.names:
                     if name not in seen:
                         seen.add(name)
                         stack.append(find(name))
