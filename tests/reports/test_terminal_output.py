@@ -85,7 +85,9 @@ def comparison():
             name, "finding" if i % 9 == 4 else "ok", "epsilon" if i % 9 == 4 else None, explanation="Epsilon."
         )
         layers.append({**entry, "old": name, "new": f"block{i}.bn", "matched": "map", "checks": checks})
-    return {"format": "tf1bn-parity", "old": "old.trace", "new": "new.trace", "layers": layers, "notes": ["A note."]}
+    about = {"old": {"framework": "TensorFlow", "framework_version": "1.15"}, "new": {"framework": "PyTorch"}}
+    names = {"old": "old.trace", "new": "new.trace"}
+    return {"format": "tf1bn-parity", **names, "about": about, "steps": [8, 1], "layers": layers, "notes": ["A note."]}
 
 
 CASES = {

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...diagnosis import diagnose
 from ...diagnosis.engine import Spread
+from ...diagnosis.observed.wording import about
 from ...evidence.read_ahead import mask_epsilon_of
 from ...results import Result
 from ...trace.views import StepView, TraceView
@@ -128,6 +129,7 @@ def compare_traces(
             "ok": False,
             "old": getattr(old, "path", "OLD"),
             "new": getattr(new, "path", "NEW"),
+            "about": {"old": about(old), "new": about(new)},
             "data": data,
             "steps": list(lengths),
             "problems": [*data_problems, *problems],

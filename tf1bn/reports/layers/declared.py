@@ -12,12 +12,8 @@ SHOWN = ("decay", "epsilon", "data_format", "axis", "dtype", "fused")
 
 def head_line(result):
     """The framework, the steps and what every layer declares, a sentence; None where the result says none of it."""
-    about, layers = _dict(result.get("about")), result["layers"]
-    framework = " ".join(str(about[key]) for key in ("framework", "framework_version") if key in about)
-    releases = _values(layers, "release")
-    if not framework and releases and isinstance(releases[0], str) and releases.count(releases[0]) == len(layers):
-        # What was recorded inside of TensorFlow 1.x says its release alone.
-        framework = f"TensorFlow {releases[0]}"
+    layers = result["layers"]
+    framework = _framework(result.get("about"))
     usual = usual_settings(layers)
     settings = in_words(usual)
     if settings and len(layers) > 1:
@@ -28,6 +24,25 @@ def head_line(result):
     parts = [part for part in (framework, _steps(layers), settings) if part]
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else None
+
+
+def head_of_comparison(result):
+    """The framework and the steps of both runs, a sentence; None where no framework is known."""
+    about, steps = _dict(result.get("about")), result.get("steps")
+    frameworks = [_framework(about.get(run)) for run in ("old", "new")]
+    if not any(frameworks):
+        return None
+    counts = steps if isinstance(steps, list) and len(steps) == 2 else [None, None]
+    runs = [
+        ", ".join([framework or "an unknown framework", *([counted(count, "step")] if isinstance(count, int) else ())])
+        for framework, count in zip(frameworks, counts, strict=True)
+    ]
+    return f"OLD: {runs[0]}; NEW: {runs[1]}."
+
+
+def _framework(about):
+    known = _dict(about)
+    return " ".join(str(known[key]) for key in ("framework", "framework_version") if key in known)
 
 
 def usual_settings(layers):
