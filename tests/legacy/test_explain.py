@@ -12,7 +12,6 @@ from golden.record import tensorflow_names
 
 from tf1bn.cli import main as cli
 from tf1bn.errors import CommandError
-from tf1bn.legacy import before_1_0
 from tf1bn.legacy.explain import explain, names
 
 
@@ -184,9 +183,9 @@ def test_a_python_2_source_is_read(told):
         ("core.no_such", "gone", "no `tensorflow.core.no_such`"),
         ("contrib.slim.init_ops.zeros_initializer", "lent", None),
         ("contrib.slim.init_ops.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
-        ("pack", "gone", "`tf.pack` left TensorFlow in 1.0, and no release 1.x has it: use `tf.stack`"),
-        ("train.SummaryWriter", "gone", "use `tf.summary.FileWriter`"),
-        ("python.ops.math_ops.mul", "gone", "use `tf.multiply`"),
+        ("python.ops.gen_nn_ops._max_pool_grad", "lent", None),
+        ("python.ops.math_ops.mul", "there", None),
+        ("python.ops.gen_nn_ops._no_such", "gone", "no `tensorflow.python.ops.gen_nn_ops`"),
         ("pywrap_tensorflow.NewCheckpointReader", "gone", "`tf.pywrap_tensorflow` has left TensorFlow"),
         ("VERSION", "there", None),
         ("__version__", "there", None),
@@ -308,15 +307,6 @@ def test_a_module_that_cannot_be_read_is_named(tmp_path, monkeypatch, content, e
         explain(str(tmp_path / "script.py"))
 
 
-def test_names_from_before_1_0_have_successors_today():
-    known = names.table()["modules"]
-    for old, new in before_1_0.RENAMED.items():
-        module, _, name = new.rpartition(".")
-        assert name in known[module], new
-        module, _, name = old.rpartition(".")
-        assert name not in known.get(module, ()), old
-
-
 def test_a_python_2_source_without_fissix_says_so(told, monkeypatch):
     monkeypatch.setitem(sys.modules, "fissix", None)
     with pytest.raises(CommandError, match="If it is Python 2, `pip install fissix`"):
@@ -335,10 +325,10 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     told(
         """
         import tensorflow as tf
-        if "concat_v2" in dir(tf):
-            tf.concat_v2
-        elif hasattr(tf, "pack"):
-            tf.pack
+        if "concat_v3" in dir(tf):
+            tf.concat_v3
+        elif hasattr(tf, "packed"):
+            tf.packed
         try:
             tf.nn.conv2d_transpose
         except AttributeError:
@@ -347,8 +337,8 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     )
     report = explain("script.py")
     assert {row["name"]: row["optional"] for row in report["names"] if row["status"] == "gone"} == {
-        "tf.concat_v2": True,
-        "tf.pack": True,
+        "tf.concat_v3": True,
+        "tf.packed": True,
         "tf.nn.deconv2d": True,
     }
     assert report["ok"]

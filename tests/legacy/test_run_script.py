@@ -361,7 +361,6 @@ def test_what_1_15_had_elsewhere(play):
         ("from tensorflow.contrib.metrics import set_ops", r"ImportError: .*`tf\.contrib\.metrics\.set_ops`"),
         ("import tensorflow as tf; tf.contrib.seq2seq", r"AttributeError: .*`tf\.contrib\.seq2seq`"),
         ("import tensorflow as tf; tf.nothing", r"AttributeError: module 'tensorflow' has no attribute 'nothing'"),
-        ("import tensorflow as tf; tf.pack", r"AttributeError: .*left TensorFlow in 1\.0, .*: use `tf\.stack`"),
         ("from tensorflow.examples.tutorials.mnist import mnist", r"ImportError: .*a copy of the example's file"),
         ("import tensorflow as tf; tf.examples.other", r"AttributeError: .*a copy of the example's file"),
         (

@@ -14,8 +14,7 @@ import sys
 import types
 
 from .. import contrib
-from . import python2_translation
-from .before_1_0 import successor
+from . import before_1_0, python2_translation
 
 # What to use in the place of modules of ``tensorflow`` that have left it.
 GONE = {
@@ -69,7 +68,11 @@ class OldTensorFlow:
         old = {"BatchNorm": "BatchNormalization", "batch_norm": "batch_normalization"}
         name_of_module = "tensorflow.python.layers.normalization"
         self._normalization = _Module(name_of_module, lambda name: self._find_layer(old.get(name, name)))
-        for path, operation in static_shapes.OPERATIONS.items():
+        operations = dict(static_shapes.OPERATIONS)
+        if old_names is not None:
+            operations |= before_1_0.operations(old_names.lent.add)
+        self._copy("image"), self._copy("train")
+        for path, operation in operations.items():
             above, _, name = path.rpartition(".")
             setattr(self._copy(above) if above else self.module, name, operation)
         self.module.gfile = _Module("tensorflow.gfile", self._find_file)
@@ -177,6 +180,9 @@ class OldTensorFlow:
             for module in (found, self._v1, self._v1.nn, self._v1.train):
                 if hasattr(module, name):
                     return self._internal(getattr(module, name))
+            # The generated operations had names with a line before them until TensorFlow 1.7.
+            if found.__name__.rpartition(".")[2].startswith("gen_") and hasattr(found, name[1:]) and name[0] == "_":
+                return getattr(found, name[1:])
             raise AttributeError(f"module {found.__name__!r} has no attribute {name!r} in today's TensorFlow.")
 
         internal = _Module(found.__name__, find)
@@ -193,18 +199,25 @@ class OldTensorFlow:
         try:
             return getattr(self._v1, name)
         except AttributeError:
-            if use := successor(name):
-                raise AttributeError(f"module 'tensorflow' has no attribute {name!r}: {use}.") from None
-            raise AttributeError(
-                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
-                f"{importlib.import_module('tensorflow').__version__}."
-            ) from None
+            version = importlib.import_module("tensorflow").__version__
+            missing = (
+                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow {version}."
+            )
+        return before_1_0.lent(name, missing, self._old_names)
 
     def _copy(self, name):
         """The script's copy of a module of ``tensorflow``, in which names may be replaced."""
         if name not in vars(self.module):
             real = getattr(self._v1, name)
-            copy = _Module(f"tensorflow.{name}", functools.partial(getattr, real))
+
+            def find(wanted):
+                try:
+                    return getattr(real, wanted)
+                except AttributeError as error:
+                    missing = str(error)
+                return before_1_0.lent(f"{name}.{wanted}", missing, self._old_names)
+
+            copy = _Module(f"tensorflow.{name}", find)
             copy.__all__ = [public for public in dir(real) if not public.startswith("_")]
             setattr(self.module, name, copy)
         return vars(self.module)[name]
