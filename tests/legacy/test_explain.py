@@ -43,7 +43,7 @@ ALIASES = """
     import tensorflow as tf, tensorflow.contrib.slim as slim, os.path
     import tensorflow.contrib
     import tensorflow.compat.v1 as tf1
-    from tensorflow.contrib import layers as L, seq2seq
+    from tensorflow.contrib import layers as L, cloud
     from tensorflow.python.ops import rnn_cell_impl
     nn = tf.nn
     norm = L.batch_norm
@@ -51,11 +51,11 @@ ALIASES = """
         from tensorflow import losses
         act = nn.relu
         getattr(tf, "estimator").Estimator
-        return slim.conv2d(act(norm(x)), 3), losses.log_loss, tf1.Session(config=tf.ConfigProto()), rnn.NASCell
+        return slim.conv2d(act(norm(x)), 3), losses.log_loss, tf1.Session(config=tf.ConfigProto()), rnn.UGRNNCell
     class Net(object):
         loss = staticmethod(tf.losses.no_such_loss)
         def run(self):
-            return lambda sess: sess.run(tensorflow.contrib.crf.crf_decode)
+            return lambda sess: sess.run(tensorflow.contrib.ffmpeg.decode_audio)
     tf.train.Saver.save.__doc__, tf.app.flags.FLAGS.anything.more
     """
 
@@ -66,7 +66,7 @@ def test_chains_and_aliases_are_followed(told):
     there += "tf.train.Saver.save.__doc__ tf.app.flags.FLAGS.anything.more"
     lent = "tf.contrib tf.contrib.slim tf.contrib.slim.conv2d tf.contrib.layers tf.contrib.layers.batch_norm "
     lent += "tf.contrib.rnn"
-    gone = "tf.contrib.seq2seq tf.estimator tf.estimator.Estimator tf.losses.no_such_loss tf.contrib.crf.crf_decode"
+    gone = "tf.contrib.cloud tf.estimator tf.estimator.Estimator tf.losses.no_such_loss tf.contrib.ffmpeg.decode_audio"
     expected = {
         name: status for status, group in (("there", there), ("lent", lent), ("gone", gone)) for name in group.split()
     }
@@ -120,7 +120,7 @@ def test_modules_of_the_script_are_read_and_their_names_followed(told):
         import pkg.ops, common as c
         from pkg.ops import slim as s
         import os
-        shorthand.crf, ops.tf.foo, pkg.ops.tf.bar, c.tf.baz, s.fc, os.nothing
+        shorthand.ffmpeg, ops.tf.foo, pkg.ops.tf.bar, c.tf.baz, s.fc, os.nothing
         """,
         **{
             "common": "import tensorflow as tf\nshorthand = tf.contrib\n",
@@ -131,16 +131,16 @@ def test_modules_of_the_script_are_read_and_their_names_followed(told):
         },
     )
     gone = {name for name, status in found.items() if status == "gone"}
-    assert gone == {"tf.contrib.crf", "tf.foo", "tf.bar", "tf.baz", "tf.contrib.slim.fc"}
+    assert gone == {"tf.contrib.ffmpeg", "tf.foo", "tf.bar", "tf.baz", "tf.contrib.slim.fc"}
 
 
 def test_what_a_script_does_without_is_not_in_the_way(told, tmp_path):
     told(
         """
         try:
-            from tensorflow.contrib import crf
+            from tensorflow.contrib import ffmpeg
         except ImportError:
-            from tensorflow.contrib import layers as crf
+            from tensorflow.contrib import layers as ffmpeg
         """
     )
     report = explain("script.py")
@@ -169,7 +169,7 @@ def test_a_python_2_source_is_read(told):
         ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.static_rnn", "lent", None),
-        ("contrib.rnn.NASCell", "gone", "tf1bn does not provide `tf.contrib.rnn.NASCell`"),
+        ("contrib.rnn.UGRNNCell", "gone", "tf1bn does not provide `tf.contrib.rnn.UGRNNCell`"),
         ("contrib.layers.layer_norm", "needs", "`pip install tf_slim`"),
         ("contrib.slim.nets.vgg.vgg_16", "needs", "tf_slim"),
         ("contrib.slim.nets.nasnet", "gone", "a copy of the network's file"),

@@ -15,15 +15,7 @@ import types
 
 from .. import contrib
 from . import before_1_0, python2_translation
-
-# What to use in the place of modules of ``tensorflow`` that have left it.
-GONE = {
-    "examples": "put a copy of the example's file beside your script and import that",
-    "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
-    "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
-    "TensorFlow 2.21",
-    "models": "put a copy of the file from the model collection beside your script and import that",
-}
+from .left_names import GONE, renamed
 
 
 def legacy_layers():
@@ -177,12 +169,11 @@ class OldTensorFlow:
             return found
 
         def find(name):
+            if not hasattr(found, name):
+                name = renamed(found.__name__, name)
             for module in (found, self._v1, self._v1.nn, self._v1.train):
                 if hasattr(module, name):
                     return self._internal(getattr(module, name))
-            # The generated operations had names with a line before them until TensorFlow 1.7.
-            if found.__name__.rpartition(".")[2].startswith("gen_") and hasattr(found, name[1:]) and name[0] == "_":
-                return getattr(found, name[1:])
             raise AttributeError(f"module {found.__name__!r} has no attribute {name!r} in today's TensorFlow.")
 
         internal = _Module(found.__name__, find)

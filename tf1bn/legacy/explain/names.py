@@ -15,8 +15,9 @@ import re
 
 from ... import contrib
 from ..before_1_0 import RENAMED
+from ..left_names import GONE, renamed
 from ..python2_detection import bindings, parsed
-from ..tensorflow_module import GONE, has_legacy_keras
+from ..tensorflow_module import has_legacy_keras
 
 THERE, LENT, NEEDS, GONE_AWAY, UNKNOWN = "there", "lent", "needs", "gone", "unknown"
 # What keeps a script from running, the worst first.
@@ -124,10 +125,10 @@ def _internal(parts):
             # What protocol buffers are generated to binds its names when it is imported.
             if not left or file.endswith("_pb2.py") or left[0] in _bound(file) or left[0].startswith("__"):
                 return Fate(THERE)
-            # `tf1bn run` finds names that have moved by the public ones, and generated operations by their names today.
+            # `tf1bn run` finds names that were renamed, and names that have moved by the public ones.
             modules = table()["modules"]
-            generated = os.path.basename(file).startswith("gen_") and left[0].removeprefix("_") in _bound(file)
-            if generated or any(left[0] in modules[path] for path in ("", "nn", "train")):
+            today = renamed(".".join(["tensorflow", *parts[: len(parts) - len(left)]]), left[0])
+            if today in _bound(file) or any(today in modules[path] for path in ("", "nn", "train")):
                 return Fate(LENT)
         name = ".".join(parts[: number + 1])
         return Fate(GONE_AWAY, f"today's TensorFlow has no `tensorflow.{name}`; find a public name in its place")

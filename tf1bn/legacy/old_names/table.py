@@ -31,6 +31,7 @@ NAMES = {
     "cv2": {"CV_AA": "cv2.LINE_AA"},
     "fractions": {"gcd": "math.gcd"},
     "inspect": {"getargspec": f"{_OWN}.standard_library.getargspec"},
+    "matplotlib.cm": {"get_cmap": "matplotlib.pyplot.get_cmap"},
     "numpy": {
         "Inf": "numpy.inf",
         "NaN": "numpy.nan",
@@ -105,6 +106,7 @@ FUNCTIONS = {
     "matplotlib.pyplot.switch_backend": f"{_OWN}.packages.use_backend",
     "matplotlib.use": f"{_OWN}.packages.use_backend",
     "numpy.load": f"{_OWN}.numpy_names.load",
+    "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
 }
 
 # Methods that have left types of C, where nothing can be lent; calls of them in the script's source are changed.
