@@ -67,6 +67,9 @@ LINES = {
     "numpy.Inf": "import numpy as np; print(np.Inf > 1e300)",
     "numpy.NaN": "import numpy as np; print(np.isnan(np.NaN))",
     "numpy.alltrue": "import numpy as np; print(bool(np.alltrue([1, 2])))",
+    "numpy.array": "import numpy as np; a = np.array([[1, 2], [3]])\n"
+    "print((a.dtype, a.shape, np.array([1, 2]).dtype) == (object, (2,), 'int64'))",
+    "numpy.asarray": "import numpy as np; print(np.asarray([(1, [2]), (3, [4, 5])]).shape == (2, 2))",
     "numpy.asscalar": "import numpy as np; print(type(np.asscalar(np.array([3]))) is int)",
     "numpy.bool": "import numpy; print(isinstance(True, numpy.bool))",
     "numpy.cfloat": "import numpy as np; print(np.dtype(np.cfloat).itemsize == 16)",
@@ -148,6 +151,11 @@ def test_several_names_are_listed_once_each_and_those_not_used_are_not(play, tmp
         print(np.__name__, np.__version__ == np.version.version, np.random.__name__, KIND is float)
         """
     assert play(source) == (0, "numpy True numpy.random True\n", lent("numpy.float", "numpy.int"))
+
+
+def test_an_array_of_numbers_must_be_one(play):
+    status, _, err = play("import numpy as np\nnp.array([[1.0, 2.0], [3.0]], np.float32)\n")
+    assert (status, "inhomogeneous" in err, "lent" in err) == (1, True, False)
 
 
 def test_names_are_listed_after_an_error_too(play):

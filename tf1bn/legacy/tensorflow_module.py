@@ -158,14 +158,17 @@ class OldTensorFlow:
 
     def _internal(self, found):
         """A module below ``tensorflow.python`` that also finds what has left it since, by the public names."""
+        if not isinstance(found, types.ModuleType):
+            # Nothing is asked of it: `flags.FLAGS` parses the command line when it is.
+            return found
         own = {
             "tensorflow.python.platform.gfile": self.module.gfile,
             "tensorflow.python.layers.layers": self.module.layers,
             "tensorflow.python.layers.normalization": self._normalization,
-        }.get(getattr(found, "__name__", ""))
+        }.get(found.__name__)
         if own is not None:
             return own
-        if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
+        if not f"{found.__name__}.".startswith("tensorflow.python."):
             return found
 
         def find(name):

@@ -105,6 +105,8 @@ FUNCTIONS = {
     "asyncio.get_event_loop": f"{_OWN}.standard_library.get_event_loop",
     "matplotlib.pyplot.switch_backend": f"{_OWN}.packages.use_backend",
     "matplotlib.use": f"{_OWN}.packages.use_backend",
+    "numpy.array": f"{_OWN}.numpy_names.array",
+    "numpy.asarray": f"{_OWN}.numpy_names.array",
     "numpy.load": f"{_OWN}.numpy_names.load",
     "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
 }
