@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ def checked_batch(batch: npt.ArrayLike, data_format: str) -> npt.NDArray[Any]:
       TypeError: it is not an array of float16, float32 or float64, or it is masked.
       ValueError: its rank is below 2, or it has no channel.
     """
-    if isinstance(batch, np.ma.MaskedArray):
+    # Nobody who has not imported numpy.ma has a masked array; importing it takes longer than a small batch.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(batch, masked):
         raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
     try:
         array = np.asarray(batch)
