@@ -12,6 +12,12 @@ beside your script, and run your training through it:
         for batch in batches:
             rec.run(train_op, {x: batch})
 
+or, where something else runs the session, through a hook:
+
+    with tf.train.MonitoredTrainingSession(hooks=[record_tf1.RecorderHook("old.trace")]) as sess:
+        ...
+    estimator.train(input_fn, hooks=[record_tf1.RecorderHook("old.trace")])
+
 It finds the layers of tf.contrib.layers.batch_norm, tf.layers.batch_normalization and others of their form in the
 graph, built or imported; `Recorder` says what is written. The docstring of tf1bn/trace/__init__.py
 describes the format of the trace. The parts below that are marked "from tf1bn/..." are copies; change them there.
@@ -1043,10 +1049,7 @@ class Recorder(object):
         """`sess.run`, recorded if a layer takes part; `training` says whether it trains, instead of the graph."""
         if training is not None and not isinstance(training, bool):
             raise ValueError("`training` is %r; it must be True, False or None." % (training,))
-        self._writer.check()
-        with self._planning:
-            plan = self._plan(fetches, feed_dict)
-            self._declare(plan.layers)
+        plan = self._planned(fetches, feed_dict)
         if not plan.parts:
             # It waits for no other run: one that is being recorded may wait for what this one puts into a queue.
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
@@ -1057,12 +1060,24 @@ class Recorder(object):
         """Run and record one step, and return the results."""
         before = self._read(plan.before)
         results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
+        self._finish(plan, before, results[1], training)
+        return results[0]
+
+    def _planned(self, fetches, feed_dict):
+        """The `Plan` of a run, whose layers are listed in the trace."""
+        self._writer.check()
+        with self._planning:
+            plan = self._plan(fetches, feed_dict)
+            self._declare(plan.layers)
+        return plan
+
+    def _finish(self, plan, before, extra, training):
+        """Write a step, with the values before it and what it fetched in addition."""
         after = self._read(plan.after)
         moments = _moments if self._keep == "moments" else None
-        layers, trained = plan.step(before, results[1], after, moments, training)
+        layers, trained = plan.step(before, extra, after, moments, training)
         self._writer.add_step(layers, trained)
         self.steps += 1
-        return results[0]
 
     def close(self):
         """Finish the trace, and say on stderr if it holds no layer; closing it again does nothing."""
@@ -1115,6 +1130,50 @@ class Recorder(object):
         else:
             values = self._session.run(tensors)
         return {tensor.name: value for tensor, value in zip(tensors, values)}
+
+
+class RecorderHook(tf.train.SessionRunHook):
+    """Records every run of a monitored session, or of an Estimator, that a batch-norm layer takes part in as a step.
+
+    What it records is what `Recorder` does. A session that is made anew after an error goes on with the same trace.
+
+    Args:
+      path: the folder of the trace, which is made with the first session.
+      keep, overwrite, producer: as for `Recorder`.
+
+    Attributes:
+      recorder: the `Recorder`, once there is a session.
+    """
+
+    def __init__(self, path, keep="inputs", overwrite=False, producer=None):
+        self._arguments = path, keep, overwrite, producer
+        self._plan = self._before = None
+        self.recorder = None
+
+    def after_create_session(self, session, coord):
+        """Make the recorder, or go on with it in another session."""
+        if self.recorder is None:
+            self.recorder = Recorder(session, *self._arguments)
+
+    def before_run(self, run_context):
+        """Read the variables, and ask for what the step needs besides."""
+        self.recorder._session = run_context.session
+        fetches, feed_dict = run_context.original_args[:2]
+        self._plan = self.recorder._planned(fetches, feed_dict)
+        if not self._plan.parts:
+            return None
+        self._before = self.recorder._read(self._plan.before)
+        return tf.train.SessionRunArgs(self._plan.extra)
+
+    def after_run(self, run_context, run_values):
+        """Read the variables again, and write the step."""
+        if self._plan.parts:
+            self.recorder._finish(self._plan, self._before, run_values.results, None)
+
+    def end(self, session):
+        """Finish the trace."""
+        if self.recorder is not None:
+            self.recorder.close()
 
 
 def _components(item):
