@@ -11,7 +11,7 @@ import numpy as np
 from .._native import replay as _native
 from .error_bounds import Rates
 from .moments import Moments, batch_moments
-from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
+from .roundoff import SIGNIFICAND_BITS, as_dtype, rounded_to, sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
@@ -162,7 +162,8 @@ def _blocks(batch, dtype, backwards):
     step = max(1, BLOCK // max(1, size))
     for start in range(0, batch.shape[0], step):
         # Aligned, too: a file or a buffer may start anywhere.
-        yield np.require(batch[start : start + step], dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
+        rows = as_dtype(batch[start : start + step], dtype)
+        yield np.require(rows, requirements=["C", "A"]).reshape(-1, batch.shape[-1])
 
 
 class _Step(NamedTuple):
