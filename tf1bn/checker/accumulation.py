@@ -11,7 +11,7 @@ from .roundoff import Bfloat16Bits
 
 # A batch is cut by its shape alone, so that results do not depend on the number of threads.
 _THREADED_BYTES = 1 << 22  # from which on several threads pay
-_SEGMENT_BYTES = 1 << 24  # of a task, for large batches
+_SEGMENT_BYTES = 1 << 23  # of a task, for large batches: so many that threads end together
 _BAND_BYTES = 1 << 25  # read between two checks for Ctrl-C and two calls of `progress`
 _MOST_SEGMENTS = 64  # tasks at most
 _STATE_CHANNELS = 1 << 18  # over all tasks, unless the batch itself has more channels
@@ -89,7 +89,7 @@ def small_state(array, data_format):
 
     An `Accumulation` has the same, but takes longer than a small batch.
     """
-    if array.nbytes >= _SEGMENT_BYTES // 16 or array.size == 0:
+    if array.nbytes >= _SEGMENT_BYTES // 8 or array.size == 0:
         return None
     batch, state = _reader(array, data_format), np.empty((4, array.shape[CHANNEL_AXIS[data_format]]))
     batch.accumulate(state, 0, batch.rows)
@@ -112,7 +112,7 @@ def default_threads(size, few):
 
 def _cut(batch, channels, size):
     """Slabs of channels and segments of rows, (first, count) each."""
-    wanted = min(_MOST_SEGMENTS, max(size // _SEGMENT_BYTES, min(8, size // (_SEGMENT_BYTES // 16))))
+    wanted = min(_MOST_SEGMENTS, max(size // _SEGMENT_BYTES, min(8, size // (_SEGMENT_BYTES // 8))))
     pieces = max(1, min(wanted, _STATE_CHANNELS // channels))
     length = -(-batch.rows // pieces)
     length += -length % batch.grain
