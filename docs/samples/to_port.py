@@ -6,4 +6,4 @@ contrib = tf.contrib
 
 def loss(logits):
     net = slim.batch_norm(tf.placeholder(tf.float32, [8, 3]))
-    return contrib.seq2seq.sequence_loss(logits, net, 1)
+    return contrib.seq2seq.BasicDecoder(logits, net, 1)

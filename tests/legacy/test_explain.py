@@ -12,7 +12,6 @@ from golden.record import tensorflow_names
 
 from tf1bn.cli import main as cli
 from tf1bn.errors import CommandError
-from tf1bn.legacy import before_1_0
 from tf1bn.legacy.explain import explain, names
 
 
@@ -44,7 +43,7 @@ ALIASES = """
     import tensorflow as tf, tensorflow.contrib.slim as slim, os.path
     import tensorflow.contrib
     import tensorflow.compat.v1 as tf1
-    from tensorflow.contrib import layers as L, seq2seq
+    from tensorflow.contrib import layers as L, cloud
     from tensorflow.python.ops import rnn_cell_impl
     nn = tf.nn
     norm = L.batch_norm
@@ -52,11 +51,11 @@ ALIASES = """
         from tensorflow import losses
         act = nn.relu
         getattr(tf, "estimator").Estimator
-        return slim.conv2d(act(norm(x)), 3), losses.log_loss, tf1.Session(config=tf.ConfigProto()), rnn.NASCell
+        return slim.conv2d(act(norm(x)), 3), losses.log_loss, tf1.Session(config=tf.ConfigProto()), rnn.UGRNNCell
     class Net(object):
         loss = staticmethod(tf.losses.no_such_loss)
         def run(self):
-            return lambda sess: sess.run(tensorflow.contrib.crf.crf_decode)
+            return lambda sess: sess.run(tensorflow.contrib.ffmpeg.decode_audio)
     tf.train.Saver.save.__doc__, tf.app.flags.FLAGS.anything.more
     """
 
@@ -67,7 +66,7 @@ def test_chains_and_aliases_are_followed(told):
     there += "tf.train.Saver.save.__doc__ tf.app.flags.FLAGS.anything.more"
     lent = "tf.contrib tf.contrib.slim tf.contrib.slim.conv2d tf.contrib.layers tf.contrib.layers.batch_norm "
     lent += "tf.contrib.rnn"
-    gone = "tf.contrib.seq2seq tf.estimator tf.estimator.Estimator tf.losses.no_such_loss tf.contrib.crf.crf_decode"
+    gone = "tf.contrib.cloud tf.estimator tf.estimator.Estimator tf.losses.no_such_loss tf.contrib.ffmpeg.decode_audio"
     expected = {
         name: status for status, group in (("there", there), ("lent", lent), ("gone", gone)) for name in group.split()
     }
@@ -121,7 +120,7 @@ def test_modules_of_the_script_are_read_and_their_names_followed(told):
         import pkg.ops, common as c
         from pkg.ops import slim as s
         import os
-        shorthand.crf, ops.tf.foo, pkg.ops.tf.bar, c.tf.baz, s.fc, os.nothing
+        shorthand.ffmpeg, ops.tf.foo, pkg.ops.tf.bar, c.tf.baz, s.fc, os.nothing
         """,
         **{
             "common": "import tensorflow as tf\nshorthand = tf.contrib\n",
@@ -132,16 +131,16 @@ def test_modules_of_the_script_are_read_and_their_names_followed(told):
         },
     )
     gone = {name for name, status in found.items() if status == "gone"}
-    assert gone == {"tf.contrib.crf", "tf.foo", "tf.bar", "tf.baz", "tf.contrib.slim.fc"}
+    assert gone == {"tf.contrib.ffmpeg", "tf.foo", "tf.bar", "tf.baz", "tf.contrib.slim.fc"}
 
 
 def test_what_a_script_does_without_is_not_in_the_way(told, tmp_path):
     told(
         """
         try:
-            from tensorflow.contrib import crf
+            from tensorflow.contrib import ffmpeg
         except ImportError:
-            from tensorflow.contrib import layers as crf
+            from tensorflow.contrib import layers as ffmpeg
         """
     )
     report = explain("script.py")
@@ -170,7 +169,7 @@ def test_a_python_2_source_is_read(told):
         ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.static_rnn", "lent", None),
-        ("contrib.rnn.NASCell", "gone", "tf1bn does not provide `tf.contrib.rnn.NASCell`"),
+        ("contrib.rnn.UGRNNCell", "gone", "tf1bn does not provide `tf.contrib.rnn.UGRNNCell`"),
         ("contrib.layers.layer_norm", "needs", "`pip install tf_slim`"),
         ("contrib.slim.nets.vgg.vgg_16", "needs", "tf_slim"),
         ("contrib.slim.nets.nasnet", "gone", "a copy of the network's file"),
@@ -184,9 +183,9 @@ def test_a_python_2_source_is_read(told):
         ("core.no_such", "gone", "no `tensorflow.core.no_such`"),
         ("contrib.slim.init_ops.zeros_initializer", "lent", None),
         ("contrib.slim.init_ops.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
-        ("pack", "gone", "`tf.pack` left TensorFlow in 1.0, and no release 1.x has it: use `tf.stack`"),
-        ("train.SummaryWriter", "gone", "use `tf.summary.FileWriter`"),
-        ("python.ops.math_ops.mul", "gone", "use `tf.multiply`"),
+        ("python.ops.gen_nn_ops._max_pool_grad", "lent", None),
+        ("python.ops.math_ops.mul", "there", None),
+        ("python.ops.gen_nn_ops._no_such", "gone", "no `tensorflow.python.ops.gen_nn_ops`"),
         ("pywrap_tensorflow.NewCheckpointReader", "gone", "`tf.pywrap_tensorflow` has left TensorFlow"),
         ("VERSION", "there", None),
         ("__version__", "there", None),
@@ -308,15 +307,6 @@ def test_a_module_that_cannot_be_read_is_named(tmp_path, monkeypatch, content, e
         explain(str(tmp_path / "script.py"))
 
 
-def test_names_from_before_1_0_have_successors_today():
-    known = names.table()["modules"]
-    for old, new in before_1_0.RENAMED.items():
-        module, _, name = new.rpartition(".")
-        assert name in known[module], new
-        module, _, name = old.rpartition(".")
-        assert name not in known.get(module, ()), old
-
-
 def test_a_python_2_source_without_fissix_says_so(told, monkeypatch):
     monkeypatch.setitem(sys.modules, "fissix", None)
     with pytest.raises(CommandError, match="If it is Python 2, `pip install fissix`"):
@@ -335,10 +325,10 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     told(
         """
         import tensorflow as tf
-        if "concat_v2" in dir(tf):
-            tf.concat_v2
-        elif hasattr(tf, "pack"):
-            tf.pack
+        if "concat_v3" in dir(tf):
+            tf.concat_v3
+        elif hasattr(tf, "packed"):
+            tf.packed
         try:
             tf.nn.conv2d_transpose
         except AttributeError:
@@ -347,8 +337,8 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     )
     report = explain("script.py")
     assert {row["name"]: row["optional"] for row in report["names"] if row["status"] == "gone"} == {
-        "tf.concat_v2": True,
-        "tf.pack": True,
+        "tf.concat_v3": True,
+        "tf.packed": True,
         "tf.nn.deconv2d": True,
     }
     assert report["ok"]

@@ -67,6 +67,9 @@ LINES = {
     "numpy.Inf": "import numpy as np; print(np.Inf > 1e300)",
     "numpy.NaN": "import numpy as np; print(np.isnan(np.NaN))",
     "numpy.alltrue": "import numpy as np; print(bool(np.alltrue([1, 2])))",
+    "numpy.array": "import numpy as np; a = np.array([[1, 2], [3]])\n"
+    "print((a.dtype, a.shape, np.array([1, 2]).dtype) == (object, (2,), 'int64'))",
+    "numpy.asarray": "import numpy as np; print(np.asarray([(1, [2]), (3, [4, 5])]).shape == (2, 2))",
     "numpy.asscalar": "import numpy as np; print(type(np.asscalar(np.array([3]))) is int)",
     "numpy.bool": "import numpy; print(isinstance(True, numpy.bool))",
     "numpy.cfloat": "import numpy as np; print(np.dtype(np.cfloat).itemsize == 16)",
@@ -124,7 +127,7 @@ def test_the_abstract_classes_of_collections(play):
 
 def test_every_name_of_the_standard_library_and_numpy_has_a_line():
     here = {f"{module}.{name}" for module, names in table.NAMES.items() for name in names}
-    elsewhere = ("collections.", "scipy.", "skimage.", "sklearn.", "cv2.")
+    elsewhere = ("collections.", "scipy.", "skimage.", "sklearn.", "cv2.", "matplotlib.")
     assert {name for name in here if not name.startswith(elsewhere)} <= set(LINES)
 
 
@@ -148,6 +151,11 @@ def test_several_names_are_listed_once_each_and_those_not_used_are_not(play, tmp
         print(np.__name__, np.__version__ == np.version.version, np.random.__name__, KIND is float)
         """
     assert play(source) == (0, "numpy True numpy.random True\n", lent("numpy.float", "numpy.int"))
+
+
+def test_an_array_of_numbers_must_be_one(play):
+    status, _, err = play("import numpy as np\nnp.array([[1.0, 2.0], [3.0]], np.float32)\n")
+    assert (status, "inhomogeneous" in err, "lent" in err) == (1, True, False)
 
 
 def test_names_are_listed_after_an_error_too(play):
@@ -249,16 +257,16 @@ def test_a_window_without_a_screen_is_a_picture(play, tmp_path, monkeypatch):
         plt.switch_backend("Qt5Agg")
         plt.plot([1, 2])
         plt.savefig({str(tmp_path / "a.png")!r})
-        print(matplotlib.get_backend().lower())
+        print(matplotlib.get_backend().lower(), plt.cm.get_cmap("gray", 3)(1)[0])
         """
     status, out, err = play(source)
-    assert (status, out) == (0, "agg\n")
+    assert (status, out) == (0, "agg 0.5\n")
     said, said_too, closing = err.splitlines()
     assert said == (
         "tf1bn run: there is no screen, so matplotlib draws for TkAgg into memory: `savefig` works, `show` does not."
     )
     assert "for Qt5Agg" in said_too
-    assert closing + "\n" == lent("matplotlib.pyplot.switch_backend", "matplotlib.use")
+    assert closing + "\n" == lent("matplotlib.cm.get_cmap", "matplotlib.pyplot.switch_backend", "matplotlib.use")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert play("import matplotlib\nmatplotlib.use('pdf')\nmatplotlib.use('agg')\n") == (0, "", "")
 
@@ -299,6 +307,7 @@ def test_packages_whose_names_moved(play, installed):
         sklearn__externals="",
         sklearn__preprocessing="",
         sklearn__impute="def SimpleImputer(**arguments):\n    return arguments\n",
+        scipy__ndimage="def rotate(*arguments, **options):\n    return arguments, options\n",
         scipy__sparse__linalg="eigsh = 'eigsh'\n",
         skimage__measure="",
         skimage__filters="sobel = 'sobel'\n",
@@ -316,8 +325,9 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         from sklearn.preprocessing import Imputer
         from skimage.measure import compare_ssim, compare_psnr, compare_mse, compare_nrmse
         from scipy.sparse.linalg.eigen.arpack import eigsh
-        import skimage.filter
+        import skimage.filter, numpy, scipy.ndimage
         print(eigsh)
+        print(scipy.ndimage.rotate(1, numpy.array([-5]), cval=2), scipy.ndimage.rotate(1, 0.5))
         print(cv2.CV_AA, KFold, joblib.dump, grid_search.GridSearchCV, skimage.filter.sobel)
         print(compare_mse, compare_nrmse, compare_psnr)
         print(compare_ssim(1, 2, data_range=3), compare_ssim(1, 2, multichannel=True))
@@ -328,13 +338,14 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
     assert status == 1, err
     assert out.splitlines() == [
         "eigsh",
+        "((1, -5), {'cval': 2}) ((1, 0.5), {})",
         "16 KFold dump GridSearchCV sobel",
         "mse nrmse psnr",
         "((1, 2), {'data_range': 3}) ((1, 2), {'channel_axis': -1})",
         "{'missing_values': nan, 'strategy': 'median', 'copy': True}",
     ]
     assert "ValueError: `axis` is 1; only columns are filled today" in err
-    names = "cv2.CV_AA scipy.sparse.linalg.eigen.arpack skimage.filter "
+    names = "cv2.CV_AA scipy.ndimage.rotate scipy.sparse.linalg.eigen.arpack skimage.filter "
     names += "skimage.measure.compare_mse skimage.measure.compare_nrmse "
     names += "skimage.measure.compare_psnr skimage.measure.compare_ssim sklearn.cross_validation "
     names += "sklearn.externals.joblib sklearn.grid_search sklearn.preprocessing.Imputer"

@@ -74,6 +74,18 @@ def test_the_flags_of_a_script_win(play, name):
     assert {flag: flags.FLAGS[flag].allow_override for flag in flags.FLAGS} == overrides
 
 
+def test_flags_are_read_when_the_script_asks_for_one(play):
+    """Not when it takes hold of them, which many do before they define one."""
+    source = """
+        from tensorflow.python.platform import flags
+        from tensorflow.python.platform.flags import FLAGS
+        kept = flags.FLAGS
+        flags.DEFINE_string("of_this_test", "mine", "")
+        print(kept.of_this_test, FLAGS.of_this_test)
+        """
+    assert play(source, "--of_this_test=other")[:2] == (0, "other other\n")
+
+
 def test_the_module_that_is_missing_is_named(play, tmp_path):
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg/__init__.py").write_text("")

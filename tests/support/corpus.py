@@ -50,11 +50,18 @@ def write_sources(git, folder):
         command = ["git", f"--git-dir={git}", *arguments]
         return subprocess.run(command, capture_output=True, check=check, env=environment).stdout
 
-    for name in output("ls-tree", "-r", "-z", "--name-only", "HEAD").decode().split("\0"):
+    top = Path(folder).resolve()
+    for entry in output("ls-tree", "-r", "-z", "HEAD").decode().split("\0"):
+        kind, _, name = entry.partition("\t")
         path = Path(folder, name)
-        if name.endswith(".py") and Path(folder).resolve() in path.resolve().parents:
+        if name.endswith(".py") and top in path.resolve().parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(output("cat-file", "blob", f"HEAD:{name}", check=False))
+            content = output("cat-file", "blob", f"HEAD:{name}", check=False)
+            target = path.parent / os.fsdecode(content)
+            if kind.startswith("120000") and top in target.resolve().parents:
+                path.symlink_to(os.path.relpath(target, path.parent))
+            else:
+                path.write_bytes(content)
     return output("rev-parse", "--short=7", "HEAD").decode().strip()
 
 

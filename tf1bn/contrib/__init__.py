@@ -12,6 +12,7 @@ import sys
 import types
 from typing import Any
 
+from ._lent_names import CELLS
 from ._names import TREE, missing
 
 __all__ = sorted(TREE[""])
@@ -57,6 +58,8 @@ def provider(path: str) -> str:
             module = names[part][1:]
         elif names[part].startswith("tf_slim."):
             return "tf_slim"
+        elif names[part] == CELLS:
+            return "tf.nn.rnn_cell.RNNCell"
         else:
             # Where a whole module of `tf` stands in, what follows is a name in it.
             return ".".join([names[part], *left]) if names[part].partition(".")[0] == "tf" else "tf1bn"

@@ -121,6 +121,9 @@ RNN = {
         "ResidualWrapper",
     )
 }
+# These stand on the cells of `tf.nn.rnn_cell`.
+CELLS = "contrib._other.cells"
+RNN |= dict.fromkeys(("NASCell", "OutputProjectionWrapper", "stack_bidirectional_dynamic_rnn"), CELLS)
 RNN |= {name: f"tf.nn.{name}" for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn")}
 DATASETS = {name: f"tf.data.{name}" for name in ("Dataset", "Iterator", "FixedLengthRecordDataset", "TFRecordDataset")}
 DATASETS |= {"TextLineDataset": "tf.data.TextLineDataset"}
@@ -172,6 +175,69 @@ SIGNAL = {
         "mfccs_from_log_mel_spectrograms",
         "overlap_and_add",
         "stft",
+    )
+}
+WINDOWS = {name: SIGNAL[name] for name in ("hamming_window", "hann_window")}
+CRF = dict.fromkeys(
+    [
+        "crf_binary_score",
+        "crf_decode",
+        "crf_log_likelihood",
+        "crf_log_norm",
+        "crf_multitag_sequence_score",
+        "crf_sequence_score",
+        "crf_unary_score",
+        "viterbi_decode",
+    ],
+    "contrib._other.crf",
+)
+LEGACY_SEQ2SEQ = dict.fromkeys(
+    ("rnn_decoder", "sequence_loss", "sequence_loss_by_example"), "contrib._other.legacy_seq2seq"
+)
+VOCABULARY = dict.fromkeys(("VocabularyProcessor", "CategoricalVocabulary", "tokenizer"), "contrib._other.learn")
+NEST = {name: f"tf.nest.{name}" for name in ("assert_same_structure", "flatten", "map_structure", "pack_sequence_as")}
+NEST |= {"is_sequence": "tf.nest.is_nested"}
+DISTRIBUTIONS = {
+    name: f"tf.distributions.{name}"
+    for name in (
+        "Bernoulli",
+        "Beta",
+        "Categorical",
+        "Dirichlet",
+        "DirichletMultinomial",
+        "Distribution",
+        "Exponential",
+        "FULLY_REPARAMETERIZED",
+        "Gamma",
+        "Laplace",
+        "Multinomial",
+        "NOT_REPARAMETERIZED",
+        "Normal",
+        "RegisterKL",
+        "ReparameterizationType",
+        "StudentT",
+        "Uniform",
+        "kl_divergence",
+    )
+}
+KERAS = {
+    name: f"tf.keras.{name}"
+    for name in (
+        "activations",
+        "applications",
+        "backend",
+        "callbacks",
+        "constraints",
+        "datasets",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
+        "optimizers",
+        "preprocessing",
+        "regularizers",
+        "utils",
     )
 }
 MNIST = dict.fromkeys(("DataSet", "Datasets", "load_mnist", "read_data_sets"), "contrib._other.mnist")

@@ -2,15 +2,22 @@
 
 from ._lent_names import (
     CHECKS,
+    CRF,
     DATA_MODULES,
     DATASETS,
+    DISTRIBUTIONS,
+    KERAS,
+    LEGACY_SEQ2SEQ,
     LENT_LAYERS,
     LENT_MODULES,
     MNIST,
+    NEST,
     RNN,
     SIGNAL,
     SLIM_MODULES,
     TRAINING,
+    VOCABULARY,
+    WINDOWS,
 )
 
 _ARG_SCOPE = dict.fromkeys(
@@ -105,7 +112,7 @@ _LAYERS |= dict.fromkeys(
 )
 _FRAMEWORK = {**_ARG_SCOPE, **_VARIABLES, **CHECKS}
 _FRAMEWORK |= {name: f"tf.train.{name}" for name in ("init_from_checkpoint", "list_variables", "load_checkpoint")}
-_FRAMEWORK |= {"load_variable": "tf.train.load_variable", "nest": "tf.nest", "is_tensor": "tf.is_tensor"}
+_FRAMEWORK |= {"load_variable": "tf.train.load_variable", "nest": ":framework.nest", "is_tensor": "tf.is_tensor"}
 _ALL_LAYERS = {**_LAYERS, **LENT_LAYERS, **_INITIALIZERS, **_REGULARIZERS}
 
 # What each module of `tf.contrib` holds: for each name the module of tf1bn that defines it, the name in `tf` that it
@@ -115,15 +122,29 @@ TREE = {
     "": {
         name: f":{name}"
         for name in (
-            *("data", "framework", "layers", "learn", "losses", "metrics"),
-            *("rnn", "signal", "slim", "training", "util"),
+            *("compiler", "crf", "data", "distributions", "framework", "keras", "layers", "learn", "legacy_seq2seq"),
+            *("losses", "metrics", "rnn", "seq2seq", "signal", "slim", "training", "util"),
         )
     },
     "rnn": RNN,
-    "signal": SIGNAL,
-    "learn": {"datasets": ":learn.datasets", "python": ":learn.python"},
+    "signal": {**SIGNAL, "python": ":signal.python"},
+    "signal.python": {"ops": ":signal.python.ops"},
+    "signal.python.ops": {"window_ops": ":signal.python.ops.window_ops"},
+    "signal.python.ops.window_ops": WINDOWS,
+    "compiler": {"jit": ":compiler.jit"},
+    "compiler.jit": {"experimental_jit_scope": "tf.xla.experimental.jit_scope"},
+    "crf": CRF,
+    "distributions": DISTRIBUTIONS,
+    "keras": KERAS,
+    "legacy_seq2seq": LEGACY_SEQ2SEQ,
+    "seq2seq": {"sequence_loss": "contrib._other.seq2seq"},
+    "learn": {
+        "ModeKeys": "contrib._other.learn",
+        **{name: f":learn.{name}" for name in ("datasets", "preprocessing", "python")},
+    },
+    **{f"{above}.preprocessing": VOCABULARY for above in ("learn", "learn.python.learn")},
     "learn.python": {"learn": ":learn.python.learn"},
-    "learn.python.learn": {"datasets": ":learn.datasets"},
+    "learn.python.learn": {"datasets": ":learn.datasets", "preprocessing": ":learn.python.learn.preprocessing"},
     **{f"{above}.datasets": {"mnist": ":learn.datasets.mnist"} for above in ("learn", "learn.python.learn")},
     **{f"{above}.datasets.mnist": MNIST for above in ("learn", "learn.python.learn")},
     "data": DATASETS,
@@ -143,6 +164,7 @@ TREE = {
     "layers.python.layers.regularizers": _REGULARIZERS,
     "layers.python.layers.utils": _UTILS,
     "framework": {**_FRAMEWORK, "python": ":framework.python"},
+    "framework.nest": NEST,
     "framework.python": {"ops": ":framework.python.ops"},
     "framework.python.ops": {**_ARG_SCOPE, **_VARIABLES, "variables": ":framework.python.ops.variables"},
     "framework.python.ops.arg_scope": _ARG_SCOPE,
@@ -176,15 +198,13 @@ _INSTEAD = {
     "lookup": "tf.lookup",
     "losses": "tf.losses, where the labels come before the logits",
     "metrics": "tf.metrics",
-    "summary": "tf.summary",
+    "summary": "tf.summary with a FileWriter, or tf.compat.v2.summary",
     "image": "tf.image",
     "distributions": "the package tensorflow_probability",
     "bayesflow": "the package tensorflow_probability",
     "opt": "tf.train, or write the update with tf.assign",
     "learn": "plain graph code; estimators have left TensorFlow",
     "estimator": "plain graph code; estimators have left TensorFlow",
-    "VocabularyProcessor": "a dict from words to numbers, or a copy of its file beside your script",
-    "crf": "a copy of the file crf.py of TensorFlow 1.15 beside your script",
     "ScipyOptimizerInterface": "scipy.optimize.minimize with a function that runs the loss and its gradients",
     "quantize": "the package tensorflow_model_optimization",
     "model_pruning": "the package tensorflow_model_optimization",

@@ -14,17 +14,8 @@ import sys
 import types
 
 from .. import contrib
-from . import python2_translation
-from .before_1_0 import successor
-
-# What to use in the place of modules of ``tensorflow`` that have left it.
-GONE = {
-    "examples": "put a copy of the example's file beside your script and import that",
-    "estimator": "call the model function yourself, with `tf.data` for its input, and run its `train_op` in a "
-    "`tf.train.MonitoredTrainingSession`: tensorflow-estimator, up to its last release 2.15, does not import beside "
-    "TensorFlow 2.21",
-    "models": "put a copy of the file from the model collection beside your script and import that",
-}
+from . import before_1_0, python2_translation
+from .left_names import GONE, renamed
 
 
 def legacy_layers():
@@ -69,7 +60,11 @@ class OldTensorFlow:
         old = {"BatchNorm": "BatchNormalization", "batch_norm": "batch_normalization"}
         name_of_module = "tensorflow.python.layers.normalization"
         self._normalization = _Module(name_of_module, lambda name: self._find_layer(old.get(name, name)))
-        for path, operation in static_shapes.OPERATIONS.items():
+        operations = dict(static_shapes.OPERATIONS)
+        if old_names is not None:
+            operations |= before_1_0.operations(old_names.lent.add)
+        self._copy("image"), self._copy("train")
+        for path, operation in operations.items():
             above, _, name = path.rpartition(".")
             setattr(self._copy(above) if above else self.module, name, operation)
         self.module.gfile = _Module("tensorflow.gfile", self._find_file)
@@ -163,17 +158,22 @@ class OldTensorFlow:
 
     def _internal(self, found):
         """A module below ``tensorflow.python`` that also finds what has left it since, by the public names."""
+        if not isinstance(found, types.ModuleType):
+            # Nothing is asked of it: `flags.FLAGS` parses the command line when it is.
+            return found
         own = {
             "tensorflow.python.platform.gfile": self.module.gfile,
             "tensorflow.python.layers.layers": self.module.layers,
             "tensorflow.python.layers.normalization": self._normalization,
-        }.get(getattr(found, "__name__", ""))
+        }.get(found.__name__)
         if own is not None:
             return own
-        if not isinstance(found, types.ModuleType) or not f"{found.__name__}.".startswith("tensorflow.python."):
+        if not f"{found.__name__}.".startswith("tensorflow.python."):
             return found
 
         def find(name):
+            if not hasattr(found, name):
+                name = renamed(found.__name__, name)
             for module in (found, self._v1, self._v1.nn, self._v1.train):
                 if hasattr(module, name):
                     return self._internal(getattr(module, name))
@@ -193,18 +193,25 @@ class OldTensorFlow:
         try:
             return getattr(self._v1, name)
         except AttributeError:
-            if use := successor(name):
-                raise AttributeError(f"module 'tensorflow' has no attribute {name!r}: {use}.") from None
-            raise AttributeError(
-                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow "
-                f"{importlib.import_module('tensorflow').__version__}."
-            ) from None
+            version = importlib.import_module("tensorflow").__version__
+            missing = (
+                f"module 'tensorflow' has no attribute {name!r}, and nor has `tf.compat.v1` of TensorFlow {version}."
+            )
+        return before_1_0.lent(name, missing, self._old_names)
 
     def _copy(self, name):
         """The script's copy of a module of ``tensorflow``, in which names may be replaced."""
         if name not in vars(self.module):
             real = getattr(self._v1, name)
-            copy = _Module(f"tensorflow.{name}", functools.partial(getattr, real))
+
+            def find(wanted):
+                try:
+                    return getattr(real, wanted)
+                except AttributeError as error:
+                    missing = str(error)
+                return before_1_0.lent(f"{name}.{wanted}", missing, self._old_names)
+
+            copy = _Module(f"tensorflow.{name}", find)
             copy.__all__ = [public for public in dir(real) if not public.startswith("_")]
             setattr(self.module, name, copy)
         return vars(self.module)[name]

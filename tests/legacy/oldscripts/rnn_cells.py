@@ -29,6 +29,17 @@ with tf.variable_scope("both"):
     out, _, _ = tf.contrib.rnn.static_bidirectional_rnn(
         rnn.LSTMCell(2, use_peepholes=True, num_proj=3), rnn.LSTMCell(2), steps, dtype=tf.float32)
     show("both", [out[0], out[-1]])
+with tf.variable_scope("rare"):
+    out, state = tf.nn.dynamic_rnn(rnn.NASCell(3), x, sequence_length=[4, 2, 3], dtype=tf.float32, scope="nas")
+    show("nas", [out[:, -1], state.c, state.h])
+    out, state = rnn.static_rnn(rnn.NASCell(3, num_proj=2, use_bias=True), steps, dtype=tf.float32, scope="projected")
+    show("projected", [out[-1], state.c, state.h])
+    cell = rnn.OutputProjectionWrapper(rnn.GRUCell(3), 2, activation=tf.tanh)
+    out, state = rnn.static_rnn(cell, steps, dtype=tf.float32, scope="wrapped")
+    show("wrapped", [out[0], out[-1], state])
+    out, forwards, backwards = rnn.stack_bidirectional_dynamic_rnn(
+        [rnn.GRUCell(2), rnn.LSTMCell(3)], [rnn.GRUCell(2), rnn.GRUCell(1)], x, dtype=tf.float32, sequence_length=[4, 1, 3])
+    show("layers", [out, forwards[1].c, backwards[0]])
 with tf.Session() as sess:
     sess.run(tf.global_variables_initializer())
     for v in tf.trainable_variables():

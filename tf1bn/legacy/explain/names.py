@@ -11,11 +11,13 @@ import functools
 import importlib.util
 import json
 import os
+import re
 
 from ... import contrib
-from ..before_1_0 import successor
+from ..before_1_0 import RENAMED
+from ..left_names import GONE, renamed
 from ..python2_detection import bindings, parsed
-from ..tensorflow_module import GONE, has_legacy_keras
+from ..tensorflow_module import has_legacy_keras
 
 THERE, LENT, NEEDS, GONE_AWAY, UNKNOWN = "there", "lent", "needs", "gone", "unknown"
 # What keeps a script from running, the worst first.
@@ -78,10 +80,10 @@ def _public(parts):
         if part in modules[path] or part.startswith("__"):
             return Fate(THERE)
         name = ".".join([*above, part])
+        if name in RENAMED:
+            return Fate(LENT)
         if part in table()["gone"].get(path, ()):
             return Fate(GONE_AWAY, f"`tf.{name}` has left TensorFlow, and tf1bn lends nothing in its place")
-        if use := successor(name):
-            return Fate(GONE_AWAY, use)
         return Fate(GONE_AWAY, f"neither TensorFlow {table()['before']} nor {table()['tensorflow']} has `tf.{name}`")
     return Fate(THERE)
 
@@ -123,13 +125,12 @@ def _internal(parts):
             # What protocol buffers are generated to binds its names when it is imported.
             if not left or file.endswith("_pb2.py") or left[0] in _bound(file) or left[0].startswith("__"):
                 return Fate(THERE)
-            # `tf1bn run` finds names that have moved by the public ones.
+            # `tf1bn run` finds names that were renamed, and names that have moved by the public ones.
             modules = table()["modules"]
-            if any(left[0] in modules[path] for path in ("", "nn", "train")):
+            today = renamed(".".join(["tensorflow", *parts[: len(parts) - len(left)]]), left[0])
+            if today in _bound(file) or any(today in modules[path] for path in ("", "nn", "train")):
                 return Fate(LENT)
         name = ".".join(parts[: number + 1])
-        if use := successor(".".join(parts)):
-            return Fate(GONE_AWAY, use)
         return Fate(GONE_AWAY, f"today's TensorFlow has no `tensorflow.{name}`; find a public name in its place")
     return Fate(THERE)
 
@@ -138,11 +139,25 @@ def _internal(parts):
 def _bound(file):
     """The names that a module's source binds at its top level."""
     with open(file, "rb") as stream:
-        tree = parsed(stream.read(), file)
-    nodes, found = list(tree.body), set()
+        source = stream.read()
+    if os.path.basename(file).startswith("gen_"):
+        # Such modules have up to 15,000 lines of one form.
+        return {name.decode() for name in re.findall(rb"^(?:def )?(\w+)(?=\(| =)", source, re.MULTILINE)}
+    nodes, found = list(parsed(source, file).body), set()
     while nodes:
         node = nodes.pop()
         found |= set(bindings(node))
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            found |= _generated(node.module)
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             nodes += ast.iter_child_nodes(node)
     return found
+
+
+def _generated(module):
+    """The names of a module of generated operations, such as "tensorflow.python.ops.gen_math_ops"."""
+    package, *parts = module.split(".")
+    if package != "tensorflow" or not parts[-1].startswith("gen_"):
+        return set()
+    folder = next(iter(importlib.util.find_spec(package).submodule_search_locations))
+    return _bound(os.path.join(folder, *parts) + ".py")

@@ -8,6 +8,18 @@ def asscalar(a):
     return np.asarray(a).item()
 
 
+def array(real, lent, *args, **kwargs):
+    """`numpy.array` or `asarray`, which until NumPy 1.24 made arrays of objects of rows that differ in length."""
+    try:
+        return real(*args, **kwargs)
+    except ValueError as error:
+        # Positions: object, dtype.
+        if "inhomogeneous" not in str(error) or len(args) > 1 or kwargs.get("dtype") is not None:
+            raise
+    lent()
+    return real(*args, **{**kwargs, "dtype": object})
+
+
 def load(real, lent, *args, **kwargs):
     """`numpy.load`, which read pickles until NumPy 1.16.3, here also those that Python 2 wrote."""
     # Positions: file, mmap_mode, allow_pickle, fix_imports, encoding.

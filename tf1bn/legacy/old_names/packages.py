@@ -19,6 +19,14 @@ def use_backend(real, lent, backend=None, *args, warn=None, **kwargs):
     return real(backend, *args, **kwargs)
 
 
+def rotate(real, lent, input, angle, *args, **kwargs):
+    """`scipy.ndimage.rotate`, whose angle may be an array of one number."""
+    if getattr(angle, "shape", ()):
+        lent()
+        angle = angle.item()
+    return real(input, angle, *args, **kwargs)
+
+
 def compare_ssim(X, Y, *args, multichannel=False, **kwargs):
     """The structural similarity of two images; ``multichannel``: their last axis is that of channels."""
     from skimage.metrics import structural_similarity

@@ -31,6 +31,7 @@ NAMES = {
     "cv2": {"CV_AA": "cv2.LINE_AA"},
     "fractions": {"gcd": "math.gcd"},
     "inspect": {"getargspec": f"{_OWN}.standard_library.getargspec"},
+    "matplotlib.cm": {"get_cmap": "matplotlib.pyplot.get_cmap"},
     "numpy": {
         "Inf": "numpy.inf",
         "NaN": "numpy.nan",
@@ -104,7 +105,10 @@ FUNCTIONS = {
     "asyncio.get_event_loop": f"{_OWN}.standard_library.get_event_loop",
     "matplotlib.pyplot.switch_backend": f"{_OWN}.packages.use_backend",
     "matplotlib.use": f"{_OWN}.packages.use_backend",
+    "numpy.array": f"{_OWN}.numpy_names.array",
+    "numpy.asarray": f"{_OWN}.numpy_names.array",
     "numpy.load": f"{_OWN}.numpy_names.load",
+    "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
 }
 
 # Methods that have left types of C, where nothing can be lent; calls of them in the script's source are changed.
