@@ -11,7 +11,7 @@ import numpy as np
 from .._native import replay as _native
 from .error_bounds import Rates
 from .moments import Moments, batch_moments
-from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
+from .roundoff import SIGNIFICAND_BITS, as_dtype, rounded_to, sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
@@ -111,7 +111,7 @@ def _blocks(batch, dtype, backwards):
     for start in range(0, items, step):
         part = batch[max(0, items - start - step) : items - start] if backwards else batch[start : start + step]
         # Aligned, too: a file or a buffer may start anywhere.
-        yield np.require(part, dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
+        yield np.require(as_dtype(part, dtype), requirements=["C", "A"]).reshape(-1, batch.shape[-1])
 
 
 class _Step(NamedTuple):
