@@ -5,7 +5,7 @@ NAME ?= table
 # The tests start many processes, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels lint locks images rebuild
+.PHONY: reproduce test test-rest test-all mutants fuzz sanitize bench matrix wheels aarch64 lint locks images rebuild
 reproduce: .venv/done ; $(BIN)/python -m tf1bn.reproduce $(ARGS)
 # What each tier has: docs/design/testing.md. The first takes minutes; test-rest is what it leaves out, test-all both,
 # without the images.
@@ -19,8 +19,10 @@ fuzz: .venv/tests
 	$(BIN)/python tests/support/fuzz.py --part recurrence --count $(COUNT) $(ARGS)
 sanitize: .venv/tests ; $(BIN)/python tests/support/sanitize.py $(ARGS)
 bench: .venv/done ; $(BIN)/python -m benchmarks $(NAME) $(ARGS)
-matrix: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox $(ARGS)
-wheels: .venv/done ; $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox -s wheels $(ARGS)
+NOX = $(BIN)/python -m pip install --quiet nox==2026.10.20 && $(BIN)/python -m nox
+matrix: .venv/done ; $(NOX) $(ARGS)
+wheels: .venv/done ; $(NOX) -s wheels wheels_aarch64 $(ARGS)
+aarch64: .venv/done ; $(NOX) -s wheels_aarch64-3.11 aarch64 $(ARGS)
 lint: .venv/tests
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.checker docker/Dockerfile.gpu docker/tf1/Dockerfile

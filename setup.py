@@ -90,8 +90,8 @@ setup(
         "legacy": ["fissix>=24.4", "tf_keras>=2.16", "tf_slim>=1.1"],
         # For `tf1bn.recorders.flax`.
         "flax": ["flax>=0.12", "jax>=0.8"],
-        # Files of Keras and safetensors; all other formats are read with NumPy.
-        "checkpoints": ["h5py>=3.10", "safetensors>=0.4"],
+        # Files of Keras, safetensors and TensorFlow Lite; all other formats are read with NumPy.
+        "checkpoints": ["h5py>=3.10", "safetensors>=0.4", "tflite>=2.10"],
         # For `--scheduler`, and for arrays and bags of Dask.
         "dask": ["dask[array,distributed]>=2025.1", "fsspec>=2024.6"],
         # For `tf1bn --print-completion`.

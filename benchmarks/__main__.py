@@ -8,6 +8,7 @@ NAMES = {
     "table": ("checker", "mean and variance by tf1bn and by others: how fast, and how far off (the default)"),
     "moments": ("checker", "`batch_moments` beside what plain C reaches"),
     "bounds": ("checker", "the error bounds beside the errors of correctly rounded layers"),
+    "replay": ("checker", "the orders of summation that the checker replays"),
     "growth": ("checkpoints", "how the time of audit and parity grows with the layers of a checkpoint"),
     "formats": ("checkpoints", "the formats of checkpoints: seconds and MB of an audit of each"),
     "graph": ("graphs", "the audit of a graph of 5,000 to 40,000 operations by its structure"),

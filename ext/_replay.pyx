@@ -1,138 +1,147 @@
 """Orders of summation, run in the dtype that a layer sums in, for `tf1bn.checker.summation`, which documents them.
 
-Rows arrive in blocks [rows, channels]; a state [slots, channels] carries what an order remembers between them.
+Rows arrive in blocks [rows, channels]; a state carries what the orders remember between them.
 """
 
 cdef extern from *:
     const char *TF1BN_VERSION
     const char *TF1BN_SOURCE_HASH
 
+cdef extern from "replay_kernels.h":
+    enum:
+        MAX_VARIANTS
+        BAND
+        PAIRWISE
+        SUMS
+        WELFORDS
+        SLOTS
+    const int SUM_SLOTS[SUMS]
+    const int FIRST_SLOT[SUMS]
+    const int WELFORD_SLOTS[WELFORDS]
+    const int FIRST_WELFORD_SLOT[WELFORDS]
+    ctypedef struct Rows:
+        const void *front
+        const void *back
+        const void *front_weights
+        const void *back_weights
+        const void *centers
+        Py_ssize_t rows, channels, first, length
+        int welford
+    ctypedef struct ReplayKernels:
+        const char *name
+        void take_float(const Rows *, float *) noexcept nogil
+        void take_double(const Rows *, double *) noexcept nogil
+    int find_replay_kernels(const ReplayKernels **)
+
 version = TF1BN_VERSION.decode("ascii")
 source_hash = TF1BN_SOURCE_HASH.decode("ascii")
+
+cdef const ReplayKernels *KERNELS[MAX_VARIANTS]
+cdef int KERNEL_COUNT = find_replay_kernels(KERNELS)
+variants = tuple([KERNELS[i].name.decode("ascii") for i in range(KERNEL_COUNT)])
+slots = SLOTS  # of the state, for each channel
+sums = SUMS
+welfords = WELFORDS
 
 ctypedef fused real:
     float
     double
 
-cpdef enum Term:
-    VALUE
-    DEVIATION  # from the center
-    SQUARE  # of the deviation
 
-cpdef enum Order:
-    IN_ORDER  # one accumulator, from the first row to the last
-    BLOCKED  # blocks of consecutive rows, each in order, and then their sums in order
-    LANES  # row i goes to accumulator i mod slots; then the accumulators in order
-    PAIRWISE  # a binary tree
+def take(const real[:, ::1] front not None, const real[:, ::1] back not None, const real[::1] front_weights,
+         const real[::1] back_weights, const real[:, ::1] centers, Py_ssize_t first, Py_ssize_t length, bint welford,
+         real[:, ::1] state not None, str variant=None):
+    """Take rows into all orders.
 
-
-def add(const real[:, ::1] rows not None, const real[::1] weights, const real[::1] center not None, Term term,
-        Order order, Py_ssize_t first, Py_ssize_t length, real[:, ::1] state not None):
-    """Add a term of each of the rows `first` and on to `state`, times their weights.
-
-    state: [1, C] in order, [2, C] blocked with blocks of `length` rows, [any, C] lanes, [64, C] pairwise; at first 0.
+    front, back: [rows, channels], those that follow from the batch's first row on, and as many from its last on; both
+    in the batch's order. front_weights, back_weights: one for each row, or None.
+    centers: [sums - 1, channels], for sums of squares of deviations from these, and as the last of the sums that of the
+    deviations from the first of them; None for sums of the values.
+    first: how many rows were taken before. length: of the blocks of rows that are summed by themselves.
+    welford: whether Welford's updates are made, too. state: [slots, channels], at first 0.
+    variant: the name of the kernels to use, one of `variants`; None for the fastest.
     """
-    cdef Py_ssize_t r, c, slot, index
-    cdef Py_ssize_t channels = rows.shape[1]
-    cdef Py_ssize_t slots = state.shape[0]
-    cdef real d
-    cdef real w = 1
-    cdef bint weighted = weights is not None
-    if center.shape[0] != channels or state.shape[1] != channels or (weighted and weights.shape[0] != rows.shape[0]):
-        raise ValueError("Rows, weights, center and state must fit each other.")
-    if slots < (64 if order == PAIRWISE else 2 if order == BLOCKED else 1) or length < 1 or first < 0:
-        raise ValueError("The state has too few slots for its order.")
+    cdef Rows step
+    cdef const ReplayKernels *own = KERNELS[0]
+    cdef Py_ssize_t rows = front.shape[0], channels = front.shape[1]
+    if variant is not None:
+        if variant not in variants:
+            raise ValueError(f"This machine has no variant {variant!r}; it has {', '.join(variants)}.")
+        own = KERNELS[<Py_ssize_t> variants.index(variant)]
+    if (back.shape[0] != rows or back.shape[1] != channels or state.shape[0] != SLOTS or state.shape[1] != channels
+            or (centers is not None and (centers.shape[0] != SUMS - 1 or centers.shape[1] != channels))
+            or (front_weights is None) != (back_weights is None)
+            or (front_weights is not None and not front_weights.shape[0] == back_weights.shape[0] == rows)):
+        raise ValueError("Rows, weights, centers and state must fit each other.")
+    if length < 1 or first < 0:
+        raise ValueError("`length` must be at least 1 and `first` at least 0.")
+    if rows == 0 or channels == 0:
+        return
+    step.front, step.back = &front[0, 0], &back[0, 0]
+    step.front_weights = step.back_weights = step.centers = NULL
+    if front_weights is not None:
+        step.front_weights, step.back_weights = &front_weights[0], &back_weights[0]
+    if centers is not None:
+        step.centers = &centers[0, 0]
+    step.rows, step.channels, step.first, step.length, step.welford = rows, channels, first, length, welford
     with nogil:
-        for r in range(rows.shape[0]):
-            if weighted:
-                w = weights[r]
-            slot = (first + r) % slots if order == LANES else 0
-            if order == BLOCKED and (first + r) % length == 0:
-                for c in range(channels):
-                    state[1, c] += state[0, c]
-                    state[0, c] = 0
-            if order == PAIRWISE:
-                # Slot k waits for a partner: the sum of 2**k rows. Slot 63 is where the carry travels.
-                slot = 63
-                for c in range(channels):
-                    state[63, c] = 0
-            # The tests stand outside the loops over channels, which the compiler then vectorizes.
-            if term == SQUARE and weighted:
-                for c in range(channels):
-                    d = rows[r, c] - center[c]
-                    state[slot, c] += w * (d * d)
-            elif term == SQUARE:
-                for c in range(channels):
-                    d = rows[r, c] - center[c]
-                    state[slot, c] += d * d
-            elif term == DEVIATION:
-                for c in range(channels):
-                    state[slot, c] += w * (rows[r, c] - center[c])
-            elif weighted:
-                for c in range(channels):
-                    state[slot, c] += w * rows[r, c]
-            else:
-                for c in range(channels):
-                    state[slot, c] += rows[r, c]
-            if order == PAIRWISE:
-                index = first + r
-                slot = 0
-                while index & 1:
-                    for c in range(channels):
-                        state[63, c] += state[slot, c]
-                    index >>= 1
-                    slot += 1
-                for c in range(channels):
-                    state[slot, c] = state[63, c]
+        if real is float:
+            own.take_float(&step, &state[0, 0])
+        else:
+            own.take_double(&step, &state[0, 0])
 
 
-def total(Order order, const real[:, ::1] state not None, Py_ssize_t count, real[::1] out not None):
-    """Write the sum of the `count` rows that `state` took to `out`."""
-    cdef Py_ssize_t slot, c
-    cdef Py_ssize_t slots = state.shape[0]
-    if out.shape[0] != state.shape[1]:
+def totals(const real[:, ::1] state not None, Py_ssize_t count, real[:, ::1] out not None):
+    """Write the sums [sums, channels] of the `count` rows that `state` took to `out`."""
+    cdef Py_ssize_t i, first, width, slot, c
+    cdef int order
+    cdef const real *band
+    if state.shape[0] != SLOTS or out.shape[0] != SUMS or out.shape[1] != state.shape[1]:
+        raise ValueError("State and result must have the same channels.")
+    out[:, :] = 0
+    with nogil:
+        for i in range((out.shape[1] + BAND - 1) // BAND):
+            first = i * BAND
+            width = min(<Py_ssize_t> BAND, out.shape[1] - first)
+            band = &state[0, 0] + first * SLOTS
+            for order in range(SUMS):
+                for slot in range(SUM_SLOTS[order]):
+                    if order == PAIRWISE and not (count >> slot) & 1:
+                        continue
+                    for c in range(width):
+                        out[order, first + c] += band[(FIRST_SLOT[order] + slot) * width + c]
+
+
+def welford_moments(real[:, ::1] state not None, Py_ssize_t count, real[:, :, ::1] out not None):
+    """Write Welford's means and sums of squared deviations [2, welfords, channels] of `count` rows to `out`.
+
+    Lanes are merged in `state`, into the first, by the pairwise update.
+    """
+    cdef Py_ssize_t i, first, width, lane, lanes, c
+    cdef int order
+    cdef real *means
+    cdef real *squares
+    cdef real merged, added, share, d
+    if not (state.shape[0] == SLOTS and out.shape[0] == 2 and out.shape[1] == WELFORDS
+            and out.shape[2] == state.shape[1]):
         raise ValueError("State and result must have the same channels.")
     with nogil:
-        for c in range(out.shape[0]):
-            out[c] = 0
-        for slot in range(min(slots, 62) if order == PAIRWISE else slots):
-            if order == PAIRWISE and not (count >> slot) & 1:
-                continue
-            for c in range(out.shape[0]):
-                out[c] += state[slot, c]
-
-
-def welford(const real[:, ::1] rows not None, Py_ssize_t first, real[:, :, ::1] state not None):
-    """Welford's update of `state` [lanes, 2, C], means and sums of squared deviations; row i goes to lane i mod lanes."""
-    cdef Py_ssize_t r, c, lane
-    cdef Py_ssize_t lanes = state.shape[0]
-    cdef real d, k
-    if state.shape[1] != 2 or state.shape[2] != rows.shape[1] or lanes < 1 or first < 0:
-        raise ValueError("Rows and state must fit each other.")
-    with nogil:
-        for r in range(rows.shape[0]):
-            lane = (first + r) % lanes
-            k = <real> ((first + r) // lanes + 1)
-            for c in range(rows.shape[1]):
-                d = rows[r, c] - state[lane, 0, c]
-                state[lane, 0, c] += d / k
-                state[lane, 1, c] += d * (rows[r, c] - state[lane, 0, c])
-
-
-def merge_lanes(real[:, :, ::1] state not None, Py_ssize_t count):
-    """Merge all lanes of Welford's `state` into the first, by the pairwise update; `count` rows in all."""
-    cdef Py_ssize_t lane, c
-    cdef Py_ssize_t lanes = state.shape[0]
-    cdef real merged, added, share, d
-    if lanes < 1 or state.shape[1] != 2:
-        raise ValueError("The state must have lanes of two rows.")
-    with nogil:
-        merged = <real> ((count + lanes - 1) // lanes)
-        for lane in range(1, min(lanes, count)):
-            added = <real> ((count + lanes - 1 - lane) // lanes)
-            share = added / (merged + added)
-            for c in range(state.shape[2]):
-                d = state[lane, 0, c] - state[0, 0, c]
-                state[0, 0, c] += d * share
-                state[0, 1, c] += state[lane, 1, c] + d * d * (merged * share)
-            merged += added
+        for i in range((out.shape[2] + BAND - 1) // BAND):
+            first = i * BAND
+            width = min(<Py_ssize_t> BAND, out.shape[2] - first)
+            for order in range(WELFORDS):
+                lanes = WELFORD_SLOTS[order]
+                means = &state[0, 0] + first * SLOTS + FIRST_WELFORD_SLOT[order] * width
+                squares = means + lanes * width
+                merged = <real> ((count + lanes - 1) // lanes)
+                for lane in range(1, min(lanes, count)):
+                    added = <real> ((count + lanes - 1 - lane) // lanes)
+                    share = added / (merged + added)
+                    for c in range(width):
+                        d = means[lane * width + c] - means[c]
+                        means[c] += d * share
+                        squares[c] += squares[lane * width + c] + d * d * (merged * share)
+                    merged += added
+                for c in range(width):
+                    out[0, order, first + c] = means[c]
+                    out[1, order, first + c] = squares[c]

@@ -35,15 +35,17 @@ def exit_code(ok, verdicts):
 
 
 def with_status(result):
-    """The dict of a result's JSON with "status" and "exit_code".
+    """The dict of a result's JSON with "status" and "exit_code", and with "counts", the number of layers by verdict.
 
     The status is "ok", "finding", "undecidable" (or nothing was judged), or "failed" where a command that could not do
     its work left a result that says so.
     """
-    code = exit_code(result["ok"], [layer["verdict"] for layer in result["layers"]])
+    verdicts = [layer["verdict"] for layer in result["layers"]]
+    code = exit_code(result["ok"], verdicts)
     failed = result.get("status") == "failed" and not result["layers"]
     status = "failed" if failed else (OK, FINDING, UNDECIDABLE)[code]
-    return {**result, "status": status, "exit_code": code}
+    counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+    return {**result, "counts": counts, "status": status, "exit_code": code}
 
 
 def cause_entry(name, explanation, severity=FINDING, misfit=None, *, framework=None, release=None, variant=None):

@@ -37,6 +37,7 @@ PROVEN = {
     "a .meta graph of TensorFlow": ("", "TF 1.15.5"),
     "an ONNX model": ("onnx/trained.onnx", "PyTorch 2.13's exporter, onnx 1.23"),
     "a model of TensorFlow.js": ("tfjs/layers_uint8/model.json", "tensorflowjs 4.22; graphs that are not folded by us"),
+    "a model of TensorFlow Lite": ("tflite/float32.tflite", "TensorFlow 2.21 with Keras 3.15"),
     "a .keras file": ("keras/a.keras", "Keras 3.15"),
     "an HDF5 file": ("keras/a.weights.h5", "Keras 3.15; Keras 1 and 2 by us"),
     "a file of torch.save": (
@@ -62,7 +63,8 @@ def measured(path):
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in (0, 1):
+        # 2 where a format keeps nothing that could be judged alone.
+        if process.returncode not in (0, 1, 2):
             sys.exit(f"{path} was not judged")
         rounds.append((usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024))
     return f"{min(rounds)[0]:.2f}", f"{min(megabytes for _, megabytes in rounds):.0f}"

@@ -17,9 +17,9 @@ import sys
 import tempfile
 import time
 
-from tf1bn.checkpoints.formats.protobuf import BYTES, bytes_field, message
+from tf1bn.binary.protobuf import BYTES, bytes_field, message
+from tf1bn.graphdef.files import wire
 from tf1bn.graphs import audit
-from tf1bn.graphs.files import wire
 
 LIMIT = 1.0
 OPERATIONS = (5000, 10000, 20000, 40000)

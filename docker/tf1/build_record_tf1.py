@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(__file__).resolve().with_name("record_tf1.py")
 MARK = "# ---- what record_tf1.py holds ----\n"
-PARTS = ("graphs/view", "graphs/patterns", "graphs/model", "graphs/scan", "recorders/run_plan")
+PARTS = ("graphdef/view", "graphdef/patterns", "graphdef/model", "graphdef/scan", "recorders/run_plan")
 END = "# ---- end of the parts of tf1bn ----\n"
 
 

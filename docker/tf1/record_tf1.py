@@ -12,6 +12,12 @@ beside your script, and run your training through it:
         for batch in batches:
             rec.run(train_op, {x: batch})
 
+or, where something else runs the session, through a hook:
+
+    with tf.train.MonitoredTrainingSession(hooks=[record_tf1.RecorderHook("old.trace")]) as sess:
+        ...
+    estimator.train(input_fn, hooks=[record_tf1.RecorderHook("old.trace")])
+
 It finds the layers of tf.contrib.layers.batch_norm, tf.layers.batch_normalization and others of their form in the
 graph, built or imported; `Recorder` says what is written. The docstring of tf1bn/trace/__init__.py
 describes the format of the trace. The parts below that are marked "from tf1bn/..." are copies; change them there.
@@ -32,16 +38,20 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-# ---- from tf1bn/graphs/view.py ----
+# ---- from tf1bn/graphdef/view.py ----
 
-FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
+# The one of before TF 1.0, for inference alone.
+GLOBAL = "BatchNormWithGlobalNormalization"
+# Where batch normalisation is looked for; 1 / sqrt(variance + epsilon) begins one that is made of several operations.
+NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt"))
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")
 MERGES = ("Merge", "RefMerge")
 # Operations that pass a value on, perhaps in another shape or dtype, perhaps into a loop.
 PASSES = ("Identity", "RefIdentity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "ReadVariableOp")
-PASSES += ("Enter", "RefEnter")
+PASSES += ("Enter", "RefEnter", "Snapshot", "CheckNumerics", "PreventGradient")
 ADDS = ("Add", "AddV2")
 FIXED = ("Const",)
 CALLS = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "PartitionedCall", "StatefulPartitionedCall")
@@ -206,7 +216,7 @@ def closes_loop(op):
     return op.type in MERGES and any(tensor.op.type.endswith("NextIteration") for tensor in op.inputs)
 
 
-# ---- from tf1bn/graphs/patterns.py ----
+# ---- from tf1bn/graphdef/patterns.py ----
 
 Update = collections.namedtuple("Update", "op variable roots rate")
 """An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
@@ -217,7 +227,7 @@ BatchNormPattern = collections.namedtuple("BatchNormPattern", "fused op x y gamm
 
 fused: whether it is one of TensorFlow's fused operations. op: the last operation. x, y: the input and the output.
 gamma, beta: tensors, or None. means: for the mean and for the variance a list as `GraphView.roots` makes it. epsilon: a
-float. data_format: that of a fused operation, bytes. mean: the tensor of the mean in a composed one.
+float. data_format: bytes, None in a composed one. mean: the tensor of the mean, None in a fused one.
 """
 
 
@@ -251,6 +261,21 @@ class PatternFinder(GraphView):
         new, rate = terms
         return Update(op, variable, [root.name for root, _ in self.roots(new)], rate)
 
+    def pattern(self, op):
+        """The `BatchNormPattern` of the batch normalisation that an operation of `NORMS` is, or begins; or None."""
+        if op.type in FUSED:
+            return self.fused_pattern(op)
+        if op.type == GLOBAL:
+            return self.global_pattern(op)
+        return self.composed_pattern(op)
+
+    def global_pattern(self, op):
+        """The `BatchNormPattern` of the operation that there was before TF 1.0, whose inputs are in another order."""
+        x, mean, variance, beta, gamma = op.inputs[:5]
+        gamma = gamma if op.get_attr("scale_after_normalization") else None
+        means, epsilon = [self.roots(mean), self.roots(variance)], shortest(np.float32(op.get_attr("variance_epsilon")))
+        return BatchNormPattern(False, op, x, op.outputs[0], gamma, beta, means, epsilon, b"NHWC", mean)
+
     def fused_pattern(self, op):
         """The `BatchNormPattern` of one of TensorFlow's fused operations."""
         if op.get_attr("is_training"):
@@ -271,6 +296,9 @@ class PatternFinder(GraphView):
             return None
         values = [self.static(tensor) for tensor in add.inputs]
         numbers = [i for i, value in enumerate(values) if value is not None and value.size == 1]
+        if len(numbers) == 2:
+            # The variance of a single channel may be a constant too, a vector.
+            numbers = [i for i in numbers if not values[i].ndim]
         if len(numbers) != 1:
             return None
         epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]
@@ -384,7 +412,7 @@ def shortest(number):
     return float(str(number))
 
 
-# ---- from tf1bn/graphs/model.py ----
+# ---- from tf1bn/graphdef/model.py ----
 
 
 Channels = collections.namedtuple("Channels", "axes virtual")
@@ -476,7 +504,7 @@ def unknown_settings():
     return settings
 
 
-# ---- from tf1bn/graphs/scan.py ----
+# ---- from tf1bn/graphdef/scan.py ----
 
 UNSEEN_FLAG = "the tensor that decides whether it trains cannot be found"
 
@@ -511,11 +539,7 @@ class Scan(PatternFinder):
                 claimed |= self._behind(application.outputs)
         groups, pairs = [], collections.OrderedDict()
         for op in self._operations:
-            pattern = None
-            if op.type in FUSED:
-                pattern = self.fused_pattern(op)
-            elif op.type == "Rsqrt":
-                pattern = self.composed_pattern(op)
+            pattern = self.pattern(op) if op.type in NORMS else None
             if pattern is None or pattern.y.op.name in claimed:
                 continue
             merge = self._merge_after(pattern.y) if pattern.fused and self.depth(op) else None
@@ -632,7 +656,7 @@ class Scan(PatternFinder):
 
     def _layout(self, pattern, x, mean, batch):
         """``data_format, axis, channels, problem`` of an `Application`; axis is None where data_format says it."""
-        if pattern.fused:
+        if pattern.data_format is not None:
             return "NCHW" if pattern.data_format.startswith(b"NC") else "NHWC", None, None, None
         axes, problem = self.axes_of(pattern, batch)
         sizes = [dim.size for dim in mean.get_attr("shape").dim] if mean.type in VARIABLES else []
@@ -1023,10 +1047,7 @@ class Recorder(object):
         """`sess.run`, recorded if a layer takes part; `training` says whether it trains, instead of the graph."""
         if training is not None and not isinstance(training, bool):
             raise ValueError("`training` is %r; it must be True, False or None." % (training,))
-        self._writer.check()
-        with self._planning:
-            plan = self._plan(fetches, feed_dict)
-            self._declare(plan.layers)
+        plan = self._planned(fetches, feed_dict)
         if not plan.parts:
             # It waits for no other run: one that is being recorded may wait for what this one puts into a queue.
             return self._session.run(fetches, feed_dict, options=options, run_metadata=run_metadata)
@@ -1037,12 +1058,24 @@ class Recorder(object):
         """Run and record one step, and return the results."""
         before = self._read(plan.before)
         results = self._session.run([fetches, plan.extra], feed_dict, options=options, run_metadata=run_metadata)
+        self._finish(plan, before, results[1], training)
+        return results[0]
+
+    def _planned(self, fetches, feed_dict):
+        """The `Plan` of a run, whose layers are listed in the trace."""
+        self._writer.check()
+        with self._planning:
+            plan = self._plan(fetches, feed_dict)
+            self._declare(plan.layers)
+        return plan
+
+    def _finish(self, plan, before, extra, training):
+        """Write a step, with the values before it and what it fetched in addition."""
         after = self._read(plan.after)
         moments = _moments if self._keep == "moments" else None
-        layers, trained = plan.step(before, results[1], after, moments, training)
+        layers, trained = plan.step(before, extra, after, moments, training)
         self._writer.add_step(layers, trained)
         self.steps += 1
-        return results[0]
 
     def close(self):
         """Finish the trace, and say on stderr if it holds no layer; closing it again does nothing."""
@@ -1095,6 +1128,50 @@ class Recorder(object):
         else:
             values = self._session.run(tensors)
         return {tensor.name: value for tensor, value in zip(tensors, values)}
+
+
+class RecorderHook(tf.train.SessionRunHook):
+    """Records every run of a monitored session, or of an Estimator, that a batch-norm layer takes part in as a step.
+
+    What it records is what `Recorder` does. A session that is made anew after an error goes on with the same trace.
+
+    Args:
+      path: the folder of the trace, which is made with the first session.
+      keep, overwrite, producer: as for `Recorder`.
+
+    Attributes:
+      recorder: the `Recorder`, once there is a session.
+    """
+
+    def __init__(self, path, keep="inputs", overwrite=False, producer=None):
+        self._arguments = path, keep, overwrite, producer
+        self._plan = self._before = None
+        self.recorder = None
+
+    def after_create_session(self, session, coord):
+        """Make the recorder, or go on with it in another session."""
+        if self.recorder is None:
+            self.recorder = Recorder(session, *self._arguments)
+
+    def before_run(self, run_context):
+        """Read the variables, and ask for what the step needs besides."""
+        self.recorder._session = run_context.session
+        fetches, feed_dict = run_context.original_args[:2]
+        self._plan = self.recorder._planned(fetches, feed_dict)
+        if not self._plan.parts:
+            return None
+        self._before = self.recorder._read(self._plan.before)
+        return tf.train.SessionRunArgs(self._plan.extra)
+
+    def after_run(self, run_context, run_values):
+        """Read the variables again, and write the step."""
+        if self._plan.parts:
+            self.recorder._finish(self._plan, self._before, run_values.results, None)
+
+    def end(self, session):
+        """Finish the trace."""
+        if self.recorder is not None:
+            self.recorder.close()
 
 
 def _components(item):

@@ -59,10 +59,12 @@ def test_all_instruction_sets_treat_what_is_not_finite_alike(bad):
 
 def test_every_instruction_set_converts_every_float16():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):  # some processors warn of a NaN that signals
+        expected = halves.astype(np.float64)
     for variant in _moments.variants:
         state = np.empty((4, 2**16))
         _moments.Batch(halves[None]).accumulate(state, 0, 1, variant=variant)
-        np.testing.assert_array_equal(state[0], halves.astype(np.float64))
+        np.testing.assert_array_equal(state[0], expected)
 
 
 def test_merges_and_weighted_rows_are_the_same_on_all_instruction_sets():

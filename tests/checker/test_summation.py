@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tf1bn._native import replay as _replay
 from tf1bn.checker import MovingStats, batch_moments, error_bounds, summation
 from tf1bn.checker.roundoff import SIGNIFICAND_BITS
 
@@ -10,7 +11,7 @@ WORKERS = summation.WORKERS
 
 
 def in_order(terms):
-    total = terms.dtype.type(0)
+    total = np.zeros(terms.shape[1:], terms.dtype)
     for term in terms:
         total = total + term
     return total
@@ -96,20 +97,39 @@ def by_hand(values, weights=None):
     }
 
 
+def check_orders(batch, weights=None, variant=None):
+    """Compare all orders of a batch [rows, channels] with the loops."""
+    means, variances = summation.layer_moments(batch, batch.dtype, weights, variant=variant)
+    assert means.dtype == variances.dtype == batch.dtype
+    with np.errstate(all="ignore"):
+        expected = by_hand(batch, weights if weights is None else weights.astype(batch.dtype)[:, np.newaxis])
+    assert list(expected) == list(summation.ORDERS)
+    for i, name in enumerate(summation.ORDERS):
+        np.testing.assert_array_equal((means[i], variances[i]), expected[name], err_msg=name)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 33, 100, 1000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_order_is_the_loop_that_it_is_named_after(dtype, count, weighted):
     rng = np.random.default_rng(count)
     batch = rng.uniform(0, 255, (count, 3)).astype(dtype)
-    weights = rng.uniform(0, 2, count) if weighted else None
-    means, variances = summation.layer_moments(batch, np.dtype(dtype), weights)
-    assert means.dtype == variances.dtype == dtype
-    for c in range(3):
-        expected = by_hand(batch[:, c], weights if weights is None else weights.astype(dtype))
-        assert list(expected) == list(summation.ORDERS)
-        for i, name in enumerate(summation.ORDERS):
-            np.testing.assert_array_equal((means[i, c], variances[i, c]), expected[name], err_msg=name)
+    check_orders(batch, rng.uniform(0, 2, count) if weighted else None)
+
+
+@pytest.mark.parametrize("variant", _replay.variants)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_instruction_set_gives_the_bits_of_the_loops(dtype, variant):
+    """In vectors that are full, in their rest, in several bands, and with what is not finite or not normal."""
+    rng = np.random.default_rng(3)
+    smallest = np.finfo(dtype).smallest_subnormal
+    for channels in (1, 9, 40):
+        batch = rng.normal(3, 2, (140, channels)).astype(dtype)
+        batch[:, ::5] = rng.integers(-9, 9, batch[:, ::5].shape) * smallest
+        batch[7, ::7], batch[90, 1::7], batch[3, 2::7] = np.nan, np.inf, -np.inf
+        batch[9, 3::7], batch[:, 4::7] = np.finfo(dtype).max, -0.0
+        check_orders(batch, None, variant)
+        check_orders(batch, rng.uniform(0, 2, 140), variant)
 
 
 @pytest.mark.parametrize("block", [1, 5, 64, 2**16])
@@ -124,7 +144,7 @@ def test_any_layout_in_blocks_gives_the_same(monkeypatch, block):
     monkeypatch.setattr(summation, "BLOCK", block)
     planar = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
     unaligned = np.frombuffer(bytes(1) + batch.tobytes(), np.float32, offset=1).reshape(batch.shape)
-    assert all(rows.flags.aligned for rows in summation._blocks(unaligned, np.dtype("float32"), False))
+    assert all(rows.flags.aligned for rows in summation._blocks(unaligned, np.dtype("float32"), backwards=False))
     for layout in (
         batch,
         unaligned,

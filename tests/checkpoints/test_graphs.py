@@ -10,7 +10,8 @@ import pytest
 from protobuf_bytes import field
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
-from tf1bn.checkpoints.formats.graphs import layers, meta, nodes
+from tf1bn.checkpoints.formats.graphs import meta
+from tf1bn.graphdef.files import wire
 
 GRAPHS = pathlib.Path(__file__).resolve().parents[1] / "golden" / "graphs"
 EXPECTED = json.loads((GRAPHS / "expected.json").read_text())["values"]
@@ -143,7 +144,7 @@ def test_a_damaged_graph_beside_a_checkpoint_is_left_out(with_meta):
     path.write_bytes(path.read_bytes()[:-1])
     result = audit_checkpoint(prefix)
     assert result["ok"]
-    assert any("'fused.meta' beside it could not be read" in note for note in result["notes"])
+    assert any("'fused.meta' beside it was left out. The graph" in note for note in result["notes"])
 
 
 def test_a_graph_beside_that_is_too_large(with_meta, monkeypatch):
@@ -166,7 +167,8 @@ def node(name, op, *inputs, **attributes):
 
 def constant(name, array):
     shape = b"".join(field(2, field(1, size)) for size in array.shape)
-    return node(name, "Const", value=field(8, field(1, 1) + field(2, shape) + field(4, array.astype("<f4").tobytes())))
+    value = field(8, field(1, 1) + field(2, shape) + field(4, array.astype("<f4").tobytes()))
+    return node(name, "Const", dtype=field(6, 1), value=value)
 
 
 def batch_norm(name, op="FusedBatchNormV3", training=False, prefix=None, epsilon=None):
@@ -180,7 +182,7 @@ def batch_norm(name, op="FusedBatchNormV3", training=False, prefix=None, epsilon
 
 
 def write(path, *parts):
-    path.write_bytes(b"".join(parts))
+    path.write_bytes(node("x", "Placeholder") + b"".join(parts))
     return str(path)
 
 
@@ -202,7 +204,8 @@ def test_the_batch_norm_of_before_1_0(tmp_path):
     data = b"".join(constant(f"bn/{word}", np.array([i + 1.5])) for i, word in enumerate(WORDS))
     inputs = ("x", "bn/moving_mean", "bn/moving_variance", "bn/beta", "bn/gamma")
     epsilon = b"\x25" + np.array(0.003, "<f4").tobytes()
-    data += node("bn/batchnorm", "BatchNormWithGlobalNormalization", *inputs, variance_epsilon=epsilon)
+    attributes = {"variance_epsilon": epsilon, "scale_after_normalization": field(5, 1)}
+    data += node("bn/batchnorm", "BatchNormWithGlobalNormalization", *inputs, **attributes)
     with open_checkpoint(write(tmp_path / "a.pb", data)) as checkpoint:
         assert checkpoint.declared == {"bn": {"epsilon": 0.003, "training": False, "data_format": "NHWC"}}
         assert [checkpoint.read(f"bn/{word}")[0] for word in WORDS] == [1.5, 2.5, 3.5, 4.5]
@@ -223,26 +226,29 @@ def test_constants_that_are_shared_between_layers(tmp_path):
 def test_values_written_one_by_one(tmp_path):
     """A TensorProto may have fewer numbers than its shape, the last of which stands for the rest."""
     proto = field(1, 1) + field(2, field(2, field(1, 5))) + field(5, np.array([2, 7], "<f4").tobytes())
-    data = node("bn/moving_mean", "Const", value=field(8, proto)) + node("x", "Placeholder")
+    data = node("bn/moving_mean", "Const", value=field(8, proto))
     with open_checkpoint(write(tmp_path / "a.pb", data)) as checkpoint:
         np.testing.assert_array_equal(checkpoint.read("bn/moving_mean"), [2, 7, 7, 7, 7])
 
 
 def test_a_graph_that_is_not_frozen(tmp_path):
-    data = node("bn/gamma", "VariableV2") + node("x", "Placeholder")
+    data = node("bn/gamma", "VariableV2")
     with pytest.raises(CheckpointError, match="a graph whose 1 variable lie in a checkpoint; give that"):
         audit_checkpoint(write(tmp_path / "a.pb", data))
 
 
 def test_circles_and_forks_end(tmp_path):
-    forks = b"".join(node(f"m{i}", "Merge", *[f"m{i + 1}"] * 8) for i in range(40))
     circle = node("a", "Identity", "b") + node("b", "Identity", "a")
-    data = circle + forks + node("bn", "FusedBatchNorm", "x", "a", "b", "m0", "a", is_training=b"\x28\0")
-    assert not audit_checkpoint(write(tmp_path / "a.pb", data))["ok"]
+    with pytest.raises(CheckpointError, match="its nodes wait for each other in a circle, 'a' among them"):
+        audit_checkpoint(write(tmp_path / "a.pb", circle))
+    forks = b"".join(node(f"m{i}", "Merge", *[f"m{i + 1}" if i < 39 else "x"] * 8) for i in range(40))
+    data = forks + node("bn", "FusedBatchNorm", "x", "x", "x", "m0", "x", is_training=b"\x28\0")
+    with pytest.raises(CheckpointError, match="the value of 'm38' is chosen among more than 4096 others"):
+        audit_checkpoint(write(tmp_path / "b.pb", data))
 
 
 def test_too_many_nodes(tmp_path, monkeypatch):
-    monkeypatch.setattr(nodes, "MOST_NODES", 3)
+    monkeypatch.setattr(wire, "MOST_NODES", 3)
     with pytest.raises(CheckpointError, match="more than 3 nodes"):
         audit_checkpoint(write(tmp_path / "a.pb", batch_norm("bn")))
 
@@ -252,9 +258,10 @@ def test_two_nodes_of_one_name(tmp_path):
         audit_checkpoint(write(tmp_path / "a.pb", batch_norm("bn"), batch_norm("bn")))
 
 
-def test_layer_and_instance_norms_are_no_batch_norms():
-    graph = nodes.graph_from_bytes(
-        node("s", "SquaredDifference", "x", "m")
+def test_layer_and_instance_norms_are_no_batch_norms(tmp_path):
+    data = (
+        node("m", "Placeholder")
+        + node("s", "SquaredDifference", "x", "m")
         + node("axes", "Const", value=field(8, field(1, 3) + field(2, field(2, field(1, 2))) + field(7, b"\x01\x02")))
         + node("v", "Mean", "s", "axes")
         + constant("ln/batchnorm/add/y", np.array(1e-5))
@@ -263,4 +270,5 @@ def test_layer_and_instance_norms_are_no_batch_norms():
         + constant("ln/gamma", np.ones(2))
         + node("ln/batchnorm/mul", "Mul", "ln/batchnorm/Rsqrt", "ln/gamma")
     )
-    assert layers.batch_norms(graph) == []
+    with open_checkpoint(write(tmp_path / "a.pb", data)) as checkpoint:
+        assert not checkpoint.declared

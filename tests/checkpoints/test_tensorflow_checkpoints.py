@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protobuf_bytes import field, number
 
+from tf1bn.binary import protobuf, tensor_protos
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
-from tf1bn.checkpoints.formats import base, protobuf
-from tf1bn.checkpoints.formats.tf1 import crc32c, snappy, tensors
+from tf1bn.checkpoints.formats import base
+from tf1bn.checkpoints.formats.tf1 import crc32c, slices, snappy
 from tf1bn.checkpoints.formats.tf1.table import MAGIC, Table
 
 tf = tensorflow.compat.v1
@@ -363,7 +364,7 @@ def sliced(*parts, whole=(8,)):
     message = field(1, 1) + field(2, shape_of(whole))
     message += b"".join(field(7, field(1, field(1, start) + field(2, size))) for start, size, _ in parts)
     return message, {
-        tensors.slice_key(b"bn/gamma", ((start, size),)): entry(VALUES[at : at + size], 8 * 4 + at * 4)
+        slices.slice_key(b"bn/gamma", ((start, size),)): entry(VALUES[at : at + size], 8 * 4 + at * 4)
         for start, size, at in parts
     }
 
@@ -530,7 +531,7 @@ def test_snappy_bombs():
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40))
 def test_messages_of_anything(data):
-    for call in (protobuf.fields, protobuf.packed_varints, tensors.parse_shape, tensors.parse_slice):
+    for call in (protobuf.fields, protobuf.packed_varints, tensor_protos.parse_shape, slices.parse_slice):
         with contextlib.suppress(ValueError):
             list(call(data))
 

@@ -69,7 +69,8 @@ def test_a_graph_model_that_is_not_folded(tmp_path):
     rows = {"gamma": [1.5, 0.5], "beta": [0.25, 0.5], "moving_mean": [3.0, 4.5], "moving_variance": [5.5, 6.5]}
     attributes = {"epsilon": {"f": 0.002}, "is_training": {"b": False}, "data_format": {"s": "TkhXQw=="}}
     inputs = ["x", *(f"bn/{word}" for word in rows)]
-    topology = [{"name": name, "op": "Const", "attr": {}} for name in inputs[1:]]
+    topology = [{"name": "x", "op": "Placeholder", "attr": {"dtype": {"type": "DT_FLOAT"}}}]
+    topology += [{"name": name, "op": "Const", "attr": {}} for name in inputs[1:]]
     topology.append({"name": "bn/FusedBatchNormV3", "op": "FusedBatchNormV3", "input": inputs, "attr": attributes})
     weights = [{"name": f"bn/{word}", "shape": [2], "dtype": "float32"} for word in rows]
     model = {"modelTopology": {"node": topology}, "weightsManifest": [{"paths": ["a", "b"], "weights": weights}]}

@@ -79,8 +79,6 @@ def test_bombs_are_not_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
-        ("m.tflite", b"\x1c\0\0\0TFL3" + bytes(20), "a model of TensorFlow Lite, in which each batch norm was folded"),
-        ("m.bin", b"\x1c\0\0\0TFL3" + bytes(20), "TensorFlow Lite"),
         ("m.mlmodel", bytes([8, 4, 18, 2, 10, 0, 0xA2, 0x1F, 2, 8, 1]), "a Core ML model, in which each batch norm"),
         ("m", bytes([8, 4, 18, 2, 10, 0, 0xA2, 0x1F, 2, 8, 1]), "Core ML"),
         ("m.pkl", pickle.dumps({"a": 1}), "a pickle that `torch.save` did not write, and pickles are never run"),

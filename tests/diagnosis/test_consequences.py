@@ -8,6 +8,7 @@ from tf1bn.diagnosis import diagnose
 from tf1bn.diagnosis.conclude import audit_result
 
 NAN_FROM = 3
+FAR = (14, -7, 9)
 
 
 def batches(spoilt):
@@ -105,3 +106,44 @@ def test_a_negative_variance_makes_nan(tmp_path):
         ("bad-variance", None),
         ("not-finite", "bad-variance"),
     ]
+
+
+def evaluated(means, seed):
+    """A layer in inference of data with these means, whose statistics are those of data with means of 5."""
+    rng = np.random.default_rng(seed)
+    made = [rng.normal(means, 1, (64, 3)).astype(np.float32) for _ in range(2)]
+    settings = {"shape": (64, 3), "steps": 2, "start": ([5.0] * 3, [1.1] * 3), "training": False}
+    return simulated(Layer(0.9), decay=0.9, batches=lambda t, i: made[t], **settings)
+
+
+def test_statistics_that_do_not_fit_may_follow_from_a_layer_before(tmp_path):
+    layers = {
+        "right": evaluated(5, 0),
+        "root": evaluated(FAR, 1),
+        "between": evaluated(5, 2),
+        "later": evaluated(FAR, 3),
+    }
+    results, entries = audited(tmp_path / "t", **layers)
+    assert [[cause.id for cause in result.causes] for result in results.values()] == [
+        [],
+        ["statistics-do-not-fit"],
+        [],
+        ["statistics-do-not-fit"],
+    ]
+    sentence = "Or that follows from `statistics-do-not-fit` of the layer root, which is before it."
+    assert sentence in results["later"].explanation
+    assert "Or that follows" not in results["root"].explanation
+    assert "may_follow_from_layer" not in entries[1]["causes"][0]
+    assert entries[3]["causes"][0]["may_follow_from_layer"] == "root"
+    assert entries[3]["causes"][0]["explanation"].endswith(sentence)
+    # Possible is not certain.
+    assert "follows_from" not in entries[3]["causes"][0]
+
+
+def test_a_layer_that_was_not_restored_can_be_the_root(tmp_path):
+    made = simulated(Layer(0.9), decay=0.9, shape=(64, 3), steps=2, start="cold", training=False, outputs=True)
+    results, _ = audited(tmp_path / "t", first=made, later=evaluated(FAR, 3))
+    assert results["first"].causes[0].id == "not-restored"
+    assert results["later"].causes[0].may_follow_from_layer == "first"
+    results, _ = audited(tmp_path / "u", later=evaluated(FAR, 3), first=made)
+    assert results["later"].causes[0].may_follow_from_layer is None

@@ -97,6 +97,28 @@ def test_errors_add_up_as_the_recurrence_says(tmp_path):
     assert "by that step" in text
 
 
+def test_the_text_names_the_update_that_tables_show(tmp_path):
+    """The sentence is about the statistics after the last step, and the worst update is another one's."""
+
+    class Once(Layer):
+        def once(self, moving, batch, decay=None):
+            return super().once(moving, batch, 0.1 if self.steps == 2 else self.decay)
+
+    results, _, _ = judged(tmp_path / "t", bn=(Once(DECAY), {"steps": 6}))
+    one = results["bn"]
+    assert {error.step for error in one.worst.values()} == {2}
+    for error in one.worst.values():
+        assert f"most of it from step 2, whose update alone is off by {error.error:.3g}" in one.explanation
+    results, _, _ = judged(tmp_path / "u", bn=(From(1), {"steps": 6, "seed": 3}))
+    one = results["bn"]
+    elsewhere = [error for error in one.worst.values() if error.step != 5]
+    assert elsewhere
+    for error in elsewhere:
+        source = f"step {error.step}, whose update alone is off by {error.error:.3g}"
+        another = f"(the update of step {error.step} is farthest off, by {error.error:.3g})"
+        assert (source in one.explanation) is not (another in one.explanation)
+
+
 class Outputs(Layer):
     """Trains wrongly from step 1 on, or has another epsilon in its outputs; evaluates in the last step."""
 
@@ -156,6 +178,23 @@ def test_another_epsilon_is_added_and_not_inherited(tmp_path):
     assert one.added_error > 10 * one.added_bound
     assert one.inherited_error <= one.inherited_bound
     assert "Given its statistics and inputs, the layer's outputs are wrong by" in one.explanation
+
+
+def test_outputs_between_their_two_bounds_are_told(tmp_path):
+    """Of 4096 values a layer can lose more in the worst case than the epsilon makes, and should not."""
+    settings = {"outputs": True, "steps": 1, "shape": (64, 8, 8, 2), "kind": "normal"}
+    (one,) = judged(tmp_path / "t", bn=(Outputs(epsilon=1.01e-3), settings))[0].values()
+    error = one.outputs["added"]
+    assert one.verdict == "ok"
+    assert error.expected_error < error.error < error.worst_case == one.added_bound
+    assert f"more than rounding is expected to cause ({error.expected_error:.2g})" in one.explanation
+    assert "outputs in inference, or smaller batches, would" in one.explanation
+    (right,) = judged(tmp_path / "u", bn=(Outputs(), settings))[0].values()
+    assert right.outputs["added"].error <= right.outputs["added"].expected_error
+    # Outputs in inference have no batch to sum.
+    evaluated = settings | {"steps": 2, "training": lambda t: t < 1}
+    (told,) = judged(tmp_path / "v", bn=(Outputs(epsilon=1.01e-3), evaluated))[0].values()
+    assert (told.verdict, told.causes[0].id) == ("finding", "epsilon")
 
 
 @pytest.mark.parametrize("outputs", [True, False])

@@ -5,8 +5,10 @@ import pytest
 from faults import LastTower, RestoredBetween, StandsStill, trace_of
 from faulty import Layer, record
 
+from tf1bn import trace
 from tf1bn.diagnosis import conclude
 from tf1bn.diagnosis.engine import diagnose
+from tf1bn.parity.traces.compare import compare_traces
 from tf1bn.remedies import REMEDIES, remedy
 from tf1bn.verdicts import CAUSES
 
@@ -167,3 +169,26 @@ def test_an_error_that_is_next_to_nothing_is_given_without_digits(tmp_path):
     results = {one.name: one for one in diagnose(trace_of(tmp_path / "a", "one value", "float64, .9"))}
     assert "(largest error less than 0.1 % of the expected error)" in results["bn"].explanation
     assert "less than" not in results["first"].explanation
+
+
+@pytest.mark.parametrize(
+    ("releases", "said", "known"),
+    [
+        (("1.15", "1.15"), {}, {"framework": "TensorFlow", "framework_version": "1.15"}),
+        (("1.15", "1.3"), {}, {}),
+        ((None, None), {}, {}),
+        (
+            ("1.15", "1.15"),
+            {"framework": "TensorFlow", "framework_version": "2.21.0"},
+            {"framework": "TensorFlow", "framework_version": "2.21.0"},
+        ),
+        ((None, None), {"framework": "PyTorch"}, {"framework": "PyTorch"}),
+    ],
+)
+def test_a_result_says_what_the_trace_is_of(tmp_path, releases, said, known):
+    with trace.Writer(tmp_path / "run.trace", **said) as writer:
+        for name, release in zip("ab", releases, strict=True):
+            writer.add_layer(name, decay=0.9, epsilon=1e-3, fused=True, release=release)
+    opened = trace.open(tmp_path / "run.trace")
+    assert diagnose(opened).result().get("about", {}) == known
+    assert compare_traces(opened, opened)["about"] == {"old": known, "new": known}

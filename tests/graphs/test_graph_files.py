@@ -11,9 +11,9 @@ import pytest
 from graph_mutants import campaign
 from protobuf_bytes import field
 
-from tf1bn.checkpoints.formats.protobuf import BYTES, message
+from tf1bn.binary.protobuf import BYTES, message
+from tf1bn.graphdef.files import sources, wire
 from tf1bn.graphs import GraphError, audit
-from tf1bn.graphs.files import sources, wire
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"

@@ -234,32 +234,40 @@ def test_figures_that_do_not_fit_are_refused():
 
 
 def test_replays_that_do_not_fit_are_refused():
-    order, term = _replay.Order, _replay.Term
-    rows, center = np.zeros((5, 2), np.float32), np.zeros(2, np.float32)
+    rows, slots, sums, welfords = np.zeros((5, 2), np.float32), _replay.slots, _replay.sums, _replay.welfords
 
-    def add(rows=rows, weights=None, center=center, order=order.IN_ORDER, first=0, length=1, slots=1, channels=2):
-        _replay.add(rows, weights, center, term.VALUE, order, first, length, np.zeros((slots, channels), np.float32))
+    def take(front=rows, back=rows, weights=None, back_weights=None, centers=None, first=0, length=1, shape=(slots, 2)):
+        state = np.zeros(shape, np.float32)
+        _replay.take(front, back, weights, back_weights, centers, first, length, False, state)
 
-    add()
-    for change in ({"weights": np.zeros(4, np.float32)}, {"center": np.zeros(3, np.float32)}, {"channels": 3}):
-        with pytest.raises(ValueError, match="must fit each other"):
-            add(**change)
+    five, six = (np.ones(count, np.float32) for count in (5, 6))
+    take()
+    take(weights=five, back_weights=five, centers=np.zeros((sums - 1, 2), np.float32))
     for change in (
-        {"order": order.BLOCKED},
-        {"order": order.PAIRWISE, "slots": 63},
-        {"slots": 0},
-        {"length": 0},
-        {"first": -1},
+        {"back": rows[1:]},
+        {"back": np.zeros((5, 3), np.float32)},
+        {"weights": five},
+        {"back_weights": five},
+        {"weights": five, "back_weights": six},
+        {"weights": six, "back_weights": five},
+        {"centers": np.zeros((sums - 1, 3), np.float32)},
+        {"centers": np.zeros((sums, 2), np.float32)},
+        {"shape": (slots, 3)},
+        {"shape": (slots - 1, 2)},
     ):
-        with pytest.raises(ValueError, match="too few slots"):
-            add(**change)
-    for shape in ((1, 3, 2), (1, 2, 3), (0, 2, 2)):
         with pytest.raises(ValueError, match="must fit each other"):
-            _replay.welford(rows, 0, np.zeros(shape, np.float32))
-    with pytest.raises(ValueError, match="same channels"):
-        _replay.total(order.IN_ORDER, np.zeros((1, 2)), 1, np.zeros(3))
-    with pytest.raises(ValueError, match="two rows"):
-        _replay.merge_lanes(np.zeros((2, 1, 3)), 5)
+            take(**change)
+    for change in ({"length": 0}, {"first": -1}):
+        with pytest.raises(ValueError, match="`length` must be at least 1"):
+            take(**change)
+    with pytest.raises(ValueError, match="no variant 'avx'"):
+        _replay.take(rows, rows, None, None, None, 0, 1, False, np.zeros((slots, 2), np.float32), "avx")
+    for state, out in (((slots, 2), (sums, 3)), ((slots, 2), (sums - 1, 2)), ((slots - 1, 2), (sums, 2))):
+        with pytest.raises(ValueError, match="same channels"):
+            _replay.totals(np.zeros(state), 1, np.zeros(out))
+    for state, out in (((slots, 2), (2, welfords, 3)), ((slots, 2), (1, welfords, 2)), ((9, 2), (2, welfords, 2))):
+        with pytest.raises(ValueError, match="same channels"):
+            _replay.welford_moments(np.zeros(state), 1, np.zeros(out))
 
 
 def test_a_read_only_state_is_refused():

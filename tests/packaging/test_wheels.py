@@ -107,7 +107,7 @@ def test_numpy_and_rich_are_all_that_it_requires(released):
         "tensorflow": {"tensorflow", "matplotlib", "jinja2"},
         "report": {"matplotlib", "jinja2"},
         "legacy": {"fissix", "tf_keras", "tf_slim"},
-        "checkpoints": {"h5py", "safetensors"},
+        "checkpoints": {"h5py", "safetensors", "tflite"},
         "completion": {"shtab"},
         "flax": {"flax", "jax"},
         "dask": {"dask", "fsspec"},

@@ -256,6 +256,18 @@ def test_what_is_not_folded_is_missing(compare):
     assert "belongs to a batch norm" in result["problems"][0]
 
 
+def test_a_depthwise_kernel_in_the_layout_of_pytorch(compare):
+    old = {"conv/kernel": np.random.default_rng(5).normal(0, 1, (3, 3, CHANNELS, 1)).astype("f4")}
+    old |= {f"bn/{role}": values for role, values in draw(3).items()}
+    gamma, beta, mean, variance = (old[f"bn/{role}"] for role in draw(0))
+    scale = gamma / np.sqrt(variance + np.float32(1e-3))
+    folded = {"conv.weight": (old["conv/kernel"] * scale[:, None]).transpose(2, 3, 0, 1)}
+    folded["conv.bias"] = beta - mean * scale
+    result = compare(old, folded, epsilon=1e-3)
+    assert set(map(tuple, causes(result).values())) == {(("folded", "advisory"),)}
+    assert set(map(tuple, causes(compare(folded, old)).values())) == {(("folded", "advisory"),)}
+
+
 def test_folding_in_the_layout_and_under_the_names_of_pytorch(compare):
     old = network()
     names = {"weights": "weight", "biases": "bias"}

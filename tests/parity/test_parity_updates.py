@@ -289,3 +289,37 @@ def test_decays_that_differ_in_the_ninth_digit_read_differently(tmp_path):
     (layer,) = compare_traces(*sides, only="training")["layers"]
     assert [cause["id"] for cause in layer["causes"]] == ["decay"]
     assert "0.90000004 and not 0.9" in layer["explanation"]
+
+
+def averaging(path, of_all=True):
+    """A layer with two applications in a step that averages all batches, as `momentum=None` of PyTorch does, or not."""
+    random = np.random.default_rng(0)
+    mean, variance = np.zeros(4, "f4"), np.ones(4, "f4")
+    with trace.Writer(path) as writer:
+        writer.add_layer("bn", decay=None if of_all else 0.9, epsilon=1e-3, fused=False)
+        for step in range(4):
+            inputs = [random.normal(1 + i, 2 + i, (16, 3, 3, 4)).astype("f4") for i in range(2)]
+            record = {"inputs": inputs, "moving_mean_before": mean, "moving_variance_before": variance}
+            rates = [1 / (2 * step + i + 1) if of_all else 0.1 for i in range(2)]
+            for x, rate in zip(inputs, rates, strict=True):
+                flat = x.reshape(-1, 4).astype("f8")
+                mean = (mean - (mean - flat.mean(axis=0)) * rate).astype("f4")
+                variance = (variance - (variance - flat.var(axis=0)) * rate).astype("f4")
+            record |= {"moving_mean_after": mean, "moving_variance_after": variance}
+            if of_all:
+                record |= {"decay": None, "decays": [1 - rate for rate in rates]}
+            writer.add_step({"bn": record}, training=True)
+    return trace.open(path)
+
+
+def test_an_average_of_all_batches_with_two_applications_in_a_step(tmp_path):
+    average, same = averaging(tmp_path / "a"), averaging(tmp_path / "b")
+    other = averaging(tmp_path / "c", of_all=False)
+    result = compare_traces(average, same, only="training")
+    assert result["ok"], result["layers"][0]["explanation"]
+    assert result["layers"][0]["verdict"] == "ok"
+    (layer,) = compare_traces(average, other, only="training")["layers"]
+    assert (layer["verdict"], layer["causes"][0]["id"]) == ("finding", "decay")
+    assert "NEW's decay is not OLD's, which is another one in each update" in layer["explanation"]
+    (layer,) = compare_traces(other, average, only="training")["layers"]
+    assert (layer["verdict"], layer["causes"][0]["id"]) == ("finding", "cumulative-average")

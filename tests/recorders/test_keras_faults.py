@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from recorded import verdicts
+from traces import AROUND
 
 from tf1bn import trace
 from tf1bn.diagnosis import diagnose
 from tf1bn.parity.traces.compare import compare_traces
+from tf1bn.ranks.audit import audit_ranks
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 from tf1bn.recorders.keras import Recorder, record  # noqa: E402
@@ -95,6 +97,33 @@ def test_a_shared_layer(path):
         for seed in range(3):
             model(images(seed), training=True)
     assert first_causes(path) == {"bn": ["double-update"]}
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_replicas_that_are_not_synchronised(tmp_path, synchronized):
+    """`synchronized=True` pools the batches of a strategy's replicas, and not those of processes by themselves."""
+    paths = [str(tmp_path / f"run.rank{rank}.trace") for rank in range(2)]
+    for rank, path in enumerate(paths):
+        keras.utils.set_random_seed(0)
+        model = small(synchronized=synchronized)
+        with record(model, path, keep="inputs"):
+            for step in range(3):
+                model(images(2 * step + rank), training=True)
+    result = audit_ranks(paths)
+    assert (
+        "Each rank has statistics of its own, so that a checkpoint holds those of one rank: bn1: " in result["notes"][0]
+    )
+    # As it was meant: the batches of both as one.
+    meant = tmp_path / "meant.trace"
+    with trace.Writer(meant) as writer:
+        traces = [trace.open(path) for path in paths]
+        writer.add_layers({"bn1": traces[0].layers["bn1"]})
+        for steps in zip(*traces, strict=True):
+            records = [step.layers["bn1"] for step in steps]
+            entry = {name: getattr(records[0], name) for name in AROUND}
+            entry["inputs"] = [np.asarray(each.inputs[0]) for each in records]
+            writer.add_step({"bn1": entry | {"reduction": "pooled", "replicas": [0, 1]}}, training=True)
+    assert first_causes(meant) == {"bn1": ["replica"]}
 
 
 def test_an_average_of_weights_without_the_statistics(path):

@@ -204,6 +204,25 @@ def test_modes_of_single_modules(torch, record, path):
     assert not trace.open(path).layers["2"].trainable
 
 
+@pytest.mark.parametrize("keep", ["inputs", "moments"])
+def test_an_average_of_all_batches_with_two_applications_in_a_step(torch, record, path, keep):
+    norm = torch.nn.BatchNorm2d(3, momentum=None)
+    model = torch.nn.Sequential(norm, torch.nn.Conv2d(3, 3, 1), norm)
+    with record(model, path, keep=keep):
+        train(torch, model)()
+        model.eval()
+        model(images(torch, 7))
+    *trained, evaluated = [step.layers["0"] for step in trace.open(path)]
+    assert [entry.decay for entry in trained] == [None] * len(trained)
+    expected = [1 - 1 / n for n in range(1, 2 * len(trained) + 1)]
+    assert [decay for entry in trained for decay in entry.decays] == pytest.approx(expected)
+    assert evaluated.decays is None
+    (result,) = diagnose(path)
+    assert [cause.id for cause in result.causes] == ["double-update"]
+    assert result.mean_error <= result.mean_bound
+    assert result.variance_error <= result.variance_bound
+
+
 def test_a_layer_applied_twice_keeps_both_applications(torch, record, path):
     norm = torch.nn.BatchNorm2d(3)
     model = torch.nn.Sequential(norm, torch.nn.Conv2d(3, 3, 1), norm)

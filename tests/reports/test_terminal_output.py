@@ -52,6 +52,9 @@ def audit_of(layers):
     return {"format": "tf1bn-audit", "ok": False, "layers": layers, "notes": []}
 
 
+SETTINGS = {"decay": 0.997, "epsilon": 1e-5, "data_format": "NHWC", "dtype": "float32", "fused": True}
+
+
 def mixed():
     layers = [layer(name) for name in NAMES]
     layers[5] = layer(NAMES[5], "finding", "bessel", explanation="The moving variance has Bessel's correction.")
@@ -62,7 +65,10 @@ def mixed():
         layers[i] = layer(NAMES[i], "undecidable", explanation=UNKNOWN.format(steps))
     for i in (30, 31):
         layers[i] = layer(NAMES[i], "ok", "cold-start", ADVISORY, "The start values still make up 37 %.")
-    return audit_of(layers)
+    for entry in layers:
+        entry |= {"steps": 120, "training_steps": 100, "settings": SETTINGS}
+    layers[5]["settings"] = SETTINGS | {"epsilon": 1e-3, "fused": False}
+    return audit_of(layers) | {"about": {"framework": "TensorFlow", "framework_version": "1.15.5"}}
 
 
 def one_cause():
@@ -79,7 +85,9 @@ def comparison():
             name, "finding" if i % 9 == 4 else "ok", "epsilon" if i % 9 == 4 else None, explanation="Epsilon."
         )
         layers.append({**entry, "old": name, "new": f"block{i}.bn", "matched": "map", "checks": checks})
-    return {"format": "tf1bn-parity", "old": "old.trace", "new": "new.trace", "layers": layers, "notes": ["A note."]}
+    about = {"old": {"framework": "TensorFlow", "framework_version": "1.15"}, "new": {"framework": "PyTorch"}}
+    names = {"old": "old.trace", "new": "new.trace"}
+    return {"format": "tf1bn-parity", **names, "about": about, "steps": [8, 1], "layers": layers, "notes": ["A note."]}
 
 
 CASES = {
@@ -122,7 +130,7 @@ def test_one_cause_in_all_layers_is_at_most_40_lines(width):
 def test_a_pipe_of_80_columns_gets_a_table(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
     print_audit(mixed(), "run.trace", terminal.console())
-    assert capsys.readouterr().out.startswith("layer ")
+    assert "\nlayer " in capsys.readouterr().out
 
 
 def test_what_is_asked_for_is_shown_in_full():

@@ -88,13 +88,18 @@ def audit_bytes(data, folder):
 def audit_rewired(rng, data):
     """Audit a graph with other wires."""
     from tf1bn.errors import GraphError
-    from tf1bn.graphs.files import sources, wire
-    from tf1bn.graphs.structure.judge import judge
+    from tf1bn.graphdef.files import sources, wire
+    from tf1bn.graphdef.reading import opened
+    from tf1bn.graphs.structure.result import audit_source
+
+    def audited():
+        with opened(lambda: sources.of_meta_graph(data, "a .meta graph"), "mutant") as source:
+            return audit_source(source)
 
     original = wire.graph
     wire.graph = lambda data: _changed(rng, original(data))
     try:
-        return _timed(lambda: judge(lambda: sources.of_meta_graph(data, "a .meta graph"), None, "mutant"), GraphError)
+        return _timed(audited, GraphError)
     finally:
         wire.graph = original
 

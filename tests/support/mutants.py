@@ -68,7 +68,7 @@ MUTANTS = [
     ),
     Mutant("releases.py", "epsilon_floor=1.001e-5", "epsilon_floor=1e-5", "layers"),
     Mutant(
-        "graphs/patterns.py",
+        "graphdef/patterns.py",
         "self.variable(difference.op.inputs[0]) is variable",
         "self.variable(difference.op.inputs[1]) is variable",
         "recorders/test_recorder.py",

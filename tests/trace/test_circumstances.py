@@ -59,6 +59,7 @@ def replicated(kind, fused=False, **more):
 
 def test_all_keys_are_read_as_they_were_written(tmp_path):
     more = {"updated": [False, True], "recomputed": [False, True], "replicas": [0, 1], "reduction": "none"}
+    more |= {"decay": None, "decays": [None, 0.75]}
     entry = record([batch(0)] * 2, start(), start(), inputs_dtype="bfloat16", outputs_dtype="float16", **more)
     origin = {"framework": "PyTorch", "framework_version": "2.13.0", "rank": 1, "ranks": 2}
     opened = trace.open(written(tmp_path / "a", [(entry, 0), (entry, 3)], **origin))
@@ -67,6 +68,10 @@ def test_all_keys_are_read_as_they_were_written(tmp_path):
     read = list(opened)[1].layers["bn"]
     assert (read.updated, read.recomputed, read.replicas) == ((False, True), (False, True), (0, 1))
     assert (read.reduction, read.inputs_dtype, read.outputs_dtype) == ("none", "bfloat16", "float16")
+    assert (read.decay, read.decays) == (None, (None, 0.75))
+    # Another decay counts for all applications.
+    (replaced, _) = trace.views.TraceView(opened, settings={"bn": {"decay": 0.5}})
+    assert (replaced.layers["bn"].decay, replaced.layers["bn"].decays) == (0.5, None)
 
 
 def test_a_trace_without_them_is_read_as_before(tmp_path):
@@ -80,7 +85,7 @@ def test_a_trace_without_them_is_read_as_before(tmp_path):
     (step,) = opened
     read = step.layers["bn"]
     assert (step.left_out, read.updated, read.recomputed) == (0, (True,), (False,))
-    assert (read.replicas, read.reduction, read.inputs_dtype, read.outputs_dtype) == (None,) * 4
+    assert (read.replicas, read.reduction, read.inputs_dtype, read.outputs_dtype, read.decays) == (None,) * 5
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,8 @@ def test_a_trace_without_them_is_read_as_before(tmp_path):
         ({"inputs_dtype": "int8"}, "`inputs_dtype` is 'int8'; it must be"),
         ({"recomputed": [True, False]}, "`recomputed` has 2 items and the layer 1 applications"),
         ({"updated": [1]}, "`updated` is 1; it must be true or false"),
+        ({"decays": [0.5, 0.5]}, "`decays` has 2 items and the layer 1 applications"),
+        ({"decays": [1.5]}, "`decays` is 1.5; it must be a number from 0 to 1"),
         ({"replicas": [-1]}, "`replicas` is -1; it must be a whole number, 0 or more"),
     ],
 )

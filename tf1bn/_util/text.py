@@ -94,3 +94,9 @@ def in_percent(share):
     """``share`` of a whole as text: "24 %", "0.3 %"."""
     percent = 100 * share
     return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def reason(error):
+    """What a library says in an exception, short enough for one sentence."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]

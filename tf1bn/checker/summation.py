@@ -16,39 +16,15 @@ from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
 
-
-class _Sum(NamedTuple):
-    order: int
-    slots: int
-    backwards: bool = False
-
-
-class _Welford(NamedTuple):
-    lanes: int
-    backwards: bool = False
-
-
-_SUMS = {
-    "in order": _Sum(_native.Order.IN_ORDER, 1),
-    "backwards": _Sum(_native.Order.IN_ORDER, 1, backwards=True),
-    # Eigen's workers take a block of rows each; its vector units, and a GPU's warps, every n-th row.
-    "blocked": _Sum(_native.Order.BLOCKED, 2),
-    "2 lanes": _Sum(_native.Order.LANES, 2),
-    "4 lanes": _Sum(_native.Order.LANES, 4),
-    "8 lanes": _Sum(_native.Order.LANES, 8),
-    "16 lanes": _Sum(_native.Order.LANES, 16),
-    "pairwise": _Sum(_native.Order.PAIRWISE, 64),
-}
-_WELFORDS = {
-    "welford": _Welford(1),
-    "welford, backwards": _Welford(1, backwards=True),
-    "welford, lanes": _Welford(32),
-}
 SHIFTED = "in order, shifted"
+# In the sequence of ext/replay_kernels.h. Eigen's workers take a block of rows each; its vector units, and a GPU's
+# warps, every n-th row.
+_SUMS = ("in order", "backwards", "blocked", "2 lanes", "4 lanes", "8 lanes", "16 lanes", "pairwise")
+_WELFORDS = ("welford", "welford, backwards", "welford, lanes")
 ORDERS = (*_SUMS, SHIFTED, *_WELFORDS)
 
 
-def layer_moments(batch, dtype, weights=None, squares=False):
+def layer_moments(batch, dtype, weights=None, squares=False, variant=None):
     """The batch's mean and population variance as correctly rounded layers have them, a row for each of ``ORDERS``.
 
     Every operation is rounded to ``dtype``. Sums are made twice, of the values and then of the squared deviations
@@ -61,108 +37,81 @@ def layer_moments(batch, dtype, weights=None, squares=False):
       weights: one per item of axis 0, or None. With weights the sums alone are made, since no layer of TF 1.x does
         anything else, and the other rows repeat the first.
       squares: whether the variance is E[x^2] - E[x]^2; then, too, the sums alone are made.
+      variant: the name of the kernels to use; None for the fastest.
 
     Returns:
       means, variances: ``dtype`` [orders, C].
     """
-    count = math.prod(batch.shape[:-1])
-    divisors = dict.fromkeys(ORDERS, dtype.type(count))
-    if weights is not None:
-        weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
-    means, variances = {}, {}
+    count, channels = math.prod(batch.shape[:-1]), batch.shape[-1]
+    means, variances = np.empty((2, len(ORDERS), channels), dtype)
+    of_sums, shifted, of_welford = slice(len(_SUMS)), len(_SUMS), slice(len(_SUMS) + 1, None)
+    divisors = np.full((len(_SUMS), 1), count, dtype)
+    welford = weights is None and not squares
     with np.errstate(all="ignore"):
-        for backwards in (False, True):
-            names = [name for name, order in _SUMS.items() if order.backwards is backwards]
-            first, second = (_Pass(batch, weights, dtype, backwards) for _ in range(2))
-            for name in names:
-                first.add(name, _SUMS[name], _native.Term.VALUE)
-            for name, order in _WELFORDS.items():
-                if order.backwards is backwards and weights is None and not squares:
-                    first.add_welford(name, order)
-            first.run()
-            if weights is not None:
-                # Their sum is made in the same order, and rounded as often.
-                own = _Pass(np.broadcast_to(dtype.type(1), (count, 1)), weights, dtype, backwards)
-                for name in names:
-                    own.add(name, _SUMS[name], _native.Term.VALUE)
-                own.run()
-                divisors.update((name, own.total(name)) for name in names)
-            for name in names:
-                means[name] = first.total(name) / divisors[name]
-                second.add(name, _SUMS[name], _native.Term.SQUARE, None if squares else means[name])
-            if not backwards and not squares:
-                second.add(SHIFTED, _SUMS["in order"], _native.Term.DEVIATION, means["in order"])
-            second.run()
-            for name in names:
-                variances[name] = second.total(name) / divisors[name]
-                if squares:
-                    variances[name] -= means[name] * means[name]
-            if not backwards and not squares:
-                rest = second.total(SHIFTED) / divisors["in order"]
-                means[SHIFTED], variances[SHIFTED] = means["in order"] + rest, variances["in order"] - rest * rest
-            for name, state in first.welfords.items():
-                _native.merge_lanes(state, count)
-                means[name], variances[name] = state[0, 0], state[0, 1] / divisors[name]
-    return tuple(
-        np.stack([moments.get(name, moments["in order"]) for name in ORDERS]) for moments in (means, variances)
-    )
+        if weights is not None:
+            weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
+            # Their sum is made in the same order, and rounded as often.
+            ones = np.broadcast_to(dtype.type(1), (count, 1))
+            divisors = _sums(_state_after(ones, dtype, weights, variant=variant), count)[of_sums]
+        state = _state_after(batch, dtype, weights, welford=welford, variant=variant)
+        means[of_sums] = _sums(state, count)[of_sums] / divisors
+        if welford:
+            moments = np.empty((2, len(_WELFORDS), channels), dtype)
+            _native.welford_moments(state, count, moments)
+            means[of_welford], variances[of_welford] = moments[0], moments[1] / divisors[0]
+        centers = np.zeros_like(means[of_sums]) if squares else means[of_sums]
+        totals = _sums(_state_after(batch, dtype, weights, centers, variant=variant), count)
+        variances[of_sums] = totals[of_sums] / divisors
+        if squares:
+            variances[of_sums] -= means[of_sums] * means[of_sums]
+            means[shifted], variances[shifted] = means[0], variances[0]
+        else:
+            rest = totals[shifted] / divisors[0]
+            means[shifted], variances[shifted] = means[0] + rest, variances[0] - rest * rest
+        if not welford:
+            means[of_welford], variances[of_welford] = means[0], variances[0]
+    return means, variances
 
 
-class _Pass:
-    """One pass over a batch: every block of rows goes to every state."""
+def _state_after(batch, dtype, weights, centers=None, welford=False, variant=None):
+    """The extension's state of all orders after the whole of a batch [..., C]; ``weights``: one per row, or None."""
+    count, channels = math.prod(batch.shape[:-1]), batch.shape[-1]
+    state = np.zeros((_native.slots, channels), dtype)
+    done = 0
+    for front, back in zip(_blocks(batch, dtype, False), _blocks(batch, dtype, True), strict=True):
+        left = count - done
+        own = (None, None) if weights is None else (weights[done : done + len(front)], weights[left - len(back) : left])
+        _native.take(front, back, *own, centers, done, max(1, -(-count // WORKERS)), welford, state, variant)
+        done += len(front)
+    return state
 
-    def __init__(self, batch, weights, dtype, backwards):
-        self._batch, self._weights, self._dtype, self._backwards = batch, weights, dtype, backwards
-        self._count, self._channels = math.prod(batch.shape[:-1]), batch.shape[-1]
-        self._length = max(1, -(-self._count // WORKERS))
-        self._sums = {}
-        self.welfords = {}
 
-    def add(self, name, order, term, center=None):
-        """Add a sum of ``term`` to the pass; ``center`` [C]: what deviations and their squares are taken from."""
-        center = np.zeros(self._channels, self._dtype) if center is None else center
-        self._sums[name] = order, term, center, np.zeros((order.slots, self._channels), self._dtype)
-
-    def add_welford(self, name, order):
-        """Add Welford's update to the pass."""
-        self.welfords[name] = np.zeros((order.lanes, 2, self._channels), self._dtype)
-
-    def run(self):
-        """Read the batch once, for all sums that were added."""
-        done = 0
-        for rows in _blocks(self._batch, self._dtype, self._backwards):
-            weights = None
-            if self._weights is not None:
-                start = self._count - done - len(rows) if self._backwards else done
-                weights = self._weights[start : start + len(rows)]
-                weights = np.ascontiguousarray(weights[::-1] if self._backwards else weights)
-            for order, term, center, state in self._sums.values():
-                _native.add(rows, weights, center, term, order.order, done, self._length, state)
-            for state in self.welfords.values():
-                _native.welford(rows, done, state)
-            done += len(rows)
-
-    def total(self, name):
-        """The sum [C] that was added under this name."""
-        order, _, _, state = self._sums[name]
-        out = np.empty(self._channels, self._dtype)
-        _native.total(order.order, state, self._count, out)
-        return out
+def _sums(state, count):
+    """The sums [orders, C] of the ``count`` rows that the state took."""
+    sums = np.empty((_native.sums, state.shape[1]), state.dtype)
+    _native.totals(state, count, sums)
+    return sums
 
 
 def _blocks(batch, dtype, backwards):
-    """The rows of ``batch`` [..., C] in blocks [rows, C] of ``dtype``, contiguous; no more than a block is copied."""
-    if backwards:
-        batch = batch[tuple(slice(None, None, -1) for _ in range(batch.ndim - 1))]
+    """The rows of ``batch`` [..., C] in blocks [rows, C] of ``dtype``, contiguous; no more than a block is copied.
+
+    Backwards the last rows come first; within a block they are as they were. Blocks are as long as forwards.
+    """
+    flags = batch.flags
+    if batch.dtype == dtype and flags.c_contiguous and flags.aligned:
+        yield batch.reshape(-1, batch.shape[-1])
+        return
     size = math.prod(batch.shape[1:])
     if size > BLOCK and batch.ndim > 2:
-        for part in batch:
-            yield from _blocks(part, dtype, False)
+        for part in batch[::-1] if backwards else batch:
+            yield from _blocks(part, dtype, backwards)
         return
-    step = max(1, BLOCK // max(1, size))
-    for start in range(0, batch.shape[0], step):
+    step, items = max(1, BLOCK // max(1, size)), batch.shape[0]
+    for start in range(0, items, step):
+        part = batch[max(0, items - start - step) : items - start] if backwards else batch[start : start + step]
         # Aligned, too: a file or a buffer may start anywhere.
-        yield np.require(batch[start : start + step], dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
+        yield np.require(part, dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
 
 
 class _Step(NamedTuple):

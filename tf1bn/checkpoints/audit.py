@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from .._util.text import quoted
 from ..results import Result
-from .formats.names import length
+from ..variable_names import length
 from .grouping import group
 from .opening import open_checkpoint
 from .rules import audit_layer

@@ -8,7 +8,7 @@ import dataclasses
 import re
 
 from .._util.text import counted, quoted
-from .formats.names import (
+from ..variable_names import (
     DEVIATIONS,
     MOMENTS,
     MOMENTS_ROLE,

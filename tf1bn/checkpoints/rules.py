@@ -3,9 +3,9 @@
 import numpy as np
 
 from .._util.text import counted, quoted
+from ..variable_names import length
 from ..verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from .dead_channels import dead
-from .formats.names import length
 from .value_rules import TITLES, at_start, channels_where, half_precision, not_finite, title, updates, variances
 
 # Best first; a cause that spoils every number comes before one that spoils some.

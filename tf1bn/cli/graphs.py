@@ -20,8 +20,8 @@ def kind_of(path):
     """The kind of graph at ``path``: one of the above; None for what is no graph."""
     import os
 
-    from ..graphs.files.keras_config import is_keras
-    from ..graphs.files.sources import graph_kind
+    from ..graphdef.files.sources import graph_kind
+    from ..graphs.keras_config import is_keras
 
     if os.path.isdir(path) and os.path.lexists(os.path.join(path, "trace.json")):
         return None

@@ -136,7 +136,7 @@ class Anomalies:
         """Take a step without training that changed the statistics."""
         self.moved_in_tests.append(number)
         updated = view.with_all_updates()
-        if updated.finite.any() and updated.decay is not None and updated.all_moments is not None:
+        if updated.finite.any() and None not in updated.decays and updated.all_moments is not None:
             hypotheses = [Hypothesis(order=order) for order in ("successive", "any")]
             fits = [fit_step(updated, each, bessel) for each in hypotheses for bessel in self._conventions]
             fit = min(fits, key=badness)

@@ -23,6 +23,8 @@ class Cause:
       misfit: the largest error of the cause's prediction in units of the bound; None where nothing is predicted.
       follows_from: the id of another cause, of which this one is a consequence; None if it is none.
       follows_from_layer: the name of the layer that has that cause; None if it is this one.
+      may_follow_from_layer: the name of a layer before this one that is wrong in a way that can make this cause, where
+        the numbers do not tell whether it does; else None.
       variant: what `remedies.remedy` takes where what to do depends on how the cause shows; else None.
     """
 
@@ -32,6 +34,7 @@ class Cause:
     misfit: float | None = None
     follows_from: str | None = None
     follows_from_layer: str | None = None
+    may_follow_from_layer: str | None = None
     variant: str | None = None
 
 
@@ -188,7 +191,7 @@ def _rate_sentences(facts):
         f"{decay} is declared.",
         "decay": f"The statistics move by {facts.rate} of the way to the batch in each step, so the decay in use is "
         f"{seen} and not {declared}.",
-        "cumulative-average": f"Every batch counts alike: step by step the statistics move by 1/{facts.start}, "
+        "cumulative-average": f"Every batch counts alike: update by update the statistics move by 1/{facts.start}, "
         f"1/{facts.start + 1} and so on of the way to the batch, as PyTorch's `momentum=None` does, and {decay} is "
         "declared.",
         "zero-debias": "The layer is declared to zero-debias its moving mean, and does not."

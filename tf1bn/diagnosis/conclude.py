@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import __version__
 from .._util.text import in_percent
 from ..checker.roundoff import HALVES
 from ..evidence.error_propagation import AccumulatedError
+from ..evidence.output_errors import OutputError
 from ..evidence.statistic_error import StatisticError
 from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry
@@ -46,12 +47,11 @@ class Diagnosis:
       first_step: the number of the first step that was wrong; None if none was, or nothing left its bound.
       accumulated: by statistic, "mean" and "variance", the error after the last step, what that step added to it and
         what it inherited; None where it is not known.
-      inherited_error, inherited_bound: how far the outputs are off because the statistics are not those of correct
-        updates in every step, and how far a correctly rounded layer's can be: root mean square over the values of the
-        worst channel, in the unit of the outputs; 0 where only training steps hold outputs, which do not use the
-        moving statistics. None if not known.
-      added_error, added_bound: likewise, what the layer's own arithmetic adds: the recorded outputs against those of
-        real numbers from the recorded inputs and statistics.
+      outputs: the `OutputError`s by name, root mean squares over the values of the worst channel; None if not known.
+        "inherited": how far the outputs are off because the statistics are not those of correct updates in every step;
+        0 where only training steps hold outputs, which do not use the moving statistics. "added": what the layer's own
+        arithmetic adds, the recorded outputs against those of real numbers from the recorded inputs and statistics.
+      inherited_error, inherited_bound, added_error, added_bound: the error and the worst case of both.
       estimates: interval (low, high) by name: "alpha", the rate 1 - decay, and "k", the multiple of the batch variance
         that the moving variance takes.
       survey: the `survey.Survey` that this was concluded from; None if the layer was not compared. Private.
@@ -74,6 +74,9 @@ class Diagnosis:
     accumulated: dict[str, AccumulatedError | None] = dataclasses.field(
         default_factory=lambda: {"mean": None, "variance": None}
     )
+    outputs: dict[str, OutputError | None] = dataclasses.field(
+        default_factory=lambda: {"inherited": None, "added": None}
+    )
     inherited_error: float | None = None
     inherited_bound: float | None = None
     added_error: float | None = None
@@ -83,7 +86,15 @@ class Diagnosis:
 
 
 class Diagnoses(list[Diagnosis]):
-    """The `Diagnosis` of each layer of a trace, a list in the order of the trace's layers."""
+    """The `Diagnosis` of each layer of a trace, a list in the order of the trace's layers.
+
+    Attributes:
+      about: the trace's "framework" and "framework_version", as far as it says.
+    """
+
+    def __init__(self, diagnoses: Iterable[Diagnosis] = (), about: Mapping[str, str] | None = None) -> None:
+        super().__init__(diagnoses)
+        self.about = dict(about or {})
 
     @property
     def ok(self) -> bool:
@@ -152,7 +163,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
         verdict, sentences = UNDECIDABLE, undecided
     else:
         verdict = OK
-        notes.append(survey.outputs.not_compared)
+        notes += [survey.outputs.not_compared, divergence.between_bounds(survey)]
         sentences = [*_all_is_well(survey), *notes, *(cause.explanation for cause in causes)]
     return Diagnosis(
         name,
@@ -180,15 +191,15 @@ def _numbers(survey):
     numbers = {
         "worst": dict(zip(("mean", "variance"), survey.best.errors, strict=True)),
         "accumulated": dict(zip(("mean", "variance"), divergence.accumulated(survey), strict=True)),
+        "outputs": {name: getattr(fit.output_errors, name) for name in ("inherited", "added")},
         "estimates": _estimates(survey.estimates),
     }
     for name, error in numbers["worst"].items():
         numbers[f"{name}_error"] = None if error is None else error.error
         numbers[f"{name}_bound"] = None if error is None else error.allowed
-    for name in ("inherited", "added"):
-        error = getattr(fit.output_errors, name)
+    for name, error in numbers["outputs"].items():
         if error is not None:
-            numbers |= {f"{name}_error": error.error, f"{name}_bound": error.bound}
+            numbers |= {f"{name}_error": error.error, f"{name}_bound": error.worst_case}
     return numbers
 
 
@@ -264,11 +275,22 @@ def _entry(cause, survey):
         entry["follows_from"] = cause.follows_from
     if cause.follows_from_layer is not None:
         entry["follows_from_layer"] = cause.follows_from_layer
+    if cause.may_follow_from_layer is not None:
+        entry["may_follow_from_layer"] = cause.may_follow_from_layer
     return entry
 
 
+def _declared(survey):
+    """How many steps train a layer, and what the trace declares of it, as the JSON has them; empty if not compared."""
+    if survey is None:
+        return {}
+    settings = {name: value for name, value in dataclasses.asdict(survey.layer).items() if value is not None}
+    return {"training_steps": survey.progress.trained, "settings": settings}
+
+
 def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
-    """The `Result` that the JSON of an audit holds, from the `Diagnosis` of each layer."""
+    """The `Result` that the JSON of an audit holds, from the `Diagnosis` of each layer, best as `Diagnoses`."""
+    about = getattr(diagnoses, "about", {})
     diagnoses = list(diagnoses)
     layers = [
         {
@@ -281,6 +303,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
             "variance_error": diagnosis.variance_error,
             "variance_bound": diagnosis.variance_bound,
             "steps": diagnosis.steps,
+            **_declared(diagnosis.survey),
             "first": diagnosis.first,
             "first_step": diagnosis.first_step,
             "inherited_error": diagnosis.inherited_error,
@@ -292,7 +315,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
                     name: None if error is None else dataclasses.asdict(error)
                     for name, error in getattr(diagnosis, kind).items()
                 }
-                for kind in ("worst", "accumulated")
+                for kind in ("worst", "accumulated", "outputs")
             },
             "estimates": {name: list(interval) for name, interval in diagnosis.estimates.items()},
         }
@@ -301,4 +324,5 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
     ok = bool(layers) and all(layer["verdict"] == OK for layer in layers)
     note = divergence.note(diagnoses)
     notes = [] if note is None else [note]
-    return Result({"format": "tf1bn-audit", "tf1bn": __version__, "ok": ok, "layers": layers, "notes": notes})
+    known = {"about": about} if about else {}
+    return Result({"format": "tf1bn-audit", "tf1bn": __version__, **known, "ok": ok, "layers": layers, "notes": notes})

@@ -84,7 +84,7 @@ def accumulated(survey):
 
 def _statistics(survey):
     parts = []
-    for name, error in zip(("mean", "variance"), accumulated(survey), strict=True):
+    for name, error, worst in zip(("mean", "variance"), accumulated(survey), survey.best.errors, strict=True):
         if error is None or abs(error.error) <= error.bound:
             continue
         start = f"; the moving {name} is" if parts else f"After step {error.step} the moving {name} is"
@@ -97,24 +97,46 @@ def _statistics(survey):
             f"{start} {abs(error.error):.3g} too {'high' if error.error > 0 else 'low'} in channel {error.channel} "
             f"({_allowed(error.bound)}): {added} by that step, {inherited} by those before it"
         )
-        if error.largest_step not in (None, error.step) and error.largest > abs(error.error) / 2:
-            parts.append(f", most of it from step {error.largest_step}")
+        source = error.largest_step if error.largest and error.largest > abs(error.error) / 2 else None
+        if source not in (None, error.step):
+            parts.append(f", most of it from step {source}")
+        # Tables and plots show the update that is farthest off, and not the last one.
+        if worst is not None and worst.is_wrong and worst.step != error.step:
+            farthest = f"by {worst.error:.3g}"
+            if worst.channel != error.channel:
+                farthest += f" in channel {worst.channel}"
+            if worst.step == source:
+                parts.append(f", whose update alone is off {farthest}")
+            else:
+                parts.append(f" (the update of step {worst.step} is farthest off, {farthest})")
     return ["".join(parts) + "."] if parts else []
 
 
 def _outputs(errors, ids):
     inherited, added = errors.inherited, errors.added
     # Outputs that are normalised by the batch have nothing from the moving statistics.
-    if inherited is not None and inherited.error > inherited.bound and "batch-stats-at-inference" not in ids:
+    if inherited is not None and inherited.is_wrong and "batch-stats-at-inference" not in ids:
         yield (
             f"The statistics make the outputs in inference wrong by {inherited.error:.3g} (root mean square in step "
-            f"{inherited.step}, channel {inherited.channel}; {_allowed(inherited.bound)})."
+            f"{inherited.step}, channel {inherited.channel}; {_allowed(inherited.worst_case)})."
         )
-    if added is not None and added.error > added.bound:
+    if added is not None and added.is_wrong:
         yield (
             f"Given its statistics and inputs, the layer's outputs are wrong by {added.error:.3g} (root mean square in "
-            f"step {added.step}, channel {added.channel}; {_allowed(added.bound)})."
+            f"step {added.step}, channel {added.channel}; {_allowed(added.worst_case)})."
         )
+
+
+def between_bounds(survey):
+    """A sentence on outputs that are off by more than is expected and less than is possible; None if they are not."""
+    error = survey.best_fit.output_errors.added
+    if error is None or error.error <= error.expected_error or error.is_wrong:
+        return None
+    return (
+        f"The outputs are off by {error.error:.3g} (root mean square in step {error.step}, channel {error.channel}), "
+        f"more than rounding is expected to cause ({error.expected_error:.2g}) and less than it can "
+        f"({error.worst_case:.2g}), so they say nothing about epsilon; outputs in inference, or smaller batches, would."
+    )
 
 
 def _allowed(bound):
@@ -197,16 +219,58 @@ def mark_spread(results):
         seen = survey.anomalies.not_finite
         if spread is not None and spread[1] <= start and seen is not None and seen.from_input:
             text = f"{cause.explanation} That follows from `not-finite` of the layer {spread[0]}, which is before it."
-            consequence = dataclasses.replace(
-                cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
+            result = _told_anew(
+                result, cause, explanation=text, follows_from="not-finite", follows_from_layer=spread[0]
             )
-            changed = [consequence if each is cause else each for each in result.causes]
-            explanation = result.explanation.replace(cause.explanation, text, 1)
-            result = dataclasses.replace(result, causes=tuple(_roots_first(changed)), explanation=explanation)
         elif spread is None or start < spread[1]:
             spread = result.name, start
         marked.append(result)
     return marked
+
+
+# What takes outputs in inference so far off that later layers get other data.
+_FAR_OFF = {
+    "statistics-do-not-fit",
+    "cold-start",
+    "not-restored",
+    "not-updated",
+    "batch-stats-at-inference",
+    "gamma-beta-swapped",
+    "std-in-output",
+}
+
+
+def mark_unfit(results):
+    """The list of `Diagnosis` with statistics marked that may not fit the data because of a layer before this one.
+
+    A layer that is far off in inference gives all later ones other inputs. What lies between them is not in a trace, so
+    that it is possible and no more.
+
+    Args:
+      results: those of all layers, in the order in which these are applied.
+    """
+    root, marked = None, []
+    for result in results:
+        unfit = next((cause for cause in result.causes if cause.id == "statistics-do-not-fit"), None)
+        far_off = next((cause.id for cause in result.causes if cause.id in _FAR_OFF), None)
+        if unfit is not None and root is not None:
+            name, why = root
+            text = f"{unfit.explanation} Or that follows from `{why}` of the layer {name}, which is before it."
+            result = _told_anew(result, unfit, explanation=text, may_follow_from_layer=name)
+        elif root is None and far_off is not None:
+            root = result.name, far_off
+        marked.append(result)
+    return marked
+
+
+def _told_anew(result, cause, *, explanation, **changes):
+    """The `Diagnosis` with another explanation, and other attributes, of one of its causes."""
+    changed = dataclasses.replace(cause, explanation=explanation, **changes)
+    return dataclasses.replace(
+        result,
+        causes=tuple(_roots_first([changed if each is cause else each for each in result.causes])),
+        explanation=result.explanation.replace(cause.explanation, explanation, 1),
+    )
 
 
 def first_not_finite(survey):

@@ -23,7 +23,7 @@ from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
 from . import divergence
 from .conclude import Diagnoses, Diagnosis, conclude_layer
-from .observed.wording import framework_of
+from .observed.wording import about, framework_of
 from .partial import SomeSteps
 from .search import Search
 from .survey import Survey
@@ -119,7 +119,7 @@ def diagnose(
         else:
             others_moved = bool(moved - {name})
             results.append(conclude_layer(name, *examined[name], others_moved))
-    return Diagnoses(divergence.mark_first(divergence.mark_spread(results)))
+    return Diagnoses(divergence.mark_first(divergence.mark_unfit(divergence.mark_spread(results))), about(trace))
 
 
 def _examine(trace, progress, curves, names) -> dict[str, Examined]:

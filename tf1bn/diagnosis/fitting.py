@@ -114,12 +114,12 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
       updates_before: how many updates the layer had before, for zero debias without a recorded state.
     """
     moments = _moments(view, _quantity(view, hypothesis), hypothesis.reduction)
-    decay = _decay(view, hypothesis, updates_before)
-    if moments is None or decay is None:
+    decays = None if moments is None else _decays(view, hypothesis, updates_before, len(moments))
+    if decays is None:
         return IMPOSSIBLE
     if hypothesis.dtype in HALVES and not _all_in(view, hypothesis.dtype):
         return IMPOSSIBLE
-    model = _Model(view, hypothesis, bessel, decay, updates_before)
+    model = _Model(view, hypothesis, bessel, decays, updates_before)
     best, tried = IMPOSSIBLE, []
     for updates in _schedules(hypothesis, len(moments)):
         tried.append(model.fit(moments, updates))
@@ -149,13 +149,13 @@ def _best_of_each_statistic(tried):
 class _Model:
     """What a layer would compute in one step under a hypothesis."""
 
-    def __init__(self, view, hypothesis, bessel, decay, updates_before):
+    def __init__(self, view, hypothesis, bessel, decays, updates_before):
         self._view, self._hypothesis, self._updates_before = view, hypothesis, updates_before
         bessel = bessel if hypothesis.bessel is None else hypothesis.bessel
         self._keras = bessel == "keras"
         weighted = view.weighted and hypothesis.quantity != "unweighted"
         self._bessel = False if self._keras or weighted else bessel
-        self._decay = decay
+        self._decays = decays
         self._before, self._after = _around(view, hypothesis)
 
     def fit(self, moments, updates):
@@ -170,7 +170,7 @@ class _Model:
         if compared.verdict == UNDECIDABLE and plain and (batches := self._view.batches()) is not None:
             stats = self._start()
             for i in updates:
-                stats.update(batches[i][0], weights=batches[i][1])
+                stats.update(batches[i][0], weights=batches[i][1], decay=self._decays[i])
             compared = stats.compare(*self._after)
             replayed = compared.ok
         shares = [part.share for part in compared]
@@ -189,13 +189,15 @@ class _Model:
         stats = self._start()
         if stats is not None:
             for i in updates:
-                stats.update(_keras_variance(moments[i], self._view.layer.epsilon) if self._keras else moments[i])
+                batch = _keras_variance(moments[i], self._view.layer.epsilon) if self._keras else moments[i]
+                stats.update(batch, decay=self._decays[i])
         return stats
 
     def _parallel(self, moments):
         """Updates that all start from the old values: one with the mean of the batches and the sum of the rates."""
-        rate = len(moments) * (1 - self._decay)
-        if rate > 1:
+        decay, *others = self._decays
+        rate = len(moments) * (1 - decay)
+        if rate > 1 or any(other != decay for other in others):
             return None
         scales = [_bessel_factor(batch.count) if self._bessel else 1.0 for batch in moments]
         merged = checker.Moments(
@@ -208,13 +210,13 @@ class _Model:
             stats.update(merged)
             for _ in moments[1:]:
                 # No step, but the roundings of one more: with decay 1 there would be none.
-                stats.update(checker.Moments(merged.count, stats.mean, stats.variance), decay=self._decay)
+                stats.update(checker.Moments(merged.count, stats.mean, stats.variance), decay=decay)
         return stats
 
     def _start(self, **changed):
         """The `checker.MovingStats` before the updates; None if the state of zero debias is not known."""
         view, hypothesis, layer = self._view, self._hypothesis, self._view.layer
-        arguments = {"decay": self._decay, "bessel": self._bessel} | changed
+        arguments = {"decay": self._decays[0], "bessel": self._bessel} | changed
         if layer.zero_debias if hypothesis.zero_debias is None else hypothesis.zero_debias:
             state = debias_state(view, self._before, arguments["decay"], self._updates_before, view.finite)
             if state is None:
@@ -275,15 +277,17 @@ def _around(view, hypothesis):
     return np.stack([before[0], was]), np.stack([after[0], now]) if assigned.all() else None
 
 
-def _decay(view, hypothesis, updates_before):
+def _decays(view, hypothesis, updates_before, count):
+    """The decay of each of ``count`` updates; None if they are not known."""
     decay = hypothesis.decay
     if isinstance(decay, Cumulative):
-        return decay.decay(updates_before)
-    if decay is None:
-        return view.decay
-    if decay == "flipped":
-        return None if view.decay is None else 1 - view.decay
-    return decay
+        return [decay.decay(updates_before + i) for i in range(count)]
+    if isinstance(decay, float):
+        return [decay] * count
+    declared = view.decays[:count]
+    if None in declared:
+        return None
+    return [1 - each for each in declared] if decay == "flipped" else declared
 
 
 def _schedules(hypothesis, count):

@@ -32,7 +32,7 @@ class Cumulative:
     start: int
 
     def decay(self, updates_before):
-        """The decay of the step before which there were so many updates."""
+        """The decay of the update before which there were so many."""
         return 1 - 1 / (self.start + updates_before)
 
 

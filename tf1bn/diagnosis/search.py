@@ -49,20 +49,24 @@ def candidate_repeats(rate, decay):
 
 
 def cumulative_starts(view, trained):
-    """The n of a layer whose steps may have the rates 1/n, 1/(n + 1) and so on, by its first step.
+    """The n of a layer whose updates may have the rates 1/n, 1/(n + 1) and so on, by its first step.
 
     Args:
       view: the `View` of that step.
       trained: how many training steps there are; of fewer than three any decay may be one.
     """
-    if trained < 3 or len(view.updates) != 1 or view.all_moments is None or view.layer.renorm:
+    if trained < 3 or view.all_moments is None or view.layer.renorm:
         return []
+    count = len(view.updates)
+    if count != 1 and view.decay is None:
+        return []  # several decays that are not known explain much
     rate = Slope()
     rate.add(*rate_terms(view))
     value = rate.estimate().value
     if not 1 / LATEST <= value < 1.5:
         return []
-    middle = max(1, round(1 / value))
+    # Together the updates of the step take their share of n + count - 1 batches.
+    middle = max(1, round(count / value - count + 1))
     return [start for start in (middle, middle - 1, middle + 1) if start >= 1]
 
 

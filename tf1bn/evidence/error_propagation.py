@@ -11,6 +11,7 @@ the observed statistics before the step shows added_k alone; the rest was inheri
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -113,11 +114,16 @@ class StatisticErrors:
         self._largest = self._largest_step = None
 
     def expected(self):
-        """Mean, variance and the bounds of both at this point, [channels] each; None if they are not known."""
+        """Mean and variance, their expected errors and their worst cases at this point; None if they are not known.
+
+        Returns:
+          six arrays [channels], the mean's before the variance's.
+        """
         if self.unknown or self._stats is None:
             return None
-        stats = self._stats
-        return self._as_variance(stats.mean, stats.variance, stats.mean_bound, stats.variance_bound)
+        statistics = self._stats.mean, self._stats.variance
+        expected_error, worst_case = (self._as_variance(*statistics, *both) for both in self._stats.two_bounds())
+        return *expected_error, *worst_case[2:]
 
     def _as_variance(self, mean, second, mean_bound, second_bound):
         """The same with the variance where the layer averages the deviation, as TF 1.15's renorm does."""
@@ -148,10 +154,10 @@ class StatisticErrors:
                 self.unknown = "a channel was not finite"
                 return
             for i in fit.updates:
-                self._stats.update(moments[i], decay=view.decay)
+                self._stats.update(moments[i], decay=view.decays[i])
             predicted = np.full(before.shape, np.nan)
             predicted[:, view.finite] = fit.stats.mean, fit.stats.variance
-            kept = view.decay ** len(view.updates)
+            kept = math.prod(view.decays)
         elif np.array_equal(before, after, equal_nan=True):
             return
         self._last = number, predicted, after

@@ -7,6 +7,7 @@ numbers tell about it. Vectors only are kept.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 
@@ -14,9 +15,46 @@ import numpy as np
 
 from .. import checker
 
-START, BACK, AGAIN, UPDATES, OTHER = "start", "back", "again", "updates", "other"
+START, BACK, EARLIER = "start", "back", "earlier"
+AGAIN, UPDATES, OTHER = "again", "updates", "other"
+MOST_STATES = 16_384  # states that are remembered of a layer, the last ones
 MOST_REPEATS = 3  # of one batch in one gap
 CLEAR = 0.5  # the share of the squared change that updates towards the recorded batches must explain
+
+
+class EarlierStates:
+    """A fingerprint of 64 bits of the statistics after each step; two states have the same by chance in 1 of 10^19."""
+
+    def __init__(self):
+        self._weights = None
+        self._numbers, self._fingerprints = array.array("q"), array.array("Q")
+
+    def add(self, numbers, states):
+        """Take the statistics after some steps, float64 [2, steps, channels], and the numbers of these."""
+        self._numbers.extend(numbers)
+        self._fingerprints.frombytes(self._fingerprints_of(states).tobytes())
+        if len(self._numbers) > 2 * MOST_STATES:
+            del self._numbers[:-MOST_STATES], self._fingerprints[:-MOST_STATES]
+
+    def find(self, state):
+        """The number of the last step that made these statistics, float64 [2, channels]; None if none did.
+
+        Of several steps in a row that left them as they are, it is the first.
+        """
+        (fingerprint,) = self._fingerprints_of(state[:, None]).tolist()
+        same = np.frombuffer(self._fingerprints, np.uint64) == np.uint64(fingerprint)
+        # Where a run of equal states begins.
+        begins = np.flatnonzero(same & ~np.append(False, same[:-1]))
+        return self._numbers[int(begins[-1])] if begins.size else None
+
+    def _fingerprints_of(self, states):
+        """The sum of all numbers' bits, each times an odd number of its own, modulo 2^64: uint64 [steps]."""
+        size = states.shape[0], 1, states.shape[2]
+        if self._weights is None or self._weights.shape != size:
+            self._weights = np.random.default_rng(0).integers(2**64, size=size, dtype=np.uint64) | np.uint64(1)
+        bits = np.ascontiguousarray(states).view(np.uint64)
+        # The low bits of a float32 number in float64 are 0, and would stay so.
+        return ((bits ^ (bits >> np.uint64(32))) * self._weights).sum(axis=(0, 2), dtype=np.uint64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +63,19 @@ class Gap:
 
     Attributes:
       step: the number.
-      kind: "start": to (0, 1); "back": to what they were before the first step; "again": as by further updates with the
-        batch of the step before; "updates": towards the batches of the recorded steps; "other": none of these.
+      kind: "start": to (0, 1); "back": to what they were before the first step; "earlier": to what an earlier step
+        left; "again": as by further updates with the batch of the step before; "updates": towards the batches of the
+        recorded steps; "other": none of these.
       count: with "again" how many times, with "updates" about how many updates of the layer's decay; None if not known.
       share: with "updates" the share of the way to the batches; None otherwise.
+      earlier: with "earlier" the number of the step that left these statistics; None otherwise.
     """
 
     step: int
     kind: str
     count: float | None = None
     share: float | None = None
+    earlier: int | None = None
 
 
 class Gaps:
@@ -54,6 +95,7 @@ class Gaps:
         self._first = self._after = self._decay = self._batch = None
         self.found, self.followed = [], 0
         self._moved = False
+        self._states = EarlierStates()
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
@@ -64,6 +106,7 @@ class Gaps:
         elif not view.left_out and not np.array_equal(self._after, view.before, equal_nan=True):
             self.found.append(self._gap(number, view))
         self._after, self._decay = view.after, view.decay
+        self._states.add([number], view.after[:, None])
         self._batch = _batch_of(view)
 
     def continued_by(self, before):
@@ -75,6 +118,7 @@ class Gaps:
         self.followed += self._moved + int((~block.unmoved[:-1]).sum())
         self._moved = not block.unmoved[-1]
         self._after, self._decay = block.after[:, -1], block.decay
+        self._states.add(block.numbers, block.after)
         self._batch = checker.Moments(block.count, block.mean[-1], block.variance[-1])
 
     def _gap(self, number, view):
@@ -83,6 +127,8 @@ class Gaps:
             return Gap(number, START)
         if np.array_equal(before, self._first):
             return Gap(number, BACK)
+        if (earlier := self._states.find(before)) is not None:
+            return Gap(number, EARLIER, earlier=earlier)
         batches = [batch for batch in (self._batch, _batch_of(view)) if batch is not None]
         if not batches or not np.isfinite(after).all() or not np.isfinite(before).all():
             return Gap(number, OTHER)

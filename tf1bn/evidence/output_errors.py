@@ -14,21 +14,30 @@ class OutputError:
     """An error of the outputs: root mean square over the values of one channel in one application, in their unit.
 
     Attributes:
-      error, bound: of the channel, application and step where the error is largest against its bound.
-      step, channel, training: where that is.
+      step, channel: where the error is largest against its bounds; training: the mode of that application.
+      error: the error there.
+      expected_error: how far rounding is expected to take a correct layer there.
+      worst_case: how far rounding can take a correct layer at most; beyond it the outputs are wrong.
     """
 
-    error: float
-    bound: float
     step: int
     channel: int
     training: bool
+    error: float
+    expected_error: float
+    worst_case: float
+
+    @property
+    def is_wrong(self):
+        """Whether no correct layer is so far off."""
+        return not self.error <= self.worst_case
 
 
 class OutputErrors:
     """The largest errors of a layer's outputs; nothing is known about them if the layer declares no epsilon.
 
     The expected output is gamma (x - M) / sqrt(V + epsilon) + beta in real numbers, of the recorded x, gamma and beta.
+    docs/design/error-bounds.md derives both bounds.
 
     Args:
       epsilon: the layer's, or None.
@@ -57,13 +66,13 @@ class OutputErrors:
         Args:
           number: the step's.
           line: the `output_fit.OutputLine` of the outputs.
-          expected: a function without arguments that returns the expected moving mean and variance and the bounds of
-            both, [channels] each, or None; called only if they are needed.
+          expected: a function without arguments that returns the expected moving mean and variance, the expected
+            errors and the worst cases of both, [channels] each, or None; called only if they are needed.
         """
         if self._epsilon is None:
             return
         moments, gamma, beta = line.moments, line.gamma, line.beta
-        mean, variance, mean_bound, variance_bound = line.statistics
+        mean, variance, *worst_case = line.statistics
         slope, centre, rest = line.fitted
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             own_slope, own_centre = self._line(moments, mean, variance, gamma, beta)
@@ -73,18 +82,22 @@ class OutputErrors:
             size = np.sqrt(moments.mean**2 + moments.variance) + np.abs(mean)
             rounding = line.unit * (8 * np.abs(own_slope) * size + 4 * (np.abs(centre) + np.abs(beta)))
             rounding += SMALLEST["float64"]
-            bound = rounding + self._spread(moments, mean, variance, mean_bound, variance_bound, gamma)
-            self._added.take(added, bound, number, line)
+            bounds = [
+                rounding + self._spread(moments, mean, variance, *errors, gamma)
+                for errors in (line.expected_errors, worst_case)
+            ]
+            self._added.take(added, *bounds, number, line)
             if line.training:
-                inherited = bound = np.zeros_like(added)
+                inherited = np.zeros_like(added)
+                bounds = [inherited, inherited]
             elif (statistics := expected()) is None:
                 return
             else:
-                mean, variance, mean_bound, variance_bound = (values[line.mask] for values in statistics)
+                mean, variance, *errors = (values[line.mask] for values in statistics)
                 true_slope, true_centre = self._line(moments, mean, variance, gamma, beta)
                 inherited = np.hypot((own_slope - true_slope) * np.sqrt(moments.variance), own_centre - true_centre)
-                bound = self._spread(moments, mean, variance, mean_bound, variance_bound, gamma)
-        self._inherited.take(inherited, bound, number, line)
+                bounds = [self._spread(moments, mean, variance, *pair, gamma) for pair in (errors[:2], errors[2:])]
+        self._inherited.take(inherited, *bounds, number, line)
 
     def _line(self, moments, mean, variance, gamma, beta):
         """The slope of the expected output over the input, and its value at the batch's mean."""
@@ -102,21 +115,24 @@ class OutputErrors:
 
 
 class _Largest:
-    """The `OutputError` that is largest against its bound, of any number of `take`; None before the first."""
+    """The `OutputError` that is largest against its bounds, of any number of `take`; None before the first."""
 
     def __init__(self):
-        self.error, self._share = None, -1.0
+        self.error, self._rank = None, -1.0
 
-    def take(self, error, bound, number, line):
-        """Take errors and bounds, [channels of the line] each."""
+    def take(self, error, expected_error, worst_case, number, line):
+        """Take errors and both bounds, [channels of the line] each."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(error == 0, 0.0, error / bound)
-        share = np.where(np.isfinite(error), np.where(np.isnan(share), np.inf, share), -1.0)
-        # Of the channels with the largest share, the last one with the largest error.
-        worst = np.flatnonzero(share == share.max())[::-1]
+            # Up to 1 within the expected error, from 2 on beyond the worst case.
+            share, of_worst = (np.where(error == 0, 0.0, error / bound) for bound in (expected_error, worst_case))
+            rank = np.where(error <= expected_error, share, np.where(error <= worst_case, 1 + of_worst, 2 * of_worst))
+        rank = np.where(np.isfinite(error), np.where(np.isnan(rank), np.inf, rank), -1.0)
+        # Of the channels with the highest rank, the last one with the largest error.
+        worst = np.flatnonzero(rank == rank.max())[::-1]
         at = int(worst[np.argmax(error[worst])])
-        if share[at] < 0 or (self.error is not None and (share[at], error[at]) <= (self._share, self.error.error)):
+        if rank[at] < 0 or (self.error is not None and (rank[at], error[at]) <= (self._rank, self.error.error)):
             return
-        self._share = float(share[at])
+        self._rank = float(rank[at])
         channel = int(np.flatnonzero(line.mask)[at])
-        self.error = OutputError(float(error[at]), float(bound[at]), number, channel, line.training)
+        numbers = (float(values[at]) for values in (error, expected_error, worst_case))
+        self.error = OutputError(number, channel, line.training, *numbers)

@@ -32,7 +32,9 @@ class OutputLine:
       moments: the `Moments` of the input.
       gamma, beta: float64 [channels].
       unit: the unit roundoff of the outputs.
-      statistics: the observed mean and variance that the layer had to use, and the bounds of both, [channels] each.
+      statistics: the observed mean and variance that the layer had to use, and how far rounding can take both in the
+        worst case, [channels] each.
+      expected_errors: how far rounding is expected to take both.
     """
 
     training: bool
@@ -43,6 +45,7 @@ class OutputLine:
     beta: np.ndarray
     unit: float
     statistics: tuple
+    expected_errors: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +210,9 @@ class OutputFit:
         elif (rounded := lower_precision(y)) is not None:
             self.rounded, unit = rounded, max(unit, 2.0 ** -LOWER[rounded][0])
         moments = select_channels(moments, mask)
-        batch = _batch_statistics(select_channels(weighted, mask), view.layer.variance_from)
+        batch, expected_errors = _batch_statistics(select_channels(weighted, mask), view.layer.variance_from)
         if training and view.layer.renorm:
+            expected_errors = corrected_statistics(view, mask, (*batch[:2], *expected_errors))
             batch = corrected_statistics(view, mask, batch)
             if batch is None:
                 self.not_compared = (
@@ -216,6 +220,7 @@ class OutputFit:
                     "and the trace does not hold all that these are made of (`renorm_clipping` and the averages)."
                 )
                 return
+            expected_errors = expected_errors[2:]
         zero = np.zeros(moments.mean.size)
         moving = *view.before[:, mask], zero, zero
         right = batch if training else moving
@@ -227,12 +232,18 @@ class OutputFit:
         results = compare_sources(fitted, moments, *statistics, scales, offsets, unit, least)
         for source, *result in zip(sources, *results, strict=True):
             source.add(*result)
-        self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right))
+        errors = expected_errors if training else (zero, zero)
+        self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right, errors))
 
 
 def _batch_statistics(moments, variance_from):
-    """The mean and variance that a layer computes of a batch, and the bounds of both, [channels] each."""
+    """The mean and variance that a layer computes of a batch, with the worst case of both, and their expected errors.
+
+    Returns:
+      (mean, variance, worst case of the mean, worst case of the variance), (expected errors of both): [channels] each.
+    """
     zeros = np.zeros(moments.mean.size)
     stats = checker.MovingStats(zeros, zeros, decay=0.0, variance_from=variance_from)
     stats.update(moments)
-    return stats.mean, stats.variance, stats.mean_bound, stats.variance_bound
+    expected_errors, worst_case = stats.two_bounds()
+    return (stats.mean, stats.variance, *worst_case), tuple(expected_errors)

@@ -24,7 +24,8 @@ class View:
 
     Attributes:
       record: the `trace.Record`; layer: its `trace.Layer`.
-      decay: the decay of this step, or None if it is not known.
+      decays: the decay of each update in `updates`, None where it is not known.
+      decay: the decay of this step, or None if it is not known or differs between the updates.
       training: tuple of bool, for each application whether it trained.
       updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
         update, the first of them stands for it.
@@ -42,7 +43,6 @@ class View:
         self.record = record
         self._mask_epsilon = mask_epsilon
         self.layer = record.layer
-        self.decay = record.decay
         self.training = record.training
         self.left_out = left_out
         flags = getattr(record, "updated", None) or record.training
@@ -52,6 +52,9 @@ class View:
         self._reduced = self.updates
         if self.reduction is not None:
             self.updates = self.updates[:1]
+        of_applications = getattr(record, "decays", None) or (record.decay,) * len(self.training)
+        self.decays = [of_applications[i] for i in self.updates]
+        self.decay = record.decay if not self.decays else self.decays[0] if len(set(self.decays)) == 1 else None
         statistics = [
             np.stack([getattr(record, f"moving_mean_{when}"), getattr(record, f"moving_variance_{when}")])
             for when in ("before", "after")

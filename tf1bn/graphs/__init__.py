@@ -34,9 +34,8 @@ def audit(graph: Any, train_op: Any = None) -> Result:
     Raises:
       GraphError: there is no such graph, it is damaged or too large, or `train_op` is not in it.
     """
-    from .files.keras_config import is_keras, read
-    from .files.sources import open_source
-    from .structure.judge import judge
+    from ..graphdef.files.sources import open_source
+    from .keras_config import is_keras, read
     from .structure.keras_model import audit_config
 
     names = None if train_op is None else _names(train_op)
@@ -46,10 +45,19 @@ def audit(graph: Any, train_op: Any = None) -> Result:
             if names is not None:
                 raise GraphError("`train_op` is for graphs, and a Keras model has none before it is compiled.")
             return audit_config(read(path), path)
-        return judge(lambda: open_source(path), names, repr(path))
-    from .files.live import source_of
+        return _audited(lambda: open_source(path), names, repr(path))
+    from .live import source_of
 
-    return judge(lambda: source_of(graph), names, "given")
+    return _audited(lambda: source_of(graph), names, "given")
+
+
+def _audited(open_graph, names, name):
+    """The audit of what ``open_graph`` returns, a `graphdef.files.sources.Source`."""
+    from ..graphdef.reading import opened
+    from .structure.result import audit_source
+
+    with opened(open_graph, name) as source:
+        return audit_source(source, names)
 
 
 def _names(train_op):

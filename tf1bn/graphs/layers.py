@@ -4,11 +4,11 @@ import math
 
 import tensorflow as _tf
 
+from ..graphdef.model import Application, Channels, layers_of
+from ..graphdef.scan import Scan
 from ..layers import training_flag
 from ..layers.arguments import NHWC
 from ..layers.graph_collections import BUILT_LAYERS, parts
-from .model import Application, Channels, layers_of
-from .scan import Scan
 
 tf = _tf.compat.v1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from .._util.text import counted, listed
 from ..diagnosis import diagnose, divergence
-from ..diagnosis.conclude import audit_result
+from ..diagnosis.conclude import Diagnoses, audit_result
 from ..diagnosis.engine import Spread
 from ..results import Result
 from ..trace.views import TraceView
@@ -57,12 +57,12 @@ def audit_ranks(
             view = TraceView(traces[i], layers=chosen, steps=steps)
         return diagnose(view, spread=spread)
 
-    diagnoses = list(judged(0, wanted))
+    diagnoses = judged(0, wanted)
     for i, rank in enumerate(names):
         if differing := [name for name in wanted if i in ranks[name].differing]:
             of_rank = judged(i, differing)
             diagnoses += [dataclasses.replace(each, name=f"{each.name} (rank {rank})") for each in of_rank]
-    result = audit_result(divergence.mark_first(diagnoses))
+    result = audit_result(Diagnoses(divergence.mark_first(diagnoses), diagnoses.about))
     problems = list(filter(None, [lacking, None if steps else "The ranks' traces have no step in common."]))
     result["notes"] = [*result["notes"], *([] if lacking else _unchecked(traces, names, steps)), *_notes(ranks, wanted)]
     return Result({**result, "ok": result["ok"] and not problems, "problems": problems})

@@ -18,13 +18,14 @@ class Joined:
       own: the index of the one whose statistics the layers have.
 
     Attributes:
-      layers, framework, path: those of that trace.
+      layers, framework, framework_version, path: those of that trace.
     """
 
     def __init__(self, traces: list[Trace], own: int = 0) -> None:
         self._traces, self._own = traces, own
         self.layers: Mapping[str, Layer] = traces[own].layers
-        self.framework, self.path = traces[own].framework, traces[own].path
+        self.framework, self.framework_version = traces[own].framework, traces[own].framework_version
+        self.path = traces[own].path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Joined, (self._traces, self._own)
@@ -72,6 +73,7 @@ _OF_APPLICATIONS = (
     "training",
     "updated",
     "recomputed",
+    "decays",
     "weights",
     "replicas",
 )

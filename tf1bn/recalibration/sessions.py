@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as _tf
 
+from ..graphdef.view import reached
 from ..graphs.layers import layers_in
-from ..graphs.view import reached
 from .engine import Convention, Statistics, Take
 
 tf = _tf.compat.v1

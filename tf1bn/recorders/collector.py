@@ -315,13 +315,14 @@ def _record(part: list[_Kept], training: bool, all_train: bool, layer: trace.Lay
     if all(application.replica is not None for application in applications):
         record["replicas"] = [application.replica for application in applications]
         record["reduction"] = first.reduction
-    decays = {
-        layer.decay if a.decay is None else a.decay for a, flag in zip(applications, updated, strict=True) if flag
-    }
-    if any(a.unknown_decay for a in applications) or len(decays) > 1:
+    decays = [None if a.unknown_decay else layer.decay if a.decay is None else a.decay for a in applications]
+    used = {decay for decay, flag in zip(decays, updated, strict=True) if flag}
+    if len(used) > 1:
+        record |= {"decay": None, "decays": decays}
+    elif any(a.unknown_decay for a in applications):
         record["decay"] = None
-    elif decays and decays != {layer.decay}:
-        record["decay"] = decays.pop()
+    elif used and used != {layer.decay}:
+        record["decay"] = used.pop()
     if first.state:
         record["state"] = {**first.state, **{f"{name}_after": value for name, value in last.state.items()}}
     return record

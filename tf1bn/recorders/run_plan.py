@@ -12,7 +12,7 @@ import collections
 
 import numpy as np
 
-from ..graphs.view import reached
+from ..graphdef.view import reached
 
 # ---- what record_tf1.py holds ----
 

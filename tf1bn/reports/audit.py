@@ -3,6 +3,7 @@
 from .._util.printable import printable, printable_values
 from ..verdicts import FINDING
 from .checkpoint_values import print_values
+from .layers.declared import head_line, own_settings, usual_settings
 from .layers.grouping import Row, count_verdicts
 from .layers.table import print_layers
 
@@ -23,7 +24,11 @@ def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
     result, path = printable_values(result), printable(path)
     layers = result["layers"]
     several = sum(layer["verdict"] == FINDING for layer in layers) > 1
-    rows = [Row(layer, layer["name"], _first_step(layer, several), layer["explanation"]) for layer in layers]
+    usual = usual_settings(layers)
+    rows = [Row(layer, layer["name"], _first_step(layer, several), _with_settings(layer, usual)) for layer in layers]
+    if not quiet and (head := head_line(result)) is not None:
+        out.print(Text(head))
+        out.print()
     shown = print_layers(rows, out, quiet=quiet, in_full=in_full)
     if values and shown:
         print_values([row.layer for row in shown], out)
@@ -31,6 +36,12 @@ def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
         out.print(Text(sentence))
     summary = count_verdicts(layers) if layers else "no layers, so nothing was judged."
     out.print(Text(f"{path}: {summary}"), soft_wrap=True)
+
+
+def _with_settings(layer, usual):
+    """The explanation of a layer, with what it declares other than the others."""
+    own = own_settings(layer, usual)
+    return f"{layer['explanation']} It is declared with {own}." if own else layer["explanation"]
 
 
 def _first_step(layer, several):

@@ -3,6 +3,7 @@
 from .._util.printable import printable_values
 from .._util.text import counted
 from ..verdicts import FINDING, OK, UNDECIDABLE
+from .layers.declared import head_of_comparison
 from .layers.grouping import Row, count_verdicts
 from .layers.table import print_layers
 
@@ -20,8 +21,10 @@ def print_comparison(result, out, *, quiet=False, in_full=False):
 
     result = printable_values(result)
     data = data_sentence(result)
-    if data:
-        out.print(Text(data))
+    head = [text for text in (None if quiet else head_of_comparison(result), data) if text]
+    for text in head:
+        out.print(Text(text))
+    if head:
         out.print()
     renamed_as = _renamed_alike(result)
     rows = [

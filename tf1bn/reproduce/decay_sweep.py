@@ -74,11 +74,10 @@ def _compare(sweep, i, moments, exact, target):
     stats = checker.MovingStats(sweep.mean[i, 0], sweep.variance[i, 0], decay=decay, bessel=sweep.fused)
     tests = dict(zip(sweep.test_steps, sweep.test_outputs[i], strict=True))
     agrees, errors, closed_errors = True, [], []
-    for t in range(sweep.mean.shape[1]):
-        if t:
-            stats.update(moments)
-        if t not in tests:
-            continue
+    for done, t in zip((0, *sweep.test_steps), sweep.test_steps, strict=False):
+        if t > done:
+            batches = (np.broadcast_to(each, (t - done, each.size)) for each in (moments.mean, moments.variance))
+            stats.update_each(*batches, moments.count, decay=decay)
         remaining = decay**t
         mean, variance = exact.mean * (1 - remaining), remaining + target * (1 - remaining)
         agrees &= within(sweep.mean[i, t], mean, stats.mean_bound + UNIT * np.abs(mean))

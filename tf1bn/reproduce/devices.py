@@ -59,8 +59,11 @@ def device_scope(device):
 
 
 def open_session(device):
-    """A session on the current graph; GPU memory grows as it is needed, and "cpu" registers no GPU."""
-    config = tf.ConfigProto(allow_soft_placement=True)
+    """A session on the current graph; GPU memory grows as it is needed, and "cpu" registers no GPU.
+
+    The operations, which are small, are run one after the other by the thread that asks for them.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True, inter_op_parallelism_threads=-1)
     config.gpu_options.allow_growth = True
     if device == "cpu":
         config.device_count["GPU"] = 0

@@ -133,8 +133,8 @@ def run_listing(spec, device="auto", layer=batch_norm):
         phases, placements = [], set()
         with devices.open_session(device) as sess:
             sess.run(tf.global_variables_initializer())
+            before = sess.run(variables)
             for name, output in outputs.items():
-                before = sess.run(variables)
                 # TensorFlow enters a variable scope for the second time under another name scope.
                 result, new_placements = devices.run_with_placements(
                     sess, output, {x: spec.batch}, "my/BatchNorm", "my_1/BatchNorm"
@@ -151,6 +151,7 @@ def run_listing(spec, device="auto", layer=batch_norm):
                         _printed(variables, after),
                     )
                 )
+                before = after
     return Run(spec, *phases, ran_fused=ran_fused, placements=tuple(sorted(placements)))
 
 

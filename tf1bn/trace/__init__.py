@@ -43,6 +43,8 @@ It may also have these:
     "training": true or [true, ...]     whether this layer trained, if that is not the step's "training"; a list if it
                                         differs between applications
     "decay": number or null             the decay in this step, if it is not the layer's; null if it is not known
+    "decays": [number or null, ...]     for each application its decay, where they differ, as those of an average of all
+                                        batches do; "decay" is null then
     "weights": [PATH or null, ...]      for each application one weight per sample, or null if it had none
     "state": {NAME: PATH, ...}          further variables before the step: "biased" and "local_step" of zero debias,
                                         "renorm_mean", "renorm_stddev" and "moving_stddev" of renorm; with "_after"

@@ -18,7 +18,7 @@ from .settings import DTYPES, REDUCTIONS, STEP_STATISTICS
 from .storage import FLOATS, REALS
 
 _OPTIONAL = (
-    *("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "weights", "state"),
+    *("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "decays", "weights", "state"),
     *("updated", "recomputed", "replicas", "reduction", "inputs_dtype", "outputs_dtype"),
 )
 _KEYS = (*_OPTIONAL, *STEP_STATISTICS)
@@ -103,6 +103,8 @@ def encode(values: Mapping[str, Any], files: Files) -> dict[str, Any]:
         entry["training"] = _training(values["training"], len(given))
     if "decay" in values:
         entry["decay"] = number("decay", values["decay"], 0.0, 1.0)
+    if values.get("decays") is not None:
+        entry["decays"] = [number("decays", each, 0.0, 1.0) for each in _list("decays", values["decays"], len(given))]
     entry.update(_circumstances(values, len(given)))
     if values.get("state") is not None:
         # All of them are checked before the first of them is added.

@@ -93,6 +93,8 @@ def joined_entry(records: Sequence[Record | None]) -> dict[str, Any]:
         entry[name] = [flag for record in joined for flag in getattr(record, name)]
     if any(record.weights is not None for record in joined):
         entry["weights"] = [w for record in joined for w in record.weights or (None,) * record.applications]
+    if any(record.decays is not None for record in joined):
+        entry["decays"] = [d for record in joined for d in record.decays or (record.decay,) * record.applications]
     if shared:
         entry["reduction"] = first.reduction
         entry["replicas"] = [i for i, record in enumerate(joined) for _ in range(record.applications)]

@@ -40,6 +40,7 @@ class Record:
       inputs_dtype, outputs_dtype: the dtype that they had in the run, such as "bfloat16", which .npy cannot hold; None
         if it is that of the arrays.
       decay: the decay in this step, a float, or None if it is not known; that of `layer` unless the step has its own.
+      decays: for each application its decay, a float or None; None where the trace gives them no decays of their own.
       moving_mean_before, moving_variance_before, moving_mean_after, moving_variance_after: [channels], in the
         dtype that was written: the statistics before and after the step.
       gamma, beta: [channels], before the step; None if they were not recorded.
@@ -64,6 +65,7 @@ class Record:
     inputs_dtype: str | None
     outputs_dtype: str | None
     decay: float | None
+    decays: tuple[float | None, ...] | None
 
     _folder: Folder
     _where: str
@@ -91,6 +93,10 @@ class Record:
             self.training = (boolean("training", flags),) * self.applications
         self._read_circumstances()
         self.decay = number("decay", entry["decay"], 0.0, 1.0) if "decay" in entry else layer.decay
+        self.decays = None
+        if "decays" in entry:
+            self._check_length("decays")
+            self.decays = tuple(number("decays", each, 0.0, 1.0) for each in entry["decays"])
         self._counts = []
         for moments in entry.get("moments", ()):
             member("moments", moments, dict)

@@ -83,7 +83,7 @@ class TraceView:
         for name in settings.keys() & set(names):
             self._replaced[name]["layer"] = self.layers[name]
             if "decay" in settings[name]:
-                self._replaced[name]["decay"] = self.layers[name].decay
+                self._replaced[name] |= {"decay": self.layers[name].decay, "decays": None}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A view is pickled as what it was made from."""
@@ -98,6 +98,11 @@ class TraceView:
     def framework(self) -> Any:
         """What the trace says of the framework that it is of, or None."""
         return getattr(self._trace, "framework", None)
+
+    @property
+    def framework_version(self) -> Any:
+        """Its version, or None."""
+        return getattr(self._trace, "framework_version", None)
 
     def __iter__(self) -> Iterator[StepView]:
         """Yields a `StepView` of every step that is kept, also of those that hold none of the layers."""

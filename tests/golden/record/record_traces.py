@@ -38,6 +38,7 @@ Net = collections.namedtuple("Net", "arguments shape keep releases")
 NETS = collections.OrderedDict(
     [
         ("default", Net({"decay": 0.9, "is_training": "fed"}, SHAPE, "inputs", ("1.3", "1.4", "1.15"))),
+        ("monitored", Net({"decay": 0.9, "is_training": "fed", "scale": True}, SHAPE, "inputs", ("1.15.5",))),
         ("rank2", Net({"scale": True, "fused": True}, (5, 3), "inputs", ("1.4", "1.15"))),
         (
             "composed",
@@ -93,14 +94,24 @@ def record(tf, record_tf1, net, path, producer):
         if net == "twice":
             outputs.append(tf.contrib.layers.batch_norm(x * 2, scope="bn", reuse=True, **arguments))
         config = tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        todo = [outputs, tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
+        feeds = []
+        for step, training in enumerate(STEPS):
+            feeds.append({x: batch(net, step)})
+            if flag is not None:
+                feeds[-1][flag] = training
+        if net == "monitored":
+            tf.train.get_or_create_global_step()
+            hook = record_tf1.RecorderHook(path, keep=NETS[net].keep, producer=producer)
+            with tf.train.MonitoredTrainingSession(config=config, hooks=[hook]) as session:
+                for given in feeds:
+                    session.run(todo, given)
+            return
         with tf.Session(config=config) as session:
             session.run(tf.global_variables_initializer())
             with record_tf1.Recorder(session, path, keep=NETS[net].keep, producer=producer) as rec:
-                for step, training in enumerate(STEPS):
-                    feeds = {x: batch(net, step)}
-                    if flag is not None:
-                        feeds[flag] = training
-                    rec.run([outputs, tf.get_collection(tf.GraphKeys.UPDATE_OPS)], feeds)
+                for given in feeds:
+                    rec.run(todo, given)
 
 
 def meta_graph(tf):
@@ -166,7 +177,7 @@ def main():
     new = tempfile.mkdtemp()
     try:
         for net in NETS:
-            if release in NETS[net].releases:
+            if release in NETS[net].releases or tf.__version__ in NETS[net].releases:
                 record(tf, record_tf1, net, os.path.join(new, net), producer)
         graph = meta_graph(tf) if tf.__version__ in META_OF else None
         names = files_in(new)

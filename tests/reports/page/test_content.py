@@ -120,10 +120,10 @@ def test_an_explanation_is_not_said_twice():
     ("layers", "more", "sentence", "tone"),
     [
         ([], {}, "Nothing was judged: there are no layers.", "undecidable"),
-        (["ok"], {}, "The layer is as it should be.", "ok"),
-        (["ok", "ok"], {}, "All 2 layers are as they should be.", "ok"),
-        (["ok", "advisory"], {}, "All 2 layers are as they should be, with advice for 1.", "advisory"),
-        (["advisory"], {}, "The layer is as it should be, with advice.", "advisory"),
+        (["ok"], {}, "No finding: the layer is as it should be.", "ok"),
+        (["ok", "ok"], {}, "No finding: all 2 layers are as they should be.", "ok"),
+        (["ok", "advisory"], {}, "No finding: all 2 layers are as they should be, with advice for 1.", "advisory"),
+        (["advisory"], {}, "No finding: the layer is as it should be, with advice.", "advisory"),
         (
             ["ok", "undecidable"],
             {},
@@ -204,8 +204,26 @@ def test_numbers_in_words():
 def test_the_output_errors_of_a_trace_stand_beside_their_bounds():
     numbers = {"inherited_error": 0.125, "inherited_bound": 1e-6, "added_error": 0.375, "added_bound": 2e-6}
     page = page_of(layer("x", "finding", **numbers))
-    assert "output error inherited from the statistics 0.125, allowed 1e-06" in page.text
-    assert "output error of the layer's arithmetic 0.375, allowed 2e-06" in page.text
+    assert "outputs, by wrong statistics 0.125 1e-06 outputs, by the arithmetic 0.375 2e-06" in page.text
+    assert "outputs, by the arithmetic: 188,000 times the allowed" in page.cells[0]
+
+
+def test_both_bounds_of_the_outputs_have_their_names_and_their_place():
+    place = {"step": 4, "channel": 2, "training": True, "error": 0.5, "expected_error": 0.25, "worst_case": 2.0}
+    numbers = {"added_error": 0.5, "added_bound": 2.0, "outputs": {"inherited": None, "added": place}}
+    page = page_of(layer("x", "ok", **numbers))
+    assert (
+        "outputs, by the arithmetic: 2 times the expected error, 25 % of the worst case (channel 2, step 4)"
+        in page.text
+    )
+    assert "of error expected error worst case allowed channel step" in page.text
+    assert "outputs, by the arithmetic 0.5 0.25 2 - 2 4" in page.text
+
+
+def test_what_the_batch_normalises_has_no_error_from_the_statistics():
+    numbers = {"inherited_error": 0.125, "inherited_bound": 1e-6, "added_error": 0.375, "added_bound": 2e-6}
+    page = page_of(layer("x", "finding", [cause("batch-stats-at-inference")], **numbers))
+    assert "by wrong statistics" not in page.text
 
 
 def test_a_cause_that_a_layer_has_twice_is_one():
@@ -213,3 +231,30 @@ def test_a_cause_that_a_layer_has_twice_is_one():
     assert "In 1 of 1 layer: x Show" in page.text
     assert page.cells[0].startswith("1 x finding not-finite variance")
     assert "Here too." in page.text
+
+
+def test_the_head_says_what_the_trace_is_of():
+    settings = {"decay": 0.9, "epsilon": 1e-5, "data_format": "NCHW", "axis": 1, "dtype": "float32", "fused": True}
+    numbers = {"steps": 5, "training_steps": 3, "settings": settings}
+    result = audit(layer("x", **numbers), layer("y", **numbers)) | {
+        "about": {"framework": "PyTorch", "framework_version": "2.13.0"}
+    }
+    page = Page(html.render(result))
+    declared = "decay 0.9, epsilon 1e-05, NCHW, axis 1, float32, variance with N/(N-1)"
+    assert f"PyTorch 2.13.0; 5 steps (3 training, 2 inference); declared of every layer: {declared}." in page.text
+    assert f"steps 5, of which 3 train declared {declared}" in page.text
+
+
+def test_the_head_says_no_more_than_holds_for_all_layers():
+    settings = {"decay": 0.9, "epsilon": 1e-5}
+    layers = [
+        layer("x", steps=5, training_steps=3, settings=settings),
+        layer("y", steps=8, training_steps=8, settings=settings | {"decay": 0.5}),
+        layer("z", steps=8, training_steps=8, settings={"epsilon": 1e-5}),
+    ]
+    page = Page(html.render(audit(*layers)))
+    head = "5 to 8 steps of each layer (3 to 8 training, 0 to 2 inference); declared of most layers: epsilon 1e-05."
+    assert head in page.text
+    # What a file holds in the place of these is left out.
+    odd = audit(layer("x", steps=5, training_steps="3", settings=[1])) | {"about": "PyTorch"}
+    assert "training" not in Page(html.render(odd)).text

@@ -70,9 +70,10 @@ class Checkpoint:
       problems: sentences on layers that could not be read.
       vectors_only: whether only variables of one or two axes were read before where a crash does no harm, so that no
         others should be read.
+      folds: whether its format keeps no batch norms, but only what they were folded into.
     """
 
-    vectors_only = False
+    vectors_only = folds = False
     path: str
     variables: Mapping[str, Variable]
     notes: list[str]
@@ -167,9 +168,3 @@ def refusing(sentence: str) -> Callable[[str], Checkpoint]:
         raise CheckpointError(f"`path` is {path!r}, {sentence}")
 
     return refuse
-
-
-def reason(error: BaseException) -> str:
-    """What a library says in an exception, short enough for one sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]

@@ -8,11 +8,12 @@ import zipfile
 
 import numpy as np
 
+from ..._util.text import reason
 from ...errors import CheckpointError
+from ...variable_names import role_of
 from . import base, zips
 from .archives import likely
-from .base import Checkpoint, Format, Variable, damaged, reason
-from .names import role_of
+from .base import Checkpoint, Format, Variable, damaged
 from .zips import BROKEN
 
 # Bytes: longer than the header of any plain array, and too short to do harm.

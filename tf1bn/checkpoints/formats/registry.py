@@ -1,17 +1,17 @@
 """All formats in one table, from which files are recognised and the documentation and messages are made."""
 
 from .archives import PACKED
-from .graphs import FROZEN, META, ONNX, SAVED_MODEL, TFJS
+from .graphs import FROZEN, META, ONNX, SAVED_MODEL, TFJS, TFLITE
 from .keras import HDF5, KERAS
 from .npz import NPZ
 from .safetensors import SAFETENSORS
 from .tf1 import TF1
 from .torch import TORCH
-from .unread import COREML, NPY, PICKLE, TFLITE
+from .unread import COREML, NPY, PICKLE
 
 # The first whose content matches opens a file. NPZ takes every zip file, so the other zip formats come before it.
-READ = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1, FROZEN, ONNX, TFJS)
-FORMATS = (*READ, META, SAVED_MODEL, TFLITE, COREML, NPY, PICKLE, PACKED)
+READ = (KERAS, TORCH, NPZ, HDF5, SAFETENSORS, TF1, FROZEN, ONNX, TFJS, TFLITE)
+FORMATS = (*READ, META, SAVED_MODEL, COREML, NPY, PICKLE, PACKED)
 ENDINGS = tuple(ending for format in READ for ending in format.endings)
 
 

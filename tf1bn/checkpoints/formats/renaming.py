@@ -7,7 +7,7 @@ Flax and Haiku keep parameters and statistics in two collections, tensorpack ave
 import collections
 import re
 
-from .names import STRONG, plain_name, role_of
+from ...variable_names import STRONG, plain_name, role_of
 
 _FLAX = re.compile(r"(?P<outer>.*/|)(?P<collection>params|batch_stats)[/.](?P<scope>.*)[/.](?P<word>[^/.]+)", re.DOTALL)
 _FLAX_WORDS = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}

@@ -3,8 +3,9 @@
 import json
 import os
 
+from ..._util.text import reason
 from ...errors import CheckpointError
-from .base import Checkpoint, Format, Variable, damaged, reason
+from .base import Checkpoint, Format, Variable, damaged
 
 LARGEST_HEADER = 2**25
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64"}

@@ -2,10 +2,10 @@
 
 import re
 
+from ...binary.files import mapped
+from ...binary.protobuf import BYTES, VARINT, fields
 from ...errors import CheckpointError
 from .base import Format, refusing
-from .graphs.nodes import mapped
-from .protobuf import BYTES, VARINT, fields
 
 _FOLDED = "in which each batch norm was folded into the operation before it; give the model that it was made from."
 # The field of a Core ML model that says of which kind it is has a number from here on.
@@ -36,14 +36,6 @@ def _refuse_npy(path):
     )
 
 
-TFLITE = Format(
-    "a model of TensorFlow Lite",
-    lambda path, head: head[4:8] == b"TFL3",
-    refusing(f"a model of TensorFlow Lite, {_FOLDED}"),
-    (".tflite",),
-    known_by="its identifier TFL3",
-    remarks="batch normalisation is folded there",
-)
 COREML = Format(
     "a Core ML model",
     _is_coreml,

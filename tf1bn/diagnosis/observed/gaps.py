@@ -1,7 +1,7 @@
 """Statistics that changed between the recorded steps, as a cause with what explains the change."""
 
 from ..._util.text import listed
-from ...evidence.gaps import AGAIN, BACK, OTHER, START, UPDATES
+from ...evidence.gaps import AGAIN, BACK, EARLIER, OTHER, START, UPDATES
 from ...verdicts import ADVISORY, FINDING
 from ..causes import cause
 from .wording import words_of
@@ -25,7 +25,14 @@ def changed_between_steps(survey):
     word = "step" if len(found) == 1 else "steps"
     numbers = listed([gap.step for gap in found], 6)
     parts = [f"The statistics changed outside of the recorded steps before {word} {numbers}."]
-    for kind, sentence in ((AGAIN, _again), (UPDATES, _updates), (START, _start), (BACK, _back), (OTHER, _other)):
+    for kind, sentence in (
+        (AGAIN, _again),
+        (UPDATES, _updates),
+        (START, _start),
+        (BACK, _back),
+        (EARLIER, _earlier),
+        (OTHER, _other),
+    ):
         gaps = [gap for gap in found if gap.kind == kind]
         if gaps:
             where = "" if len(gaps) == len(found) else f" (before {listed([gap.step for gap in gaps], 6)})"
@@ -33,7 +40,8 @@ def changed_between_steps(survey):
     kinds = {gap.kind for gap in found}
     severity = FINDING if AGAIN in kinds else ADVISORY
     # What to look for first, where several kinds of writers show.
-    variant = next((kind for kind in (START, BACK, OTHER) if kind in kinds), None) if AGAIN not in kinds else None
+    variant = next((kind for kind in (START, BACK, EARLIER, OTHER) if kind in kinds), None)
+    variant = None if AGAIN in kinds else BACK if variant == EARLIER else variant
     return cause("changed-between-steps", " ".join(parts), severity=severity, variant=variant)
 
 
@@ -67,6 +75,14 @@ def _start(gaps, where, survey):
 
 def _back(gaps, where, survey):
     return f"They were set back to what they were before the first recorded step{where}, as a restore does."
+
+
+def _earlier(gaps, where, survey):
+    states = listed(dict.fromkeys(f"step {gap.earlier}" for gap in gaps), 3)
+    return (
+        f"They were set back{where} to what they were after {states}, equal to the bit, as a restore of a "
+        "checkpoint or of a copy does."
+    )
 
 
 def _other(gaps, where, survey):

@@ -157,6 +157,18 @@ def words_of(survey):
     return words_for(survey.framework, survey.layer.release)
 
 
+def about(trace):
+    """The "framework" of a trace and its "framework_version", a dict of what is known.
+
+    What was recorded inside of TensorFlow 1.x may say the release of its layers alone.
+    """
+    known = {name: getattr(trace, name, None) for name in ("framework", "framework_version")}
+    releases = {layer.release for layer in trace.layers.values()}
+    if known["framework"] is None and len(releases) == 1 and releases != {None}:
+        known = {"framework": "TensorFlow", "framework_version": releases.pop()}
+    return {name: value for name, value in known.items() if isinstance(value, str)}
+
+
 def framework_of(trace):
     """The framework that a trace says it is of: "torch", "keras", "tensorflow" or another; None if it does not say."""
     framework = getattr(trace, "framework", None)

@@ -1,6 +1,7 @@
 """What a layer and its training steps declare."""
 
 import array
+import math
 
 
 class Declared:
@@ -68,13 +69,14 @@ class Declared:
         if len(view.updates) > 1:
             self.same_batch &= bool(view.all_moments) and len({_bits_of(each) for each in view.update_moments}) == 1
         self._follow_batches(view)
-        self.decay_known &= view.decay is not None
+        known = None not in view.decays
+        self.decay_known &= known
         if view.left_out:
             # How many of the steps that were left out trained is open.
             self.start_weight = 0.0
-        if view.decay is not None:
-            self.decays.add(view.decay)
-            self.start_weight *= view.decay ** len(view.updates)
+        if known:
+            self.decays.update(view.decays)
+            self.start_weight *= math.prod(view.decays)
         self.always_one &= view.decay == 1
         self.always_zero &= view.decay == 0
         if view.decay in (0, 1):

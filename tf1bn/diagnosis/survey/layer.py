@@ -199,7 +199,7 @@ class Survey:
             return {}
         self.estimates.add(number, view)
         self.rate_rounding.add(view)
-        if view.decay is None:
+        if None in view.decays:
             return {}
         step_fits = {bessel: fit_step(view, Hypothesis(), bessel, updates_before) for bessel in self.fits}
         for bessel, fit in step_fits.items():

@@ -4,12 +4,12 @@ import dataclasses
 import re
 from typing import Any
 
-from ..files.sources import Source
-from ..patterns import Update
-from ..scan import UNSEEN_FLAG
+from ...graphdef.files.sources import Source
+from ...graphdef.patterns import Update
+from ...graphdef.scan import UNSEEN_FLAG
+from ...graphdef.training import Training
 from .layers import StructureScan
 from .setting_rules import horizon
-from .training import Training
 
 # So many layers are looked for that are updated while another is not.
 _MOST_OTHERS = 8

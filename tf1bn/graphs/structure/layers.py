@@ -1,190 +1,25 @@
-"""The batch-norm layers of a graph with what an audit asks: forms, modes, updates and all that writes there."""
+"""What an audit says in words of the batch-norm layers of a graph: forms, modes and decays."""
 
-import collections
 import math
 import re
 
-import numpy as np
+from ...graphdef.file_scan import FileScan
+from ...graphdef.scan import UNSEEN_FLAG
+from ...graphdef.view import CALLS, IN_FUNCTION, VARIABLES
 
-from ...checkpoints.formats.names import role_of
-from ..files import attributes
-from ..model import layers_of
-from ..scan import UNSEEN_FLAG, Scan
-from ..view import CALLS, FUSED, IN_FUNCTION, MERGES, PASSES, SWITCHES, VARIABLES, closes_loop, depth_behind
-
-_RESTORES = ("RestoreV2", "Restore", "RestoreSlice")
-_FOLDED = re.compile(r"(?P<layer>.*?)/?(batchnorm(_\d+)?/(mul|sub)(_\d+)?(/_.*)?|FusedBatchNorm\w*/(Scaled|Offset))")
 _NUMBER = re.compile(r"_\d+$")
-_NORM = re.compile(r"batchnorm|FusedBatchNorm")
 # Names of the scopes that contrib's function, its core layers and Keras's give their layers.
 _CONTRIB = re.compile(r"BatchNorm(_\d+)?")
 _AVERAGE = "ExponentialMovingAverage"
 
 
-class StructureScan(Scan):
-    """The batch-norm layers of a graph from a file.
-
-    Args:
-      source: a `files.sources.Source`.
-
-    Attributes:
-      layers: a list of `model.GraphLayer`, whose applications have more attributes: `patterns`, a list of
-        `patterns.BatchNormPattern`, and `mean` and `variance`, operations of variables or constants.
-      bare: a list of patterns without moving statistics, in training mode, that have a gamma or beta of their own.
-      folded: names of layers that a converter folded into other operations.
-    """
-
-    most_roots = 2**12
-
-    def __init__(self, source):
-        self._static, self._roots, self.bare, self._writers = {}, {}, [], None
-        self._by_average = None
-        super().__init__(source.graph, attributes.array, source.trainable or ())
-        self._flat = not any(op.type in SWITCHES or op.type in ("Enter", "RefEnter") for op in self._operations)
-        self._take_constants()
-        self.layers = layers_of(self.applications())
-        self.folded = self._folded()
-
-    def depth(self, op):
-        """See `view.GraphView.depth`; goes through the graph once."""
-        if self._flat:
-            return 0
-        if not self._depths:
-            self._fill_depths()
-        return self._depths[op.name]
-
-    def _fill_depths(self):
-        find, depths, together = self.graph.get_operation_by_name, self._depths, {}
-        for name in self.graph.order:
-            op, depth = find(name), 0
-            for text in op.node.inputs:
-                # The end of a loop, which leads back to its beginning, has no depth yet.
-                around = depths.get(text, -1)
-                depth = max(depth, around if around >= 0 else depths.get(text.partition(":")[0], 0))
-            if op.controls:
-                # Many operations wait for the same others, by one tuple.
-                key = id(op.controls)
-                if key not in together:
-                    together[key] = max(depths[name] for name in op.controls)
-                depth = max(depth, together[key])
-            depths[name] = depth_behind(op, depth)
-
-    def static(self, tensor):
-        """See `view.GraphView.static`; None for what is no small array of numbers too."""
-        op = tensor.op
-        while op.type in PASSES + SWITCHES:
-            op = op.inputs[0].op
-        if op.type != "Const":
-            return None
-        if op.name not in self._static:
-            value = self._make_ndarray(op.get_attr("value"))
-            self._static[op.name] = None if value is None else np.asarray(value)
-        return self._static[op.name]
-
-    def roots(self, tensor):
-        """See `view.GraphView.roots`; looks for those of each tensor once."""
-        key = (tensor.op.name, tensor.value_index)
-        if key not in self._roots:
-            self._roots[key] = super().roots(tensor)
-        return self._roots[key]
-
-    def _take_constants(self):
-        """Take the constants in the place of variables for such, where a graph was frozen."""
-        for op in self._operations:
-            if op.type in FUSED and not op.get_attr("is_training"):
-                named = op.inputs[1:5]
-            elif op.type == "Const" and (role_of(op.name) or ("", "", ""))[1] in ("mean", "variance"):
-                named = [op.outputs[0]]
-            else:
-                continue
-            for tensor in named:
-                root = tensor.op
-                while root.type in PASSES + SWITCHES:
-                    root = root.inputs[0].op
-                if root.type == "Const" and root.name not in self.variables:
-                    self.variables[root.name] = root
-
-    def _folded(self):
-        likely = [op.name for op in self._operations if op.type == "Const" and _NORM.search(op.name)]
-        names = (match["layer"] for name in likely if (match := _FOLDED.fullmatch(name)))
-        known = {layer.name for layer in self.layers}
-        return sorted({name for name in names if name} - known)
-
-    def _application(self, patterns, x, y, paired):
-        application = super()._application(patterns, x, y, paired)
-        if application is None:
-            training = [pattern for pattern in patterns if self.normalises_by_the_batch(pattern)]
-            self.bare += [pattern for pattern in training if self._own_parameter(pattern)]
-            return None
-        application.patterns, application.mean = patterns, application.statistic
-        return application
-
-    def _merge_after(self, y):
-        """See `scan.Scan._merge_after`; what a function returns goes through operations that pass it on."""
-        waiting = [y]
-        while waiting:
-            for op in waiting.pop().consumers():
-                if op.type in MERGES and not closes_loop(op):
-                    return op
-                if op.type == "Identity":
-                    waiting.append(op.outputs[0])
-        return None
-
-    def _merged(self, tensor):
-        """See `scan.Scan._merged`; likewise."""
-        while tensor.op.type == "Identity":
-            tensor = tensor.op.inputs[0]
-        return tensor
-
-    def normalises_by_the_batch(self, pattern):
-        """Whether a pattern is in training mode: fused, or made of a mean over axis 0 and others of its input."""
-        if pattern.fused:
-            return bool(pattern.op.get_attr("is_training"))
-        axes, problem = self.axes_of(pattern, pattern.means[0])
-        return problem is None and 0 not in axes
-
-    def _own_parameter(self, pattern):
-        for tensor, role in ((pattern.gamma, "gamma"), (pattern.beta, "beta")):
-            for root, _ in self.roots(tensor) if tensor is not None else ():
-                named = role_of(root.op.name) if root.op.type in (*VARIABLES, "Const") else None
-                if named and named[1] == role:
-                    return True
-        return False
-
-    def updates_of(self, statistic):
-        """The `patterns.Update` of a moving average, given its variable's operation, also by way of zero-debiasing."""
-        if self._by_average is None:
-            self._by_average = collections.defaultdict(list)
-            for updates in self._updates_of.values():
-                if updates:
-                    self._by_average[self._average(updates[0].variable).name] += updates
-        return self._by_average.get(statistic.name, [])
-
-    def writers_of(self, variable):
-        """The operations that write a variable, without what initializes or restores it."""
-        if self._writers is None:
-            self._writers = collections.defaultdict(list)
-            for op in self._operations:
-                if not op.type.startswith("Assign") or len(op.inputs) < 2:
-                    continue
-                target = self.variable(op.inputs[0])
-                if target is not None and not self._begins(op, target):
-                    self._writers[target.name].append(op)
-        return self._writers.get(variable.name, [])
-
-    def _begins(self, op, target):
-        """Whether an assignment initializes or restores its variable."""
-        if op.type not in ("Assign", "AssignVariableOp"):
-            return False
-        source = op.inputs[1].op
-        while source.type in PASSES:
-            source = source.inputs[0].op
-        return op.name.startswith(f"{target.name}/") or source.type in _RESTORES or "nitializer" in source.name
+class StructureScan(FileScan):
+    """The batch-norm layers of a graph from a file, with what an audit says of them in words."""
 
     def form_of(self, application):
         """In words, how an application is written, and by which function as far as names say it."""
         pattern = application.patterns[0]
-        written = f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations"
+        written = "composed operations" if pattern.data_format is None else f"the fused operation {pattern.op.type}"
         return written, self._maker(application)
 
     def _maker(self, application):
@@ -251,23 +86,6 @@ class StructureScan(Scan):
         for op in names:
             return ("placeholder" if op.type.startswith("Placeholder") else "variable"), None, op.name
         return "computed", None, rate.name
-
-    def guards(self, op):
-        """The conds of TF 1.x that an operation is in: a set of (name of the predicate, way)."""
-        found, stack, seen = set(), [op], set()
-        while stack:
-            top = stack.pop()
-            if top.name in seen or not self.depth(top):
-                continue
-            seen.add(top.name)
-            for tensor in top.inputs:
-                if tensor.op.type in SWITCHES and not closes_loop(tensor.op.inputs[0].op):
-                    found.add((self._plain(tensor.op.inputs[1]).name, tensor.value_index))
-                    stack.append(tensor.op)
-                elif tensor.op.type not in MERGES:
-                    stack.append(tensor.op)
-            stack.extend(top.control_inputs)
-        return found
 
     def in_function(self, application):
         """Whether an application is hidden in a function that stays closed."""

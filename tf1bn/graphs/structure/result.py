@@ -1,21 +1,18 @@
 """The audit of a graph: the dict that its JSON holds."""
 
-import re
-
 from ..._util.text import counted, listed, quoted
+from ...graphdef.file_scan import scope_of
+from ...graphdef.files.attributes import array
+from ...graphdef.files.operations import size_of
+from ...graphdef.scan import UNSEEN_FLAG
+from ...graphdef.training import A_CALL
 from ...verdicts import FINDING, OK, UNDECIDABLE
-from ..files.attributes import array
-from ..files.operations import size_of
-from ..scan import UNSEEN_FLAG
 from . import mode_rules, setting_rules, update_rules
 from .entries import audit_entry, audit_result, beside
 from .facts import GraphFacts, is_unseen
-from .training import A_CALL
 
 # What passes a value on as it is, and so many operations that take one are looked at.
 _PASSED, _FURTHEST = ("Identity", "Cast", "StopGradient", "Switch", "Merge", "PlaceholderWithDefault"), 256
-# What the names of operations have behind the name of their layer.
-_INNER = re.compile(r"(/(batchnorm|cond)(_\d+)?)*/[^/]+$")
 
 
 def audit_source(source, train_op=None):
@@ -144,7 +141,7 @@ def _axis(application):
     if application.settings["data_format"] == "NCHW":
         return 1
     rank = application.inputs.get_shape().ndims
-    return rank - 1 if rank and not application.problem else 3 if application.patterns[0].fused else None
+    return rank - 1 if rank and not application.problem else 3 if application.patterns[0].data_format else None
 
 
 def _in_words(structure):
@@ -175,7 +172,6 @@ def _mode(flag):
 
 def _bare(pattern, cause):
     """The dict of a layer without moving statistics."""
-    name = _INNER.sub("", pattern.op.name) or pattern.op.name
     structure = {
         "form": f"the fused operation {pattern.op.type}" if pattern.fused else "composed operations",
         "made_by": None,
@@ -190,7 +186,7 @@ def _bare(pattern, cause):
         "updates": {"mean": [], "variance": []},
     }
     verdict = UNDECIDABLE if cause["doubt"] else FINDING
-    return audit_entry(name, verdict, [cause], [], structure, _in_words(structure))
+    return audit_entry(scope_of(pattern.op.name), verdict, [cause], [], structure, _in_words(structure))
 
 
 def _folded(names):

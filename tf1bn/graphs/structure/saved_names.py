@@ -4,12 +4,13 @@ TensorFlow 2 names what it saves by the way to it through objects, such as "_all
 layer; the operation that saves has these names beside the variables.
 """
 
-from ...checkpoints.formats.protobuf import BYTES, message
+from ...binary.protobuf import BYTES, message
 from ...errors import GraphError
-from ..files import attributes
-from ..files.sources import open_source
-from ..view import PASSES
-from .layers import StructureScan
+from ...graphdef.file_scan import FileScan
+from ...graphdef.files import attributes
+from ...graphdef.files.sources import open_source
+from ...graphdef.reading import opened
+from ...graphdef.view import PASSES
 
 
 def saved_names(path):
@@ -18,10 +19,10 @@ def saved_names(path):
     It is empty where the graph does not show it. Where two names stand for one variable the first is taken.
     """
     try:
-        source = open_source(path)
-        scan = StructureScan(source)
-        pairs = [pair for op in source.graph.get_operations() if op.type == "SaveV2" for pair in _pairs(op, scan)]
-    except (GraphError, ValueError, IndexError, KeyError, AttributeError, TypeError, RecursionError):
+        with opened(lambda: open_source(path), repr(path)) as source:
+            scan = FileScan(source)
+            pairs = [pair for op in source.graph.get_operations() if op.type == "SaveV2" for pair in _pairs(op, scan)]
+    except GraphError:
         return {}
     names, taken = {}, set()
     for key, name in pairs:

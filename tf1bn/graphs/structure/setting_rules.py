@@ -4,8 +4,8 @@ import collections
 import math
 
 from ..._util.text import listed, quoted
+from ...graphdef.view import PASSES, SWITCHES
 from ...verdicts import ADVISORY
-from ..view import PASSES, SWITCHES
 from .entries import entry
 from .layers import epsilons_differ
 

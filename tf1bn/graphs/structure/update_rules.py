@@ -1,9 +1,9 @@
 """Causes in the updates of a layer: whether a train op runs them, how often, and whether tests run them too."""
 
 from ..._util.text import quoted
+from ...graphdef.training import A_CALL
 from ...verdicts import ADVISORY
 from .entries import entry
-from .training import A_CALL
 
 _TITLES = {"mean": "moving mean", "variance": "moving variance"}
 UPDATE_OPS = "update_ops"

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from ... import __version__
 from ..._util.text import counted, quoted
 from ...checkpoints import open_checkpoint
-from ...checkpoints.formats.names import length
 from ...results import Result
+from ...variable_names import length
 from ...verdicts import ADVISORY, FINDING, OK, UNDECIDABLE, cause_entry
 from ..layer_values import TITLES, align_affine_names, variable_differences
 from ..names import natural
@@ -113,7 +113,8 @@ def _compare(sides, mapping, ulp, epsilon):
         for name in names:
             around = has.neighbours, lacks.neighbours
             folded = folded_result(has.layers[name], has.run, lacks.run, around, epsilon)
-            layers.append(folded or _unmatched(has.layers[name], has.run))
+            unseen = lacks.neighbours.folds and not has.neighbours.kernels
+            layers.append(folded or _unmatched(has.layers[name], has.run, unseen))
     return layers, matching.ignored
 
 
@@ -244,20 +245,29 @@ def _same(compared, ulp):
     return text + (f", converted {' and '.join(changed)}." if changed else ".")
 
 
-def _unmatched(layer, run):
-    """The result for a layer that only ``run``, "OLD" or "NEW", has."""
+def _unmatched(layer, run, unseen):
+    """The result for a layer that only ``run``, "OLD" or "NEW", has.
+
+    With ``unseen`` the other may have it folded into a kernel, which ``run`` has no kernel to show by.
+    """
     other = "NEW" if run == "OLD" else "OLD"
     channels = _signature(layer)[0]
     size = "" if channels is None else f", of {counted(channels, 'channel')},"
     text = f"{other} has no layer that could be {run}'s `{layer.name}`{size} by name, map, values or order."
+    if unseen:
+        text = (
+            f"The format of {other} keeps no batch norms, and whether {run}'s `{layer.name}` is folded into a kernel "
+            f"there is not seen, since no kernel of {run} can be read; give {run} as a checkpoint of TensorFlow or as "
+            "`.npz`."
+        )
     return {
         "name": layer.name,
         "old": layer.name if run == "OLD" else None,
         "new": layer.name if run == "NEW" else None,
         "matched": None,
-        "verdict": FINDING,
-        "causes": [cause_entry("unmatched", text)],
-        "undecided": [],
+        "verdict": UNDECIDABLE if unseen else FINDING,
+        "causes": [] if unseen else [cause_entry("unmatched", text)],
+        "undecided": [text] if unseen else [],
         "explanation": text,
         "differences": [],
         "steps": 0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import CheckpointError
+from ..layer_values import BITS
 from .folding import with_epsilon, with_shift
 
 
@@ -20,7 +21,7 @@ def find_constants(layer, without):
       layer: the `LayerValues` of the batch norm.
       without: the `Neighbours` of the other checkpoint.
     """
-    names = without.constants.get(layer.name, {})
+    names = without.constants_of(layer.name)
     scale_name = names.get("scale") or names.get("root")
     if scale_name is None:
         return None
@@ -32,5 +33,6 @@ def find_constants(layer, without):
     channels = layer.flat("variance").size
     if scale.size != channels or (shift is not None and shift.size != channels):
         return None
-    folded = with_epsilon(layer, (layer.name, scale_name), np.where(scale == 0, np.nan, scale), 2.0**-24)
+    unit = 2.0 ** -min(24, *(BITS.get(without.dtype(name), 24) for name in names.values()))
+    folded = with_epsilon(layer, (layer.name, scale_name), np.where(scale == 0, np.nan, scale), unit)
     return with_shift(folded, layer, (None, None), (names.get("shift"), shift))

@@ -29,8 +29,13 @@ from .neighbours import key_of
 
 KERNELS_TRIED = 8
 SCALE_UNITS, SQUARE_UNITS, SHIFT_UNITS = 5, 11, 12
-# Orders of the axes of the same kernel: as it is; TensorFlow's in PyTorch's order and back; those of a matrix.
-_ORDERS = {2: ((0, 1), (1, 0)), 4: ((0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0)), 5: ((0, 1, 2, 3, 4), (4, 3, 0, 1, 2))}
+# Orders of the axes of the same kernel: as it is; TensorFlow's in PyTorch's order and back, and that of a depthwise
+# convolution either way; those of a matrix.
+_ORDERS = {
+    2: ((0, 1), (1, 0)),
+    4: ((0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0), (2, 3, 0, 1)),
+    5: ((0, 1, 2, 3, 4), (4, 3, 0, 1, 2)),
+}
 _LEAST = 2.0**-140  # below which float32 rounds by more than its unit
 
 

@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
-from ...checkpoints.formats.names import OPTIMIZER, length, plain_name
 from ...errors import CheckpointError
+from ...variable_names import OPTIMIZER, length, plain_name
 from ..names import natural, plain_path
 
 NEAREST = 32  # variables whose values are looked at for each layer
@@ -51,14 +51,28 @@ class Neighbours:
                 kernels.append((name, plain_path(plain_name(name))))
         return biases, kernels
 
+    @property
+    def folds(self):
+        """Whether the format of the checkpoint keeps no batch norms, but only what they were folded into."""
+        return self._checkpoint.folds
+
     @functools.cached_property
     def kernels(self):
         """The names of all kernels, by what `key_of` gives for them."""
         return {key_of(name): name for name, _ in self._named[1]}
 
+    def constants_of(self, layer):
+        """The names of the constants that folding left of a batch norm: by "scale", "root" and "shift"; or {}.
+
+        They are those of a layer of this name, or of the only one whose name is this one without the scopes around it.
+        """
+        if layer in self._constants:
+            return self._constants[layer]
+        around = [one for one in self._constants if one.endswith(f"/{layer}") or layer.endswith(f"/{one}")]
+        return self._constants[around[0]] if len(around) == 1 else {}
+
     @functools.cached_property
-    def constants(self):
-        """The names of the constants that folding left of batch norms: by layer by "scale", "root" and "shift"."""
+    def _constants(self):
         found = {}
         for name in self._checkpoint.variables:
             match = _CONSTANT.fullmatch(name) if "batchnorm" in name else None

@@ -31,9 +31,10 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...diagnosis import diagnose
 from ...diagnosis.engine import Spread
+from ...diagnosis.observed.wording import about
 from ...evidence.read_ahead import mask_epsilon_of
 from ...results import Result
-from ...trace.views import TraceView
+from ...trace.views import StepView, TraceView
 from ..layer_pairs import layer_signatures, match_layers
 from ..verdict import FORMAT, rejudge
 from . import run_level
@@ -92,7 +93,8 @@ def compare_traces(
     rules = {pair: rule_of(old.layers[pair.old], measured(old_diagnoses[pair.old])) for pair in pairs}
     # NEW is diagnosed as if it were declared to do what OLD does.
     expected = {pair.new: _expected_settings(rules[pair], old.layers[pair.old], axes.get(pair)) for pair in pairs}
-    new_diagnoses = _diagnose(new, expected, expected, progress, curves, spread)
+    by_step = {pair.new: pair.old for pair in pairs if rules[pair].decay is None and not rules[pair].decay_measured}
+    new_diagnoses = _diagnose(new, expected, expected, progress, curves, spread, decays=(old, by_step))
     seen = TraceView(new, settings={pair.new: {"axis": axis} for pair, axis in axes.items()}) if axes else new
     comparisons, lengths, problems = _compare_steps(old, seen, rules, progress, spread)
     in_sequence = run_level.in_sequence(old_signatures, new_signatures, matching.pairs)
@@ -127,6 +129,7 @@ def compare_traces(
             "ok": False,
             "old": getattr(old, "path", "OLD"),
             "new": getattr(new, "path", "NEW"),
+            "about": {"old": about(old), "new": about(new)},
             "data": data,
             "steps": list(lengths),
             "problems": [*data_problems, *problems],
@@ -137,10 +140,40 @@ def compare_traces(
     )
 
 
-def _diagnose(trace, names, settings, progress, curves=None, spread=None):
-    """The `Diagnosis` of some layers by name, under other settings."""
+def _diagnose(trace, names, settings, progress, curves=None, spread=None, decays=(None, {})):
+    """The `Diagnosis` of some layers by name, under other settings; ``decays`` is what `_WithDecays` takes."""
     view = TraceView(trace, layers=names, settings=settings)
+    if decays[1]:
+        view = _WithDecays(view, *decays)
     return {diagnosis.name: diagnosis for diagnosis in diagnose(view, progress=progress, curves=curves, spread=spread)}
+
+
+class _WithDecays:
+    """A `TraceView` of NEW in which some layers have the decays that layers of OLD have in the same steps.
+
+    Args:
+      view: the `TraceView`.
+      old: OLD; names: dict from layers of NEW to those of OLD.
+    """
+
+    def __init__(self, view, old, names):
+        self._view, self._old, self._names = view, old, names
+        self.layers = view.layers
+        self.framework, self.framework_version = view.framework, view.framework_version
+
+    def __reduce__(self):
+        return _WithDecays, (self._view, self._old, self._names)
+
+    def __iter__(self):
+        for step, old_step in zip(self._view, itertools.chain(self._old, itertools.repeat(None)), strict=False):
+            replaced = {name: self._decays(name, record, old_step) for name, record in step.layers.items()}
+            yield StepView(step, replaced, step.left_out)
+
+    def _decays(self, name, record, old_step):
+        old = None if old_step is None else old_step.layers.get(self._names.get(name))
+        if old is None or (old.decays is not None and old.applications != record.applications):
+            return {}
+        return {"decay": old.decay, "decays": old.decays}
 
 
 def _axes_by_data(old, new, pairs):

@@ -156,6 +156,8 @@ def effective(layer, shown):
         if interval is not None:
             entry["epsilon"] = list(interval)
     decay_text = f"{decay:.6g}" if decay is not None else _declared(layer.decay)
+    if layer.decay is None and shown is not None and shown.decay_declared:
+        decay_text = "another one in each update"
     if decay is not None and (repeats := _repeats(layer.decay, shown.rate)) > 1:
         decay_text = f"{decay:.6g} (that of {repeats} updates with {layer.decay:g})"
     agrees = interval is None or (layer.epsilon is not None and interval[0] <= layer.epsilon <= interval[1])

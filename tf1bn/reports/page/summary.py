@@ -34,8 +34,9 @@ def overall_verdict(counts, worst):
         return "Nothing wrong was found, but the audit is not complete."
     advised = counts[ADVISORY]
     if total == 1:
-        return "The layer is as it should be" + (", with advice." if advised else ".")
-    return f"All {total} layers are as they should be" + (f", with advice for {advised}." if advised else ".")
+        return "No finding: the layer is as it should be" + (", with advice." if advised else ".")
+    right = f"No finding: all {total} layers are as they should be"
+    return right + (f", with advice for {advised}." if advised else ".")
 
 
 def by_cause(layers):

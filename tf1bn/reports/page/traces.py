@@ -1,10 +1,11 @@
 """What the page shows of a layer in the audit of a trace: errors beside two bounds, estimates, and plots."""
 
-from ..._util.text import in_words
+from ..._util.text import in_words as number_in_words
+from ..layers.declared import in_words
 from . import misfits
 from .kind import Column, Kind, cell
 from .misfits import Misfit
-from .words import exact, finite, interval, mapping, whole
+from .words import dicts, exact, finite, interval, mapping, whole
 
 STATISTICS = ("mean", "variance")
 PLACE = ("expected_error", "worst_case", "channel", "step", "observed", "expected")
@@ -14,14 +15,15 @@ def describe(layer, curves):
     """The cells and details of a layer, see `kind.Kind`."""
     worst = {name: error for name, error in mapping(layer.get("worst")).items() if isinstance(error, dict)}
     found = [_misfit(layer, name, worst.get(name)) for name in STATISTICS]
+    found += _outputs(layer)
     first = layer.get("first_step")
     return {
         "cells": [
             misfits.row_cell(found),
             cell("-" if first is None else whole(first), first if finite(first) else None),
         ],
-        "tables": [misfits.table(found, "The largest error of each statistic, in its own unit")],
-        "facts": [("steps", whole(layer.get("steps"))), *_facts(layer)],
+        "tables": [misfits.table(found, "The largest errors of one update, and of the outputs (root mean square)")],
+        "facts": [("steps", _steps(layer)), *_facts(layer)],
         "curves": lambda: plotted(layer.get("curves"), curves, layer.get("name"), worst),
     }
 
@@ -33,6 +35,19 @@ def _misfit(layer, name, worst):
     if worst is not None and worst.get("error") == error:
         numbers = {key: worst.get(key) for key in PLACE}
     return Misfit(f"moving {name}", error, allowed, **numbers)
+
+
+def _outputs(layer):
+    """A `Misfit` of the outputs for what the statistics do to them, and one for what the layer's arithmetic does."""
+    places, ids = mapping(layer.get("outputs")), [cause.get("id") for cause in dicts(layer.get("causes"))]
+    found = []
+    for key, what in (("inherited", "outputs, by wrong statistics"), ("added", "outputs, by the arithmetic")):
+        # What the batch normalises has nothing from the moving statistics.
+        of_others = key == "inherited" and "batch-stats-at-inference" in ids
+        if layer.get(f"{key}_error") is not None and not of_others:
+            numbers = {name: mapping(places.get(key)).get(name) for name in PLACE[:4]}
+            found.append(Misfit(what, layer[f"{key}_error"], layer.get(f"{key}_bound"), **numbers))
+    return found
 
 
 def plotted(given, curves, name, worst):
@@ -54,23 +69,17 @@ def plotted(given, curves, name, worst):
     return marked
 
 
+def _steps(layer):
+    training = layer.get("training_steps")
+    return whole(layer.get("steps")) + ("" if training is None else f", of which {whole(training)} train")
+
+
 def _facts(layer):
     """Pairs of a name and a text: what else is known of a layer."""
-    facts = [*_accumulated(layer.get("accumulated")), *output_errors(layer)]
+    declared = in_words(mapping(layer.get("settings")))
+    facts = [("declared", declared)] if declared else []
+    facts += _accumulated(layer.get("accumulated"))
     facts += [(f"estimate of {name}", interval(value)) for name, value in mapping(layer.get("estimates")).items()]
-    return facts
-
-
-def output_errors(layer):
-    """Facts on the outputs: the error from outside of the layer's arithmetic, and that of the arithmetic."""
-    facts = []
-    for key, name in (
-        ("inherited", "output error inherited from the statistics"),
-        ("added", "output error of the layer's arithmetic"),
-    ):
-        error, bound = layer.get(f"{key}_error"), layer.get(f"{key}_bound")
-        if error is not None:
-            facts.append((name, f"{exact(error)}, allowed {exact(bound)} (root mean square of the worst channel)"))
     return facts
 
 
@@ -84,9 +93,9 @@ def _accumulated(accumulated):
         if finite(error) and finite(bound) and abs(error) <= bound:
             continue
         text = (
-            f"{exact(error)}, allowed {exact(bound)}, in channel {whole(parts.get('channel'))} after step "
-            f"{whole(parts.get('step'))}; {in_words(parts.get('added'))} added by that step and "
-            f"{in_words(parts.get('inherited'))} inherited from earlier ones"
+            f"{exact(error)}, worst case of rounding {exact(bound)}, in channel {whole(parts.get('channel'))} after "
+            f"step {whole(parts.get('step'))}; {number_in_words(parts.get('added'))} added by that step and "
+            f"{number_in_words(parts.get('inherited'))} inherited from earlier ones"
         )
         facts.append((f"moving {statistic}, error of all steps together", text))
     return facts
@@ -96,7 +105,8 @@ KIND = Kind(
     title="Audit of {path}",
     order="order in the trace",
     caption="Errors are the largest of all channels and steps. Up to the expected error of a correctly rounded layer "
-    "all is ok; beyond the worst case of any order of summation it is a finding; between the two it is undecidable.",
+    "all is ok; beyond the worst case of any order of summation it is a finding; between the two a "
+    "statistic is undecidable, and outputs decide nothing.",
     columns=(Column("largest errors"), Column("first wrong step")),
     describe=describe,
     legend="Observed is what the trace holds after a step; expected is what the layer as declared makes of the inputs "

@@ -1,96 +1,59 @@
 """Frozen graphs of TensorFlow (``.pb``): a GraphDef in which constants took the place of variables."""
 
-import re
-
-from ...._util.text import counted, listed, quoted
-from ....errors import CheckpointError
-from ..base import Checkpoint, Format, Variable, damaged, reason
-from ..protobuf import BYTES, fields
-from .layers import batch_norms, folded, variables_of
-from .nodes import VARIABLES, graph_from_bytes, mapped
-
-LARGEST_GRAPH = 2**31
-_OP = re.compile(rb"[A-Za-z_][A-Za-z0-9_>]*")
-
-
-def is_node(data):
-    """Whether bytes are a NodeDef: a message with a name and the name of an operation."""
-    try:
-        parts = {number: value for number, kind, value in fields(data) if kind == BYTES and number in (1, 2)}
-    except ValueError:
-        return False
-    return set(parts) == {1, 2} and bool(_OP.fullmatch(bytes(parts[2][:256])))
+from ...._util.text import counted, listed, quoted, reason
+from ....binary.tensor_protos import tensor_values
+from ....errors import CheckpointError, GraphError
+from ....graphdef.file_scan import FileScan
+from ....graphdef.files.attributes import tensor
+from ....graphdef.files.sources import graph_kind, open_source
+from ....graphdef.reading import opened
+from ....graphdef.view import VARIABLES
+from ..base import Checkpoint, Format, Variable, damaged
+from .layers import stored_layers, variables_of
 
 
-def starts_with_nodes(data, count=2):
-    """Whether a message starts with NodeDefs as its field 1; a GraphDef does."""
-    try:
-        for seen, (number, kind, value) in enumerate(fields(data)):
-            if (number, kind) != (1, BYTES) or not is_node(value):
-                return seen > 0 and number in (2, 3, 4)
-            if seen + 1 == count:
-                return True
-    except ValueError:
-        return False
-    return True
-
-
-def _matches(path, head):
-    if not head.startswith(b"\n"):
-        return False
-    try:
-        return starts_with_nodes(mapped(path))
-    except ValueError:
-        return False
+def _matches(path, _head):
+    return graph_kind(path) == "GraphDef"
 
 
 def open_frozen(path):
     """The `Checkpoint` of a frozen graph: its constants, under the names of variables where they are a layer's."""
     try:
-        data = mapped(path)
-        if len(data) > LARGEST_GRAPH:
-            raise CheckpointError(
-                f"`path` is {path!r}, a graph of {len(data)} bytes; at most {LARGEST_GRAPH} are read."
-            )
-        graph = graph_from_bytes(data)
-        return checkpoint_of(path, graph)
-    except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise damaged(path, f"it is not a whole graph ({reason(error)})") from error
+        with opened(lambda: open_source(path), repr(path)) as source:
+            return _checkpoint(path, FileScan(source))
+    except GraphError as error:
+        raise CheckpointError(str(error)) from error
 
 
-def checkpoint_of(path, graph):
-    """The `Checkpoint` of a graph with constants in the place of variables."""
-    layers = batch_norms(graph)
-    variables, scopes = variables_of(layers)
-    unfrozen = [node.name for node in graph.nodes.values() if node.op in VARIABLES]
-    if unfrozen and not any(node.op == "Const" for node in variables.values()):
+def _checkpoint(path, scan):
+    operations = scan.graph.get_operations()
+    variables, scopes = variables_of(stored_layers(scan))
+    unfrozen = [op.name for op in operations if op.type in VARIABLES]
+    if unfrozen and not any(op.type == "Const" for op in variables.values()):
         raise CheckpointError(
             f"`path` is {path!r}, a graph whose {counted(len(unfrozen), 'variable')} lie in a checkpoint; give that "
             "checkpoint."
         )
-    taken = {node.name for node in variables.values()}
-    for node in graph.nodes.values():
-        if node.op == "Const" and node.name not in taken and node.name not in variables:
-            variables[node.name] = node
-    headers = {name: _variable(node) for name, node in variables.items()}
+    taken = {op.name for op in variables.values()}
+    constants = (op for op in operations if op.type == "Const" and op.name not in taken)
+    variables = {op.name: op for op in constants} | variables
+    headers = {name: _variable(op) for name, op in variables.items()}
 
     def read(name):
         try:
-            return variables[name].values()
+            return tensor_values(*tensor(variables[name].attributes["value"]))
         except ValueError as error:
             raise damaged(path, f"reading `{name}` failed: {reason(error)}") from error
 
     declared = {scope: layer.declared() for scope, layer in scopes.items()}
-    notes = [*said_of(scopes), *said_of_folded(graph)]
+    notes = [*said_of(scopes), *said_of_folded(scan.folded)]
     return Checkpoint(path, headers, read, notes, declared=declared)
 
 
-def _variable(node):
-    if node.op in VARIABLES:
-        return Variable((), node.op)
-    shape, dtype, _ = node.tensor()
+def _variable(op):
+    if op.type in VARIABLES:
+        return Variable((), op.type)
+    shape, dtype, _ = tensor(op.attributes["value"])
     return Variable(shape, dtype)
 
 
@@ -98,7 +61,7 @@ def said_of(scopes):
     """Sentences on what the nodes of layers declare.
 
     Args:
-      scopes: `layers.GraphLayer`, or what has the same attributes, by the name of a layer.
+      scopes: `layers.StoredLayer`, or what has the same attributes, by the name of a layer.
     """
     if not scopes:
         return []
@@ -114,13 +77,13 @@ def said_of(scopes):
     return sentences
 
 
-def said_of_folded(graph):
+def said_of_folded(names):
     """A sentence on the layers of which a converter left no statistics, in a list; an empty list without any."""
-    layers = folded(graph)
-    if not layers:
+    if not names:
         return []
+    verb = "was" if len(names) == 1 else "were"
     return [
-        f"{counted(len(layers), 'batch norm')} ({quoted(layers)}) was folded into a multiplication and an addition by "
+        f"{counted(len(names), 'batch norm')} ({quoted(names)}) {verb} folded into a multiplication and an addition by "
         "constants, which have no statistics any more."
     ]
 

@@ -11,12 +11,14 @@ import stat
 
 import numpy as np
 
-from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
-from ..binary import numbers, widened
-from ..protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
+from ...._util.text import reason
+from ....binary.files import mapped
+from ....binary.numbers import numbers, widened
+from ....binary.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
+from ....graphdef.patterns import shortest
+from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
 from .frozen import said_of
 from .layers import variables_of
-from .nodes import decimal, mapped
 
 # The numbers of TensorProto.DataType.
 _DTYPES = {
@@ -193,7 +195,7 @@ def _merged(layers):
 
 def _number(node, name, default):
     value = message(node.attributes.get(name, b""), {2: FIXED32}).get(2)
-    return default if value is None else decimal(value.to_bytes(4, "little"))
+    return default if value is None else shortest(np.frombuffer(value.to_bytes(4, "little"), "<f4")[0])
 
 
 def _integer(node, name, default):

@@ -13,13 +13,17 @@ import stat
 
 import numpy as np
 
-from ...._util.text import counted
-from ....errors import CheckpointError
-from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged, reason
+from ...._util.text import counted, reason
+from ....errors import CheckpointError, GraphError
+from ....graphdef.file_scan import FileScan
+from ....graphdef.files.attributes import MOST_VALUES
+from ....graphdef.files.json_format import to_bytes
+from ....graphdef.files.sources import Source, graph_of
+from ....graphdef.reading import opened
+from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
 from ..keras.config import declared_batch_norms
 from .frozen import said_of, said_of_folded
-from .layers import batch_norms, variables_of
-from .nodes import Graph, Node
+from .layers import stored_layers, variables_of
 
 LARGEST_JSON = 2**27
 _SIZES = {"float32": 4, "int32": 4, "bool": 1, "float16": 2, "uint8": 1, "uint16": 2, "complex64": 8}
@@ -73,17 +77,16 @@ def open_tfjs(path):
         model = _json(path)
         weights, shards = _manifest(model["weightsManifest"], path)
         topology = model.get("modelTopology")
-        nodes = topology.get("node") if isinstance(topology, dict) else None
         scopes, names, notes = {}, {name: name for name in weights}, []
-        if isinstance(nodes, list):
-            graph = _graph(nodes, weights, shards)
-            scopes, names = _of_graph(graph, weights)
-            notes = said_of(scopes) + said_of_folded(graph)
+        if isinstance(topology, dict) and isinstance(topology.get("node"), list):
+            scopes, names, notes = _of_graph(topology, weights, shards, repr(path))
         declared = _declared(topology, names) if not scopes else {n: one.declared() for n, one in scopes.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise damaged(path, f"it is not a whole model of TensorFlow.js ({reason(error)})") from error
+    except GraphError as error:
+        raise CheckpointError(str(error)) from error
     variables = {name: Variable(weights[own].shape, weights[own].dtype) for name, own in names.items()}
 
     def read(name):
@@ -170,55 +173,29 @@ def _bytes(files, offset, size):
     return data
 
 
-class _JsonNode(Node):
-    """A node whose attributes are values of JSON; constants have their values in the manifest."""
-
-    __slots__ = ("shards", "weight")
-
-    @property
-    def raw(self):
-        return self.rest
-
-    def number(self, name, default):
-        value = self._attribute(name, "f")
-        return default if value is None else float(value)
-
-    def flag(self, name, default):
-        value = self._attribute(name, "b")
-        return default if value is None else value is True
-
-    def text(self, name, default):
-        value = self._attribute(name, "s")
-        return base64.b64decode(value[:64]).decode("ascii") if isinstance(value, str) else default
-
-    def _attribute(self, name, kind):
-        value = self.raw.get(name)
-        return value.get(kind) if isinstance(value, dict) else None
-
-    def tensor(self):
-        return self.weight.shape, self.weight.dtype, None
-
-    def values(self):
-        return _values(self.weight, self.shards)
-
-
-def _graph(entries, weights, shards):
-    nodes = []
-    for entry in entries:
-        inputs = [str(one) for one in entry.get("input", ()) if not str(one).startswith("^")]
-        node = _JsonNode(str(entry["name"]), str(entry["op"]), inputs, entry.get("attr") or {})
-        node.weight, node.shards = weights.get(node.name), shards
-        if node.op != "Const" or node.weight is not None:
-            nodes.append(node)
-    return Graph(nodes)
-
-
-def _of_graph(graph, weights):
-    """The batch norms of a graph by the names of layers, and the weight of each variable."""
-    found, scopes = variables_of(batch_norms(graph))
-    names = {name: node.name for name, node in found.items() if node.name in weights}
+def _of_graph(topology, weights, shards, path):
+    """The batch norms of a graph model by the names of layers, the weight of each variable, and notes."""
+    nodes = [_with_value(node, weights.get(node["name"]), shards) for node in topology["node"]]
+    data = to_bytes({**topology, "node": nodes}, "GraphDef")
+    with opened(lambda: Source(graph_of(data), "a GraphDef"), path) as source:
+        scan = FileScan(source)
+        found, scopes = variables_of(stored_layers(scan))
+    names = {name: op.name for name, op in found.items() if op.name in weights}
     taken = set(names.values())
-    return scopes, names | {name: name for name in weights if name not in taken and name not in names}
+    names |= {name: name for name in weights if name not in taken and name not in names}
+    return scopes, names, said_of(scopes) + said_of_folded(scan.folded)
+
+
+def _with_value(node, weight, shards):
+    """A node of the JSON; a constant with its value from the manifest, which has the small ones that say settings."""
+    if node["op"] != "Const":
+        return node
+    if weight is None:
+        return {**node, "op": "Placeholder"}
+    tensor = {"dtype": weight.dtype, "tensorShape": {"dim": [{"size": size} for size in weight.shape]}}
+    if math.prod(weight.shape) <= MOST_VALUES:
+        tensor["tensorContent"] = base64.b64encode(_values(weight, shards).tobytes())
+    return {**node, "attr": {"dtype": {"type": weight.dtype}, "value": {"tensor": tensor}}}
 
 
 def _declared(topology, names):

@@ -8,9 +8,10 @@ import json
 import os
 import zipfile
 
+from ...._util.text import reason
 from ....errors import CheckpointError
 from .. import zips
-from ..base import Checkpoint, Format, damaged, reason
+from ..base import Checkpoint, Format, damaged
 from ..zips import BROKEN
 from . import hdf5, sandbox
 from .config import declared_batch_norms

@@ -9,8 +9,9 @@ import dataclasses
 
 import numpy as np
 
+from ...._util.text import reason
 from ....errors import CheckpointError
-from ..base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged, reason
+from ..base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged
 
 DEEPEST = 64
 MOST_GROUPS = 2**20

@@ -9,7 +9,7 @@ import dataclasses
 import re
 
 from ...._util.text import quoted
-from ..names import length, named_like_batch_norm
+from ....variable_names import length, named_like_batch_norm
 
 _NUMBERED = re.compile(r"(?:(?P<layer>.*)/)?vars/(?P<number>0|[1-9]\d{0,5})", re.DOTALL)
 # Groups that every model has; the second is that of TensorFlow 2.12 and 2.13.

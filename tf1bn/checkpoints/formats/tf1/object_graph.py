@@ -6,7 +6,7 @@ TrackableObjectGraph (see trackable_object_graph.proto of TensorFlow) as a scala
 
 import collections
 
-from ..protobuf import BYTES, message, repeated, varint
+from ....binary.protobuf import BYTES, message, repeated, varint
 from .crc32c import crc32c, masked
 
 KEY = b"_CHECKPOINTABLE_OBJECT_GRAPH"

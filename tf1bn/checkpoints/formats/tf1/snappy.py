@@ -1,6 +1,6 @@
 """Decompression of Snappy, which a table may use for its blocks."""
 
-from ..protobuf import varint
+from ....binary.protobuf import varint
 
 
 def decompress(data, limit):

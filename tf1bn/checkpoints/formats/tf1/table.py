@@ -8,7 +8,7 @@ import bisect
 import itertools
 import os
 
-from ..protobuf import varint
+from ....binary.protobuf import varint
 from .crc32c import crc32c, masked
 from .snappy import decompress
 

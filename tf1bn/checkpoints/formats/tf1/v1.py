@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 
+from ....binary.protobuf import BYTES, VARINT, message, repeated
+from ....binary.tensor_protos import READ, dtype_name, parse_shape, typed_values
 from ....errors import CheckpointError
 from .. import base
 from ..base import Checkpoint, Variable, damaged
-from ..protobuf import BYTES, VARINT, message, repeated
+from .slices import parse_slice, slice_key, slices_of
 from .table import Table
-from .tensors import dtype_name, parse_shape, parse_slice, slice_key, slices_of
-from .values import READ, typed_values
 
 _META = {1: BYTES, 2: BYTES, 3: VARINT}
 

@@ -11,14 +11,16 @@ import os
 
 import numpy as np
 
+from ....binary.numbers import numbers
+from ....binary.protobuf import BYTES, FIXED32, VARINT, message, repeated, signed
+from ....binary.tensor_protos import dtype_name, numpy_dtype, parse_shape
 from ....errors import CheckpointError
 from .. import base
 from ..base import Checkpoint, Variable, damaged
-from ..protobuf import BYTES, FIXED32, VARINT, message, repeated, signed
 from . import object_graph
 from .crc32c import crc32c, masked
+from .slices import parse_slice, slice_key, slices_of
 from .table import Table
-from .tensors import dtype_name, from_bytes, numpy_dtype, parse_shape, parse_slice, slice_key, slices_of
 
 _MOST_SHARDS = 99999
 _LARGEST_GRAPH = 2**26
@@ -92,7 +94,7 @@ class _Bundle:
         entry = self.variables[name]
         if not entry.slices:
             return self._read_entry(entry)
-        whole = np.empty(entry.shape, from_bytes(b"", entry.dtype, (0,)).dtype)
+        whole = np.empty(entry.shape, numbers(b"", entry.dtype.removeprefix("q")).dtype)
         filled = np.zeros(entry.shape, bool)
         for extents in entry.slices:
             part = self._slices.get(slice_key(name, extents))
@@ -119,7 +121,7 @@ class _Bundle:
         data = self._read_bytes(entry)
         if masked(crc32c(data)) != entry.checksum:
             raise ValueError("its checksum does not fit its values")
-        return from_bytes(data, entry.dtype, entry.shape, self._big_endian)
+        return numbers(data, entry.dtype.removeprefix("q"), self._big_endian).reshape(entry.shape)
 
     def _read_bytes(self, entry):
         with open(self._data_file(entry.shard), "rb") as file:

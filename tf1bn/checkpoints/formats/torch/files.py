@@ -9,9 +9,10 @@ import os
 import zipfile
 import zlib
 
+from ...._util.text import reason
 from ....errors import CheckpointError
 from .. import zips
-from ..base import MOST_VARIABLES, damaged, reason
+from ..base import MOST_VARIABLES, damaged
 from ..zips import BROKEN
 from .pickles import Bounded, load
 from .tensors import storages

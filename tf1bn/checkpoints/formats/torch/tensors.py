@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from ..binary import numbers
+from ....binary.numbers import numbers
 from .pickles import Call, Global, Persistent
 
 # The dtype of a storage's class, and of "torch.float32" and the like.

@@ -1,0 +1,354 @@
+/* The orders of summation for one type T and one instruction set.
+ *
+ * Rows are packed, some thousand values at a time, and every order then takes them from the cache. Loops go over vectors
+ * of LANES columns. Where the columns end within a vector, what lies behind them is read, and is not changed by what
+ * is written; arrays have room for that at their ends, and what is filled from row to row is filled in sequence. */
+
+#define V NAMED(Vector)
+#define LANES ((ptrdiff_t)(sizeof(V) / sizeof(T)))
+#define AT(pointer) (*(NAMED(Unaligned) *)(pointer))
+#define GET(pointer) (*(const NAMED(Unaligned) *)(pointer))
+
+typedef T V __attribute__((vector_size(32)));
+typedef T NAMED(Unaligned) __attribute__((vector_size(32), aligned(sizeof(T)), may_alias));
+typedef INTEGER NAMED(Mask) __attribute__((vector_size(32)));
+
+/* Packed rows [rows, width], and weights for each of their values. */
+typedef struct {
+    T front[PACKED + BEYOND], back[PACKED + BEYOND];
+    T front_weights[PACKED + BEYOND], back_weights[PACKED + BEYOND];
+} NAMED(Packed);
+
+static const INTEGER NAMED(COLUMN)[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+
+/* Writes the first n columns of a vector. */
+static INLINED void NAMED(put)(T *to, ptrdiff_t n, const V *values) {
+    if (n >= LANES)
+        AT(to) = *values;
+    else {
+        V old = GET(to);
+        NAMED(Mask) column, mask;
+        memcpy(&column, NAMED(COLUMN), sizeof column);
+        mask = column < (INTEGER)n;
+        AT(to) = (V)(((NAMED(Mask))*values & mask) | ((NAMED(Mask))old & ~mask));
+    }
+}
+
+/* Copies n values, and writes beyond them. */
+static INLINED void NAMED(copy)(T *to, const T *from, ptrdiff_t n) {
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        AT(to + j) = GET(from + j);
+        /* Keeps compilers from calling memcpy, which takes longer than so few values. */
+        __asm__ volatile("");
+    }
+}
+
+/* A term of a vector at x; `square` and `weighted` are constants where it is called. */
+#define TERM(x, center, weights)                                                                                       \
+    ({                                                                                                                 \
+        V deviation_ = GET(x) - (center);                                                                              \
+        if (square)                                                                                                    \
+            deviation_ *= deviation_;                                                                                  \
+        if (weighted)                                                                                                  \
+            deviation_ *= GET(weights);                                                                                \
+        deviation_;                                                                                                    \
+    })
+
+/* Adds a term of each of `groups` rows of n columns to the columns' sums. */
+static INLINED void NAMED(add_columns)(ptrdiff_t n, ptrdiff_t groups, const T *x, const T *w, ptrdiff_t stride,
+                                       const T *center, T *sums, int square, int weighted) {
+    ptrdiff_t j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES) {
+        const T *at = x + j, *by = w + j;
+        T *to = sums + j;
+        V c0 = GET(center + j), c1 = GET(center + j + LANES), c2 = GET(center + j + 2 * LANES);
+        V c3 = GET(center + j + 3 * LANES), s0 = GET(to), s1 = GET(to + LANES), s2 = GET(to + 2 * LANES);
+        V s3 = GET(to + 3 * LANES);
+        for (ptrdiff_t g = 0; g < groups; g++, at += stride, by += stride) {
+            s0 += TERM(at, c0, by);
+            s1 += TERM(at + LANES, c1, by + LANES);
+            s2 += TERM(at + 2 * LANES, c2, by + 2 * LANES);
+            s3 += TERM(at + 3 * LANES, c3, by + 3 * LANES);
+        }
+        AT(to) = s0;
+        AT(to + LANES) = s1;
+        AT(to + 2 * LANES) = s2;
+        AT(to + 3 * LANES) = s3;
+    }
+    for (; j < n; j += LANES) {
+        const T *at = x + j, *by = w + j;
+        V c = GET(center + j), s = GET(sums + j);
+        for (ptrdiff_t g = 0; g < groups; g++, at += stride, by += stride)
+            s += TERM(at, c, by);
+        NAMED(put)(sums + j, n - j, &s);
+    }
+}
+
+/* Row i goes to lane i mod `lanes`: so many rows one after the other are one row of as many times the columns. */
+static INLINED void NAMED(add_lanes)(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x,
+                                     const T *w, const T *center, T *sums, int square, int weighted) {
+    T centers[16 * BAND + BEYOND];
+    ptrdiff_t lane = first % lanes, whole = lanes * width;
+    for (ptrdiff_t i = 0; i < lanes; i++)
+        NAMED(copy)(centers + i * width, center, width);
+    while (rows > 0) {
+        ptrdiff_t groups = lane ? 0 : rows / lanes, taken = groups * lanes;
+        if (!groups)
+            taken = lanes - lane < rows ? lanes - lane : rows;
+        NAMED(add_columns)
+        (groups ? whole : taken * width, groups ? groups : 1, x, w, whole, centers, sums + lane * width, square,
+         weighted);
+        lane = 0;
+        rows -= taken;
+        x += taken * width;
+        w += taken * width;
+    }
+}
+
+/* The orders that go from row to row, together, because each waits for its last addition. */
+static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                       const NAMED(Packed) *packed, const T *centers, T *state, int square,
+                                       int weighted) {
+    T *block = state + FIRST_SLOT[BLOCKED] * width, *shifted = state + FIRST_SLOT[SHIFTED] * width;
+    T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
+    for (ptrdiff_t r = 0; r < rows;) {
+        ptrdiff_t into = (first + r) % step->length, run = step->length - into;
+        run = run < rows - r ? run : rows - r;
+        if (into == 0)
+            for (ptrdiff_t c = 0; c < width; c++) {
+                block[width + c] += block[c];
+                block[c] = 0;
+            }
+        for (ptrdiff_t c = 0; c < width; c += LANES) {
+            const T *front = packed->front + r * width + c, *back = packed->back + r * width + c;
+            const T *w = packed->front_weights + r * width + c, *back_w = packed->back_weights + r * width + c;
+            V center = GET(centers + c), back_center = GET(centers + BACKWARDS * width + c);
+            V block_center = GET(centers + BLOCKED * width + c);
+            V s0 = GET(in_order + c), s1 = GET(backwards + c), s2 = GET(block + c), s3 = GET(shifted + c);
+            for (ptrdiff_t i = 0; i < run; i++, front += width, back += width, w += width, back_w += width) {
+                s0 += TERM(front, center, w);
+                s1 += TERM(back, back_center, back_w);
+                s2 += TERM(front, block_center, w);
+                if (square) {
+                    V deviation = GET(front) - center;
+                    if (weighted)
+                        deviation *= GET(w);
+                    s3 += deviation;
+                }
+            }
+            NAMED(put)(in_order + c, width - c, &s0);
+            NAMED(put)(backwards + c, width - c, &s1);
+            NAMED(put)(block + c, width - c, &s2);
+            NAMED(put)(shifted + c, width - c, &s3);
+        }
+        r += run;
+    }
+}
+
+/* A binary tree over rows whose number is a power of two; returns where its sum is, `out` or `spare`. */
+static INLINED T *NAMED(add_tree)(ptrdiff_t rows, ptrdiff_t width, const T *x, const T *w, const T *center, T *out,
+                                  T *spare, int square, int weighted) {
+    if (rows == 1) {
+        for (ptrdiff_t c = 0; c < width; c += LANES)
+            AT(out + c) = TERM(x + c, GET(center + c), w + c);
+        return out;
+    }
+    for (ptrdiff_t r = 0; r < rows / 2; r++, x += 2 * width, w += 2 * width)
+        for (ptrdiff_t c = 0; c < width; c += LANES) {
+            V middle = GET(center + c);
+            AT(out + r * width + c) = TERM(x + c, middle, w + c) + TERM(x + width + c, middle, w + width + c);
+        }
+    for (rows /= 2; rows > 1; rows /= 2) {
+        const T *from = out;
+        for (ptrdiff_t r = 0; r < rows / 2; r++, from += 2 * width)
+            for (ptrdiff_t c = 0; c < width; c += LANES)
+                AT(spare + r * width + c) = GET(from + c) + GET(from + width + c);
+        T *sums = spare;
+        spare = out;
+        out = sums;
+    }
+    return out;
+}
+
+static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, const T *w,
+                                        const T *center, T *state, int square, int weighted) {
+    T one[PACKED / 2 + BEYOND], other[PACKED / 2 + BEYOND];
+    for (ptrdiff_t r = 0; r < rows;) {
+        ptrdiff_t size = 1, slot = 0, index = first + r;
+        for (; !(index & 1) && 2 * size <= rows - r; index >>= 1, size *= 2)
+            slot++;
+        T *sum = NAMED(add_tree)(size, width, x + r * width, w + r * width, center, one, other, square, weighted);
+        for (; index & 1; index >>= 1, slot++)
+            for (ptrdiff_t c = 0; c < width; c += LANES)
+                AT(sum + c) += GET(state + slot * width + c);
+        for (ptrdiff_t c = 0; c < width; c += LANES) {
+            V values = GET(sum + c);
+            NAMED(put)(state + slot * width + c, width - c, &values);
+        }
+        r += size;
+    }
+}
+
+#define WELFORD_UPDATE(x, k, mean, squares)                                                                            \
+    do {                                                                                                               \
+        V x_ = GET(x), deviation_ = x_ - mean;                                                                         \
+        mean += deviation_ / (k);                                                                                      \
+        squares += deviation_ * (x_ - mean);                                                                           \
+    } while (0)
+
+/* Welford's update from both ends, together, in one or two vectors of columns. */
+static INLINED void NAMED(welford_rows)(ptrdiff_t n, int two, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                        const T *front, const T *back, T *mean, T *back_mean) {
+    T *square = mean + width, *back_square = back_mean + width;
+    V m0 = GET(mean), s0 = GET(square), b0 = GET(back_mean), t0 = GET(back_square);
+    V m1 = m0, s1 = s0, b1 = b0, t1 = t0;
+    if (two) {
+        m1 = GET(mean + LANES);
+        s1 = GET(square + LANES);
+        b1 = GET(back_mean + LANES);
+        t1 = GET(back_square + LANES);
+    }
+    for (ptrdiff_t r = 0; r < rows; r++, front += width, back += width) {
+        V k = (T)(first + r + 1) - (V){0};
+        WELFORD_UPDATE(front, k, m0, s0);
+        WELFORD_UPDATE(back, k, b0, t0);
+        if (two) {
+            WELFORD_UPDATE(front + LANES, k, m1, s1);
+            WELFORD_UPDATE(back + LANES, k, b1, t1);
+        }
+    }
+    NAMED(put)(mean, n, &m0);
+    NAMED(put)(square, n, &s0);
+    NAMED(put)(back_mean, n, &b0);
+    NAMED(put)(back_square, n, &t0);
+    if (two) {
+        NAMED(put)(mean + LANES, n - LANES, &m1);
+        NAMED(put)(square + LANES, n - LANES, &s1);
+        NAMED(put)(back_mean + LANES, n - LANES, &b1);
+        NAMED(put)(back_square + LANES, n - LANES, &t1);
+    }
+}
+
+/* Welford's update of row i in lane i mod WELFORD_LANE_COUNT. */
+static INLINED void NAMED(welford_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, T *means,
+                                         T *squares) {
+    while (rows > 0) {
+        ptrdiff_t lane = first % WELFORD_LANE_COUNT, taken = WELFORD_LANE_COUNT - lane;
+        V k = (T)(first / WELFORD_LANE_COUNT + 1) - (V){0};
+        taken = taken < rows ? taken : rows;
+        for (ptrdiff_t j = 0; j < taken * width; j += LANES) {
+            T *mean = means + lane * width + j, *square = squares + lane * width + j;
+            V m = GET(mean), s = GET(square);
+            WELFORD_UPDATE(x + j, k, m, s);
+            NAMED(put)(mean, taken * width - j, &m);
+            NAMED(put)(square, taken * width - j, &s);
+        }
+        first += taken;
+        rows -= taken;
+        x += taken * width;
+    }
+}
+
+/* Packs `width` columns of rows that are `ld` values apart, of an array that ends at `end`. */
+static INLINED void NAMED(pack)(const T *rows, ptrdiff_t count, ptrdiff_t ld, ptrdiff_t width, const T *end, T *out) {
+    for (ptrdiff_t r = 0; r < count; r++, rows += ld, out += width) {
+        if (end - rows >= width + LANES)
+            NAMED(copy)(out, rows, width);
+        else
+            for (ptrdiff_t c = 0; c < width; c++)
+                out[c] = rows[c];
+    }
+    memset(out, 0, BEYOND * sizeof(T));
+}
+
+/* A row's weight for each of its values. */
+static INLINED void NAMED(spread)(const T *weights, ptrdiff_t count, ptrdiff_t ld, ptrdiff_t width, T *out) {
+    for (ptrdiff_t r = 0; r < count; r++, weights += ld, out += width)
+        for (ptrdiff_t c = 0; c < width; c += LANES)
+            AT(out + c) = *weights - (V){0};
+    memset(out, 0, BEYOND * sizeof(T));
+}
+
+static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(Packed) *packed,
+                                        T *state) {
+    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width;
+    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width;
+    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
+    ptrdiff_t c = 0;
+    for (; c + LANES < width; c += 2 * LANES)
+        NAMED(welford_rows)
+        (width - c, 1, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
+    if (c < width)
+        NAMED(welford_rows)
+        (width - c, 0, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
+    NAMED(welford_lanes)(rows, width, first, packed->front, means, means + WELFORD_LANE_COUNT * width);
+}
+
+/* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
+static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdiff_t width, T *state, int square,
+                                     int weighted) {
+    NAMED(Packed) packed;
+    T centers[(SUMS - 1) * BAND + BEYOND] = {0};
+    const ptrdiff_t most = PACKED / width, ld = step->channels, values = step->rows * ld;
+    const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
+    const T *back_weights = step->back_weights;
+    if (square)
+        NAMED(pack)
+        ((const T *)step->centers + channel, SUMS - 1, ld, width, (const T *)step->centers + (SUMS - 1) * ld, centers);
+    for (ptrdiff_t done = 0; done < step->rows;) {
+        ptrdiff_t rows = step->rows - done < most ? step->rows - done : most, first = step->first + done;
+        ptrdiff_t last = step->rows - 1 - done;
+        NAMED(pack)(front + done * ld + channel, rows, ld, width, front + values, packed.front);
+        NAMED(pack)(back + last * ld + channel, rows, -ld, width, back + values, packed.back);
+        if (weighted) {
+            NAMED(spread)(front_weights + done, rows, 1, width, packed.front_weights);
+            NAMED(spread)(back_weights + last, rows, -1, width, packed.back_weights);
+        }
+        NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
+        for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
+            NAMED(add_lanes)
+            (SUM_SLOTS[order], rows, width, first, packed.front, packed.front_weights, centers + order * width,
+             state + FIRST_SLOT[order] * width, square, weighted);
+        NAMED(add_pairwise)
+        (rows, width, first, packed.front, packed.front_weights, centers + PAIRWISE * width,
+         state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
+        if (!square && !weighted && step->welford)
+            NAMED(take_welford)(rows, width, first, &packed, state);
+        done += rows;
+    }
+}
+
+static void NAMED(take)(const Rows *step, T *state) {
+    const ptrdiff_t channels = step->channels, most = CACHED / channels > 1 ? CACHED / channels : 1;
+    for (ptrdiff_t done = 0; done < step->rows;) {
+        Rows part = *step;
+        ptrdiff_t left = step->rows - done;
+        part.rows = left < most ? left : most;
+        part.first += done;
+        part.front = (const T *)step->front + done * channels;
+        part.back = (const T *)step->back + (left - part.rows) * channels;
+        if (step->front_weights) {
+            part.front_weights = (const T *)step->front_weights + done;
+            part.back_weights = (const T *)step->back_weights + left - part.rows;
+        }
+        for (ptrdiff_t c = 0; c < channels; c += BAND) {
+            ptrdiff_t width = channels - c < BAND ? channels - c : BAND;
+            if (step->centers && step->front_weights)
+                NAMED(take_band)(&part, c, width, state + c * SLOTS, 1, 1);
+            else if (step->centers)
+                NAMED(take_band)(&part, c, width, state + c * SLOTS, 1, 0);
+            else if (step->front_weights)
+                NAMED(take_band)(&part, c, width, state + c * SLOTS, 0, 1);
+            else
+                NAMED(take_band)(&part, c, width, state + c * SLOTS, 0, 0);
+        }
+        done += part.rows;
+    }
+}
+
+#undef V
+#undef LANES
+#undef AT
+#undef GET
+#undef TERM
+#undef WELFORD_UPDATE

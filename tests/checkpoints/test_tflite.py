@@ -1,0 +1,83 @@
+"""Models of TensorFlow Lite, as TensorFlow's converter wrote them; tests/golden/record/tflite.py made them."""
+
+import pathlib
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
+
+TFLITE = pathlib.Path(__file__).resolve().parents[1] / "golden" / "tflite"
+WEIGHTS = np.load(TFLITE / "weights.npz")
+
+
+@pytest.fixture
+def package():
+    return pytest.importorskip("tflite")
+
+
+def variables(name):
+    with open_checkpoint(str(TFLITE / f"{name}.tflite")) as checkpoint:
+        return {key: checkpoint.read(key) for key in checkpoint.variables}
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", 2.0**-22), ("float16", 2.0**-10)])
+def test_kernels_and_constants(dtype, allowed, package):
+    found = variables(dtype)
+    assert {array.dtype.name for array in found.values()} == {dtype}
+    for kernel in ("conv/kernel", "depthwise/kernel", "dense/kernel"):
+        layer = kernel.replace("/kernel", "_bn")
+        scale = WEIGHTS[f"{layer}/gamma"] / np.sqrt(WEIGHTS[f"{layer}/moving_variance"] + 2e-3)
+        before = WEIGHTS[kernel]
+        # A depthwise kernel has its output channels on two axes.
+        after = before * (scale.reshape(before.shape[-2:]) if kernel.startswith("depthwise") else scale)
+        np.testing.assert_allclose(found[f"{layer}/kernel"], after, rtol=allowed)
+    scale = WEIGHTS["pool_bn/gamma"] / np.sqrt(WEIGHTS["pool_bn/moving_variance"] + 2e-3)
+    np.testing.assert_allclose(found["pool_bn/batchnorm/mul"], scale, rtol=allowed)
+    shift = WEIGHTS["pool_bn/beta"] - WEIGHTS["pool_bn/moving_mean"] * scale
+    np.testing.assert_allclose(found["pool_bn/batchnorm/sub"], shift, atol=4 * allowed)
+
+
+def test_there_is_nothing_to_judge_in_one_alone(package):
+    result = audit_checkpoint(str(TFLITE / "float32.tflite"))
+    assert not result["ok"]
+    assert result["layers"] == []
+    assert "tf1bn parity CHECKPOINT MODEL" in result["notes"][0]
+    assert "1 batch norm (`pool_bn`) was folded into a multiplication and an addition" in result["notes"][1]
+
+
+def test_kernels_of_whole_numbers_are_refused(package):
+    with pytest.raises(CheckpointError, match="with 3 kernels of whole numbers, from which the scales of batch norms"):
+        open_checkpoint(str(TFLITE / "int8.tflite"))
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    with pytest.raises(CheckpointError, match="the package tflite is not installed; run `pip install tflite`"):
+        open_checkpoint(str(TFLITE / "float32.tflite"))
+
+
+def test_damaged_models_are_read_or_refused(package, tmp_path):
+    data, draw, refused = (TFLITE / "float32.tflite").read_bytes(), random.Random(1), 0
+    for i in range(60):
+        changed = bytearray(data if i % 2 else data[: draw.randrange(8, len(data))])
+        for _ in range(draw.choice((1, 4, 64))):
+            changed[draw.randrange(8, len(changed)) if len(changed) > 8 else 0] = draw.randrange(256)
+        changed[4:8] = b"TFL3"
+        path = tmp_path / "m.tflite"
+        path.write_bytes(changed)
+        try:
+            with open_checkpoint(str(path)) as checkpoint:
+                for name in checkpoint.variables:
+                    checkpoint.read(name)
+        except CheckpointError:
+            refused += 1
+    assert refused > 20
+
+
+def test_parts_that_overlap_are_refused(package, monkeypatch):
+    monkeypatch.setattr("tf1bn.checkpoints.formats.graphs.tflite._MOST_TIMES", 0)
+    with pytest.raises(CheckpointError, match=r"is damaged: .* \(its parts overlap\)"):
+        open_checkpoint(str(TFLITE / "float32.tflite"))

@@ -1,0 +1,1 @@
+"""Numbers and messages in bytes, as files of TensorFlow, ONNX and PyTorch have them; nothing about batch norms."""

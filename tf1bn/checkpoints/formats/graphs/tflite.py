@@ -1,0 +1,253 @@
+"""Models of TensorFlow Lite: kernels, biases and constants that batch norms were folded into, by the package tflite.
+
+A converter leaves no statistics. It multiplies the kernel of the operation before a batch norm, or keeps a
+multiplication and an addition by constants, which get the names that they have in a frozen graph. Kernels get the order
+of axes that TensorFlow's variables have, and the name of the batch norm, as far as the names of tensors say it, so that
+`tf1bn.parity` finds them beside the layers of the checkpoint that the model was made from.
+"""
+
+import collections
+import dataclasses
+import os
+import re
+import struct
+
+import numpy as np
+
+from ...._util.text import counted, reason
+from ....errors import CheckpointError
+from ..base import LONGEST_NAME, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
+from .frozen import said_of_folded
+
+LARGEST_MODEL = 2**31
+# Of operations with a kernel, how its axes become those of TensorFlow's variables.
+_KERNELS = {
+    "CONV_2D": (1, 2, 3, 0),
+    "CONV_3D": (0, 1, 2, 3, 4),
+    "DEPTHWISE_CONV_2D": (0, 1, 2, 3),
+    "TRANSPOSE_CONV": (1, 2, 0, 3),
+    "FULLY_CONNECTED": (1, 0),
+}
+# So many times the size of a file is read at most; several operators may share a kernel.
+_MOST_TIMES = 16
+_FLOATS = {"FLOAT32": "float32", "FLOAT16": "float16", "FLOAT64": "float64"}
+# What gives a constant on, in another dtype.
+_PASSES = ("DEQUANTIZE", "CAST")
+_NORM = re.compile(r"(?P<layer>.+?)/(batchnorm(_\d+)?/|FusedBatchNorm)")
+_NUMBER = re.compile(r"_\d+$")
+_MADE_NO_SENSE = (struct.error, IndexError, TypeError, ValueError, OverflowError, KeyError, AttributeError)
+
+
+def open_tflite(path):
+    """The `Checkpoint` of a model of TensorFlow Lite: what its batch norms were folded into."""
+    try:
+        import tflite
+    except ImportError as error:
+        raise CheckpointError(
+            f"`path` is {path!r}, and the package tflite is not installed; run `pip install tflite`."
+        ) from error
+    size = os.path.getsize(path)
+    if size > LARGEST_MODEL:
+        raise CheckpointError(f"`path` is {path!r}, a model of {size} bytes; at most {LARGEST_MODEL} are read.")
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        model = _Model(tflite, data)
+        arrays, folded = _constants(model)
+        variables = {name: Variable(array.shape, array.dtype.name) for name, array in arrays.items()}
+    except _MADE_NO_SENSE as error:
+        raise damaged(path, f"it is not a whole model of TensorFlow Lite ({reason(error)})") from error
+    if model.quantized:
+        raise CheckpointError(
+            f"`path` is {path!r}, a model of TensorFlow Lite with {counted(len(model.quantized), 'kernel')} of whole "
+            "numbers, from which the scales of batch norms cannot be computed back; give the model with float weights "
+            "that was made from the same checkpoint."
+        )
+    notes = [
+        "TensorFlow Lite keeps no statistics. Whether its kernels and constants are what a checkpoint gives is said by "
+        "`tf1bn parity CHECKPOINT MODEL`.",
+        *said_of_folded(folded),
+    ]
+    checkpoint = Checkpoint(path, variables, arrays.__getitem__, notes)
+    checkpoint.folds = True
+    return checkpoint
+
+
+@dataclasses.dataclass
+class _Operator:
+    """An operation: its type, the numbers of the tensors that it takes and gives, and of a depthwise convolution how
+    many kernels each channel has, else 1."""
+
+    kind: str
+    inputs: list
+    outputs: list
+    multiplier: int = 1
+
+
+class _Model:
+    """The first subgraph of a model.
+
+    Attributes:
+      operators: list of `_Operator`.
+      quantized: numbers of the tensors that are kernels of whole numbers.
+    """
+
+    def __init__(self, tflite, data):
+        self._model, self._left = tflite.Model.GetRootAs(data, 0), _MOST_TIMES * len(data)
+        if self._model.SubgraphsLength() < 1:
+            raise ValueError("it has no graph")
+        self._graph = graph = self._model.Subgraphs(0)
+        if max(graph.TensorsLength(), graph.OperatorsLength()) > min(MOST_VARIABLES, len(data)):
+            raise ValueError("it has more tensors or operators than a file of its size can have")
+        names = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
+        codes = [self._model.OperatorCodes(i) for i in range(min(self._model.OperatorCodesLength(), len(data)))]
+        types = [names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "") for code in codes]
+        self._dtypes = {number: name for name, number in vars(tflite.TensorType).items() if isinstance(number, int)}
+        self.operators, self.quantized, self._passed = [], set(), {}
+        for i in range(graph.OperatorsLength()):
+            operator = self._operator(tflite, graph.Operators(i), types)
+            self.operators.append(operator)
+            if operator.kind in _PASSES and operator.inputs and operator.outputs:
+                self._passed[operator.outputs[0]] = operator.inputs[0]
+
+    def _operator(self, tflite, stored, types):
+        counts = stored.InputsLength(), stored.OutputsLength()
+        self._spend(sum(counts))
+        inputs, outputs = [stored.Inputs(i) for i in range(counts[0])], [stored.Outputs(i) for i in range(counts[1])]
+        operator = _Operator(types[stored.OpcodeIndex()], inputs, outputs)
+        if operator.kind == "DEPTHWISE_CONV_2D":
+            table, options = stored.BuiltinOptions(), tflite.DepthwiseConv2DOptions()
+            options.Init(table.Bytes, table.Pos)
+            operator.multiplier = options.DepthMultiplier()
+        return operator
+
+    def _spend(self, size):
+        """Raise ValueError where so much more is read than a file of its size can have, as where parts overlap."""
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its parts overlap")
+
+    def name(self, number):
+        """The name of a tensor, which may be several with semicolons between them."""
+        name = self._graph.Tensors(number).Name() or b""
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a tensor has a name of {len(name)} bytes")
+        return name.decode("utf-8", "backslashreplace")
+
+    def constant(self, number):
+        """The array of a constant tensor of floating-point numbers, or None."""
+        found = self._stored(number)
+        dtype = _FLOATS.get(found[0]) if found is not None else None
+        if dtype is None:
+            return None
+        tensor, data = found[1:]
+        self._spend(data.size)
+        values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype)
+        return values.reshape([tensor.Shape(i) for i in range(tensor.ShapeLength())])
+
+    def kernel(self, number):
+        """The array of a kernel, or None; one of whole numbers is noted in `quantized`."""
+        found = self._stored(number)
+        if found is not None and found[0] not in _FLOATS:
+            self.quantized.add(number)
+        return self.constant(number)
+
+    def _stored(self, number):
+        """The dtype of a constant tensor, the tensor and its bytes; None for one that is computed."""
+        number = self._passed.get(number, number)
+        if not 0 <= number < self._graph.TensorsLength():
+            return None
+        tensor = self._graph.Tensors(number)
+        if not 0 < tensor.Buffer() < self._model.BuffersLength() or tensor.ShapeLength() > 8:
+            return None
+        buffer = self._model.Buffers(tensor.Buffer())
+        return None if buffer.DataLength() < 1 else (self._dtypes.get(tensor.Type()), tensor, buffer.DataAsNumpy())
+
+
+def _constants(model):
+    """The arrays of kernels, biases and constants by name, and the scopes of layers that became two constants."""
+    arrays, found, folded = {}, [], []
+    users = collections.Counter(number for operator in model.operators for number in operator.inputs)
+    takers = {number: operator for operator in model.operators for number in operator.inputs}
+    for operator in model.operators:
+        if operator.kind in _KERNELS and len(operator.inputs) > 1:
+            found += _kernel(model, operator)
+        elif operator.kind == "MUL" and operator.outputs and users[operator.outputs[0]] == 1:
+            found += _two_constants(model, operator, takers[operator.outputs[0]])
+    names = _as_layers([scope for scope, _ in found])
+    for scope, parts in found:
+        name = names[scope]
+        while any(f"{name}/{part}" in arrays for part in parts):
+            name += "_again"
+        arrays |= {f"{name}/{part}": array for part, array in parts.items()}
+        folded += [name] * ("batchnorm/mul" in parts)
+    return arrays, sorted(folded)
+
+
+def _kernel(model, operator):
+    """A list with the scope and the parts, "kernel" and perhaps "bias", of an operation with a kernel, or []."""
+    kernel, axes = model.kernel(operator.inputs[1]), _KERNELS[operator.kind]
+    if kernel is None or kernel.ndim != len(axes):
+        return []
+    # A transposed convolution has its output's shape first, and then the kernel.
+    bias = operator.inputs[3 if operator.kind == "TRANSPOSE_CONV" else 2 :][:1]
+    parts = {"kernel": kernel.transpose(axes)}
+    if operator.kind == "DEPTHWISE_CONV_2D":
+        # [1, height, width, channels * multiplier] here.
+        parts["kernel"] = kernel.reshape(*kernel.shape[1:3], -1, max(operator.multiplier, 1))
+    if bias and (values := model.constant(bias[0])) is not None:
+        parts["bias"] = values
+    return [(_scope(model, [operator.inputs[1], *bias, *operator.outputs]), parts)]
+
+
+def _two_constants(model, product, after):
+    """A list with the scope and the parts of a product and a sum with constants, as a frozen graph has them, or [].
+
+    ``after`` is the operation that takes what ``product`` gives.
+    """
+    scale_at, scale = _vector(model, product)
+    shift_at, shift = _vector(model, after) if after.kind == "ADD" else (None, None)
+    if scale is None or shift is None or scale.size != shift.size:
+        return []
+    scope = _scope(model, [scale_at, *product.outputs, shift_at, *after.outputs])
+    return [(scope, {"batchnorm/mul": scale, "batchnorm/sub": shift})]
+
+
+def _vector(model, operator):
+    """The number and the values of the constant vector of an operation of two; (None, None) if it has none."""
+    for number in operator.inputs:
+        values = model.constant(number)
+        if values is not None and values.ndim and values.shape[-1] == values.size:
+            return number, values.ravel()
+    return None, None
+
+
+def _scope(model, tensors):
+    """The scope of a layer from the names of its tensors: that of a batch norm, if one is named."""
+    names = [name for number in tensors if number >= 0 for name in model.name(number).split(";") if name]
+    layers = [match["layer"] for name in names if (match := _NORM.match(name))]
+    others = [name.rpartition("/")[0] for name in names if "/" in name]
+    return next(iter([*layers, *others, *names]), "unnamed")
+
+
+def _as_layers(scopes):
+    """The names of layers by scopes, without the model's own name and the numbers that Keras 3 appends to each."""
+    names = {scope: scope for scope in scopes}
+    if len({scope.partition("/")[0] for scope in scopes if "/" in scope}) == 1 and all("/" in one for one in scopes):
+        names = {scope: scope.partition("/")[2] for scope in scopes}
+    if names and all(_NUMBER.search(part) for name in names.values() for part in name.split("/")):
+        shorter = {scope: "/".join(_NUMBER.sub("", part) for part in name.split("/")) for scope, name in names.items()}
+        if len(set(shorter.values())) == len(set(names.values())):
+            return shorter
+    return names
+
+
+TFLITE = Format(
+    "a model of TensorFlow Lite",
+    lambda _path, head: head[4:8] == b"TFL3",
+    open_tflite,
+    (".tflite",),
+    known_by="its identifier TFL3",
+    read_with="tflite",
+    remarks="no statistics: what batch norms were folded into, for `tf1bn parity`; no weights of whole numbers",
+)

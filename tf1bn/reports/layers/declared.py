@@ -1,0 +1,103 @@
+"""What a trace is of and what it declares of its layers, in words: the head line of a report, details of a layer.
+
+Results may come from a file, so that nothing is taken to be what it should be.
+"""
+
+from __future__ import annotations
+
+from ..._util.text import counted
+
+SHOWN = ("decay", "epsilon", "data_format", "axis", "dtype", "fused")
+
+
+def head_line(result):
+    """The framework, the steps and what every layer declares, a sentence; None where the result says none of it."""
+    layers = result["layers"]
+    framework = _framework(result.get("about"))
+    usual = usual_settings(layers)
+    settings = in_words(usual)
+    if settings and len(layers) > 1:
+        alike = not any(own_settings(layer, usual) for layer in layers)
+        settings = f"declared of {'every layer' if alike else 'most layers'}: {settings}"
+    elif settings:
+        settings = f"declared: {settings}"
+    parts = [part for part in (framework, _steps(layers), settings) if part]
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else None
+
+
+def head_of_comparison(result):
+    """The framework and the steps of both runs, a sentence; None where no framework is known."""
+    about, steps = _dict(result.get("about")), result.get("steps")
+    frameworks = [_framework(about.get(run)) for run in ("old", "new")]
+    if not any(frameworks):
+        return None
+    counts = steps if isinstance(steps, list) and len(steps) == 2 else [None, None]
+    runs = [
+        ", ".join([framework or "an unknown framework", *([counted(count, "step")] if isinstance(count, int) else ())])
+        for framework, count in zip(frameworks, counts, strict=True)
+    ]
+    return f"OLD: {runs[0]}; NEW: {runs[1]}."
+
+
+def _framework(about):
+    known = _dict(about)
+    return " ".join(str(known[key]) for key in ("framework", "framework_version") if key in known)
+
+
+def usual_settings(layers):
+    """The settings that more than half of the layers declare alike, a dict."""
+    usual = {}
+    for name in SHOWN:
+        values = [in_words({name: value}) for value in _values(layers, name)]
+        text = max(values, key=values.count, default="")
+        if text and 2 * values.count(text) > len(layers):
+            usual[name] = _values(layers, name)[values.index(text)]
+    return usual
+
+
+def _values(layers, name):
+    return [_dict(layer.get("settings")).get(name) for layer in layers]
+
+
+def own_settings(layer, usual):
+    """What a layer declares other than the usual settings, in words; "" if that is nothing."""
+    settings = _dict(layer.get("settings"))
+    return in_words({name: value for name, value in settings.items() if name not in usual or usual[name] != value})
+
+
+def in_words(settings):
+    """Settings as text: "decay 0.9, epsilon 0.001, NHWC, float32, population variance"."""
+    parts = []
+    for name in SHOWN:
+        value = settings.get(name)
+        if name == "fused" and isinstance(value, bool):
+            parts.append("variance with N/(N-1)" if value else "population variance")
+        elif name in ("data_format", "dtype") and isinstance(value, str):
+            parts.append(value)
+        elif isinstance(value, (int, float)):
+            parts.append(f"{name} {value:g}")
+    return ", ".join(parts)
+
+
+def _steps(layers):
+    """How many steps hold the layers, and how many of them train: "4 steps (3 training, 1 inference)"."""
+    pairs = [(layer.get("steps"), layer.get("training_steps")) for layer in layers]
+    pairs = [pair for pair in pairs if all(isinstance(count, int) for count in pair)]
+    if not pairs or len(pairs) < len(layers):
+        return ""
+    steps, training = ([pair[i] for pair in pairs] for i in (0, 1))
+    inference = [all_steps - of_training for all_steps, of_training in pairs]
+    of_each = f"{_count(training)} training, {_count(inference)} inference"
+    if len(set(steps)) == 1:
+        return f"{counted(steps[0], 'step')} ({of_each})"
+    return f"{_count(steps)} steps of each layer ({of_each})"
+
+
+def _count(counts):
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _dict(value):
+    return value if isinstance(value, dict) else {}
