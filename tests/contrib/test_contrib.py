@@ -86,6 +86,7 @@ def test_every_listed_name_is_there():
     [
         ("rnn.UGRNNCell", "use tf.nn.rnn_cell"),
         ("seq2seq.dynamic_decode", "a decoding loop of your own"),
+        ("crf.CrfForwardRnnCell", "crf_log_norm or crf_decode"),
         ("training.stratified_sample", "tf.train and tf.data"),
         ("framework.fuse_op", "replace it with its successor"),
     ],

@@ -76,9 +76,20 @@ def test_where_a_name_comes_from(path, source):
     assert contrib.provider(path) == source
 
 
-@pytest.mark.parametrize("path", ["slim.nets.nasnet", "layers.no_such", "learn.DNNClassifier", "no_such"])
-def test_a_name_that_nobody_has_comes_from_nowhere(path):
-    with pytest.raises(AttributeError, match=r"^tf1bn does not provide `tf\.contrib\."):
+@pytest.mark.parametrize(
+    ("path", "use"),
+    [
+        ("slim.nets.nasnet", "a copy of the network's file"),
+        ("layers.no_such", "replace it"),
+        ("learn.DNNClassifier", "estimators have left"),
+        ("tpu.TPUEstimator", "estimators have left"),
+        ("image.rotate", "ImageProjectiveTransformV3"),
+        ("opt.MovingAverageOptimizer", "ExponentialMovingAverage"),
+        ("no_such", "replace it"),
+    ],
+)
+def test_a_name_that_nobody_has_comes_from_nowhere(path, use):
+    with pytest.raises(AttributeError, match=rf"^tf1bn does not provide `tf\.contrib\..*{use}"):
         contrib.provider(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,9 @@ def checked_batch(batch: npt.ArrayLike, data_format: str, dtype: str | None = No
       TypeError: it is not an array of such numbers, or it is masked.
       ValueError: its rank is below 2, it has no channel, or the dtype is another.
     """
-    if isinstance(batch, np.ma.MaskedArray):
+    # Nobody who has not imported numpy.ma has a masked array; importing it takes longer than a small batch.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(batch, masked):
         raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
     if not (dtype is None or (isinstance(dtype, str) and dtype == "bfloat16")):
         raise ValueError(f'`dtype` is {dtype!r}; it must be None, or "bfloat16" for a batch of their bits.')

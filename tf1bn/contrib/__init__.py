@@ -53,7 +53,7 @@ def provider(path: str) -> str:
         elif part.startswith("__"):
             return "tf1bn"
         elif part not in names:
-            raise AttributeError(missing(below))
+            raise AttributeError(missing(path))
         elif names[part].startswith(":"):
             module = names[part][1:]
         elif names[part].startswith("tf_slim."):
