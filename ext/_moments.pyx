@@ -25,15 +25,20 @@ from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 
 from moments_chunks cimport (
+    BFLOAT16,
     CHUNK,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
     MAX_LANES,
     MAX_VARIANTS,
+    SPREAD,
     Kernels,
     Pair,
     Scratch,
+    Weights,
     accumulate,
     find_kernels,
-    merge_rows,
 )
 from moments_walk cimport GATHERED, MAX_AXES, ROWS, Walk, plan
 
@@ -69,9 +74,9 @@ cdef const Kernels *find_variant(variant) except NULL:
     return KERNELS[<Py_ssize_t> variants.index(variant)]
 
 
-cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile) except -1:
+cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile, bint weights) except -1:
     cdef double *memory = <double *> malloc(
-        (channels + 11 * MAX_LANES + 15) * sizeof(double) + (CHUNK + CHUNK // 2 if tile else 0))
+        (channels + 11 * MAX_LANES + 15 + (2 * SPREAD if weights else 0)) * sizeof(double) + (CHUNK if tile else 0))
     if memory == NULL:
         raise MemoryError()
     scratch.memory = memory
@@ -84,8 +89,9 @@ cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile) except -1:
     scratch.lane_shift = scratch.lane_square + MAX_LANES
     scratch.part = scratch.lane_shift + MAX_LANES
     scratch.shift = scratch.part + 2 * MAX_LANES
-    scratch.tile = <char *> (scratch.shift + (channels + 7) // 8 * 8)
-    scratch.half = <uint16_t *> (scratch.tile + CHUNK)
+    scratch.weights = scratch.shift + (channels + 7) // 8 * 8
+    scratch.spread = scratch.weights + SPREAD
+    scratch.tile = <char *> (scratch.weights + (2 * SPREAD if weights else 0))
     return 0
 
 
@@ -108,31 +114,42 @@ cdef class DefaultEnvironment:
 cdef class Batch:
     """A batch (float16, float32 or float64, channels last), whose buffer is not released while this object lives.
 
-    count: elements per channel; rows: how many of them differ in address, which is what `accumulate` counts;
-    grain: ranges of rows begin at multiples of it.
+    bfloat16: whether the batch, of uint16, holds the bits of bfloat16 numbers.
+    weights: None, or one for each item of axis 0, none negative and none above 1.
+
+    count: elements per channel; rows: how many of them differ in address, which is what `accumulate` counts; grain:
+    ranges of rows begin at multiples of it.
     """
 
     cdef Py_buffer view
     cdef bint has_buffer
     cdef Walk walk
     cdef const char *base
+    cdef const double[::1] weights
+    cdef bint weighted
     cdef readonly object count
 
-    def __cinit__(self, batch):
+    def __cinit__(self, batch, bint bfloat16=False, weights=None):
         PyObject_GetBuffer(batch, &self.view, PyBUF_RECORDS_RO)
         self.has_buffer = True
         text = self.view.format
-        if text.lstrip(b"@=<>!^") not in (b"e", b"f", b"d"):
-            raise TypeError(f"The extension reads float16, float32 and float64, not format {text!r}.")
+        code = text.lstrip(b"@=<>!^")
+        if code not in ((b"H",) if bfloat16 else (b"e", b"f", b"d")):
+            raise TypeError(f"The extension reads float16, bfloat16, float32 and float64, not format {text!r}.")
         if not 2 <= self.view.ndim <= MAX_AXES:
             raise ValueError(f"The extension reads 2 to {MAX_AXES} axes, not {self.view.ndim}.")
         if self.view.shape[self.view.ndim - 1] == 0:
             raise ValueError("The batch must have at least one channel.")
+        self.walk.kind = {b"e": FLOAT16, b"H": BFLOAT16, b"f": FLOAT32, b"d": FLOAT64}[code]
         self.walk.itemsize = self.view.itemsize
-        self.walk.work_size = max(self.view.itemsize, 4)
         self.walk.swapped = (text[0] == c"<" and BIG_ENDIAN) or (text[0] in b">!" and not BIG_ENDIAN)
+        self.weights = weights
+        if weights is not None:
+            if self.weights.shape[0] != self.view.shape[0]:
+                raise ValueError(f"The weights must be {self.view.shape[0]}, one for each item.")
+        self.weighted = weights is not None
         with nogil:
-            plan(&self.view, &self.walk, &self.base)
+            plan(&self.view, self.weighted, &self.walk, &self.base)
         self.count = self.walk.count * int(self.walk.repeats)
 
     def __dealloc__(self):
@@ -179,40 +196,35 @@ cdef class Batch:
         cdef Walk *walk = &self.walk
         cdef Scratch scratch
         self.check(state, first, count, channel)
-        allocate(&scratch, channels, walk.mode == GATHERED)
+        allocate(&scratch, channels, walk.mode == GATHERED, False)
         with nogil:
             accumulate(kernels, self.base, walk, first, count, channel, channels, done, &state[0, 0],
-                       channels, &scratch, NULL)
+                       channels, &scratch, NULL, NULL)
             free(scratch.memory)
 
-    def accumulate_weighted(self, double[:, ::1] state not None, double[::1] poison not None,
-                            const double[::1] weights not None, Py_ssize_t first, double high, double low,
-                            variant=None):
-        """Merge rows of a batch of rank 2 from `first` on, with a weight each, into the state of all channels.
+    def accumulate_weighted(self, double[:, ::1] state not None, double[::1] poison not None, Py_ssize_t first,
+                            Py_ssize_t count, Py_ssize_t channel=0, double high=0.0, double low=0.0, variant=None):
+        """Merge rows with their weights into `state`, of the weight `high + low`; what it weighs then is returned so.
 
-        high, low: the weight of what the state holds, in two words; what it is then is returned. What is not
-        finite in a row of weight 0 makes its channel of `poison` NaN.
+        What is not finite and weighs nothing makes its channel of `poison` [channels] NaN.
         """
         cdef const Kernels *kernels = find_variant(variant)
-        cdef Py_ssize_t channels = self.walk.channels
-        cdef Walk walk = self.walk
+        cdef Py_ssize_t channels = state.shape[1]
+        cdef Walk *walk = &self.walk
         cdef Scratch scratch
-        if (self.view.ndim != 2 or state.shape[0] != 4 or state.shape[1] != channels
-                or poison.shape[0] != channels):
-            raise ValueError("The batch must be [rows, channels], the state [4, channels], the poison [channels].")
-        if first < 0 or weights.shape[0] < 1 or weights.shape[0] > self.view.shape[0] - first:
-            raise ValueError(f"The rows must be some of {self.view.shape[0]}.")
-        # The order is that of the weights, not that of memory.
-        walk.axes = 1
-        walk.size[0] = self.view.shape[0]
-        walk.stride[0] = self.view.strides[0]
-        walk.channel_stride = self.view.strides[1]
-        allocate(&scratch, channels, True)
+        cdef Weights weights
+        self.check(state, first, count, channel)
+        if not self.weighted or poison.shape[0] != channels:
+            raise ValueError("The batch must have weights, and the poison must have the channels of the state.")
+        weights.values, weights.poison = &self.weights[0], &poison[0]
+        weights.item = walk.count // self.view.shape[0]
+        weights.high, weights.low = high, low
+        allocate(&scratch, channels, walk.mode == GATHERED, True)
         with nogil:
-            merge_rows(kernels, <const char *> self.view.buf, &walk, first, weights.shape[0], &weights[0], &high,
-                       &low, &state[0, 0], &poison[0], &scratch)
+            accumulate(kernels, self.base, walk, first, count, channel, channels, high, &state[0, 0], channels,
+                       &scratch, NULL, &weights)
             free(scratch.memory)
-        return high, low
+        return weights.high, weights.low
 
 
 cdef struct Task:
@@ -263,6 +275,8 @@ cdef class Tasks:
         cdef double[:, ::1] total
         cdef void *memory
         batch.check(values, first, rows, channel)
+        if batch.weighted:
+            raise ValueError("A batch with weights is no task.")
         if band < 1 or band % batch.walk.grain:
             raise ValueError(f"The band must be a positive multiple of {batch.walk.grain}.")
         task.walk, task.base, task.first, task.rows, task.band = &batch.walk, batch.base, first, rows, band
@@ -319,7 +333,7 @@ cdef class Tasks:
         cdef Scratch scratch
         cdef Task *task
         cdef Py_ssize_t i, done, rows
-        allocate(&scratch, self.widest, self.gathered)
+        allocate(&scratch, self.widest, self.gathered, False)
         with nogil:
             while True:
                 i = self.take()
@@ -330,7 +344,7 @@ cdef class Tasks:
                 while done < task.rows and not self.is_stopped():
                     rows = min(task.band, task.rows - done)
                     accumulate(kernels, task.base, task.walk, task.first + done, rows, task.channel, task.channels,
-                               done, task.state, task.channels, &scratch, &task.pair if task.paired else NULL)
+                               done, task.state, task.channels, &scratch, &task.pair if task.paired else NULL, NULL)
                     done += rows
             free(scratch.memory)
 
@@ -345,19 +359,26 @@ def merge_states(double[:, ::1] state not None, const double[:, ::1] other not N
 
 
 ctypedef fused real:
+    uint16_t
     float
     double
 
 
 def add_residuals(const real[:, ::1] x not None, const real[:, ::1] y not None, const double[:, ::1] line not None,
-                  double[:, ::1] sums not None, variant=None):
+                  double[:, ::1] sums not None, bint bfloat16=False, variant=None):
     """Add to `sums` [3, lanes] those of r, d r and r^2, where d = x - mid and r = (y - at) - slope d.
 
-    x, y: [rows, lanes]; line: [3, lanes], mid, at and slope.
+    x, y: [rows, lanes], of uint16 if they hold the bits of float16 or bfloat16 numbers; line: [3, lanes], mid, at and
+    slope.
     """
     cdef const Kernels *kernels = find_variant(variant)
     cdef Py_ssize_t rows = x.shape[0]
     cdef Py_ssize_t lanes = x.shape[1]
+    cdef int kind = FLOAT64
+    if real is float:
+        kind = FLOAT32
+    elif real is uint16_t:
+        kind = BFLOAT16 if bfloat16 else FLOAT16
     if y.shape[0] != rows or not lanes == y.shape[1] == line.shape[1] == sums.shape[1]:
         raise ValueError("The arrays must be [rows, lanes], the line and the sums [3, lanes].")
     if line.shape[0] != 3 or sums.shape[0] != 3:
@@ -365,7 +386,4 @@ def add_residuals(const real[:, ::1] x not None, const real[:, ::1] y not None, 
     if rows == 0 or lanes == 0:
         return
     with nogil:
-        if real is float:
-            kernels.line_float(&x[0, 0], &y[0, 0], rows, lanes, lanes, &line[0, 0], &sums[0, 0])
-        else:
-            kernels.line_double(&x[0, 0], &y[0, 0], rows, lanes, lanes, &line[0, 0], &sums[0, 0])
+        kernels.lines[kind](&x[0, 0], &y[0, 0], rows, lanes, lanes, &line[0, 0], &sums[0, 0])

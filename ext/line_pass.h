@@ -3,7 +3,7 @@
  * A template like moments_pass.h. Per lane, r = (y - at) - slope (x - mid); the sums are those of r, (x - mid) r and
  * r^2. Where the line is a good one, r is small and so is what is lost to rounding. */
 
-static INLINED void NAMED(line_panel)(const T *RESTRICT x, const T *RESTRICT y, ptrdiff_t s, ptrdiff_t lanes,
+static INLINED void NAMED(line_panel)(const W *RESTRICT x, const W *RESTRICT y, ptrdiff_t s, ptrdiff_t lanes,
                                       const double *RESTRICT mid, const double *RESTRICT at,
                                       const double *RESTRICT slope, double *RESTRICT sum, double *RESTRICT cross,
                                       double *RESTRICT square) {
@@ -24,6 +24,7 @@ static INLINED void NAMED(line_panel)(const T *RESTRICT x, const T *RESTRICT y, 
 static void NAMED(line)(const void *x, const void *y, ptrdiff_t rows, ptrdiff_t lanes, ptrdiff_t ld,
                         const double *line, double *sums) {
     const T *p = (const T *)x, *q = (const T *)y;
+    W x_room[4 * SLICE], y_room[4 * SLICE];
     ptrdiff_t ahead = 4 * lanes;
     while (ahead > 0 && ahead < AHEAD / (ptrdiff_t)sizeof(T))
         ahead *= 2;
@@ -35,15 +36,21 @@ static void NAMED(line)(const void *x, const void *y, ptrdiff_t rows, ptrdiff_t 
                     PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * lanes + j + i) * sizeof(T));
                     PREFETCH((uintptr_t)q + (uintptr_t)(ahead + row * lanes + j + i) * sizeof(T));
                 }
-            NAMED(line_panel)(p + j, q + j, lanes, n, line + j, line + ld + j, line + 2 * ld + j, sums + j,
-                              sums + ld + j, sums + 2 * ld + j);
+            ptrdiff_t s = lanes, t = lanes;
+            const W *a = NAMED(read)(p + j, &s, 4, n, x_room), *b = NAMED(read)(q + j, &t, 4, n, y_room);
+            NAMED(line_panel)(a, b, s, n, line + j, line + ld + j, line + 2 * ld + j, sums + j, sums + ld + j,
+                              sums + 2 * ld + j);
         }
     for (; rows > 0; rows--, p += lanes, q += lanes)
-        for (ptrdiff_t j = 0; j < lanes; j++) {
-            double d = (double)p[j] - line[j];
-            double r = ((double)q[j] - line[ld + j]) - line[2 * ld + j] * d;
-            sums[j] += r;
-            sums[ld + j] += d * r;
-            sums[2 * ld + j] += r * r;
+        for (ptrdiff_t j = 0; j < lanes; j += SLICE) {
+            ptrdiff_t n = lanes - j < SLICE ? lanes - j : SLICE, s = 0;
+            const W *a = NAMED(read)(p + j, &s, 1, n, x_room), *b = NAMED(read)(q + j, &s, 1, n, y_room);
+            for (ptrdiff_t i = 0; i < n; i++) {
+                double d = (double)a[i] - line[j + i];
+                double r = ((double)b[i] - line[ld + j + i]) - line[2 * ld + j + i] * d;
+                sums[j + i] += r;
+                sums[ld + j + i] += d * r;
+                sums[2 * ld + j + i] += r * r;
+            }
         }
 }

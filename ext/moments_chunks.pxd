@@ -3,7 +3,7 @@
 Inline functions for `_moments.pyx`: nothing here knows Python. The sums themselves are in `moments_pass.h`.
 """
 
-from libc.math cimport NAN, isfinite
+from libc.math cimport fabs, frexp, ldexp
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -12,23 +12,26 @@ from moments_walk cimport GATHERED, LONG_RUNS, ROWS, RUN_LANES, SHORT_RUNS, Walk
 cdef extern from "moments_kernels.h" nogil:
     enum:
         MAX_LANES
+        FLOAT16
+        BFLOAT16
+        FLOAT32
+        FLOAT64
+        KINDS
     ctypedef struct Kernels:
         const char *name
-        void (*pass_float)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
-                           double *) noexcept nogil
-        void (*pass_double)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
-                            double *) noexcept nogil
+        void (**sums)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
+                      double *) noexcept nogil
+        void (**weighted_sums)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, const double *,
+                               Py_ssize_t, double *, double *, double *) noexcept nogil
+        void (**lines)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                       double *) noexcept nogil
         void (*fold)(double *, double *, Py_ssize_t, Py_ssize_t) noexcept nogil
         Py_ssize_t (*settle)(Py_ssize_t, double, const double *, const double *, const double *, double *,
                              double *, double *) noexcept nogil
         void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
-        void (*half)(const uint16_t *, Py_ssize_t, float *) noexcept nogil
-        void (*line_float)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
-                           double *) noexcept nogil
-        void (*line_double)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
-                           double *) noexcept nogil
     enum:
         MAX_VARIANTS
+    double TINY
     int find_kernels(const Kernels **)
     double next_shift(double, double)
     double better_shift(double, double, double, double)
@@ -41,6 +44,8 @@ cdef extern from *:
         MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 512,         /* channels whose sums stay in the first-level cache */
+        SPREAD = 32768,     /* weights at most of a chunk */
+        STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied; of a run an eighth */
         MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
     };
     """
@@ -50,6 +55,8 @@ cdef extern from *:
         MAX_ROWS
         PROBE_ROWS
         WIDE
+        SPREAD
+        STRETCH
         MAX_TRIES
 
 
@@ -59,6 +66,18 @@ cdef struct Block:
     Py_ssize_t rows, row_stride
     Py_ssize_t channels, channel_stride
     Py_ssize_t run
+    const double *weights   # NULL, or one for each row; in the mode LONG_RUNS for each element of the runs
+    bint stretched          # whether many neighbours weigh the same
+    double weight           # of all elements of a channel together, or how many there are
+
+
+cdef struct Weights:
+    # That of each item, neighbours in memory being `item` rows; what all that has been merged weighs, in two words;
+    # [channels]: NaN where what weighs nothing is not finite, else 0.
+    const double *values
+    Py_ssize_t item
+    double high, low
+    double *poison
 
 
 cdef struct Pair:
@@ -81,14 +100,14 @@ cdef struct Scratch:
     double *part            # [2 * MAX_LANES]
     void *memory            # what all the others are parts of
     char *tile              # CHUNK bytes
-    uint16_t *half          # CHUNK / 2 bytes
+    double *weights         # [SPREAD]: of the rows of a chunk
+    double *spread          # [SPREAD]: of its lanes; or sums of what weighs the same
 
 
-cdef inline void fill_tile(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
-                    Py_ssize_t channel, Py_ssize_t group, const Scratch *scratch) noexcept nogil:
+cdef inline void fill_tile(const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t channel,
+                           Py_ssize_t group, const Scratch *scratch) noexcept nogil:
     if walk.itemsize == 2:
-        gather[uint16_t](base, walk, first, rows, channel, group, scratch.half)
-        kernels.half(scratch.half, rows * group, <float *> scratch.tile)
+        gather[uint16_t](base, walk, first, rows, channel, group, <uint16_t *> scratch.tile)
     elif walk.itemsize == 4:
         gather[uint32_t](base, walk, first, rows, channel, group, <uint32_t *> scratch.tile)
     else:
@@ -103,26 +122,68 @@ cdef inline Py_ssize_t copies_of(Py_ssize_t width) noexcept nogil:
     return copies
 
 
-cdef inline void sum_lanes(const Kernels *kernels, Py_ssize_t size, const char *data, Py_ssize_t stride,
-                           Py_ssize_t rows, Py_ssize_t lanes, const double *shift,
-                           const Scratch *scratch) noexcept nogil:
-    if size == 4:
-        kernels.pass_float(data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum, scratch.lane_square)
-    else:
-        kernels.pass_double(data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum, scratch.lane_square)
+cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char *data, Py_ssize_t stride,
+                           Py_ssize_t rows, Py_ssize_t lanes, const double *shift, const double *weights,
+                           Py_ssize_t copies, const Scratch *scratch) noexcept nogil:
+    """weights: NULL, or that of each row; of `copies` rows that are taken as one, if these are more than one."""
+    cdef Py_ssize_t width, i, c
+    if weights == NULL:
+        kernels.sums[walk.kind](data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum,
+                                scratch.lane_square)
+        return
+    if copies > 1:
+        width = lanes // copies
+        for i in range(rows * copies):
+            for c in range(width):
+                scratch.spread[i * width + c] = weights[i]
+        weights = scratch.spread
+    kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
+                                     scratch.part, scratch.lane_sum, scratch.lane_square)
 
 
-cdef inline void sum_rows(const Kernels *kernels, Py_ssize_t size, const Block *block, const double *shift,
-                   const Scratch *scratch) noexcept nogil:
-    """Sums of a block whose rows are contiguous, [channels, run] each."""
+cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const Block *block, Py_ssize_t first,
+                                Py_ssize_t count, bint shifted, const double *weights,
+                                const Scratch *scratch) noexcept nogil:
+    """Sums of `count` rows, [channels, run] each, as lane_sum and lane_square [channels, run]."""
     cdef Py_ssize_t width = block.channels * block.run
     cdef Py_ssize_t copies = copies_of(width) if block.row_stride == width else 1
     cdef Py_ssize_t lanes = copies * width
     cdef Py_ssize_t stride = lanes if copies > 1 else block.row_stride
-    cdef Py_ssize_t rows = block.rows // copies
-    cdef Py_ssize_t left = block.rows - rows * copies
-    cdef Py_ssize_t c, j, k
-    cdef bint shifted = False
+    cdef Py_ssize_t rows = count // copies
+    cdef Py_ssize_t left = count - rows * copies
+    cdef const char *data = block.data + first * block.row_stride * walk.itemsize
+    cdef const double *shift = scratch.lane_shift if shifted else NULL
+    memset(scratch.lane_sum, 0, lanes * sizeof(double))
+    memset(scratch.lane_square, 0, lanes * sizeof(double))
+    sum_lanes(kernels, walk, data, stride, rows, lanes, shift, weights, copies, scratch)
+    if left:
+        sum_lanes(kernels, walk, data + rows * lanes * walk.itemsize, 0, 1, left * width, shift,
+                  weights + rows * copies if weights != NULL else NULL, left, scratch)
+    kernels.fold(scratch.lane_sum, scratch.lane_square, copies, width)
+
+
+cdef inline void add_stretch(Py_ssize_t width, double weight, double *sums, const Scratch *scratch) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(width):
+        sums[j] += weight * scratch.lane_sum[j]
+        sums[width + j] += weight * scratch.lane_square[j]
+
+
+cdef inline Py_ssize_t equal_weights(const double *weights, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+    """How many of `count` weights, from `first` on, are the same."""
+    cdef Py_ssize_t i = first + 1
+    while i < count and weights[i] == weights[first]:
+        i += 1
+    return i - first
+
+
+cdef inline void sum_rows(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
+                   const Scratch *scratch) noexcept nogil:
+    """Sums of a block whose rows are contiguous, [channels, run] each."""
+    cdef Py_ssize_t width = block.channels * block.run
+    cdef Py_ssize_t lanes = copies_of(width) * width if block.row_stride == width else width
+    cdef Py_ssize_t c, j, k, first, count
+    cdef bint shifted = block.weights != NULL
     cdef double total, square
     for c in range(block.channels):
         shifted |= shift[c] != 0.0
@@ -132,13 +193,18 @@ cdef inline void sum_rows(const Kernels *kernels, Py_ssize_t size, const Block *
                 scratch.lane_shift[c * block.run + j] = shift[c]
         for j in range(width, lanes):
             scratch.lane_shift[j] = scratch.lane_shift[j - width]
-    memset(scratch.lane_sum, 0, lanes * sizeof(double))
-    memset(scratch.lane_square, 0, lanes * sizeof(double))
-    shift = scratch.lane_shift if shifted else NULL
-    sum_lanes(kernels, size, block.data, stride, rows, lanes, shift, scratch)
-    if left:
-        sum_lanes(kernels, size, block.data + rows * lanes * size, 0, 1, left * width, shift, scratch)
-    kernels.fold(scratch.lane_sum, scratch.lane_square, copies, width)
+    if block.stretched:
+        memset(scratch.spread, 0, 2 * width * sizeof(double))
+        first = 0
+        while first < block.rows:
+            count = equal_weights(block.weights, first, block.rows)
+            sum_contiguous(kernels, walk, block, first, count, shifted, NULL, scratch)
+            add_stretch(width, block.weights[first], scratch.spread, scratch)
+            first += count
+        memcpy(scratch.lane_sum, scratch.spread, width * sizeof(double))
+        memcpy(scratch.lane_square, scratch.spread + width, width * sizeof(double))
+    else:
+        sum_contiguous(kernels, walk, block, 0, block.rows, shifted, block.weights, scratch)
     if block.run == 1:
         memcpy(scratch.sum, scratch.lane_sum, width * sizeof(double))
         memcpy(scratch.square, scratch.lane_square, width * sizeof(double))
@@ -153,30 +219,70 @@ cdef inline void sum_rows(const Kernels *kernels, Py_ssize_t size, const Block *
         scratch.square[c] = square
 
 
-cdef inline void sum_runs(const Kernels *kernels, Py_ssize_t size, const Block *block, const double *shift,
+cdef inline void sum_run(const Kernels *kernels, const Walk *walk, const char *data, Py_ssize_t length,
+                         const double *shift, const double *weights, const Scratch *scratch) noexcept nogil:
+    """Adds those of a run to lane_sum and lane_square [RUN_LANES]; weights: NULL, or of each element."""
+    cdef Py_ssize_t rows = length // RUN_LANES
+    cdef Py_ssize_t left = length - rows * RUN_LANES
+    if weights == NULL:
+        sum_lanes(kernels, walk, data, RUN_LANES, rows, RUN_LANES, shift, NULL, 1, scratch)
+        if left:
+            sum_lanes(kernels, walk, data + rows * RUN_LANES * walk.itemsize, 0, 1, left, shift, NULL, 1, scratch)
+        return
+    kernels.weighted_sums[walk.kind](data, RUN_LANES, rows, RUN_LANES, shift, weights, RUN_LANES, scratch.part,
+                                     scratch.lane_sum, scratch.lane_square)
+    if left:
+        kernels.weighted_sums[walk.kind](data + rows * RUN_LANES * walk.itemsize, 0, 1, left, shift,
+                                         weights + rows * RUN_LANES, left, scratch.part, scratch.lane_sum,
+                                         scratch.lane_square)
+
+
+cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
                    const Scratch *scratch) noexcept nogil:
     """Sums of a block whose runs are long enough to be summed one by one."""
-    cdef Py_ssize_t rows = block.run // RUN_LANES
-    cdef Py_ssize_t left = block.run - rows * RUN_LANES
-    cdef Py_ssize_t c, i, j
+    cdef Py_ssize_t c, i, j, count
     cdef const char *data
     cdef const double *lane_shift
+    cdef const double *weights = block.weights
     for c in range(block.channels):
         lane_shift = NULL
-        if shift[c] != 0.0:
+        if shift[c] != 0.0 or weights != NULL:
             lane_shift = scratch.lane_shift
             for j in range(RUN_LANES):
                 scratch.lane_shift[j] = shift[c]
         memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
         memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+        if block.stretched:
+            memset(scratch.spread, 0, 2 * RUN_LANES * sizeof(double))
         for i in range(block.rows):
-            data = block.data + (i * block.row_stride + c * block.channel_stride) * size
-            sum_lanes(kernels, size, data, RUN_LANES, rows, RUN_LANES, lane_shift, scratch)
-            if left:
-                sum_lanes(kernels, size, data + rows * RUN_LANES * size, 0, 1, left, lane_shift, scratch)
+            data = block.data + (i * block.row_stride + c * block.channel_stride) * walk.itemsize
+            if not block.stretched:
+                sum_run(kernels, walk, data, block.run, lane_shift,
+                        weights + i * block.run if weights != NULL else NULL, scratch)
+                continue
+            j = i * block.run
+            while j < (i + 1) * block.run:
+                count = equal_weights(weights, j, (i + 1) * block.run)
+                sum_run(kernels, walk, data, count, lane_shift, NULL, scratch)
+                add_stretch(RUN_LANES, weights[j], scratch.spread, scratch)
+                memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
+                memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+                data += count * walk.itemsize
+                j += count
+        if block.stretched:
+            memcpy(scratch.lane_sum, scratch.spread, RUN_LANES * sizeof(double))
+            memcpy(scratch.lane_square, scratch.spread + RUN_LANES, RUN_LANES * sizeof(double))
         kernels.fold(scratch.lane_sum, scratch.lane_square, RUN_LANES, 1)
         scratch.sum[c] = scratch.lane_sum[0]
         scratch.square[c] = scratch.lane_square[0]
+
+
+cdef inline void sum_block(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
+                           const Scratch *scratch) noexcept nogil:
+    if walk.mode == LONG_RUNS:
+        sum_runs(kernels, walk, block, shift, scratch)
+    else:
+        sum_rows(kernels, walk, block, shift, scratch)
 
 
 cdef inline void join(const Kernels *kernels, Py_ssize_t n, double *state, Py_ssize_t ld, double weight, double *part,
@@ -203,63 +309,125 @@ cdef inline void add_block(const Kernels *kernels, const Walk *walk, const Block
     """Merges the moments of a block into the state of its channels, and leaves the shift for the next one."""
     cdef double *mean = scratch.state
     cdef double *variance = scratch.state + 2 * MAX_LANES
-    cdef double count = <double> (block.rows * block.run)
     cdef Py_ssize_t n = block.channels
     cdef Py_ssize_t c
     cdef int tries = MAX_TRIES
+    cdef Py_ssize_t step = block.channel_stride if walk.mode == LONG_RUNS else block.run
+    cdef double value
+    if block.weights != NULL and walk.kind == FLOAT64:
+        # Products of weights and denormal numbers lose digits, and a constant would not be its own mean.
+        for c in range(n):
+            value = (<const double *> block.data)[c * step]
+            if shift[c] == 0.0 and fabs(value) < TINY:
+                shift[c] = value
     while True:
-        if walk.mode == LONG_RUNS:
-            sum_runs(kernels, walk.work_size, block, shift, scratch)
-        else:
-            sum_rows(kernels, walk.work_size, block, shift, scratch)
+        sum_block(kernels, walk, block, shift, scratch)
         tries -= 1
-        if kernels.settle(n, count, shift, scratch.sum, scratch.square, mean, mean + MAX_LANES, variance) == 0:
+        if kernels.settle(n, block.weight, shift, scratch.sum, scratch.square, mean, mean + MAX_LANES, variance) == 0:
             break
         if tries == 0:
             break
         for c in range(n):
-            shift[c] = better_shift(shift[c], count, scratch.sum[c], scratch.square[c])
+            shift[c] = better_shift(shift[c], block.weight, scratch.sum[c], scratch.square[c])
     for c in range(n):
         shift[c] = next_shift(mean[c], variance[c])
     memset(mean + 3 * MAX_LANES, 0, n * sizeof(double))
-    join(kernels, n, state, ld, done, mean, count)
+    join(kernels, n, state, ld, done, mean, block.weight)
 
 
-cdef inline void add_line(const Kernels *kernels, Py_ssize_t size, const char *x, const char *y, Py_ssize_t rows,
-                          Py_ssize_t lanes, Py_ssize_t ld, const Pair *pair) noexcept nogil:
-    if size == 4:
-        kernels.line_float(x, y, rows, lanes, ld, pair.line, pair.sums)
-    else:
-        kernels.line_double(x, y, rows, lanes, ld, pair.line, pair.sums)
+cdef inline void add_poison(const Kernels *kernels, const Walk *walk, const Block *block, double *poison,
+                            const Scratch *scratch) noexcept nogil:
+    """Of a block that weighs nothing: adds 0 for each channel, or NaN where something is not finite."""
+    cdef Py_ssize_t c
+    memset(scratch.state, 0, block.channels * sizeof(double))
+    sum_block(kernels, walk, block, scratch.state, scratch)
+    for c in range(block.channels):
+        poison[c] += scratch.sum[c]
+
+
+cdef inline double take_weights(const Kernels *kernels, const Weights *weights, Py_ssize_t first, Py_ssize_t rows,
+                                Py_ssize_t step, double *scale, Py_ssize_t *stretches,
+                                const Scratch *scratch) noexcept nogil:
+    """Writes the weight of every `step`-th of some rows, times a power of two by which none is very small.
+
+    Without that the products with small squares would underflow. Returns what the rows weigh together; stretches: how
+    many of equal weight they are.
+    """
+    cdef Py_ssize_t item = first // weights.item
+    cdef Py_ssize_t place = first - item * weights.item
+    cdef Py_ssize_t count = rows // step
+    cdef Py_ssize_t lanes = min(count, <Py_ssize_t> 64)
+    cdef Py_ssize_t i
+    cdef double largest = 0.0, total = 0.0
+    cdef int exponent
+    stretches[0] = 1
+    for i in range(count):
+        scratch.weights[i] = weights.values[item]
+        largest = max(largest, scratch.weights[i])
+        if i and scratch.weights[i] != scratch.weights[i - 1]:
+            stretches[0] += 1
+        place += step
+        if place == weights.item:
+            place = 0
+            item += 1
+    frexp(largest, &exponent)
+    scale[0] = 1.0
+    if exponent < -100:
+        scale[0] = ldexp(1.0, min(-exponent, 900))
+        for i in range(count):
+            scratch.weights[i] *= scale[0]
+    memset(scratch.lane_sum, 0, lanes * sizeof(double))
+    kernels.sums[FLOAT64](scratch.weights, lanes, count // lanes, lanes, NULL, scratch.part, scratch.lane_sum,
+                          scratch.lane_square)
+    if count % lanes:
+        kernels.sums[FLOAT64](scratch.weights + count - count % lanes, 0, 1, count % lanes, NULL, scratch.part,
+                              scratch.lane_sum, scratch.lane_square)
+    for i in range(lanes):
+        total += scratch.lane_sum[i]
+    return total * step
+
+
+cdef inline void count_weight(Weights *weights, double weight) noexcept nogil:
+    """Knuth's two-sum."""
+    cdef double sum = weights.high + weight
+    cdef double part = sum - weights.high
+    cdef double rest = weights.low + ((weights.high - (sum - part)) + (weight - part))
+    weights.high = sum + rest
+    weights.low = rest - (weights.high - sum)
 
 
 cdef inline void add_pair(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
                           const Pair *pair) noexcept nogil:
     """Adds up rows of both arrays, of which those of the batch are still in the cache."""
-    cdef Py_ssize_t size = walk.work_size
+    cdef Py_ssize_t size = walk.itemsize
     cdef Py_ssize_t start = first * walk.channels * size
     cdef Py_ssize_t whole = rows * walk.channels // pair.lanes
     cdef Py_ssize_t rest = rows * walk.channels - whole * pair.lanes
-    add_line(kernels, size, base + start, pair.data + start, whole, pair.lanes, pair.lanes, pair)
+    kernels.lines[walk.kind](base + start, pair.data + start, whole, pair.lanes, pair.lanes, pair.line, pair.sums)
     if rest:
         start += whole * pair.lanes * size
-        add_line(kernels, size, base + start, pair.data + start, 1, rest, pair.lanes, pair)
+        kernels.lines[walk.kind](base + start, pair.data + start, 1, rest, pair.lanes, pair.line, pair.sums)
 
 
 cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first,
                      Py_ssize_t count, Py_ssize_t channel, Py_ssize_t channels, double done, double *state,
-                     Py_ssize_t ld, const Scratch *scratch, const Pair *pair) noexcept nogil:
+                     Py_ssize_t ld, const Scratch *scratch, const Pair *pair, Weights *weights) noexcept nogil:
     """Merges rows `first` to `first + count` of some channels into `state`, which holds `done` rows.
 
     pair: NULL, or another array of the same contiguous rows, summed beside them.
+    weights: NULL, or those of a walk in order; what they add up to takes the place of the rows.
     """
-    cdef Py_ssize_t size = walk.work_size
-    cdef Py_ssize_t fit = CHUNK // size
+    cdef Py_ssize_t size = walk.itemsize
+    cdef Py_ssize_t fit = CHUNK // max(size, <Py_ssize_t> 4)
     cdef Py_ssize_t run = walk.size[walk.axes - 1]
     cdef Py_ssize_t inner = walk.stride[walk.axes - 1]
     cdef Py_ssize_t rows, outer, offset, group, c
     cdef Py_ssize_t limit = MAX_ROWS
+    cdef Py_ssize_t stretches = 0
+    cdef double scale = 1.0
     cdef Block block
+    block.weights = NULL
+    block.stretched = False
     for c in range(channels):
         scratch.shift[c] = 0.0
     if count > 4 * fit // channels:
@@ -280,7 +448,7 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
         elif walk.mode == GATHERED:
             # Channels that lie closer together than rows are gathered together.
             group = min(channels, <Py_ssize_t> 256)
-            if walk.count > 1 and inner < max(walk.channel_stride, -walk.channel_stride):
+            if walk.count > 1 and max(inner, -inner) < max(walk.channel_stride, -walk.channel_stride):
                 group = 1
             rows = min(fit // group, count)
         else:
@@ -298,12 +466,21 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                 if block.run == run:
                     rows *= min(max(fit // (run * channels), <Py_ssize_t> 1), count // run)
                 group = min(max(fit // rows, <Py_ssize_t> 1), <Py_ssize_t> MAX_LANES)
+        if weights != NULL:
+            if block.run == 1 and (walk.mode == GATHERED or copies_of(group) > 1):
+                rows = min(rows, max(SPREAD // group, <Py_ssize_t> 1))
+            c = block.run if walk.mode == SHORT_RUNS else 1
+            block.weight = take_weights(kernels, weights, first, rows, c, &scale, &stretches, scratch)
+            block.weights = scratch.weights
+            block.stretched = rows * (8 if walk.mode == LONG_RUNS else group) >= stretches * STRETCH
+        else:
+            block.weight = <double> rows
         block.rows = rows // block.run
         c = 0
         while c < channels:
             block.channels = min(group, channels - c)
             if walk.mode == GATHERED:
-                fill_tile(kernels, base, walk, first, rows, channel + c, block.channels, scratch)
+                fill_tile(base, walk, first, rows, channel + c, block.channels, scratch)
                 block.data = scratch.tile
                 block.row_stride = block.channels
             else:
@@ -312,57 +489,18 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                     block.data += outer * walk.stride[0]
                 if walk.mode != ROWS:
                     block.data += offset * size
-            add_block(kernels, walk, &block, scratch.shift + c, done, state + c, ld, scratch)
+            if block.weight == 0.0:
+                add_poison(kernels, walk, &block, weights.poison + c, scratch)
+            else:
+                add_block(kernels, walk, &block, scratch.shift + c, done * scale, state + c, ld, scratch)
             c += block.channels
         if pair != NULL:
             add_pair(kernels, base, walk, first, rows, pair)
         first += rows
         count -= rows
-        done += rows
+        if weights == NULL:
+            done += rows
+        else:
+            count_weight(weights, block.weight / scale)
+            done = weights.high
         limit = MAX_ROWS
-
-
-cdef inline void merge_rows(const Kernels *kernels, const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows,
-                     const double *weights, double *high, double *low, double *state, double *poison,
-                     const Scratch *scratch) noexcept nogil:
-    """Merges rows of weights `weights` into `state` of weight high + low; one element is its own mean."""
-    cdef double *mean = scratch.state
-    cdef Py_ssize_t group = min(walk.channels, <Py_ssize_t> WIDE)
-    cdef Py_ssize_t fit = CHUNK // walk.work_size // group
-    cdef Py_ssize_t channel, n, taken, i, c
-    cdef double total = 0.0, rest = 0.0, sum, part
-    while rows > 0:
-        taken = min(rows, fit)
-        channel = 0
-        while channel < walk.channels:
-            n = min(group, walk.channels - channel)
-            fill_tile(kernels, base, walk, first, taken, channel, n, scratch)
-            total = high[0]
-            rest = low[0]
-            for i in range(taken):
-                for c in range(n):
-                    mean[c] = ((<const float *> scratch.tile)[i * n + c] if walk.work_size == 4
-                               else (<const double *> scratch.tile)[i * n + c])
-                if weights[i] == 0.0:
-                    for c in range(n):
-                        if not isfinite(mean[c]):
-                            poison[channel + c] = NAN
-                    continue
-                memset(mean + MAX_LANES, 0, n * sizeof(double))
-                for c in range(n):
-                    # 0, or NaN for what is not finite.
-                    mean[c + 2 * MAX_LANES] = 0.0 * mean[c]
-                memset(mean + 3 * MAX_LANES, 0, n * sizeof(double))
-                join(kernels, n, state + channel, walk.channels, total, mean, weights[i])
-                # Knuth's two-sum.
-                sum = total + weights[i]
-                part = sum - total
-                rest += (total - (sum - part)) + (weights[i] - part)
-                total = sum + rest
-                rest -= total - sum
-            channel += n
-        high[0] = total
-        low[0] = rest
-        first += taken
-        weights += taken
-        rows -= taken

@@ -1,17 +1,56 @@
 /* All kernels for one instruction set; included once for each, with ISA(x) to name what it defines. */
 
+/* float16, as its bits, to float32: exact. */
+static INLINED void ISA(from_float16)(const uint16_t *RESTRICT bits, ptrdiff_t n, float *RESTRICT out) {
+    ptrdiff_t i = 0;
+#ifdef ISA_HAS_F16C
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(bits + i))));
+#endif
+    for (; i < n; i++)
+        out[i] = half_to_float(bits[i]);
+}
+
+/* bfloat16, the upper half of a float32, to float32. */
+static INLINED void ISA(from_bfloat16)(const uint16_t *RESTRICT bits, ptrdiff_t n, float *RESTRICT out) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        uint32_t word = (uint32_t)bits[i] << 16;
+        memcpy(out + i, &word, 4);
+    }
+}
+
+#define T uint16_t
+#define W float
+#define CONVERT ISA(from_float16)
+#define NAMED(x) ISA(x##_float16)
+#include "moments_pass.h"
+#include "line_pass.h"
+#undef NAMED
+#undef CONVERT
+#define CONVERT ISA(from_bfloat16)
+#define NAMED(x) ISA(x##_bfloat16)
+#include "moments_pass.h"
+#include "line_pass.h"
+#undef NAMED
+#undef CONVERT
+#undef W
+#undef T
 #define T float
-#define NAMED(x) ISA(x##_float)
+#define W float
+#define NAMED(x) ISA(x##_float32)
 #include "moments_pass.h"
 #include "line_pass.h"
-#undef T
 #undef NAMED
+#undef W
+#undef T
 #define T double
-#define NAMED(x) ISA(x##_double)
+#define W double
+#define NAMED(x) ISA(x##_float64)
 #include "moments_pass.h"
 #include "line_pass.h"
-#undef T
 #undef NAMED
+#undef W
+#undef T
 
 /* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
@@ -79,16 +118,12 @@ static void ISA(merge)(ptrdiff_t n, double *RESTRICT state, ptrdiff_t ld, const 
     }
 }
 
-/* float16, as its bits, to float32: exact. */
-static void ISA(half)(const uint16_t *RESTRICT bits, ptrdiff_t n, float *RESTRICT out) {
-    ptrdiff_t i = 0;
-#ifdef ISA_HAS_F16C
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(bits + i))));
-#endif
-    for (; i < n; i++)
-        out[i] = half_to_float(bits[i]);
-}
-
-static const Kernels ISA(kernels) = {ISA_NAME,   ISA(pass_float), ISA(pass_double), ISA(fold),
-                                     ISA(settle), ISA(merge),      ISA(half),        ISA(line_float), ISA(line_double)};
+static const Kernels ISA(kernels) = {
+    ISA_NAME,
+    {ISA(pass_float16), ISA(pass_bfloat16), ISA(pass_float32), ISA(pass_float64)},
+    {ISA(weighted_float16), ISA(weighted_bfloat16), ISA(weighted_float32), ISA(weighted_float64)},
+    {ISA(line_float16), ISA(line_bfloat16), ISA(line_float32), ISA(line_float64)},
+    ISA(fold),
+    ISA(settle),
+    ISA(merge),
+};

@@ -11,17 +11,20 @@
 
 enum { MAX_LANES = 1024, SLICE = 16, CACHE_LINE = 64, AHEAD = 4096 };
 
+/* Of the elements in memory; all are computed with in double. */
+enum Kind { FLOAT16, BFLOAT16, FLOAT32, FLOAT64, KINDS };
+enum Weighting { UNWEIGHTED, BY_ROW, BY_LANE };
+
 typedef struct {
     const char *name;
-    void (*pass_float)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *, double *, double *);
-    void (*pass_double)(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *, double *, double *);
+    void (*sums[KINDS])(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *, double *, double *);
+    void (*weighted_sums[KINDS])(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, const double *,
+                                 ptrdiff_t, double *, double *, double *);
+    void (*lines[KINDS])(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
     void (*fold)(double *, double *, ptrdiff_t, ptrdiff_t);
     ptrdiff_t (*settle)(ptrdiff_t, double, const double *, const double *, const double *, double *, double *,
                         double *);
     void (*merge)(ptrdiff_t, double *, ptrdiff_t, const double *, ptrdiff_t, double);
-    void (*half)(const uint16_t *, ptrdiff_t, float *);
-    void (*line_float)(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
-    void (*line_double)(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
 } Kernels;
 
 /* Knuth's two-sum: what the sum of a and b loses. */
@@ -32,6 +35,8 @@ static INLINED double two_sum_low(double a, double b, double sum) {
 
 /* Below, squares lose digits to underflow, and a constant might seem to vary. */
 #define TINY_SQUARE 1e-280
+/* Below, products with weights lose digits to underflow. */
+#define TINY 1e-280
 
 /* Whether sums about this shift are accurate enough. `q` is the mean square about the shift, v = q - delta^2.
  *

@@ -1,62 +1,95 @@
 /* Sums and sums of squares of rows of lanes, for one element type T and one instruction set.
  *
- * A template: included once for each, with NAMED(x) to name what it defines. Every lane is summed in an order
- * that this source alone decides, so that all instruction sets give the same bits.
+ * A template: included once for each, with NAMED(x) to name what it defines. W is the type that is computed from, and
+ * CONVERT(p, n, out), if T is another one, turns n elements into it. Every lane is summed in an order that this source
+ * alone decides, so that all instruction sets give the same bits.
  *
  * No loop here adds up many terms one by one: eight rows are added as a tree, at most eight of these panels in
  * `part`, and the parts in `sum`. What is lost to rounding is at most some twenty units in the last place of
- * the sum of the absolute terms, for rows up to 512.
- */
+ * the sum of the absolute terms, for rows up to 512; two more with weights. */
 
-static INLINED void NAMED(panel)(const T *RESTRICT p, ptrdiff_t s, ptrdiff_t lanes, const double *RESTRICT shift,
-                                 int shifted, double *RESTRICT part, double *RESTRICT square) {
-    const T *RESTRICT pb = p + s, *RESTRICT pc = p + 2 * s, *RESTRICT pd = p + 3 * s, *RESTRICT pe = p + 4 * s,
-            *RESTRICT pf = p + 5 * s, *RESTRICT pg = p + 6 * s, *RESTRICT ph = p + 7 * s;
-    for (ptrdiff_t j = 0; j < lanes; j++) {
-        /* Subtracting zero changes no bit, so the branch that leaves it out is only faster. */
-        double c = shifted ? shift[j] : 0.0;
-        double a = shifted ? (double)p[j] - c : (double)p[j], b = shifted ? (double)pb[j] - c : (double)pb[j];
-        double d = shifted ? (double)pc[j] - c : (double)pc[j], e = shifted ? (double)pd[j] - c : (double)pd[j];
-        double f = shifted ? (double)pe[j] - c : (double)pe[j], g = shifted ? (double)pf[j] - c : (double)pf[j];
-        double h = shifted ? (double)pg[j] - c : (double)pg[j], i = shifted ? (double)ph[j] - c : (double)ph[j];
-        part[j] += ((a + b) + (d + e)) + ((f + g) + (h + i));
-        square[j] += ((a * a + b * b) + (d * d + e * e)) + ((f * f + g * g) + (h * h + i * i));
+/* Rows of a slice as they are computed from, with the stride between them: where they lie, or converted to `room`. */
+static INLINED const W *NAMED(read)(const T *p, ptrdiff_t *stride, ptrdiff_t rows, ptrdiff_t n, W *room) {
+#ifdef CONVERT
+    for (ptrdiff_t row = 0; row < rows; row++)
+        CONVERT(p + row * *stride, n, room + row * SLICE);
+    *stride = SLICE;
+    return room;
+#else
+    return p;
+#endif
+}
+
+/* `rows` and `weighting` are constants: 8 or 1, and one of `Weighting`. */
+static INLINED void NAMED(terms)(const W *RESTRICT p, ptrdiff_t s, ptrdiff_t rows, ptrdiff_t n,
+                                 const double *RESTRICT shift, int shifted, const double *RESTRICT weights,
+                                 ptrdiff_t ld, int weighting, double *RESTRICT part, double *RESTRICT square) {
+    for (ptrdiff_t j = 0; j < n; j++) {
+        double x[8], y[8];
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            /* Subtracting zero changes no bit, so the branch that leaves it out is only faster. */
+            double d = (double)p[row * s + j];
+            x[row] = shifted ? d - shift[j] : d;
+            y[row] = weighting == UNWEIGHTED ? x[row] : x[row] * weights[row * ld + (weighting == BY_LANE ? j : 0)];
+        }
+        if (rows == 1) {
+            part[j] += y[0];
+            square[j] += y[0] * x[0];
+            continue;
+        }
+        part[j] += ((y[0] + y[1]) + (y[2] + y[3])) + ((y[4] + y[5]) + (y[6] + y[7]));
+        square[j] += ((y[0] * x[0] + y[1] * x[1]) + (y[2] * x[2] + y[3] * x[3])) +
+                     ((y[4] * x[4] + y[5] * x[5]) + (y[6] * x[6] + y[7] * x[7]));
     }
 }
 
-/* Eight rows, a slice of them at a time; the same slice of the next eight is on its way from memory meanwhile,
+/* Eight rows, or one, a slice of them at a time; the same slice of the next eight is on its way from memory meanwhile,
  * because the computation fills the processor's window and leaves it no room to look ahead by itself. */
-static INLINED void NAMED(panels)(const T *p, ptrdiff_t stride, ptrdiff_t lanes, const double *shift, int shifted,
-                                  double *part, double *square) {
-    ptrdiff_t ahead = 8 * stride;
+static INLINED void NAMED(panel)(const T *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
+                                 int shifted, const double *weights, ptrdiff_t ld, int weighting, double *part,
+                                 double *square) {
+    W room[8 * SLICE];
+    ptrdiff_t ahead = rows * stride;
     while (ahead > 0 && ahead < AHEAD / (ptrdiff_t)sizeof(T))
         ahead *= 2;
     for (ptrdiff_t j = 0; j < lanes; j += SLICE) {
         ptrdiff_t n = lanes - j < SLICE ? lanes - j : SLICE;
-        for (ptrdiff_t row = 0; row < 8; row++)
-            for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
-                PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
-        NAMED(panel)(p + j, stride, n, shifted ? shift + j : NULL, shifted, part + j, square + j);
+        const double *c = shifted ? shift + j : NULL, *w = weighting == BY_LANE ? weights + j : weights;
+        ptrdiff_t s = stride;
+        const W *q;
+        if (rows > 1)
+            for (ptrdiff_t row = 0; row < rows; row++)
+                for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
+                    PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
+        if (n == SLICE) {
+            q = NAMED(read)(p + j, &s, rows, SLICE, room);
+            NAMED(terms)(q, s, rows, SLICE, c, shifted, w, ld, weighting, part + j, square + j);
+        } else {
+            q = NAMED(read)(p + j, &s, rows, n, room);
+            NAMED(terms)(q, s, rows, n, c, shifted, w, ld, weighting, part + j, square + j);
+        }
     }
 }
 
 static INLINED void NAMED(rows)(const T *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
-                                int shifted, double *RESTRICT part, double *RESTRICT sum,
-                                double *RESTRICT square) {
+                                int shifted, const double *weights, ptrdiff_t ld, int weighting,
+                                double *RESTRICT part, double *RESTRICT sum, double *RESTRICT square) {
     double *RESTRICT part_square = part + MAX_LANES;
     while (rows > 0) {
         ptrdiff_t panels = 8;
         memset(part, 0, lanes * sizeof(double));
         memset(part_square, 0, lanes * sizeof(double));
-        for (; panels > 0 && rows >= 8; panels--, rows -= 8, p += 8 * stride)
-            NAMED(panels)(p, stride, lanes, shift, shifted, part, part_square);
+        for (; panels > 0 && rows >= 8; panels--, rows -= 8, p += 8 * stride) {
+            NAMED(panel)(p, stride, 8, lanes, shift, shifted, weights, ld, weighting, part, part_square);
+            if (weighting != UNWEIGHTED)
+                weights += 8 * ld;
+        }
         if (panels > 0)
-            for (; rows > 0; rows--, p += stride)
-                for (ptrdiff_t j = 0; j < lanes; j++) {
-                    double d = shifted ? (double)p[j] - shift[j] : (double)p[j];
-                    part[j] += d;
-                    part_square[j] += d * d;
-                }
+            for (; rows > 0; rows--, p += stride) {
+                NAMED(panel)(p, stride, 1, lanes, shift, shifted, weights, ld, weighting, part, part_square);
+                if (weighting != UNWEIGHTED)
+                    weights += ld;
+            }
         for (ptrdiff_t j = 0; j < lanes; j++) {
             sum[j] += part[j];
             square[j] += part_square[j];
@@ -69,7 +102,17 @@ static INLINED void NAMED(rows)(const T *p, ptrdiff_t stride, ptrdiff_t rows, pt
 static void NAMED(pass)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
                         double *part, double *sum, double *square) {
     if (shift)
-        NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, part, sum, square);
+        NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, NULL, 0, UNWEIGHTED, part, sum, square);
     else
-        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, part, sum, square);
+        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, NULL, 0, UNWEIGHTED, part, sum, square);
+}
+
+/* The same with weights, of which those of a row are `ld` apart from those of the next: if `ld` is 1 one for the row,
+ * else one for each lane. */
+static void NAMED(weighted)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
+                            const double *weights, ptrdiff_t ld, double *part, double *sum, double *square) {
+    if (ld == 1)
+        NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, 1, BY_ROW, part, sum, square);
+    else
+        NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, ld, BY_LANE, part, sum, square);
 }

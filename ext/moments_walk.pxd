@@ -43,8 +43,8 @@ cdef struct Walk:
     Py_ssize_t channel_stride
     Py_ssize_t count        # elements per channel that differ in address
     Py_ssize_t repeats      # how often each of them is repeated by strides of 0
-    Py_ssize_t itemsize     # 2, 4, 8: in memory
-    Py_ssize_t work_size    # 4, 8: as the kernels read it
+    int kind                # that of the kernels
+    Py_ssize_t itemsize
     bint swapped
     Mode mode
     Py_ssize_t grain        # tasks begin at multiples of this many elements per channel
@@ -114,11 +114,16 @@ cdef inline void gather(const char *base, const Walk *walk, Py_ssize_t first, Py
         source += walk.stride[axis]
 
 
-cdef inline void plan(Py_buffer *view, Walk *walk, const char **start) noexcept nogil:
-    """Fill `walk` from a view whose last axis is the channels, and find the address of its first element."""
+cdef inline void plan(Py_buffer *view, bint by_items, Walk *walk, const char **start) noexcept nogil:
+    """Fill `walk` from a view whose last axis is the channels, and find the address of its first element.
+
+    The rows follow each other as is best for memory; by_items: item by item of axis 0, as they must where these have
+    weights.
+    """
     cdef const char *base = <const char *> view.buf
     cdef int last = view.ndim - 1
     cdef int axis, place, merged
+    cdef int first = by_items and view.shape[0] != 1    # that axes can be moved to
     cdef Py_ssize_t size, stride, misfit
     walk.axes = 0
     walk.count = walk.repeats = 1
@@ -133,18 +138,18 @@ cdef inline void plan(Py_buffer *view, Walk *walk, const char **start) noexcept 
         stride = view.strides[axis]
         if size == 1:
             continue
-        if stride == 0:
+        if stride == 0 and not (by_items and axis == 0):
             # The same elements again and again have the same moments.
             walk.repeats *= size
             continue
         walk.count *= size
-        if stride < 0:
+        if stride < 0 and not (by_items and axis == 0):
             base += (size - 1) * stride
             stride = -stride
         misfit |= stride % walk.itemsize
         # Longest stride outermost, whatever the order of the axes.
         place = walk.axes
-        while place > 0 and walk.stride[place - 1] < stride:
+        while place > first and walk.stride[place - 1] < stride:
             walk.size[place] = walk.size[place - 1]
             walk.stride[place] = walk.stride[place - 1]
             place -= 1
@@ -172,14 +177,15 @@ cdef inline void plan(Py_buffer *view, Walk *walk, const char **start) noexcept 
     misfit |= walk.channel_stride % walk.itemsize
     walk.grain = 1
     walk.mode = GATHERED
-    if misfit or walk.swapped or walk.itemsize == 2:
+    if misfit or walk.swapped:
         return
     if (walk.axes == 1 and walk.channel_stride == walk.itemsize
             and (walk.channels >= 16 or stride == walk.channels * walk.itemsize)):
         walk.mode = ROWS
     elif walk.axes <= 2 and stride == walk.itemsize and size > 1:
         if (walk.channel_stride == size * stride and size * walk.axes <= SHORT_RUN
-                and (size <= RUN_LANES or walk.count // size >= 16)):
+                and (size <= RUN_LANES or walk.count // size >= 16)
+                and (not by_items or size * view.shape[0] == walk.count)):
             walk.mode = SHORT_RUNS
             walk.grain = size
         elif size >= RUN_LANES:

@@ -41,7 +41,7 @@ DEVIATIONS = ("sigma", "moving_std", "running_std")
 # Words that mean a batch norm wherever they stand. The others mean one only beside further variables of it.
 STRONG = {*STATISTICS, "gamma", "beta", *(word for word in _ROLE_AND_FAMILY if word.startswith("bn_"))}
 _NAME = re.compile(rf"(?:(?P<scope>.*)[/.])?(?P<word>{'|'.join(_ROLE_AND_FAMILY)})", re.DOTALL)
-_ENDINGS = tuple(_ROLE_AND_FAMILY)
+_ENDINGS = {word[-2:] for word in _ROLE_AND_FAMILY}
 _JOINED_WORDS = [*STATISTICS, "gamma", "beta", *(w for ws in _HAND_WRITTEN.values() for w in ws if w not in VAGUE)]
 _JOINED = re.compile(rf"(?P<scope>.*[^/._])_(?P<word>{'|'.join(_JOINED_WORDS)})", re.DOTALL)
 # Further state of a layer: that of zero-debiasing and of batch renormalisation.
@@ -77,7 +77,7 @@ def plain_name(name):
 def role_of(name):
     """(scope, role, word) of a variable's name, or None. Slots of optimizers end in other words and have no role."""
     plain = plain_name(name)
-    if not plain.endswith(_ENDINGS):
+    if plain[-2:] not in _ENDINGS:
         # Graphs have thousands of names, of which nearly none is a role's.
         return None
     match = _NAME.fullmatch(plain) or _JOINED.fullmatch(plain)

@@ -1,11 +1,13 @@
 """The speed of `batch_moments` beside an anchor: what plain C reaches on the same data with the same threads.
 
-    python -m benchmarks moments [--rounds N] [--data normal|uniform] [--dtypes float32 float64 float16] [--no-numpy]
+    python -m benchmarks moments [--rounds N] [--data normal|uniform] [--dtypes float32 ...] [--processor] [--no-numpy]
 
-Two C loops are compiled here, by $CC or cc with -O3 -march=native: a sum in the array's own type, which is the
-read bandwidth, and a conversion to float64 with sum and sum of squares. The anchor is the slower one of the two,
+Two C loops are compiled here, by $CC or cc with -O3 -march=native: a sum in the array's own type (of 16 bits: as
+integers), which is the read bandwidth, and a conversion to float64 with sum and sum of squares; float16 and bfloat16
+are converted to float32 in registers, by F16C where the processor has it. The anchor is the slower one of the two,
 each with 1 or 2 threads, whichever is faster; so is tf1bn. All are measured in turn, the best of some rounds counts.
-NumPy's mean and variance with float64 accumulators takes long and is measured twice, after the others.
+NumPy's mean and variance with float64 accumulators takes long and is measured twice, after the others. With
+`--processor` all have one thread and the time of the processor counts: the way to measure on a busy machine.
 """
 
 import argparse
@@ -35,28 +37,55 @@ SHAPES = [
 
 SOURCE = """
 #include <stddef.h>
-#define LOOPS(T)                                                                   \\
-    void read_##T(const T *p, ptrdiff_t n, double *out) {                          \\
+#include <stdint.h>
+#include <string.h>
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+static inline void as_float32(const float *p, float *x) { memcpy(x, p, 32 * sizeof(float)); }
+static inline void as_float64(const double *p, double *x) { memcpy(x, p, 32 * sizeof(double)); }
+static inline void as_bfloat16(const uint16_t *p, float *x) {
+    for (int j = 0; j < 32; j++) {
+        uint32_t word = (uint32_t)p[j] << 16;
+        memcpy(x + j, &word, 4);
+    }
+}
+static inline void as_float16(const uint16_t *p, float *x) {
+#ifdef __F16C__
+    for (int j = 0; j < 32; j += 8)
+        _mm256_storeu_ps(x + j, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + j))));
+#else
+    for (int j = 0; j < 32; j++) x[j] = ((const _Float16 *)p)[j];
+#endif
+}
+#define LOOPS(NAME, T, W)                                                          \\
+    void read_##NAME(const T *p, ptrdiff_t n, double *out) {                       \\
         T s[128] = {0}, total = 0;                                                 \\
         for (ptrdiff_t i = 0; i + 128 <= n; i += 128)                              \\
             for (int j = 0; j < 128; j++) s[j] += p[i + j];                        \\
         for (int j = 0; j < 128; j++) total += s[j];                               \\
         out[0] = total;                                                            \\
     }                                                                              \\
-    void squares_##T(const T *p, ptrdiff_t n, double *out) {                       \\
+    void squares_##NAME(const T *p, ptrdiff_t n, double *out) {                    \\
         double s[32] = {0}, q[32] = {0};                                           \\
-        for (ptrdiff_t i = 0; i + 32 <= n; i += 32)                                \\
+        for (ptrdiff_t i = 0; i + 32 <= n; i += 32) {                              \\
+            W row[32];                                                             \\
+            as_##NAME(p + i, row);                                                 \\
             for (int j = 0; j < 32; j++) {                                         \\
-                double x = p[i + j];                                               \\
+                double x = row[j];                                                 \\
                 s[j] += x;                                                         \\
                 q[j] += x * x;                                                     \\
             }                                                                      \\
+        }                                                                          \\
         out[0] = out[1] = 0;                                                       \\
         for (int j = 0; j < 32; j++) { out[0] += s[j]; out[1] += q[j]; }           \\
     }
-LOOPS(float)
-LOOPS(double)
+LOOPS(float16, uint16_t, float)
+LOOPS(bfloat16, uint16_t, float)
+LOOPS(float32, float, float)
+LOOPS(float64, double, double)
 """
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def compile_anchor(folder):
@@ -68,9 +97,16 @@ def compile_anchor(folder):
     return ctypes.CDLL(str(library))
 
 
+def stored(values, dtype):
+    """The values in a dtype; for "bfloat16" its bits, cut off, as uint16."""
+    if dtype == "bfloat16":
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(dtype)
+
+
 def anchor_loop(library, name, batch, threads):
-    """A function that runs a C loop over the batch, in 64 pieces on some threads."""
-    loop = getattr(library, f"{name}_{'float' if batch.dtype == np.float32 else 'double'}")
+    """A function that runs a C loop over the batch, in 64 pieces on some threads; uint16 are bits of bfloat16."""
+    loop = getattr(library, f"{name}_{'bfloat16' if batch.dtype == np.uint16 else batch.dtype}")
     loop.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p]
     loop.restype = None
     length, out = batch.size // 64, np.zeros((64, 2))
@@ -82,14 +118,14 @@ def anchor_loop(library, name, batch, threads):
     return lambda: parallel.run([piece(i) for i in range(64)], threads, parallel.Progress(None, batch.size))
 
 
-def best_times(functions, rounds):
+def best_times(functions, rounds, clock=time.perf_counter):
     """The shortest time of each function, measured in turn."""
     best = dict.fromkeys(functions, float("inf"))
     for _ in range(rounds):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = clock()
             function()
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], clock() - start)
     return best
 
 
@@ -99,24 +135,26 @@ def numpy_moments(batch, data_format):
     return batch.mean(axes, dtype=np.float64), batch.var(axes, dtype=np.float64)
 
 
-def measure(library, shape, data_format, dtype, data, rounds, with_numpy):
+def measure(library, shape, data_format, dtype, arguments):
     """Speeds in GB/s: read, squares, tf1bn, numpy; NaN for what was not measured."""
     rng = np.random.default_rng(0)
-    pool = rng.standard_normal(1 << 20) if data == "normal" else rng.uniform(0, 1, 1 << 20)
-    batch = np.resize(pool.astype(dtype), shape)
+    pool = rng.standard_normal(1 << 20) if arguments.data == "normal" else rng.uniform(0, 1, 1 << 20)
+    batch = np.resize(stored(pool, dtype), shape)
+    declared = "bfloat16" if dtype == "bfloat16" else None
+    counts = (1,) if arguments.processor else (1, 2)
     functions = {
-        ("tf1bn", threads): (lambda t=threads: batch_moments(batch, data_format=data_format, threads=t))
-        for threads in (1, 2)
+        ("tf1bn", threads): lambda t=threads: batch_moments(batch, data_format=data_format, threads=t, dtype=declared)
+        for threads in counts
     }
-    if batch.itemsize > 2:
-        for name in ("read", "squares"):
-            for threads in (1, 2):
-                functions[name, threads] = anchor_loop(library, name, batch, threads)
+    for name in ("read", "squares"):
+        for threads in counts:
+            functions[name, threads] = anchor_loop(library, name, batch, threads)
+    clock = time.process_time if arguments.processor else time.perf_counter
     speeds = dict.fromkeys(("read", "squares", "tf1bn", "numpy"), float("nan"))
-    for (name, _), seconds in best_times(functions, rounds).items():
+    for (name, _), seconds in best_times(functions, arguments.rounds, clock).items():
         speeds[name] = max(np.nan_to_num(speeds[name]), batch.nbytes / seconds / 1e9)
-    if with_numpy:
-        seconds = best_times({"numpy": lambda: numpy_moments(batch, data_format)}, 2)["numpy"]
+    if not arguments.no_numpy and declared is None:
+        seconds = best_times({"numpy": lambda: numpy_moments(batch, data_format)}, 2, clock)["numpy"]
         speeds["numpy"] = batch.nbytes / seconds / 1e9
     return speeds
 
@@ -125,7 +163,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--data", choices=["normal", "uniform"], default="normal")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "float64", "float16"])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--processor", action="store_true")
     parser.add_argument("--no-numpy", action="store_true")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {parallel.available_cores()} cores, {', '.join(_moments.variants)}; {arguments.data}")
@@ -134,9 +173,7 @@ def main():
         library = compile_anchor(folder)
         for dtype in arguments.dtypes:
             for shape, data_format in SHAPES:
-                speeds = measure(
-                    library, shape, data_format, dtype, arguments.data, arguments.rounds, not arguments.no_numpy
-                )
+                speeds = measure(library, shape, data_format, dtype, arguments)
                 anchor = min(speeds["read"], speeds["squares"])
                 print(
                     f"{dtype:8} {f'{data_format} {list(shape)}':28} {speeds['read']:6.1f} {speeds['squares']:8.1f} "

@@ -9,7 +9,6 @@ relative to it. PyTorch and Numba take part if they are installed.
 
 import argparse
 import importlib.util
-import math
 import os
 import platform
 import tempfile
@@ -147,17 +146,15 @@ def report(library, batch, data_format, contenders, rounds):
     """Measure and print one batch."""
     mean, variance, magnitude = exact(batch, data_format)
     functions = dict(contenders)
-    if batch.itemsize > 2:
-        functions |= {f"read, {threads} threads": anchor_loop(library, "read", batch, threads) for threads in (1, 2)}
+    functions |= {f"read, {threads} threads": anchor_loop(library, "read", batch, threads) for threads in (1, 2)}
     times = best_times({name: f for name, f in functions.items() if not name.startswith("NumPy")}, rounds)
     # These take seconds; twice is enough.
     times |= best_times({name: f for name, f in functions.items() if name.startswith("NumPy")}, 2)
-    read = min((time for name, time in times.items() if name.startswith("read")), default=math.nan)
+    read = min(time for name, time in times.items() if name.startswith("read"))
     print(f"\n{batch.dtype} {data_format} {list(batch.shape)}, {batch.nbytes / 1e6:.0f} MB")
     print(f"  {'':28} {'GB/s':>7} {'of read':>8} {'tf1bn is':>9} {'mean off':>9} {'variance off':>13}")
     rows = sorted(contenders, key=times.get)
-    if not math.isnan(read):
-        print(f"  {'read bandwidth':28} {batch.nbytes / read / 1e9:7.2f} {1:8.2f}")
+    print(f"  {'read bandwidth':28} {batch.nbytes / read / 1e9:7.2f} {1:8.2f}")
     for name in rows:
         seen = contenders[name]()
         off = [

@@ -191,8 +191,10 @@ class GraphView(object):
 
     def variable(self, tensor):
         """The operation of the variable whose value a tensor is, or None."""
-        roots = {root.op.name for root, _ in self.roots(tensor)}
-        return self.variables.get(roots.pop()) if len(roots) == 1 else None
+        roots = self.roots(tensor)
+        if len(roots) > 1 and len({root.op.name for root, _ in roots}) > 1:
+            return None
+        return self.variables.get(roots[0][0].op.name)
 
 
 def uncast(tensor):

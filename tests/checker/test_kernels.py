@@ -70,15 +70,16 @@ def test_every_instruction_set_converts_every_float16():
 def test_merges_and_weighted_rows_are_the_same_on_all_instruction_sets():
     rng = np.random.default_rng(3)
     a, b = np.abs(rng.normal(size=(2, 4, 133)))
-    batch = _moments.Batch(rng.normal(5, 1, (300, 133)).astype(np.float32))
-    weights = rng.uniform(0, 1, 300)
-    seen = set()
-    for variant in _moments.variants:
-        merged, state, poison = a.copy(), np.empty((4, 133)), np.zeros(133)
-        _moments.merge_states(merged, b, 0.3, variant=variant)
-        total = batch.accumulate_weighted(state, poison, weights, 0, 0.0, 0.0, variant=variant)
-        seen.add((merged.tobytes(), state.tobytes(), poison.tobytes(), total))
-    assert len(seen) == 1
+    values, weights = rng.normal(5, 1, (300, 133)), rng.uniform(0, 1, 300)
+    for batch in (values.astype(np.float32), values[:, :3].astype(np.float16), values.reshape(300, 7, 19)[..., :2]):
+        seen, channels = set(), batch.shape[-1]
+        for variant in _moments.variants:
+            merged, state, poison = a.copy(), np.empty((4, channels)), np.zeros(channels)
+            _moments.merge_states(merged, b, 0.3, variant=variant)
+            reader = _moments.Batch(batch, weights=weights)
+            total = reader.accumulate_weighted(state, poison, 0, reader.rows, variant=variant)
+            seen.add((merged.tobytes(), state.tobytes(), poison.tobytes(), total))
+        assert len(seen) == 1
 
 
 @pytest.fixture

@@ -232,7 +232,7 @@ def test_what_numpy_can_read_is_a_batch(batch):
         (
             [[1, 2]],
             TypeError,
-            r"`batch` has dtype int64; it must be float16, float32 or float64, so cast it",
+            r"`batch` has dtype int64; it must be float16, bfloat16, float32 or float64, so cast it",
         ),
         (np.ones((2, 2), bool), TypeError, "`batch` has dtype bool"),
         (np.ones((2, 2), complex), TypeError, "`batch` has dtype complex128"),

@@ -116,7 +116,7 @@ def test_the_bits_do_not_depend_on_the_instruction_set(dtype):
     found = set()
     for variant in _moments.variants:
         sums = np.zeros((3, 37))
-        _moments.add_residuals(x, y, line, sums, variant)
+        _moments.add_residuals(x, y, line, sums, variant=variant)
         found.add(sums.tobytes())
     assert len(found) == 1
     d = x.astype(np.float64) - line[0]

@@ -40,6 +40,9 @@ def test_folded():
     result = audit_checkpoint(str(ONNX / "folded.onnx"))
     assert not result["ok"]
     assert "has no BatchNormalization node" in result["notes"][0]
+    # The exporter names what it folded by numbers, which say nothing.
+    with open_checkpoint(str(ONNX / "folded.onnx")) as checkpoint:
+        assert set(checkpoint.variables) == {"0/weight", "0/bias"}
 
 
 def test_values_elsewhere(tmp_path):

@@ -114,7 +114,7 @@ def test_the_extension_knows_what_it_was_built_from():
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
-        (np.ones((2, 3), np.int32), TypeError, "reads float16, float32 and float64, not format"),
+        (np.ones((2, 3), np.int32), TypeError, "reads float16, bfloat16, float32 and float64, not format"),
         (np.ones((2, 3), complex), TypeError, "not format"),
         (np.ones((2, 3), "f4,f4"), TypeError, "not format"),
         (np.ones(3), ValueError, "reads 2 to 64 axes, not 1"),
@@ -156,22 +156,33 @@ def test_rows_begin_where_runs_begin():
 
 
 @pytest.mark.parametrize(
-    ("batch", "state", "poison", "weights", "first", "message"),
+    ("state", "poison", "weights", "first", "count", "message"),
     [
-        ((8, 3), (4, 2), 3, 8, 0, r"the state \[4, channels\]"),
-        ((8, 3), (3, 3), 3, 8, 0, r"the state \[4, channels\]"),
-        ((8, 3), (4, 3), 2, 8, 0, r"the poison \[channels\]"),
-        ((8, 1, 3), (4, 3), 3, 8, 0, r"must be \[rows, channels\]"),
-        ((8, 3), (4, 3), 3, 9, 0, "must be some of 8"),
-        ((8, 3), (4, 3), 3, 8, 1, "must be some of 8"),
-        ((8, 3), (4, 3), 3, 0, 1, "must be some of 8"),
-        ((8, 3), (4, 3), 3, 4, -1, "must be some of 8"),
+        ((3, 3), 3, 8, 0, 8, r"state must be \[4, channels\]"),
+        ((4, 4), 4, 8, 0, 8, "all in the batch"),
+        ((4, 3), 2, 8, 0, 8, "poison must have the channels"),
+        ((4, 3), 3, None, 0, 8, "must have weights"),
+        ((4, 3), 3, 8, 0, 9, "must be some of 8"),
+        ((4, 3), 3, 8, 1, 8, "must be some of 8"),
+        ((4, 3), 3, 8, 1, 0, "must be some of 8"),
+        ((4, 3), 3, 8, -1, 4, "must be some of 8"),
     ],
 )
-def test_weighted_rows_that_are_not_of_the_batch_are_refused(batch, state, poison, weights, first, message):
-    batch = _moments.Batch(np.ones(batch))
+def test_weighted_rows_that_are_not_of_the_batch_are_refused(state, poison, weights, first, count, message):
+    batch = _moments.Batch(np.ones((8, 3)), weights=None if weights is None else np.ones(weights))
     with pytest.raises(ValueError, match=message):
-        batch.accumulate_weighted(np.zeros(state), np.zeros(poison), np.ones(weights), first, 0.0, 0.0)
+        batch.accumulate_weighted(np.zeros(state), np.zeros(poison), first, count)
+
+
+def test_each_item_has_a_weight():
+    with pytest.raises(ValueError, match="weights must be 8, one for each item"):
+        _moments.Batch(np.ones((8, 3)), weights=np.ones(9))
+
+
+def test_a_batch_with_weights_is_no_task():
+    batch = _moments.Batch(np.ones((8, 3)), weights=np.ones(8))
+    with pytest.raises(ValueError, match="A batch with weights is no task"):
+        _moments.Tasks().add(batch, np.zeros((4, 3)), 0, 8, 8)
 
 
 def test_states_that_do_not_fit_are_refused():

@@ -7,7 +7,9 @@ import pathlib
 import shutil
 import struct
 
+import numpy as np
 import pytest
+from protobuf_bytes import field
 
 from tf1bn.parity import compare_checkpoints
 
@@ -98,3 +100,34 @@ def test_one_constant_that_was_changed(nth, said, compare):
     layer = compare("composed", "composed_folded", changed)
     assert ids(layer) == ["folded"]
     assert said in layer["explanation"]
+
+
+def initializer(name, array):
+    dims = b"".join(field(1, size) for size in array.shape)
+    return field(5, dims + field(2, 1) + field(8, name) + field(9, array.astype("<f4").tobytes()))
+
+
+def test_a_kernel_that_an_exporter_to_onnx_folded(tmp_path):
+    """PyTorch's exporter names what it folded by numbers, as it did in tests/golden/onnx/folded.onnx."""
+    draw = np.random.default_rng(3)
+    state = {f"bn.{word}": draw.uniform(0.5, 2, 4).astype("f4") for word in ("weight", "bias", "running_mean")}
+    state |= {"bn.running_var": draw.uniform(0.5, 2, 4).astype("f4")}
+    state |= {"conv.weight": draw.normal(size=(4, 3, 2, 2)).astype("f4"), "conv.bias": draw.normal(size=4).astype("f4")}
+    scale = state["bn.weight"] / np.sqrt(state["bn.running_var"] + np.float32(1e-3))
+    kernel = state["conv.weight"] * scale[:, None, None, None]
+    shift = state["bn.bias"] + (state["conv.bias"] - state["bn.running_mean"]) * scale
+    names = ("input.1", "onnx::Conv_20", "onnx::Conv_21")
+    node = b"".join(field(1, name) for name in names) + field(2, "y") + field(3, "/net/conv/Conv") + field(4, "Conv")
+    graph = field(1, node) + initializer(names[1], kernel) + initializer(names[2], shift)
+    (tmp_path / "new.onnx").write_bytes(field(1, 8) + field(2, "pytorch") + field(7, graph))
+
+    def compared():
+        np.savez(tmp_path / "old.npz", **state)
+        (layer,) = compare_checkpoints(str(tmp_path / "old.npz"), str(tmp_path / "new.onnx"))["layers"]
+        return layer
+
+    layer = compared()
+    assert (layer["verdict"], layer["matched"], layer["new"]) == ("ok", "folded", "net/conv/weight")
+    assert "epsilon 0.001, solved for" in layer["explanation"]
+    state["bn.running_mean"][1] += np.float32(0.001)
+    assert ids(compared()) == ["folded"]

@@ -197,7 +197,9 @@ class Input:
     def __init__(self, dice, huge=True, items=False):
         self.data_format = dice.pick(("NHWC", "NCHW"))
         axis = AXIS[self.data_format]
-        dtype = np.dtype(dice.pick(("f2", "f4", "f4", "f8", "f8")))
+        stored = dice.pick(("f2", "bfloat16", "f4", "f4", "f8", "f8"))
+        # Numbers of bfloat16 are those of float32 without its lower half.
+        dtype = np.dtype("f4" if stored == "bfloat16" else stored)
         shape = draw_shape(dice)
         if shape[axis] == 0:
             shape[axis] = 1
@@ -210,7 +212,12 @@ class Input:
                 if huge and distinct[place] and not is_channels and math.prod(shape) < 2**20 and dice.chance(0.3):
                     shape[place] = 2 ** dice.below(40)
         values = draw_values(dice, dtype, distinct, axis)
-        batch = lay_out(dice, values)
+        if stored == "bfloat16":
+            bits = values.view(np.uint32) >> 16
+            values = (bits << 16).view(np.float32)
+            batch = lay_out(dice, bits.astype(np.uint16))
+        else:
+            batch = lay_out(dice, values)
         if distinct != shape:
             batch = np.broadcast_to(batch, shape)
         elif dice.chance(0.02):
@@ -220,12 +227,18 @@ class Input:
             batch.flags.writeable = False
         self.batch = batch
         self.dtype = dtype
+        self.declared = "bfloat16" if stored == "bfloat16" else None
         self.count = math.prod(shape) // shape[axis]
         if items and distinct != shape:
             values = np.broadcast_to(values, shape)
         moved = np.moveaxis(values, axis, 0)
         channels = moved.reshape(moved.shape[0], math.prod(moved.shape[1:]))
         self.channels = np.repeat(channels, shape[axis], 0) if moved.shape[0] != shape[axis] else channels
+
+    def moments(self, batch=None, **arguments):
+        """The moments of a batch that is stored like this one; None: of this one."""
+        batch = self.batch if batch is None else batch
+        return batch_moments(batch, data_format=self.data_format, dtype=self.declared, **arguments)
 
 
 # ---------------------------------------------------------------- the naive reference
@@ -327,7 +340,7 @@ def case_moments(dice, index):
     batch, data_format = given.batch, given.data_format
     before = batch.tobytes() if batch.size < 1000 else None
     threads = dice.pick((None, None, None, 1, 1, 2, 3))
-    seen = batch_moments(batch, data_format=data_format, threads=threads)
+    seen = given.moments(threads=threads)
     check(seen, given)
     if not NAIVE or index % 50 == 0:
         check_exactly(seen, given)
@@ -337,19 +350,17 @@ def case_moments(dice, index):
     if extra == 0:
         # One copy of it in plain memory; only the order of the sums may differ.
         if batch.size < 2**16:
-            check(batch_moments(np.array(batch, batch.dtype.newbyteorder("=")), data_format=data_format), given)
+            check(given.moments(np.array(batch, batch.dtype.newbyteorder("="))), given)
     elif extra == 1:
         reports = []
-        other = batch_moments(
-            batch, data_format=data_format, threads=2, progress=lambda *report: reports.append(report)
-        )
+        other = given.moments(threads=2, progress=lambda *report: reports.append(report))
         assert same_bits(seen, other), "the number of threads, or progress, changed bits"
         assert reports == sorted(reports)
         assert not batch.size or reports[-1] == (batch.size, batch.size)
     elif extra == 2:
         states = set()
         for variant in _moments.variants:
-            reader = _moments.Batch(np.moveaxis(batch, AXIS[data_format], -1))
+            reader = _moments.Batch(np.moveaxis(batch, AXIS[data_format], -1), given.declared is not None)
             state = np.zeros((4, reader_channels(batch, data_format)))
             if reader.rows:
                 reader.accumulate(state, 0, reader.rows, variant=variant)
@@ -358,7 +369,7 @@ def case_moments(dice, index):
         assert len(states) == 1 or not np.isfinite(given.channels).all(), "instruction sets differ"
     elif extra == 3:
         source = Tensor(batch) if dice.chance(0.5) else memoryview(batch) if batch.dtype.isnative else batch[...]
-        assert same_bits(seen, batch_moments(source, data_format=data_format))
+        assert same_bits(seen, given.moments(source))
 
 
 def reader_channels(batch, data_format):
@@ -367,7 +378,9 @@ def reader_channels(batch, data_format):
 
 def case_cut(dice, index):
     """The work is cut into segments, slabs and bands as that of large batches is, on several threads."""
-    given = Input(dice)
+    weighted = dice.chance(0.2)
+    given = Input(dice, huge=not weighted, items=weighted)
+    weights = np.asarray(draw_weights(dice, given.batch.shape[0]), np.float64) if weighted else None
     cut = {
         "_THREADED_BYTES": 1,
         "_SEGMENT_BYTES": dice.pick((16, 64, 256, 4096)),
@@ -381,10 +394,10 @@ def case_cut(dice, index):
             setattr(accumulation, name, value)
         if given.batch.size > 2**16 and len(given.batch.shape) > 2:
             cut["_BAND_BYTES"] = accumulation._BAND_BYTES = 1024
-        seen = batch_moments(given.batch, data_format=given.data_format, threads=1)
-        check(seen, given)
+        seen = given.moments(weights=weights, threads=1)
+        check(seen, given, weights)
         if dice.chance(0.3):
-            other = batch_moments(given.batch, data_format=given.data_format, threads=2 + dice.below(3))
+            other = given.moments(weights=weights, threads=2 + dice.below(3))
             assert same_bits(seen, other), "the number of threads changed bits"
     finally:
         for name, value in saved.items():
@@ -417,7 +430,7 @@ def case_weights(dice, index):
     given = Input(dice, huge=False, items=True)
     batch = given.batch
     weights = draw_weights(dice, batch.shape[0])
-    seen = batch_moments(batch, data_format=given.data_format, weights=weights, threads=dice.pick((None, 1, 2)))
+    seen = given.moments(weights=weights, threads=dice.pick((None, 1, 2)))
     check(seen, given, np.asarray(weights, np.float64))
 
 
@@ -433,7 +446,7 @@ def case_merge(dice, index):
     parts = []
     for first, end in zip([0, *cuts], [*cuts, items], strict=True):
         part = None if weights is None else weights[first:end]
-        parts.append(batch_moments(batch[first:end], data_format=given.data_format, weights=part))
+        parts.append(given.moments(batch[first:end], weights=part))
     while len(parts) > 1:
         one = parts.pop(dice.below(len(parts)))
         other = parts.pop(dice.below(len(parts)))
@@ -466,20 +479,21 @@ def case_moving(dice, index):
     batches = []
     for step in range(steps):
         # An honest channel count, whatever the layout.
-        batch, data_format = first.batch, first.data_format
+        batch, data_format, declared = first.batch, first.data_format, first.declared
         if step:
+            declared = None
             batch = dice.rng.normal(dice.below(3), 1, (1 + dice.below(6), channels)).astype(first.dtype)
             data_format = "NHWC"
         weights = None
         if not bessel and batch.shape[0] < 2**16 and dice.chance(0.2):
             weights = dice.rng.uniform(0, 1, batch.shape[0])
         batches.append(batch)
-        found = batch_moments(batch, data_format=data_format, weights=weights)
+        found = batch_moments(batch, data_format=data_format, weights=weights, dtype=declared)
         now = dice.pick((None, None, 0.25))
         if weights is None and dice.chance(0.3):
             stats.update(found, decay=now)
         else:
-            stats.update(batch, data_format=data_format, weights=weights, decay=now)
+            stats.update(batch, data_format=data_format, weights=weights, decay=now, dtype=declared)
         now = decay if now is None else now
         rate = {
             None: 1.0 - now,

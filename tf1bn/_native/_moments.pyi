@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Doubles = NDArray[np.float64]
-_Real = NDArray[np.float32] | NDArray[np.float64]
+_Real = NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.float64]
 
 version: str
 source_hash: str
@@ -22,7 +22,7 @@ class DefaultEnvironment:
 
 @final
 class Batch:
-    def __new__(cls, batch: NDArray[Any]) -> Batch: ...
+    def __new__(cls, batch: NDArray[Any], bfloat16: bool = False, weights: _Doubles | None = None) -> Batch: ...
     @property
     def count(self) -> int: ...
     @property
@@ -40,10 +40,11 @@ class Batch:
         self,
         state: _Doubles,
         poison: _Doubles,
-        weights: _Doubles,
         first: int,
-        high: float,
-        low: float,
+        count: int,
+        channel: int = 0,
+        high: float = 0.0,
+        low: float = 0.0,
         variant: str | None = None,
     ) -> tuple[float, float]: ...
 
@@ -66,4 +67,6 @@ class Tasks:
     def run(self, variant: str | None = None) -> None: ...
 
 def merge_states(state: _Doubles, other: _Doubles, share: float, variant: str | None = None) -> None: ...
-def add_residuals(x: _Real, y: _Real, line: _Doubles, sums: _Doubles, variant: str | None = None) -> None: ...
+def add_residuals(
+    x: _Real, y: _Real, line: _Doubles, sums: _Doubles, bfloat16: bool = False, variant: str | None = None
+) -> None: ...

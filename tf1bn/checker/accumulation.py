@@ -7,10 +7,11 @@ import numpy as np
 from .._native import moments as _native
 from .._util.threads import available_cores, run
 from .arguments import CHANNEL_AXIS
+from .roundoff import Bfloat16Bits
 
 # A batch is cut by its shape alone, so that results do not depend on the number of threads.
 _THREADED_BYTES = 1 << 22  # from which on several threads pay
-_SEGMENT_BYTES = 1 << 24  # of a task, for large batches
+_SEGMENT_BYTES = 1 << 23  # of a task, for large batches: so many that threads end together
 _BAND_BYTES = 1 << 25  # read between two checks for Ctrl-C and two calls of `progress`
 _MOST_SEGMENTS = 64  # tasks at most
 _STATE_CHANNELS = 1 << 18  # over all tasks, unless the batch itself has more channels
@@ -19,14 +20,17 @@ _STATE_CHANNELS = 1 << 18  # over all tasks, unless the batch itself has more ch
 class Accumulation:
     """The moments of one array while they are made, in parts.
 
+    Args:
+      array: as `arguments.checked_batch` returns it; weights: None, or float64 [items], as the extension takes them.
+
     Attributes:
       count: elements per channel; size: bytes to be read.
       contiguous: whether the rows follow each other in memory and are read as they are, all channels at once.
     """
 
-    def __init__(self, array, data_format):
+    def __init__(self, array, data_format, weights=None):
         self._channels = array.shape[CHANNEL_AXIS[data_format]]
-        self._batch = _native.Batch(np.moveaxis(array, CHANNEL_AXIS[data_format], -1))
+        self._batch = _reader(array, data_format, weights)
         self.count = self._batch.count
         self.size = self._batch.rows * self._channels * self._batch.itemsize
         self._slabs, self._segments = _cut(self._batch, self._channels, self.size) if self.count else ([], [])
@@ -75,9 +79,25 @@ class Accumulation:
         return state
 
 
-def unweighted_state(array, data_format, threads, progress):
-    """Count and state [4, channels] of an array; ``threads``: how many, or None to decide by its size."""
-    accumulation = Accumulation(array, data_format)
+def _reader(array, data_format, weights=None):
+    moved = array if data_format == "NHWC" else np.moveaxis(array, 1, -1)
+    return _native.Batch(moved, isinstance(array, Bfloat16Bits), weights)
+
+
+def small_state(array, data_format):
+    """Count and state [4, channels] of an array that is too small to be cut; None of one that is not.
+
+    An `Accumulation` has the same, but takes longer than a small batch.
+    """
+    if array.nbytes >= _SEGMENT_BYTES // 8 or array.size == 0:
+        return None
+    batch, state = _reader(array, data_format), np.empty((4, array.shape[CHANNEL_AXIS[data_format]]))
+    batch.accumulate(state, 0, batch.rows)
+    return batch.count, state
+
+
+def accumulated(accumulation, threads, progress):
+    """Count and state [4, channels] of an `Accumulation`, done here; ``threads``: None to decide by its size."""
     if threads is None:
         threads = default_threads(accumulation.size, few=1)
     if jobs := accumulation.jobs():
@@ -92,7 +112,7 @@ def default_threads(size, few):
 
 def _cut(batch, channels, size):
     """Slabs of channels and segments of rows, (first, count) each."""
-    wanted = min(_MOST_SEGMENTS, max(size // _SEGMENT_BYTES, min(8, size // (_SEGMENT_BYTES // 16))))
+    wanted = min(_MOST_SEGMENTS, max(size // _SEGMENT_BYTES, min(8, size // (_SEGMENT_BYTES // 8))))
     pieces = max(1, min(wanted, _STATE_CHANNELS // channels))
     length = -(-batch.rows // pieces)
     length += -length % batch.grain

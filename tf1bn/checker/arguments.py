@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numbers
 import operator
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .roundoff import UNIT_ROUNDOFF
+from .roundoff import UNIT_ROUNDOFF, Bfloat16Bits, bfloat16_bits
 
 # Where the channels of a batch are.
 CHANNEL_AXIS = {"NHWC": -1, "NCHW": 1}
+FLOATS = (np.float16, np.float32, np.float64)
 
 
 def vector(name: str, value: npt.ArrayLike, like: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float64]:
@@ -44,29 +46,47 @@ def check_data_format(data_format: object) -> None:
         raise ValueError(f'`data_format` is {data_format!r}; it must be "NHWC" or "NCHW".')
 
 
-def checked_batch(batch: npt.ArrayLike, data_format: str) -> npt.NDArray[Any]:
+def checked_batch(batch: npt.ArrayLike, data_format: str, dtype: str | None = None) -> npt.NDArray[Any]:
     """A batch as an array of rank 2 or more with at least one channel; not a copy, if it is an array already.
 
+    Args:
+      dtype: None, or "bfloat16" if an array of uint16 holds the bits of such numbers.
+
+    Returns:
+      an array of float16, float32 or float64, or `Bfloat16Bits`.
+
     Raises:
-      TypeError: it is not an array of float16, float32 or float64, or it is masked.
-      ValueError: its rank is below 2, or it has no channel.
+      TypeError: it is not an array of such numbers, or it is masked.
+      ValueError: its rank is below 2, it has no channel, or the dtype is another.
     """
-    if isinstance(batch, np.ma.MaskedArray):
+    # Nobody who has not imported numpy.ma has a masked array; importing it takes longer than a small batch.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(batch, masked):
         raise TypeError("`batch` is a masked array, whose mask would be ignored; pass a plain array.")
+    if not (dtype is None or (isinstance(dtype, str) and dtype == "bfloat16")):
+        raise ValueError(f'`dtype` is {dtype!r}; it must be None, or "bfloat16" for a batch of their bits.')
     try:
-        array = np.asarray(batch)
+        array = np.asanyarray(batch) if isinstance(batch, Bfloat16Bits) else np.asarray(batch)
     except ValueError as error:
         raise TypeError(f"`batch` cannot be turned into an array: {error}") from error
-    if array.dtype.type not in (np.float16, np.float32, np.float64):
-        raise TypeError(
-            f"`batch` has dtype {array.dtype}; it must be float16, float32 or float64, so cast it to the one that the "
-            "layer computes in."
-        )
+    if array.dtype.type not in FLOATS or dtype is not None:
+        bits = bfloat16_bits(array, declared=dtype is not None)
+        if bits is None:
+            raise TypeError(f"`batch` has dtype {array.dtype}; {_wanted_dtype(array, dtype)}")
+        array = bits
     if array.ndim < 2:
         raise ValueError(f"`batch` has shape {array.shape}; it must have at least 2 axes, one of them the channels.")
     if array.shape[CHANNEL_AXIS[data_format]] == 0:
         raise ValueError(f"`batch` has shape {array.shape}; it must have at least one channel.")
     return array
+
+
+def _wanted_dtype(array, dtype):
+    if dtype is not None:
+        return 'with `dtype="bfloat16"` it must be uint16, the bits of such numbers, or bfloat16.'
+    if array.dtype.type is np.uint16:
+        return 'if it holds the bits of bfloat16 numbers, pass `dtype="bfloat16"`; else cast it to float32.'
+    return "it must be float16, bfloat16, float32 or float64, so cast it to the one that the layer computes in."
 
 
 def checked_decay(decay: object) -> float:

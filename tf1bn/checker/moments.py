@@ -16,7 +16,7 @@ from .._native import moments as _native
 from .._util.threads import Progress, checked_threads
 from ..cluster.chunks import reduced
 from ..cluster.packages import is_dask
-from .accumulation import unweighted_state
+from .accumulation import Accumulation, accumulated, small_state
 from .arguments import CHANNEL_AXIS, check_data_format, checked_batch, vector
 from .weights import checked_weight, checked_weights, weighted_state
 
@@ -30,11 +30,12 @@ def batch_moments(
     weights: npt.ArrayLike | None = None,
     threads: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    dtype: str | None = None,
 ) -> Moments:
     """The moments of every channel of a batch.
 
     Args:
-      batch: array of float16, float32 or float64 and rank 2 or more, of any strides, byte order and
+      batch: array of float16, bfloat16, float32 or float64 and rank 2 or more, of any strides, byte order and
         alignment, read-only or memory-mapped or not; or what `numpy.asarray` turns into one. No copy is made of
         an array, and the memory that is needed besides grows with the channels alone. Of a `dask.array.Array` the
         chunks are measured where Dask computes them, and merged in a tree that follows from the chunks: the same
@@ -49,6 +50,8 @@ def batch_moments(
       progress: None, or a callable that gets two integers from time to time: the elements done so far, never
         fewer than before, and the total. It is called in the calling thread; what it raises ends the work.
         The last call, unless there is nothing to do, has both equal. For a Dask array there is this call alone.
+      dtype: None, or "bfloat16" if the batch is of uint16 and holds the bits of such numbers. It may be left out where
+        the batch has the dtype "bfloat16" of the package ml_dtypes, as an array of TensorFlow or JAX has.
 
     Returns:
       `Moments`. A constant channel has exactly its constant and 0. A NaN or an infinity makes the mean of its
@@ -62,7 +65,7 @@ def batch_moments(
         the weights are not one finite number for each item, none negative; or a Dask array does not know the sizes
         of its chunks.
 
-    Float32 and float16: the mean is within 1e-14 of the mean of |x|, the variance within a relative 1e-14.
+    Float32 and shorter: the mean is within 1e-14 of the mean of |x|, the variance within a relative 1e-14.
     Float64: the variance within 1e-13 sqrt(1 + mean^2 / variance).
 
     Chunks that fit the cache are summed in float64 about a shift per channel, their squares too; where the shift
@@ -74,20 +77,20 @@ def batch_moments(
     check_data_format(data_format)
     threads = checked_threads(threads)
     if is_dask(batch):
-        return _moments_of_chunks(batch, data_format, weights, threads or 1, progress)
-    array = checked_batch(batch, data_format)
-    counter = Progress(progress, array.size)
+        return _moments_of_chunks(batch, data_format, weights, threads or 1, progress, dtype)
+    array = checked_batch(batch, data_format, dtype)
     with _native.DefaultEnvironment():
+        if weights is None and progress is None and (small := small_state(array, data_format)):
+            return Moments._from_state(small[0], float(small[0]), small[1])
+        counter = Progress(progress, array.size)
         if weights is None:
-            count, state = unweighted_state(array, data_format, threads, counter)
+            count, state = accumulated(Accumulation(array, data_format), threads, counter)
             return Moments._from_state(count, float(count), state)
         weights = checked_weights(weights, array.shape[0])
-        unweighted = partial(unweighted_state, data_format=data_format, threads=threads, progress=counter)
-        channels = array.shape[CHANNEL_AXIS[data_format]]
-        return Moments._from_state(*weighted_state(array, weights, channels, unweighted, counter))
+        return Moments._from_state(*weighted_state(array, data_format, weights, threads, counter))
 
 
-def _moments_of_chunks(array, data_format, weights, threads, progress):
+def _moments_of_chunks(array, data_format, weights, threads, progress, dtype):
     """The moments of a `dask.array.Array`, for `batch_moments`."""
     if not isinstance(getattr(array, "chunks", None), tuple):
         raise TypeError(f"`batch` is a {type(array).__name__} of Dask; of its collections an array is accepted.")
@@ -97,22 +100,22 @@ def _moments_of_chunks(array, data_format, weights, threads, progress):
             "compute_chunk_sizes() first."
         )
     # As if it were in memory, without its values.
-    checked_batch(np.broadcast_to(np.zeros((), array.dtype), array.shape), data_format)
+    checked_batch(np.broadcast_to(np.zeros((), array.dtype), array.shape), data_format, dtype)
     if weights is not None:
         weights = checked_weights(weights, array.shape[0])
     counter = Progress(progress, array.size)
-    of_chunk = partial(_chunk_moments, data_format=data_format, weights=weights, threads=threads)
+    of_chunk = partial(_chunk_moments, data_format=data_format, weights=weights, threads=threads, dtype=dtype)
     result = reduced(array, CHANNEL_AXIS[data_format], of_chunk, Moments.merge, _side_by_side)
     if array.size:
         counter.add(array.size, report=True)
     return result
 
 
-def _chunk_moments(chunk, items, *, data_format, weights, threads):
+def _chunk_moments(chunk, items, *, data_format, weights, threads, dtype):
     # The bits may depend on the layout in memory, which may differ between a slice here and what a worker was sent.
     chunk = np.ascontiguousarray(chunk)
     weights = None if weights is None else weights[items]
-    return batch_moments(chunk, data_format=data_format, weights=weights, threads=threads)
+    return batch_moments(chunk, data_format=data_format, weights=weights, threads=threads, dtype=dtype)
 
 
 def _side_by_side(moments):
@@ -185,9 +188,8 @@ class Moments:
 
     def _fill(self, count, weight, state):
         state.setflags(write=False)
-        values = {"count": count, "mean": state[0], "variance": state[2], "weight": weight, "_state": state}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        # Not by `object.__setattr__`, which takes as long as the moments of a small batch.
+        vars(self).update(count=count, mean=state[0], variance=state[2], weight=weight, _state=state)
 
     def __repr__(self) -> str:
         weight = "" if self.weight == float(self.count) else f", weight={self.weight:g}"
@@ -255,14 +257,15 @@ def shown_channels(values: npt.NDArray[np.float64]) -> str:
     return f"[{shown}]" if values.size <= SHOWN_CHANNELS else f"[{shown}, ... {values.size} channels]"
 
 
-def moments_and_batch(batch_or_moments, data_format, weights):
+def moments_and_batch(batch_or_moments, data_format, weights, dtype):
     """The `Moments`, and the batch with its channels last, or None if there are only moments, or it is Dask's."""
     if isinstance(batch_or_moments, Moments):
-        if weights is not None:
-            raise ValueError("`weights` goes with a batch; these are `Moments`, which have their weights in them.")
+        for name, value in (("weights", weights), ("dtype", dtype)):
+            if value is not None:
+                raise ValueError(f"`{name}` goes with a batch; these are `Moments`, which have it in them.")
         return batch_or_moments, None
-    moments = batch_moments(batch_or_moments, data_format=data_format, weights=weights)
     if is_dask(batch_or_moments):
-        return moments, None
-    batch = np.asarray(batch_or_moments)
+        return batch_moments(batch_or_moments, data_format=data_format, weights=weights, dtype=dtype), None
+    batch = checked_batch(batch_or_moments, data_format, dtype)
+    moments = batch_moments(batch, data_format=data_format, weights=weights)
     return moments, np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch

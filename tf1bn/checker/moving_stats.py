@@ -178,6 +178,7 @@ class MovingStats:
         data_format: str = "NHWC",
         weights: npt.ArrayLike | None = None,
         decay: float | None = None,
+        dtype: str | None = None,
     ) -> None:
         """Take one step. Arrays that the attributes gave out before do not change.
 
@@ -187,17 +188,16 @@ class MovingStats:
         Args:
           batch_or_moments: a batch as for `batch_moments`, or its `Moments`.
           data_format: that of the batch.
-          weights: those of the batch, as for `batch_moments`.
+          weights, dtype: those of the batch, as for `batch_moments`.
           decay: for this step only, instead of the constructor's.
 
         Raises:
-          ValueError: the channels are not those of the statistics; weights are given with moments, or together with
-            `bessel`, which no release of TensorFlow combines; and what `batch_moments` and the constructor raise for
-            the same arguments.
+          ValueError: the channels are not those of the statistics; weights are given with moments, or with `bessel`,
+            which no release of TensorFlow combines; and what `batch_moments` and the constructor raise.
         """
         check_data_format(data_format)
         rates = self._rates(self._decay if decay is None else checked_decay(decay))
-        moments, batch = moments_and_batch(batch_or_moments, data_format, weights)
+        moments, batch = moments_and_batch(batch_or_moments, data_format, weights, dtype)
         if moments.mean.shape != self._stats.shape[2:]:
             raise ValueError(
                 f"`batch_or_moments` has {moments.mean.size} channels and the moving statistics have "

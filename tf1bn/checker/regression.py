@@ -8,6 +8,7 @@ import numpy as np
 
 from .._native import moments as _native
 from .._util.threads import Progress, available_cores, run
+from .roundoff import Bfloat16Bits, as_dtype, bfloat16_bits
 
 BLOCK = 1 << 16  # values that are converted at a time
 LANES = 64  # columns that the kernel sums side by side: as many short rows as fit are taken as one
@@ -63,13 +64,16 @@ class ArrayPair:
     """
 
     def __init__(self, x, y, axis):
+        x, y = (array if (bits := bfloat16_bits(array, declared=False)) is None else bits for array in (x, y))
         self._arrays = [np.moveaxis(array, axis, -1) for array in (x, y)]
         self._channels = self._arrays[0].shape[-1]
-        self._dtype = np.result_type(x.dtype, y.dtype, np.float32).newbyteorder("=")
-        self._direct = all(
-            array.dtype == self._dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
-            for array in self._arrays
+        self._direct = x.dtype == y.dtype and all(
+            array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned for array in self._arrays
         )
+        # What is read directly must be alike, and what is not is converted.
+        self._bfloat16 = self._direct and isinstance(x, Bfloat16Bits)
+        numbers = (np.dtype(np.float32) if isinstance(array, Bfloat16Bits) else array.dtype for array in (x, y))
+        self._dtype = np.result_type(np.float32, *numbers).newbyteorder("=")
         if self._direct:
             self._arrays = [array.reshape(-1, self._channels) for array in self._arrays]
         self._copies = max(1, LANES // self._channels)
@@ -86,10 +90,10 @@ class ArrayPair:
                 left = math.prod(array.shape[:-1])
                 step = min(array.shape[axis], max(1, left // SAMPLE))
                 array = array[(slice(None),) * axis + (slice(None, None, step),)]
-            taken.append(array.astype(np.float64).reshape(-1, self._channels))
+            taken.append(as_dtype(array, np.float64).reshape(-1, self._channels))
         x, y = taken
         mid, at = x.mean(axis=0), y.mean(axis=0)
-        x -= mid
+        x = x - mid
         slope = (x * (y - at)).sum(axis=0) / np.square(x).sum(axis=0)
         first = np.stack([mid, at, slope])
         first[2, ~np.isfinite(first).all(axis=0)] = 0.0
@@ -137,14 +141,16 @@ class ArrayPair:
 
     def _job(self, arrays, line, sums):
         for pair in [arrays] if self._direct else self._converted(*arrays):
+            # Cython has no numbers of 16 bits.
+            pair = [array.view(np.uint16) if array.itemsize == 2 else array for array in pair]
             # Short rows side by side, and what is left of them.
             whole = len(pair[0]) // self._copies * self._copies
             x, y = (array[:whole].reshape(-1, line.shape[1]) for array in pair)
-            _native.add_residuals(x, y, line, sums)
+            _native.add_residuals(x, y, line, sums, self._bfloat16)
             if whole < len(pair[0]):
                 x, y = (array[whole:].reshape(1, -1) for array in pair)
                 rest = np.zeros((3, x.shape[1]))
-                _native.add_residuals(x, y, np.ascontiguousarray(line[:, : x.shape[1]]), rest)
+                _native.add_residuals(x, y, np.ascontiguousarray(line[:, : x.shape[1]]), rest, self._bfloat16)
                 sums[:, : x.shape[1]] += rest
             yield 0
 
@@ -157,6 +163,8 @@ class ArrayPair:
         step = max(1, BLOCK // max(1, size))
         for start in range(0, len(x), step):
             yield [
-                np.require(array[start : start + step], self._dtype, ["C", "A"]).reshape(-1, self._channels)
+                np.require(as_dtype(array[start : start + step], self._dtype), requirements=["C", "A"]).reshape(
+                    -1, self._channels
+                )
                 for array in (x, y)
             ]

@@ -1,6 +1,8 @@
-"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand."""
+"""How the floating-point dtypes round: unit roundoff, smallest number and bits of significand; and bfloat16 numbers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,3 +52,27 @@ def rounded_to(values: npt.ArrayLike, dtype: str) -> npt.NDArray[np.float64]:
             return values.astype(dtype).astype(np.float64)
         significand, exponent = np.frexp(values.astype(np.float32).astype(np.float64))
         return np.ldexp(np.rint(significand * 2.0**8) / 2.0**8, exponent).astype(np.float32).astype(np.float64)
+
+
+class Bfloat16Bits(np.ndarray):
+    """The bits of bfloat16 numbers, an array of uint16, since NumPy has no dtype for them; so are slices and views."""
+
+
+def bfloat16_bits(array: npt.NDArray[Any], declared: bool) -> Bfloat16Bits | None:
+    """The bits of an array of bfloat16 numbers, not copied; None if it is another.
+
+    Args:
+      array: of the dtype that ml_dtypes registers with NumPy, `Bfloat16Bits`, or of uint16, if they are so declared.
+    """
+    if isinstance(array, Bfloat16Bits):
+        return array
+    if array.dtype.name == "bfloat16":
+        return array.view(np.uint16).view(Bfloat16Bits)
+    return array.view(Bfloat16Bits) if declared and array.dtype.type is np.uint16 else None
+
+
+def as_dtype(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The numbers of an array, which may be `Bfloat16Bits`, as ``dtype``; a copy only where it is needed."""
+    if isinstance(array, Bfloat16Bits):
+        array = (np.asarray(array).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return array.astype(dtype, copy=False)

@@ -11,7 +11,7 @@ import numpy as np
 from .._native import replay as _native
 from .error_bounds import Rates
 from .moments import Moments, batch_moments
-from .roundoff import SIGNIFICAND_BITS, rounded_to, sum_dtype
+from .roundoff import SIGNIFICAND_BITS, as_dtype, rounded_to, sum_dtype
 
 BLOCK = 2**16  # values that are converted at a time
 WORKERS = 8  # blocks of consecutive rows in the order "blocked", as if so many threads shared them
@@ -111,7 +111,7 @@ def _blocks(batch, dtype, backwards):
     for start in range(0, items, step):
         part = batch[max(0, items - start - step) : items - start] if backwards else batch[start : start + step]
         # Aligned, too: a file or a buffer may start anywhere.
-        yield np.require(part, dtype, ["C", "A"]).reshape(-1, batch.shape[-1])
+        yield np.require(as_dtype(part, dtype), requirements=["C", "A"]).reshape(-1, batch.shape[-1])
 
 
 class _Step(NamedTuple):
@@ -141,8 +141,7 @@ class ReplayedLayers:
         self._stored = dtype
         # What NumPy has no type for is computed in float32, and rounded.
         self._dtype = np.dtype("float32" if dtype == "bfloat16" else dtype)
-        with np.errstate(over="ignore"):
-            self._start = rounded_to(start, dtype).astype(self._dtype)
+        self._start = start
         self._squares = squares
         self._values = None  # of every layer, once there are any
         self._forms = forms
@@ -217,7 +216,9 @@ class ReplayedLayers:
     def _started(self):
         """The statistics [forms, orders, 2, C] of all layers, before the first step the start values."""
         if self._values is None:
-            self._values = np.broadcast_to(self._start, (self._forms, len(ORDERS), *self._start.shape)).copy()
+            with np.errstate(over="ignore"):
+                start = rounded_to(self._start, self._stored).astype(self._dtype)
+            self._values = np.broadcast_to(start, (self._forms, len(ORDERS), *start.shape)).copy()
         return self._values
 
     def _give_up(self, reason):
@@ -234,7 +235,8 @@ def same_moments(moments, other):
 def repeated_moments(mean, variance):
     """Whether moments [steps, channels] have the same bits as those of the step before, bool [steps]."""
     same = np.zeros(len(mean), bool)
-    same[1:] = same_bits(mean[1:], mean[:-1]) & same_bits(variance[1:], variance[:-1])
+    if len(mean) > 1:
+        same[1:] = same_bits(mean[1:], mean[:-1]) & same_bits(variance[1:], variance[:-1])
     return same
 
 

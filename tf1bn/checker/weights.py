@@ -8,8 +8,9 @@ import numbers
 import numpy as np
 
 from .._native import moments as _native
+from .accumulation import Accumulation, accumulated
 
-_ROWS = 4096  # merged between two checks for Ctrl-C
+_FEW = 512  # weights that `math.fsum` adds up fast enough
 
 
 def checked_weights(weights, items):
@@ -29,7 +30,7 @@ def checked_weights(weights, items):
         raise ValueError(
             f"`weights` has shape {array.shape}; it must have shape {(items,)}, one weight for each item of axis 0."
         )
-    array = array.astype(np.float64)
+    array = np.ascontiguousarray(array, np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"`weights` holds {array[~np.isfinite(array)][0]}; every weight must be finite.")
     if (array < 0).any():
@@ -53,54 +54,31 @@ def checked_weight(weight, count):
     return float(weight)
 
 
-def weighted_state(array, weights, channels, unweighted, progress):
+def weighted_state(array, data_format, weights, threads, progress):
     """Count, weight and state [4, channels] of an array whose items, along axis 0, have weights.
 
-    Every element of an item has the item's weight, as in TensorFlow's weighted moments. Neighbours of equal weight
-    are one part; parts are merged by their weights (Chan, Golub and LeVeque's update for weighted data). Items of
-    weight 0 are only searched for values that are not finite.
+    Every element of an item has the item's weight, as in TensorFlow's weighted moments. Items of weight 0 count for
+    nothing but values that are not finite.
 
     Args:
-      array: float16, float32 or float64, of any layout; weights: [items] float64, finite, none negative.
-      channels: how many channels the array has.
-      unweighted: a function that returns count and state of a part of the array.
-      progress: a `Progress`, which counts elements.
+      array: as `arguments.checked_batch` returns it; weights: [items] float64, finite, none negative.
+      threads: how many, or None; progress: a `Progress`, which counts elements.
 
     Raises:
       ValueError: the weights of all elements together are infinite.
     """
-    items = array.shape[0]
-    count = array.size // channels
-    state = np.full((4, channels), np.nan)
-    if count == 0:
-        return 0, 0.0, state
+    largest = float(weights.max(initial=0.0))
     # By a power of two, so that no sum of weights overflows.
-    largest = float(weights.max())
     exponent = math.frexp(largest)[1]
-    weights = np.ldexp(weights, -exponent)
-    ends = [*(np.flatnonzero(np.diff(weights)) + 1).tolist(), items]
-    # NaN for the channels in which an item of weight 0 is not finite.
-    poison = np.zeros(channels)
-    total = _Total()
-    if array.ndim == 2 and 64 * len(ends) > items:
-        # Runs are short and an item is one element per channel: merged one by one in the extension.
-        batch = _native.Batch(array)
-        for first in range(0, items, _ROWS):
-            part = weights[first : first + _ROWS]
-            total.high, total.low = batch.accumulate_weighted(state, poison, part, first, total.high, total.low)
-            progress.add(part.size * channels, report=True)
+    half = -exponent // 2
+    weights = weights * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
+    if array.size == 0 or (largest > 0 and (weights == weights[0]).all()):
+        accumulation = Accumulation(array, data_format)
     else:
-        for first, end in zip([0, *ends], ends, strict=False):
-            part_count, part = unweighted(array[first:end])
-            if weights[first] == 0:
-                poison += np.where(np.isfinite(part[0]), 0.0, np.nan)
-            else:
-                state = total.merge(state, part, float(weights[first]) * part_count)
-    with np.errstate(invalid="ignore"):  # which a signaling NaN of the batch would raise
-        state[0] += poison
-        state[2] += poison
+        accumulation = _WeightedAccumulation(array, data_format, weights)
+    count, state = accumulated(accumulation, threads, progress)
     try:
-        weight = math.ldexp(total.high, exponent)
+        weight = math.ldexp(_sum(weights) * (count / max(1, len(weights))), exponent)
     except OverflowError:
         raise ValueError(
             f"`weights` reaches {largest}, and all elements together have no finite weight; scale all of them."
@@ -108,26 +86,48 @@ def weighted_state(array, weights, channels, unweighted, progress):
     return count, weight, state
 
 
-class _Total:
-    """A sum of weights with its low-order word, of what has been merged so far."""
-
-    def __init__(self):
-        self.high = self.low = 0.0
-
-    def merge(self, state, part, weight):
-        """Merge the state of a part with this weight; returns the result, which is one of the two."""
-        if self.high == 0:
-            merged = part
-        elif weight <= self.high:
-            merged = state
-            _native.merge_states(state, part, weight / (self.high + weight))
-        else:
-            merged = part
-            _native.merge_states(part, state, self.high / (self.high + weight))
+def _sum(values):
+    """The sum of numbers that are not negative, without their rounding errors."""
+    low = np.zeros_like(values)
+    while values.size > _FEW:
+        if values.size % 2:
+            values, low = np.append(values, 0.0), np.append(low, 0.0)
+        first, second = values[::2], values[1::2]
         # Knuth's two-sum.
-        high = self.high + weight
-        rest = high - self.high
-        low = (self.high - (high - rest)) + (weight - rest) + self.low
-        self.high = high + low
-        self.low = low - (self.high - high)
+        values = first + second
+        rest = values - first
+        low = low[::2] + low[1::2] + ((first - (values - rest)) + (second - rest))
+    return math.fsum([*values.tolist(), *low.tolist()])
+
+
+class _WeightedAccumulation(Accumulation):
+    """The same of an array whose items have weights; a part that weighs nothing leaves its state undefined."""
+
+    def __init__(self, array, data_format, weights):
+        super().__init__(array, data_format, weights)
+        # By the first channel and row of a part: what it weighs, and NaN for channels that nothing can make finite.
+        self._weighed = {}
+
+    def _job(self, state, first, rows, band, channel):
+        poison, high, low = np.zeros(state.shape[1]), 0.0, 0.0
+        for done in range(0, rows, band):
+            count = min(band, rows - done)
+            high, low = self._batch.accumulate_weighted(state, poison, first + done, count, channel, high, low)
+            self._weighed[channel, first] = high, poison
+            yield count * state.shape[1] * (self._batch.count // self._batch.rows)
+
+    def state(self):
+        merged = np.empty((4, self._channels))
+        for (channel, width), parts in zip(self._slabs, self._states, strict=True):
+            state, total, poison = np.full((4, width), np.nan), 0.0, np.zeros(width)
+            for part, (first, _) in zip(parts, self._segments, strict=True):
+                weight, part_poison = self._weighed[channel, first]
+                poison += part_poison
+                large, small = (state, part) if total >= weight else (part, state)
+                if min(weight, total) > 0:
+                    _native.merge_states(large, small, min(weight, total) / (weight + total))
+                state, total = large, total + weight
+            with np.errstate(invalid="ignore"):  # which a signaling NaN of the batch would raise
+                state[0::2] += poison
+            merged[:, channel : channel + width] = state
         return merged

@@ -165,7 +165,7 @@ class Recorder:
     def after(self, plan, before, extra, training):
         """Write the step that `before` began, with what it fetched in addition. Private."""
         after = self._read(plan.after)
-        moments = _moments if self._keep == "moments" else None
+        moments = batch_moments if self._keep == "moments" else None
         layers, trained = plan.step(before, extra, after, moments, training)
         if self._keep == "auto":
             layers = {name: self._reduced(entry, trained, self._declared[name]) for name, entry in layers.items()}
@@ -182,7 +182,7 @@ class Recorder:
         if "weights" in entry or self._limits.kind(trained, sum(array.nbytes for array in arrays)) != "moments":
             return entry
         axis = layer.channel_axis
-        moments = [_moments(np.moveaxis(batch, axis % batch.ndim, -1)) for batch in entry["inputs"]]
+        moments = [batch_moments(np.moveaxis(batch, axis % batch.ndim, -1)) for batch in entry["inputs"]]
         size = entry["inputs"][0].nbytes
         if self._limits.keeps_undecided(size, lambda: _decided(entry, trained, layer, moments)):
             return {key: value for key, value in entry.items() if key != "outputs"}
@@ -297,10 +297,6 @@ def _reader(session, tensors):
         # A run of a monitored session would count as a step of its hooks.
         return lambda: session.run_step_fn(lambda step_context: step_context.session.run(tensors))
     return session.make_callable(tensors)
-
-
-def _moments(batch):
-    return batch_moments(batch.astype(np.float32) if batch.dtype.name == "bfloat16" else batch)
 
 
 def _components(item):

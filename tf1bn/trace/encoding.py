@@ -89,14 +89,15 @@ def encode(values: Mapping[str, Any], files: Files) -> dict[str, Any]:
     if not given:
         raise ValueError(f"`{kind}` is empty; give one for each application of the layer.")
     if kind == "inputs":
-        arrays = _inputs(given, channels)
+        arrays = _inputs(given, channels, values.get("inputs_dtype"))
         shapes = [array.shape for array in arrays]
         entry["inputs"] = [files.add_array(array) for array in arrays]
     else:
         shapes = None
         entry["moments"] = [_moments(item, channels, files) for item in given]
     if values.get("outputs") is not None:
-        entry["outputs"] = [files.add_array(array) for array in _outputs(values["outputs"], len(given), shapes)]
+        outputs = _outputs(values["outputs"], len(given), shapes, values.get("outputs_dtype"))
+        entry["outputs"] = [files.add_array(array) for array in outputs]
     if values.get("weights") is not None:
         entry["weights"] = _weights(values["weights"], len(given), shapes, files)
     if values.get("training") is not None:
@@ -124,11 +125,15 @@ def _circumstances(values: Mapping[str, Any], applications: int) -> dict[str, An
     for name, accepted in (("reduction", REDUCTIONS), ("inputs_dtype", DTYPES), ("outputs_dtype", DTYPES)):
         if values.get(name) is not None:
             entry[name] = one_of(name, values[name], accepted)
+    for name in ("inputs", "outputs"):
+        if any(_is_bfloat16(item) for item in values.get(name) or ()):
+            # Their files hold float32.
+            entry.setdefault(f"{name}_dtype", "bfloat16")
     return entry
 
 
-def _inputs(given: Any, channels: int) -> list[npt.NDArray[Any]]:
-    arrays = [_batch("inputs", item) for item in given]
+def _inputs(given: Any, channels: int, dtype: Any) -> list[npt.NDArray[Any]]:
+    arrays = [_batch("inputs", item, dtype) for item in given]
     for array in arrays:
         if channels not in array.shape:
             raise ValueError(f"`inputs` has an array of shape {array.shape}, and no axis of the {channels} channels.")
@@ -145,8 +150,8 @@ def _moments(item: Any, channels: int, files: Files) -> dict[str, Any]:
     return entry
 
 
-def _outputs(given: Any, applications: int, shapes: list[tuple[int, ...]] | None) -> list[npt.NDArray[Any]]:
-    arrays = [_batch("outputs", item) for item in _list("outputs", given, applications)]
+def _outputs(given: Any, applications: int, shapes: list[tuple[int, ...]] | None, dtype: Any) -> list[npt.NDArray[Any]]:
+    arrays = [_batch("outputs", item, dtype) for item in _list("outputs", given, applications)]
     for array, shape in zip(arrays, shapes or [array.shape for array in arrays], strict=True):
         if array.shape != shape:
             raise ValueError(f"`outputs` has an array of shape {array.shape} where the input has {shape}.")
@@ -175,8 +180,12 @@ def _list(name: str, value: Any, length: int | None = None) -> Any:
     return value
 
 
-def _batch(name: str, value: Any) -> npt.NDArray[Any]:
-    array = _numbers(name, value, FLOATS)
+def _batch(name: str, value: Any, dtype: Any) -> npt.NDArray[Any]:
+    """A batch as an array; ``dtype``: that which is declared, since an array of uint16 may hold bits of bfloat16."""
+    array = np.asarray(value)
+    if isinstance(dtype, str) and dtype == "bfloat16" and array.dtype == np.uint16:
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    array = _numbers(name, array, FLOATS)
     if array.ndim < 2:
         raise ValueError(f"`{name}` has an array of shape {array.shape}; it must have rank 2 or more.")
     return array
@@ -194,7 +203,11 @@ def _numbers(name: str, value: Any, accepted: tuple[type, ...]) -> npt.NDArray[A
     array = np.asarray(value)
     if array.dtype.type in accepted:
         return array
-    if array.dtype.name == "bfloat16":  # not a dtype of NumPy's own: .npy cannot hold it
+    if _is_bfloat16(array):  # not a dtype of NumPy's own: .npy cannot hold it
         return array.astype(np.float32)
     names = ", ".join(np.dtype(kind).name for kind in accepted)
     raise TypeError(f"`{name}` has dtype {array.dtype}; accepted are {names}.")
+
+
+def _is_bfloat16(value: Any) -> bool:
+    return getattr(getattr(value, "dtype", None), "name", None) == "bfloat16"

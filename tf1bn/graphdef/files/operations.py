@@ -214,8 +214,11 @@ class FileGraph:
         """The tensor of an input's text."""
         found = self._tensors.get(text)
         if found is None:
-            name, _, index = text.partition(":")
-            found = self._tensors[text] = FileTensor(self._by_name[name], int(index or 0))
+            op, index = self._by_name.get(text), "0"
+            if op is None:
+                name, _, index = text.partition(":")
+                op = self._by_name[name]
+            found = self._tensors[text] = FileTensor(op, int(index or 0))
         return found
 
     def consumers_of(self, name, index):

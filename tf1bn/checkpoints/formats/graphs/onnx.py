@@ -7,6 +7,7 @@ the branches of If and Loop.
 import dataclasses
 import math
 import os
+import re
 import stat
 
 import numpy as np
@@ -42,6 +43,9 @@ _FIXED = {"float32": (4, FIXED32, "<f4"), "float64": (10, FIXED64, "<f8")}
 _INTEGERS = {"int64": 7, "uint32": 11, "uint64": 11}
 _INT32 = 5
 _EXTERNAL = 1
+# Operations with a kernel and perhaps a bias, and names of initializers that say that they are one or the other.
+_WITH_KERNEL = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_SAYS_WHAT = re.compile(r"(?i)(.*[/._])?(w|b|weights?|kernels?|filters?|bias(es)?)")
 _ROLES = ("gamma", "beta", "mean", "variance")
 _MOST_NODES = 2**18
 _NOTHING = "The graph has no BatchNormalization node; exporters fold one into the convolution before it, if they may."
@@ -101,12 +105,13 @@ def open_onnx(path):
         graph = message(mapped(path), {7: BYTES}).get(7)
         if graph is None:
             raise ValueError("it has no graph")
-        tensors, layers = _read(graph)
+        tensors, layers, own_names = _read(graph)
         variables, scopes = variables_of(layers)
     except ValueError as error:
         raise damaged(path, f"it is not a whole ONNX model ({reason(error)})") from error
     taken = {tensor.name for tensor in variables.values()}
-    variables |= {name: one for name, one in tensors.items() if name not in taken and name not in variables}
+    others = {own_names.get(name, name): one for name, one in tensors.items() if name not in taken}
+    variables = others | variables
 
     def read(name):
         try:
@@ -120,8 +125,8 @@ def open_onnx(path):
 
 
 def _read(graph):
-    """The `Tensor` of each initializer and constant by name, and the batch norms."""
-    tensors, passed_on, found, count = {}, {}, [], 0
+    """The `Tensor` of each initializer and constant by name, the batch norms, and what `_kernel_names` gives."""
+    tensors, passed_on, found, with_kernel, count = {}, {}, [], [], 0
     for number, kind, value in fields(graph):
         if kind != BYTES or number not in (1, 5):
             continue
@@ -141,7 +146,26 @@ def _read(graph):
             passed_on[node.outputs[0]] = node.inputs[0]
         elif node.op == "BatchNormalization" and node.domain in ("", "ai.onnx"):
             found.append(node)
-    return tensors, _merged([_layer(node, tensors, passed_on) for node in found])
+        elif node.op in _WITH_KERNEL and node.domain in ("", "ai.onnx"):
+            with_kernel.append(node)
+    names = _kernel_names(with_kernel, tensors)
+    return tensors, _merged([_layer(node, tensors, passed_on) for node in found]), names
+
+
+def _kernel_names(nodes, tensors):
+    """The names by nodes of kernels and biases whose own names do not say what they are, as "onnx::Conv_20"; by those.
+
+    Exporters name anew what they compute, as where they fold a batch norm into a kernel.
+    """
+    names = {}
+    for node in nodes:
+        scope = node.name.strip("/").rpartition("/")[0]
+        for name, word in zip(node.inputs[1:3], ("weight", "bias"), strict=False):
+            better = f"{scope}/{word}"
+            known = name not in tensors or name in names or _SAYS_WHAT.fullmatch(name)
+            if scope and not known and better not in tensors and better not in names.values():
+                names[name] = better
+    return names
 
 
 @dataclasses.dataclass
