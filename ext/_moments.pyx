@@ -76,7 +76,7 @@ cdef const Kernels *find_variant(variant) except NULL:
 
 cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile, bint weights) except -1:
     cdef double *memory = <double *> malloc(
-        (channels + 11 * MAX_LANES + 15 + (2 * SPREAD if weights else 0)) * sizeof(double) + (CHUNK if tile else 0))
+        (channels + 11 * MAX_LANES + 15 + (3 * SPREAD if weights else 0)) * sizeof(double) + (CHUNK if tile else 0))
     if memory == NULL:
         raise MemoryError()
     scratch.memory = memory
@@ -91,7 +91,8 @@ cdef int allocate(Scratch *scratch, Py_ssize_t channels, bint tile, bint weights
     scratch.shift = scratch.part + 2 * MAX_LANES
     scratch.weights = scratch.shift + (channels + 7) // 8 * 8
     scratch.spread = scratch.weights + SPREAD
-    scratch.tile = <char *> (scratch.weights + (2 * SPREAD if weights else 0))
+    scratch.ends = <Py_ssize_t *> (scratch.spread + SPREAD)
+    scratch.tile = <char *> (scratch.weights + (3 * SPREAD if weights else 0))
     return 0
 
 

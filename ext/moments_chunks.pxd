@@ -45,7 +45,7 @@ cdef extern from *:
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 512,         /* channels whose sums stay in the first-level cache */
         SPREAD = 32768,     /* weights at most of a chunk */
-        STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied; of a run an eighth */
+        STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied */
         MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
     };
     """
@@ -67,7 +67,7 @@ cdef struct Block:
     Py_ssize_t channels, channel_stride
     Py_ssize_t run
     const double *weights   # NULL, or one for each row; in the mode LONG_RUNS for each element of the runs
-    bint stretched          # whether many neighbours weigh the same
+    bint stretched          # whether many neighbours weigh the same: then each such stretch is summed for itself
     double weight           # of all elements of a channel together, or how many there are
 
 
@@ -102,6 +102,7 @@ cdef struct Scratch:
     char *tile              # CHUNK bytes
     double *weights         # [SPREAD]: of the rows of a chunk
     double *spread          # [SPREAD]: of its lanes; or sums of what weighs the same
+    Py_ssize_t *ends        # [SPREAD]: where stretches of equal weights end
 
 
 cdef inline void fill_tile(const char *base, const Walk *walk, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t channel,
@@ -122,20 +123,37 @@ cdef inline Py_ssize_t copies_of(Py_ssize_t width) noexcept nogil:
     return copies
 
 
+cdef inline void spread_weights(const double *weights, Py_ssize_t rows, Py_ssize_t width, double *out) noexcept nogil:
+    """The weight of each row for each of its lanes, [rows, width]; few lanes have loops that a compiler unrolls."""
+    cdef Py_ssize_t i, c
+    if width == 1:
+        memcpy(out, weights, rows * sizeof(double))
+    elif width == 2:
+        for i in range(rows):
+            out[2 * i] = out[2 * i + 1] = weights[i]
+    elif width == 3:
+        for i in range(rows):
+            out[3 * i] = out[3 * i + 1] = out[3 * i + 2] = weights[i]
+    elif width == 4:
+        for i in range(rows):
+            for c in range(4):
+                out[4 * i + c] = weights[i]
+    else:
+        for i in range(rows):
+            for c in range(width):
+                out[i * width + c] = weights[i]
+
+
 cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char *data, Py_ssize_t stride,
                            Py_ssize_t rows, Py_ssize_t lanes, const double *shift, const double *weights,
                            Py_ssize_t copies, const Scratch *scratch) noexcept nogil:
     """weights: NULL, or that of each row; of `copies` rows that are taken as one, if these are more than one."""
-    cdef Py_ssize_t width, i, c
     if weights == NULL:
         kernels.sums[walk.kind](data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum,
                                 scratch.lane_square)
         return
     if copies > 1:
-        width = lanes // copies
-        for i in range(rows * copies):
-            for c in range(width):
-                scratch.spread[i * width + c] = weights[i]
+        spread_weights(weights, rows * copies, lanes // copies, scratch.spread)
         weights = scratch.spread
     kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
                                      scratch.part, scratch.lane_sum, scratch.lane_square)
@@ -169,20 +187,13 @@ cdef inline void add_stretch(Py_ssize_t width, double weight, double *sums, cons
         sums[width + j] += weight * scratch.lane_square[j]
 
 
-cdef inline Py_ssize_t equal_weights(const double *weights, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-    """How many of `count` weights, from `first` on, are the same."""
-    cdef Py_ssize_t i = first + 1
-    while i < count and weights[i] == weights[first]:
-        i += 1
-    return i - first
-
-
 cdef inline void sum_rows(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
                    const Scratch *scratch) noexcept nogil:
     """Sums of a block whose rows are contiguous, [channels, run] each."""
     cdef Py_ssize_t width = block.channels * block.run
     cdef Py_ssize_t lanes = copies_of(width) * width if block.row_stride == width else width
-    cdef Py_ssize_t c, j, k, first, count
+    cdef Py_ssize_t c, j, k
+    cdef Py_ssize_t first = 0, stretch = 0
     cdef bint shifted = block.weights != NULL
     cdef double total, square
     for c in range(block.channels):
@@ -195,12 +206,11 @@ cdef inline void sum_rows(const Kernels *kernels, const Walk *walk, const Block 
             scratch.lane_shift[j] = scratch.lane_shift[j - width]
     if block.stretched:
         memset(scratch.spread, 0, 2 * width * sizeof(double))
-        first = 0
         while first < block.rows:
-            count = equal_weights(block.weights, first, block.rows)
-            sum_contiguous(kernels, walk, block, first, count, shifted, NULL, scratch)
+            sum_contiguous(kernels, walk, block, first, scratch.ends[stretch] - first, shifted, NULL, scratch)
             add_stretch(width, block.weights[first], scratch.spread, scratch)
-            first += count
+            first = scratch.ends[stretch]
+            stretch += 1
         memcpy(scratch.lane_sum, scratch.spread, width * sizeof(double))
         memcpy(scratch.lane_square, scratch.spread + width, width * sizeof(double))
     else:
@@ -240,7 +250,7 @@ cdef inline void sum_run(const Kernels *kernels, const Walk *walk, const char *d
 cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
                    const Scratch *scratch) noexcept nogil:
     """Sums of a block whose runs are long enough to be summed one by one."""
-    cdef Py_ssize_t c, i, j, count
+    cdef Py_ssize_t c, i, j, count, stretch
     cdef const char *data
     cdef const double *lane_shift
     cdef const double *weights = block.weights
@@ -254,6 +264,7 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
         memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
         if block.stretched:
             memset(scratch.spread, 0, 2 * RUN_LANES * sizeof(double))
+        stretch = 0
         for i in range(block.rows):
             data = block.data + (i * block.row_stride + c * block.channel_stride) * walk.itemsize
             if not block.stretched:
@@ -262,13 +273,15 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
                 continue
             j = i * block.run
             while j < (i + 1) * block.run:
-                count = equal_weights(weights, j, (i + 1) * block.run)
+                count = min(scratch.ends[stretch], (i + 1) * block.run) - j
                 sum_run(kernels, walk, data, count, lane_shift, NULL, scratch)
                 add_stretch(RUN_LANES, weights[j], scratch.spread, scratch)
                 memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
                 memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
                 data += count * walk.itemsize
                 j += count
+                if j == scratch.ends[stretch]:
+                    stretch += 1
         if block.stretched:
             memcpy(scratch.lane_sum, scratch.spread, RUN_LANES * sizeof(double))
             memcpy(scratch.lane_square, scratch.spread + RUN_LANES, RUN_LANES * sizeof(double))
@@ -357,19 +370,27 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
     cdef Py_ssize_t place = first - item * weights.item
     cdef Py_ssize_t count = rows // step
     cdef Py_ssize_t lanes = min(count, <Py_ssize_t> 64)
-    cdef Py_ssize_t i
-    cdef double largest = 0.0, total = 0.0
+    cdef Py_ssize_t i = 0, end
+    cdef double largest, total = 0.0
     cdef int exponent
-    stretches[0] = 1
-    for i in range(count):
-        scratch.weights[i] = weights.values[item]
-        largest = max(largest, scratch.weights[i])
-        if i and scratch.weights[i] != scratch.weights[i - 1]:
+    if weights.item == step:
+        memcpy(scratch.weights, weights.values + item, count * sizeof(double))
+    while weights.item != step and i < count:
+        end = min(count, i + (weights.item - place) // step)
+        while i < end:
+            scratch.weights[i] = weights.values[item]
+            i += 1
+        place = 0
+        item += 1
+    stretches[0] = 0
+    largest = scratch.weights[0]
+    for i in range(1, count):
+        if scratch.weights[i] != scratch.weights[i - 1]:
+            largest = max(largest, scratch.weights[i])
+            scratch.ends[stretches[0]] = i
             stretches[0] += 1
-        place += step
-        if place == weights.item:
-            place = 0
-            item += 1
+    scratch.ends[stretches[0]] = count
+    stretches[0] += 1
     frexp(largest, &exponent)
     scale[0] = 1.0
     if exponent < -100:
@@ -472,7 +493,7 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
             c = block.run if walk.mode == SHORT_RUNS else 1
             block.weight = take_weights(kernels, weights, first, rows, c, &scale, &stretches, scratch)
             block.weights = scratch.weights
-            block.stretched = rows * (8 if walk.mode == LONG_RUNS else group) >= stretches * STRETCH
+            block.stretched = rows * (1 if walk.mode == LONG_RUNS else group) >= stretches * STRETCH
         else:
             block.weight = <double> rows
         block.rows = rows // block.run

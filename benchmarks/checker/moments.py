@@ -42,8 +42,6 @@ SOURCE = """
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
-static inline void as_float32(const float *p, float *x) { memcpy(x, p, 32 * sizeof(float)); }
-static inline void as_float64(const double *p, double *x) { memcpy(x, p, 32 * sizeof(double)); }
 static inline void as_bfloat16(const uint16_t *p, float *x) {
     for (int j = 0; j < 32; j++) {
         uint32_t word = (uint32_t)p[j] << 16;
@@ -58,7 +56,7 @@ static inline void as_float16(const uint16_t *p, float *x) {
     for (int j = 0; j < 32; j++) x[j] = ((const _Float16 *)p)[j];
 #endif
 }
-#define LOOPS(NAME, T, W)                                                          \\
+#define LOOPS(NAME, T, ROW)                                                        \\
     void read_##NAME(const T *p, ptrdiff_t n, double *out) {                       \\
         T s[128] = {0}, total = 0;                                                 \\
         for (ptrdiff_t i = 0; i + 128 <= n; i += 128)                              \\
@@ -69,8 +67,7 @@ static inline void as_float16(const uint16_t *p, float *x) {
     void squares_##NAME(const T *p, ptrdiff_t n, double *out) {                    \\
         double s[32] = {0}, q[32] = {0};                                           \\
         for (ptrdiff_t i = 0; i + 32 <= n; i += 32) {                              \\
-            W row[32];                                                             \\
-            as_##NAME(p + i, row);                                                 \\
+            ROW;                                                                   \\
             for (int j = 0; j < 32; j++) {                                         \\
                 double x = row[j];                                                 \\
                 s[j] += x;                                                         \\
@@ -80,10 +77,10 @@ static inline void as_float16(const uint16_t *p, float *x) {
         out[0] = out[1] = 0;                                                       \\
         for (int j = 0; j < 32; j++) { out[0] += s[j]; out[1] += q[j]; }           \\
     }
-LOOPS(float16, uint16_t, float)
-LOOPS(bfloat16, uint16_t, float)
-LOOPS(float32, float, float)
-LOOPS(float64, double, double)
+LOOPS(float16, uint16_t, float row[32]; as_float16(p + i, row))
+LOOPS(bfloat16, uint16_t, float row[32]; as_bfloat16(p + i, row))
+LOOPS(float32, float, const float *row = p + i)
+LOOPS(float64, double, const double *row = p + i)
 """
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 

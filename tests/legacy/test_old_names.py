@@ -84,6 +84,7 @@ LINES = {
     "numpy.long": "import numpy as np; print(np.long is int)",
     "numpy.object": "import numpy as np; print(np.array([{}], np.object)[0] == {})",
     "numpy.product": "import numpy as np; print(np.product([2, 3]) == 6)",
+    "numpy.reshape": "import numpy as np; print(np.reshape([1, 2], newshape=(2, 1)).shape == (2, 1))",
     "numpy.round_": "import numpy as np; print(np.round_(2.6) == 3)",
     "numpy.row_stack": "import numpy as np; print(np.row_stack([[1], [2]]).shape == (2, 1))",
     "numpy.sometrue": "import numpy as np; print(bool(np.sometrue([0, 2])))",

@@ -1,8 +1,10 @@
 """Graphs whose variables were made constants: inference is recorded, and who sees no layer says so."""
 
 import dataclasses
+import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -46,7 +48,9 @@ def imported(definition):
 def standalone():
     """The recorder for the real TensorFlow 1.x, with the names of that."""
     namespace = {"__name__": "record_tf1"}
-    exec(compile(STANDALONE.read_text(encoding="utf-8"), str(STANDALONE), "exec"), namespace)
+    # Its hook is made from a class of that TensorFlow.
+    with mock.patch.dict(sys.modules, tensorflow=tf):
+        exec(compile(STANDALONE.read_text(encoding="utf-8"), str(STANDALONE), "exec"), namespace)
     namespace["tf"] = types.SimpleNamespace(
         **{name: getattr(tf, name) for name in dir(tf) if name != "__version__"}, __version__="1.15.0"
     )

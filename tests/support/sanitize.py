@@ -22,6 +22,7 @@ TESTS = [
     "checker/test_kernels.py",
     "util/test_threads.py",
     "checker/test_weights.py",
+    "checker/test_bfloat16.py",
     "packaging/test_native.py",
     "checker/test_moving_stats.py",
     "checker/test_summation.py",

@@ -88,16 +88,16 @@ def weighted_state(array, data_format, weights, threads, progress):
 
 def _sum(values):
     """The sum of numbers that are not negative, without their rounding errors."""
-    low = np.zeros_like(values)
+    low = []
     while values.size > _FEW:
         if values.size % 2:
-            values, low = np.append(values, 0.0), np.append(low, 0.0)
-        first, second = values[::2], values[1::2]
+            values = np.append(values, 0.0)
+        first, second = np.split(values, 2)
         # Knuth's two-sum.
         values = first + second
         rest = values - first
-        low = low[::2] + low[1::2] + ((first - (values - rest)) + (second - rest))
-    return math.fsum([*values.tolist(), *low.tolist()])
+        low.append(float(((first - (values - rest)) + (second - rest)).sum()))
+    return math.fsum([*values.tolist(), *low])
 
 
 class _WeightedAccumulation(Accumulation):

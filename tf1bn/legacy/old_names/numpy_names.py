@@ -20,6 +20,14 @@ def array(real, lent, *args, **kwargs):
     return real(*args, **{**kwargs, "dtype": object})
 
 
+def reshape(real, lent, *args, **kwargs):
+    """`numpy.reshape`, whose argument `shape` was `newshape` until NumPy 2.1."""
+    if "newshape" in kwargs:
+        lent()
+        kwargs["shape"] = kwargs.pop("newshape")
+    return real(*args, **kwargs)
+
+
 def load(real, lent, *args, **kwargs):
     """`numpy.load`, which read pickles until NumPy 1.16.3, here also those that Python 2 wrote."""
     # Positions: file, mmap_mode, allow_pickle, fix_imports, encoding.

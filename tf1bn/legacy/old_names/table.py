@@ -108,6 +108,7 @@ FUNCTIONS = {
     "numpy.array": f"{_OWN}.numpy_names.array",
     "numpy.asarray": f"{_OWN}.numpy_names.array",
     "numpy.load": f"{_OWN}.numpy_names.load",
+    "numpy.reshape": f"{_OWN}.numpy_names.reshape",
     "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
 }
 
