@@ -68,6 +68,11 @@ static INLINED double better_shift(double shift, double count, double sum, doubl
 }
 
 static INLINED float half_to_float(uint16_t bits) {
+#if defined(__aarch64__) && defined(__ARM_FP16_FORMAT_IEEE)
+    __fp16 half;
+    memcpy(&half, &bits, 2);
+    return half;
+#else
     /* Masks instead of branches, to vectorize. */
     uint32_t magnitude = bits & 0x7FFFu;
     uint32_t subnormal, mask, word = magnitude << 13;
@@ -83,6 +88,7 @@ static INLINED float half_to_float(uint16_t bits) {
     word = (subnormal & mask) | (word & ~mask) | ((uint32_t)(bits & 0x8000u) << 16);
     memcpy(&value, &word, 4);
     return value;
+#endif
 }
 
 #define ISA(x) x##_baseline

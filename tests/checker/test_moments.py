@@ -94,9 +94,11 @@ def test_every_way_through_the_kernels(shape, data_format, dtype):
 
 def test_every_float16_is_converted_exactly():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):  # some processors warn of a NaN that signals
+        expected = halves.astype(np.float64)
     for batch in (halves, halves.astype(">f2")):
         moments = batch_moments(batch[None])
-        np.testing.assert_array_equal(moments.mean, halves.astype(np.float64))
+        np.testing.assert_array_equal(moments.mean, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
