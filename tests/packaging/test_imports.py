@@ -70,6 +70,7 @@ SPEAK_OF_OTHERS = {
     "contrib/_names.py",
     "contrib/_slim.py",
     "legacy/explain/names.py",
+    "legacy/left_names.py",
     "legacy/runner.py",
     "legacy/tensorflow_module.py",
     "recalibration/__init__.py",
