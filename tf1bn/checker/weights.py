@@ -11,6 +11,7 @@ from .._native import moments as _native
 from .accumulation import Accumulation, accumulated
 
 _FEW = 512  # weights that `math.fsum` adds up fast enough
+_USUAL = 256  # exponents of largest weights below this are far from overflow, and from underflow
 
 
 def checked_weights(weights, items):
@@ -31,10 +32,12 @@ def checked_weights(weights, items):
             f"`weights` has shape {array.shape}; it must have shape {(items,)}, one weight for each item of axis 0."
         )
     array = np.ascontiguousarray(array, np.float64)
-    if not np.isfinite(array).all():
+    # Both are NaN if a weight is.
+    least, largest = array.min(initial=0.0), array.max(initial=0.0)
+    if not (np.isfinite(least) and np.isfinite(largest)):
         raise ValueError(f"`weights` holds {array[~np.isfinite(array)][0]}; every weight must be finite.")
-    if (array < 0).any():
-        raise ValueError(f"`weights` holds {array.min()}; no weight may be negative.")
+    if least < 0:
+        raise ValueError(f"`weights` holds {least}; no weight may be negative.")
     return array
 
 
@@ -68,11 +71,14 @@ def weighted_state(array, data_format, weights, threads, progress):
       ValueError: the weights of all elements together are infinite.
     """
     largest = float(weights.max(initial=0.0))
-    # By a power of two, so that no sum of weights overflows.
     exponent = math.frexp(largest)[1]
-    half = -exponent // 2
-    weights = weights * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
-    if array.size == 0 or (largest > 0 and (weights == weights[0]).all()):
+    if abs(exponent) < _USUAL:
+        exponent = 0
+    else:
+        # By a power of two, so that no sum of weights overflows.
+        half = -exponent // 2
+        weights = weights * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
+    if array.size == 0 or (largest > 0 and weights.min() == weights.max()):
         accumulation = Accumulation(array, data_format)
     else:
         accumulation = _WeightedAccumulation(array, data_format, weights)
