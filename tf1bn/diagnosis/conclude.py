@@ -47,7 +47,7 @@ class Diagnosis:
       first_step: the number of the first step that was wrong; None if none was, or nothing left its bound.
       accumulated: by statistic, "mean" and "variance", the error after the last step, what that step added to it and
         what it inherited; None where it is not known.
-      outputs: the `OutputError`s by name, root mean squares over the values of the worst channel; None if not known.
+      outputs: an `OutputError` by name, root mean squares over the values of the worst channel; None if not known.
         "inherited": how far the outputs are off because the statistics are not those of correct updates in every step;
         0 where only training steps hold outputs, which do not use the moving statistics. "added": what the layer's own
         arithmetic adds, the recorded outputs against those of real numbers from the recorded inputs and statistics.
