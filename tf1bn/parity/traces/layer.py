@@ -49,7 +49,8 @@ class MatchedLayer:
     def of(cls, pair, declared, diagnoses, rule, comparison, *, in_sequence, only):
         """The `MatchedLayer` with what its two `Diagnosis` show."""
         shown = tuple(map(measured, diagnoses))
-        words = tuple(map(effective, declared, shown))
+        # NEW was measured under the decays of OLD.
+        words = tuple(map(effective, declared, shown, (True, False)))
         return cls(pair, declared, diagnoses, shown, words, rule, comparison, in_sequence, only)
 
 

@@ -24,7 +24,7 @@ class Measured:
       epsilon: the interval of epsilons that the outputs allow, (low, high); None if not known.
       bessel: whether the variance that is averaged has Bessel's correction, if the trace does not declare it; None if
         the data cannot tell.
-      decay_declared: whether the trace gives the decay of every training step.
+      decay_declared: whether the trace gives the decay of every training step; decay_varies: whether these differ.
       applications: how many times one step updates the statistics at most.
       as_declared: whether the statistics are what the declared settings make of the inputs.
       compared: whether any training step was compared with the declared settings.
@@ -39,6 +39,7 @@ class Measured:
     epsilon: tuple[float, float] | None
     bessel: bool | None
     decay_declared: bool
+    decay_varies: bool
     applications: int
     as_declared: bool
     compared: bool
@@ -65,6 +66,7 @@ def measured(diagnosis):
         epsilon=_epsilon([sources[key] for key in ((True, BATCH), (False, MOVING))]),
         bessel=survey.shown_convention,
         decay_declared=survey.declared.decay_known,
+        decay_varies=len(survey.declared.decays) > 1,
         applications=survey.declared.applications,
         as_declared=survey.best.verdict == OK,
         compared=survey.declared_fit.steps > 0,
@@ -142,8 +144,14 @@ class Effective:
     entry: dict
 
 
-def effective(layer, shown):
-    """The `Effective` of a layer, from its `trace.Layer` and its `Measured`, or None for the latter."""
+def effective(layer, shown, own_decays):
+    """The `Effective` of a layer.
+
+    Args:
+      layer: its `trace.Layer`.
+      shown: its `Measured`, or None.
+      own_decays: whether it was measured under the decays of its own trace, and not under another's.
+    """
     entry = {"decay": None, "decay_interval": None, "factor": None, "epsilon": [None, None]}
     interval = decay = None
     # The rate of several updates together is the decay of none of them.
@@ -156,7 +164,7 @@ def effective(layer, shown):
         if interval is not None:
             entry["epsilon"] = list(interval)
     decay_text = f"{decay:.6g}" if decay is not None else _declared(layer.decay)
-    if layer.decay is None and shown is not None and shown.decay_declared:
+    if own_decays and decay is None and shown is not None and shown.decay_declared and shown.decay_varies:
         decay_text = "another one in each update"
     if decay is not None and (repeats := _repeats(layer.decay, shown.rate)) > 1:
         decay_text = f"{decay:.6g} (that of {repeats} updates with {layer.decay:g})"
