@@ -161,6 +161,19 @@ def test_parts_merge_to_the_whole():
     assert_weighted(merged, batch, weights)
 
 
+@pytest.mark.parametrize("shape", [(1000, 37, 9), (1000, 333)], ids=str)
+def test_rows_that_are_not_as_many_as_fit_side_by_side(shape):
+    """Many rows of a few hundred lanes have more weights for their lanes than a chunk has room for."""
+    rng = np.random.default_rng(5)
+    batch, weights = rng.normal(3, 2, shape).astype(np.float32), rng.uniform(0, 1, shape[0])
+    moments = batch_moments(batch, data_format="NCHW", weights=weights)
+    values = batch.reshape(*shape[:2], -1).astype(np.float64)
+    mean = np.average(values, axis=0, weights=weights).mean(axis=1)
+    variance = np.average(np.square(values - mean[:, np.newaxis]), axis=0, weights=weights).mean(axis=1)
+    np.testing.assert_allclose(moments.mean, mean, rtol=1e-13)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-13)
+
+
 def test_the_order_of_threads_and_variants_of_equal_items_does_not_matter():
     batch = np.random.default_rng(7).normal(3, 1, (3, 700_000, 2)).astype(np.float32)
     states = {batch_moments(batch, weights=[1, 2, 3], threads=threads)._state.tobytes() for threads in (1, 2, 5)}
