@@ -121,6 +121,16 @@ def test_what_is_not_finite_counts_even_with_weight_0(shape, item, bad):
     np.testing.assert_array_equal(moments.variance[[0, 2]], expected.variance[[0, 2]])
 
 
+@pytest.mark.parametrize("item", [3, 69_999])
+def test_what_is_not_finite_counts_in_a_part_that_weighs_nothing(item):
+    batch = np.random.default_rng(7).normal(size=(70_000, 4))  # two parts
+    weights = np.ones(len(batch))
+    weights[slice(0, 40_000) if item == 3 else slice(30_000, None)] = 0
+    batch[item, 2] = np.nan
+    moments = batch_moments(batch, weights=weights)
+    np.testing.assert_array_equal(np.isnan(moments.mean), [False, False, True, False])
+
+
 @pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3)])
 def test_an_infinity_with_a_weight_is_the_mean(shape):
     batch = np.random.default_rng(5).normal(size=shape)
