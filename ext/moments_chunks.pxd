@@ -164,7 +164,9 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
                                 const Scratch *scratch) noexcept nogil:
     """Sums of `count` rows, [channels, run] each, as lane_sum and lane_square [channels, run]."""
     cdef Py_ssize_t width = block.channels * block.run
-    cdef Py_ssize_t copies = copies_of(width) if block.row_stride == width else 1
+    # More weights than `spread` has room for are taken row by row.
+    cdef bint fits = weights == NULL or count * width <= SPREAD
+    cdef Py_ssize_t copies = copies_of(width) if block.row_stride == width and fits else 1
     cdef Py_ssize_t lanes = copies * width
     cdef Py_ssize_t stride = lanes if copies > 1 else block.row_stride
     cdef Py_ssize_t rows = count // copies

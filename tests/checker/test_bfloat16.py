@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiers
 from accuracy import HARD, PATHS, assert_accurate
 
 from tf1bn._native import _moments
@@ -24,7 +25,9 @@ def same_state(one, other):
     return one.count == other.count and one._state.tobytes() == other._state.tobytes()
 
 
-@pytest.mark.parametrize(("shape", "data_format"), PATHS[1::3], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "data_format"), tiers.slow_after(3, sorted(PATHS[1::3], key=lambda path: np.prod(path[0]))), ids=str
+)
 def test_moments_are_exact_in_every_layout(shape, data_format):
     bits, values = rounded(np.random.default_rng(0).normal(3, 2, shape))
     moments = batch_moments(bits, data_format=data_format, dtype="bfloat16")

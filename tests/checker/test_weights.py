@@ -121,6 +121,16 @@ def test_what_is_not_finite_counts_even_with_weight_0(shape, item, bad):
     np.testing.assert_array_equal(moments.variance[[0, 2]], expected.variance[[0, 2]])
 
 
+@pytest.mark.parametrize("item", [3, 69_999])
+def test_what_is_not_finite_counts_in_a_part_that_weighs_nothing(item):
+    batch = np.random.default_rng(7).normal(size=(70_000, 4))  # two parts
+    weights = np.ones(len(batch))
+    weights[slice(0, 40_000) if item == 3 else slice(30_000, None)] = 0
+    batch[item, 2] = np.nan
+    moments = batch_moments(batch, weights=weights)
+    np.testing.assert_array_equal(np.isnan(moments.mean), [False, False, True, False])
+
+
 @pytest.mark.parametrize("shape", [(9, 3), (9, 2, 3)])
 def test_an_infinity_with_a_weight_is_the_mean(shape):
     batch = np.random.default_rng(5).normal(size=shape)
@@ -159,6 +169,19 @@ def test_parts_merge_to_the_whole():
     for part in parts[:5] + parts[6:]:
         merged = part.merge(merged)
     assert_weighted(merged, batch, weights)
+
+
+@pytest.mark.parametrize("shape", [(1000, 37, 9), (1000, 333)], ids=str)
+def test_rows_that_are_not_as_many_as_fit_side_by_side(shape):
+    """Many rows of a few hundred lanes have more weights for their lanes than a chunk has room for."""
+    rng = np.random.default_rng(5)
+    batch, weights = rng.normal(3, 2, shape).astype(np.float32), rng.uniform(0, 1, shape[0])
+    moments = batch_moments(batch, data_format="NCHW", weights=weights)
+    values = batch.reshape(*shape[:2], -1).astype(np.float64)
+    mean = np.average(values, axis=0, weights=weights).mean(axis=1)
+    variance = np.average(np.square(values - mean[:, np.newaxis]), axis=0, weights=weights).mean(axis=1)
+    np.testing.assert_allclose(moments.mean, mean, rtol=1e-13)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-13)
 
 
 def test_the_order_of_threads_and_variants_of_equal_items_does_not_matter():

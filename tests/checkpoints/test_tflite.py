@@ -77,6 +77,24 @@ def test_damaged_models_are_read_or_refused(package, tmp_path):
     assert refused > 20
 
 
+def test_a_model_that_is_cut_off_is_refused_in_one_sentence(package, tmp_path):
+    data, path = (TFLITE / "float16.tflite").read_bytes(), tmp_path / "m.tflite"
+    for size in (*range(8, len(data), 250), len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(CheckpointError, match=r"is damaged: it is not a whole model of TensorFlow Lite") as caught:
+            open_checkpoint(str(path))
+        assert "unpack" not in str(caught.value)
+
+
+def test_a_constant_of_unknown_shape_is_refused(package, tmp_path):
+    known, unknown = (np.array([size, 3, 3, 3], "<i4").tobytes() for size in (4, -1))
+    data, path = (TFLITE / "float32.tflite").read_bytes(), tmp_path / "m.tflite"
+    assert known in data
+    path.write_bytes(data.replace(known, unknown))
+    with pytest.raises(CheckpointError, match=r"\(a constant has no certain shape\)"):
+        open_checkpoint(str(path))
+
+
 def test_parts_that_overlap_are_refused(package, monkeypatch):
     monkeypatch.setattr("tf1bn.checkpoints.formats.graphs.tflite._MOST_TIMES", 0)
     with pytest.raises(CheckpointError, match=r"is damaged: .* \(its parts overlap\)"):

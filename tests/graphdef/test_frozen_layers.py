@@ -181,6 +181,17 @@ def test_missing_inputs_are_damage(tmp_path):
         open_checkpoint(written(tmp_path / "a.pb", node("bn", "Rsqrt", "y")))
 
 
+def test_operations_that_take_one_value_twice_are_gone_through_once(tmp_path):
+    """Each doubles the number of ways to the last one."""
+    chain = node("p", "Placeholder", dtype=field(6, 10)) + node("x/switch", "Switch", "x", "p")
+    chain += node("net/bn/FusedBatchNormV3", "FusedBatchNormV3", "x/switch:1", *UNNAMED, is_training=FALSE)
+    before = "net/bn/FusedBatchNormV3"
+    for name in (f"i{i}" for i in range(60)):
+        chain, before = chain + node(name, "Identity", before, f"{before}:0"), name
+    _, declared = values(written(tmp_path / "a.pb", constants(UNNAMED), chain))
+    assert set(declared) == {"net/bn"}
+
+
 def test_json_and_text_are_one_message():
     json = {
         "node": [

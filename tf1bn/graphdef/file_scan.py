@@ -143,12 +143,13 @@ class FileScan(Scan):
 
     def _merge_after(self, y):
         """See `scan.Scan._merge_after`; what a function returns goes through operations that pass it on."""
-        waiting = [y]
+        waiting, seen = [y], set()
         while waiting:
             for op in waiting.pop().consumers():
                 if op.type in MERGES and not closes_loop(op):
                     return op
-                if op.type == "Identity":
+                if op.type == "Identity" and op.name not in seen:
+                    seen.add(op.name)
                     waiting.append(op.outputs[0])
         return None
 

@@ -35,7 +35,7 @@ _FLOATS = {"FLOAT32": "float32", "FLOAT16": "float16", "FLOAT64": "float64"}
 _PASSES = ("DEQUANTIZE", "CAST")
 _NORM = re.compile(r"(?P<layer>.+?)/(batchnorm(_\d+)?/|FusedBatchNorm)")
 _NUMBER = re.compile(r"_\d+$")
-_MADE_NO_SENSE = (struct.error, IndexError, TypeError, ValueError, OverflowError, KeyError, AttributeError)
+_MADE_NO_SENSE = (struct.error, IndexError, TypeError, OverflowError, AttributeError)
 
 
 def open_tflite(path):
@@ -55,8 +55,11 @@ def open_tflite(path):
         model = _Model(tflite, data)
         arrays, folded = _constants(model)
         variables = {name: Variable(array.shape, array.dtype.name) for name, array in arrays.items()}
-    except _MADE_NO_SENSE as error:
+    except ValueError as error:
         raise damaged(path, f"it is not a whole model of TensorFlow Lite ({reason(error)})") from error
+    except _MADE_NO_SENSE as error:
+        # What the package tflite says of it are the offsets that it read.
+        raise damaged(path, "it is not a whole model of TensorFlow Lite, or it is cut off") from error
     if model.quantized:
         raise CheckpointError(
             f"`path` is {path!r}, a model of TensorFlow Lite with {counted(len(model.quantized), 'kernel')} of whole "
@@ -142,8 +145,10 @@ class _Model:
             return None
         tensor, data = found[1:]
         self._spend(data.size)
-        values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype)
-        return values.reshape([tensor.Shape(i) for i in range(tensor.ShapeLength())])
+        shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+        if any(size < 0 for size in shape):
+            raise ValueError("a constant has no certain shape")
+        return np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
 
     def kernel(self, number):
         """The array of a kernel, or None; one of whole numbers is noted in `quantized`."""
