@@ -76,14 +76,14 @@ REMEDIES = {
     "`local_step` in its checkpoint.",
     "bessel": {
         "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
-        "stay, accept it with --accept bessel. Inference from the same statistics agrees.",
+        "stay, accept it with --accept bessel.",
         "tensorflow1": "Pass `fused=False`: from 1.4 on the default is the fused layer, which takes N/(N-1).",
         "torch": "PyTorch always takes N/(N-1); docs/other-frameworks.md has a layer that averages as TF 1.x does. "
         "Or accept it with --accept bessel.",
     },
     "no-bessel": {
         "": "Use a layer that averages N/(N-1) times the variance, or put the factor in; if it must stay, accept it "
-        "with --accept no-bessel. Inference from the same statistics agrees.",
+        "with --accept no-bessel.",
         "tensorflow1": "Pass `fused=True`: up to 1.3 the default is the composed layer, which takes no N/(N-1).",
         "keras": "Keras 3 never takes N/(N-1); docs/other-frameworks.md has a layer that averages as the fused one "
         "does. Or accept it with --accept no-bessel.",

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shutil
+from pathlib import Path
 
 import browser
 import numpy as np
@@ -216,6 +217,14 @@ def test_a_folder_with_both_is_what_the_other_is(command):
     code, _, err = command("a.npz", "both")
     assert code == 2
     assert "is a trace" not in err
+
+
+def test_a_folder_that_the_audit_takes_is_a_checkpoint(command):
+    models = Path(__file__).parents[1] / "golden/tfjs"
+    code, out, err = command(models / "layers", models / "layers/model.json")
+    assert (code, err) == (0, "")
+    assert out.endswith(" 0 finding, 0 undecidable, 1 ok.")
+    assert "OLD is a trace and NEW is a checkpoint" in command("old", models / "layers")[2]
 
 
 def test_checkpoints_go_to_their_own_comparison(command, monkeypatch, tmp_path):

@@ -137,6 +137,19 @@ def test_what_is_wrong_is_said(call, error):
     assert re.match(error, f"{raised.type.__name__}: {raised.value}")
 
 
+def test_random_fields_take_arrays():
+    """As in 1.15.5, which gave these numbers."""
+    scores = (np.sin(np.arange(24) * 1.7) * 2).reshape(2, 4, 3).astype(np.float32)
+    transitions = np.cos(np.arange(9) * 1.3).reshape(3, 3).astype(np.float32)
+    lengths = np.array([4, 2], np.int32)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        norms = contrib.crf.crf_log_norm(scores, lengths, transitions)
+        norms, (tags, best) = sess.run([norms, contrib.crf.crf_decode(scores, transitions, lengths)])
+    np.testing.assert_allclose(norms, [7.8851237, 4.6796937], rtol=1e-6)
+    np.testing.assert_allclose(best, [6.9824214, 4.025631], rtol=1e-6)
+    assert tags.tolist() == [[1, 1, 2, 0], [0, 1, 0, 0]]
+
+
 def test_smart_conditions():
     with tf.Graph().as_default(), tf.Session() as sess:
         smart_cond, value = contrib.framework.smart_cond, contrib.framework.smart_constant_value

@@ -109,6 +109,8 @@ def test_the_text_names_the_update_that_tables_show(tmp_path):
     assert {error.step for error in one.worst.values()} == {2}
     for error in one.worst.values():
         assert f"most of it from step 2, whose update alone is off by {error.error:.3g}" in one.explanation
+    # The last step added no more than roundings.
+    assert one.explanation.count(": 0 by that step, ") == 2
     results, _, _ = judged(tmp_path / "u", bn=(From(1), {"steps": 6, "seed": 3}))
     one = results["bn"]
     elsewhere = [error for error in one.worst.values() if error.step != 5]

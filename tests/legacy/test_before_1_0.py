@@ -83,10 +83,28 @@ def test_the_order_of_1_x_is_left_alone(play):
     source = """
         a, b = tf.concat([[1.0, 2.0], [3.0]], 0), tf.split([1.0, 2.0], 2)[1]
         c = tf.nn.sigmoid_cross_entropy_with_logits(labels=[1.0], logits=[0.0])
-        d = tf.reverse([1.0, 2.0], [0])
-        print(*tf.Session().run([a, b, c, d]))
+        d, e = tf.reverse([1.0, 2.0], [0]), tf.reverse([1.0, 2.0], [])
+        f = tf.nn.sigmoid_cross_entropy_with_logits(None, [1.0], [0.0])
+        g = tf.nn.softmax_cross_entropy_with_logits_v2([[1.0, 0.0]], [[0.0, 0.0]])
+        h = tf.nn.sparse_softmax_cross_entropy_with_logits(None, [0], [[0.0, 0.0]])
+        print(*tf.Session().run([a, b, c, d, e, f, g, h]))
         """
-    assert play(source) == (0, "[1. 2. 3.] [2.] [0.6931472] [2. 1.]\n", "")
+    half = "[0.6931472]"
+    assert play(source) == (0, f"[1. 2. 3.] [2.] {half} [2. 1.] [1. 2.] {half} {half} {half}\n", "")
+
+
+def test_a_script_has_its_own_names(play):
+    source = """
+        tf.pack, tf.train.SummaryWriter = "mine", "my own"
+        print(tf.pack, tf.train.SummaryWriter)
+        """
+    assert play(source) == (0, "mine my own\n", "")
+
+
+def test_an_argument_is_given_once(play):
+    status, _, err = play("tf.concat(1, [[[1.0]]], concat_dim=0)")
+    assert status == 1
+    assert "TypeError: `concat_dim` is given twice, by its place and by its name.\n" in err
 
 
 def test_every_name_has_a_successor_today():

@@ -159,6 +159,20 @@ def test_an_array_of_numbers_must_be_one(play):
     assert (status, "inhomogeneous" in err, "lent" in err) == (1, True, False)
 
 
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.4.0", reason="until NumPy 2.3 an array of one number is a number"
+)
+@pytest.mark.parametrize("line", ["float(np.array([1.0]))", "'%d' % np.array([3])", "a[0] = np.array([2.0])"])
+def test_what_to_do_about_an_array_of_one_number_is_said_after_the_traceback(play, line):
+    status, _, err = play(f"import numpy as np; a = np.zeros(2)\n{line}")
+    assert status == 1
+    assert re.search(r"\n(Type|Value)Error: .*\ntf1bn run: until NumPy 2\.3 .*: write `x\.item\(\)` in .*\.\n$", err)
+
+
+def test_nothing_is_said_of_other_errors(play):
+    assert "tf1bn run" not in play("float('x')")[2] + play("'%d' % 'x'")[2]
+
+
 def test_names_are_listed_after_an_error_too(play):
     status, _, err = play("import numpy as np\nnp.int('x')\n")
     assert status == 1

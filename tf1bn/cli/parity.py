@@ -173,7 +173,7 @@ def _kind(args):
 
 def _kinds(path, name):
     """What a path holds: "trace", "checkpoint", or both."""
-    from ..checkpoints.opening import FILE_SUFFIXES
+    from ..checkpoints.opening import FILE_SUFFIXES, looks_like_checkpoint
     from ..cluster.files import is_url
 
     if is_url(path):
@@ -182,6 +182,8 @@ def _kinds(path, name):
         markers = {"trace": "trace.json", "checkpoint": "checkpoint"}
         if kinds := [kind for kind, file in markers.items() if os.path.lexists(os.path.join(path, file))]:
             return kinds
+        if looks_like_checkpoint(path):
+            return ["checkpoint"]
         raise CommandError(
             f"{name} is {path!r}, a folder without a trace.json or checkpoint; give a trace or checkpoint."
         )

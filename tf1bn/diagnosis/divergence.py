@@ -90,9 +90,7 @@ def _statistics(survey):
         start = f"; the moving {name} is" if parts else f"After step {error.step} the moving {name} is"
         # As many decimals in the parts as in their sum, so that they add up.
         decimals = max(0, 2 - math.floor(math.log10(abs(error.error)))) if 1e-4 < abs(error.error) < 1e6 else None
-        added, inherited = (
-            f"{part:+.3g}" if decimals is None else f"{part:+.{decimals}f}" for part in (error.added, error.inherited)
-        )
+        added, inherited = (_part(part, decimals) for part in (error.added, error.inherited))
         parts.append(
             f"{start} {abs(error.error):.3g} too {'high' if error.error > 0 else 'low'} in channel {error.channel} "
             f"({_allowed(error.bound)}): {added} by that step, {inherited} by those before it"
@@ -110,6 +108,12 @@ def _statistics(survey):
             else:
                 parts.append(f" (the update of step {worst.step} is farthest off, {farthest})")
     return ["".join(parts) + "."] if parts else []
+
+
+def _part(value, decimals):
+    """A part of an error with its sign, with so many decimals or three digits if None; "0" where they are all 0."""
+    text = f"{value:+.3g}" if decimals is None else f"{value:+.{decimals}f}"
+    return text if float(text) else "0"
 
 
 def _outputs(errors, ids):

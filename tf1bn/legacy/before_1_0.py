@@ -105,7 +105,8 @@ def operations(lends):
         def either(*args, **kwargs):
             new = rewritten(args, kwargs)
             if new is None:
-                return operation(*args, **kwargs)
+                # In 1.x losses had an argument before their labels, which had to be None.
+                return operation(*(args[1:] if args and args[0] is None else args), **kwargs)
             lends(f"tf.{path}({order})")
             return operation(**new)
 
@@ -119,18 +120,18 @@ def operations(lends):
         return _reordered(("split_dim", "num_split", "value", "name"), new, args, kwargs)
 
     def loss(args, kwargs):
-        if not args and "targets" not in kwargs:
+        if not _logits_first(args) and "targets" not in kwargs:
             return None
         given = _by_name(("logits", "labels", "name"), args, kwargs)
         return {"labels" if name == "targets" else name: value for name, value in given.items()}
 
     def loss_with_axis(args, kwargs):
-        return _by_name(("logits", "labels", "dim", "name"), args, kwargs) if args else None
+        return _by_name(("logits", "labels", "dim", "name"), args, kwargs) if _logits_first(args) else None
 
     def reverse(args, kwargs):
         given = _by_name(("tensor", "dims", "name"), args, kwargs)
         dims = given.get("dims")
-        if not isinstance(dims, (list, tuple)) or not all(isinstance(dim, bool) for dim in dims):
+        if not isinstance(dims, (list, tuple)) or not dims or not all(isinstance(dim, bool) for dim in dims):
             return None
         given["axis"] = [axis for axis, wanted in enumerate(given.pop("dims")) if wanted]
         return given
@@ -155,10 +156,18 @@ def _reordered(names, new, args, kwargs):
     return {new.get(name, name): value for name, value in given.items()}
 
 
+def _logits_first(args):
+    """Whether a loss gets its logits without a name: in 1.x the first argument has one, or is None."""
+    return bool(args) and args[0] is not None
+
+
 def _by_name(names, args, kwargs):
     if len(args) > len(names):
         raise TypeError(f"{len(args)} arguments are given; there are at most {len(names)}: {', '.join(names)}.")
-    return dict(zip(names, args, strict=False)) | kwargs
+    given = dict(zip(names, args, strict=False))
+    if twice := given.keys() & kwargs.keys():
+        raise TypeError(f"`{min(twice)}` is given twice, by its place and by its name.")
+    return given | kwargs
 
 
 def _v1():

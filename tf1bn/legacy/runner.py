@@ -197,7 +197,7 @@ def _status(code):
 
 
 def _print_exception(error):
-    """Print the traceback as Python does, without the frames of what runs the script."""
+    """Print the traceback as Python does, without the frames of what runs the script, and what can be done."""
     seen, waiting = set(), [error]
     while waiting:
         linked = waiting.pop()
@@ -209,9 +209,13 @@ def _print_exception(error):
         waiting += (linked.__cause__, linked.__context__, *(group if isinstance(group, tuple | list) else ()))
     if sys.excepthook is not sys.__excepthook__:
         sys.excepthook(type(error), error, error.__traceback__)
-        return
-    sys.stdout.flush()
-    print("".join(traceback.format_exception(error)), end="", file=sys.stderr, flush=True)
+    else:
+        sys.stdout.flush()
+        print("".join(traceback.format_exception(error)), end="", file=sys.stderr, flush=True)
+    from .old_names.numpy_names import note_on
+
+    if (note := note_on(error)) is not None:
+        _say(note)
 
 
 def _of_script(trace):

@@ -10,6 +10,7 @@ from pages import Page, audit, cause, layer, mixed, worst
 from tf1bn import verdicts
 from tf1bn._util import text as text_module
 from tf1bn.reports import html
+from tf1bn.reports.layers.declared import own_settings, usual_settings
 
 
 def page_of(*layers, **more):
@@ -258,3 +259,11 @@ def test_the_head_says_no_more_than_holds_for_all_layers():
     # What a file holds in the place of these is left out.
     odd = audit(layer("x", steps=5, training_steps="3", settings=[1])) | {"about": "PyTorch"}
     assert "training" not in Page(html.render(odd)).text
+    version_alone = audit(layer("x", steps=5, training_steps=3)) | {"about": {"framework_version": "2.13.0"}}
+    assert "2.13.0" not in Page(html.render(version_alone)).text
+
+
+def test_settings_that_are_not_equal_read_otherwise():
+    layers = [{"name": name, "settings": {"decay": decay}} for name, decay in (("x", 0.9999999), ("y", 1), ("z", 1.0))]
+    usual = usual_settings(layers)
+    assert [own_settings(layer, usual) for layer in layers] == ["decay 0.9999999", "", ""]

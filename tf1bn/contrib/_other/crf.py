@@ -39,6 +39,8 @@ def crf_multitag_sequence_score(inputs, tag_bitmap, sequence_lengths, transition
 
 def crf_log_norm(inputs, sequence_lengths, transition_params):
     """The logarithm of the sum of exp(score) over all sequences of tags, [batch]; 0 where a length is 0."""
+    inputs, transition_params = map(tf.convert_to_tensor, (inputs, transition_params))
+    sequence_lengths = tf.cast(sequence_lengths, tf.int32)
 
     def step(scores, unary):
         return unary + tf.reduce_logsumexp(scores[:, :, tf.newaxis] + transition_params, 1)
@@ -58,6 +60,7 @@ def crf_log_likelihood(inputs, tag_indices, sequence_lengths, transition_params=
 
 def crf_decode(potentials, transition_params, sequence_length):
     """The tags with the highest score, int32 and 0 beyond the length of each sequence, and that score, [batch]."""
+    potentials, transition_params = map(tf.convert_to_tensor, (potentials, transition_params))
     time, tags = tf.shape(potentials)[1], potentials.shape.as_list()[2]
     sequence_length = tf.cast(sequence_length, tf.int32)
     pointers = tf.TensorArray(tf.int32, time - 1, element_shape=[None, tags])
@@ -114,5 +117,4 @@ def _last_scores(inputs, lengths, step):
     def advance(number, scores):
         return number + 1, tf.where(number < lengths, step(scores, inputs[:, number]), scores)
 
-    lengths = tf.cast(lengths, tf.int32)
     return tf.while_loop(lambda number, _: number < tf.shape(inputs)[1], advance, (1, inputs[:, 0]))[1]

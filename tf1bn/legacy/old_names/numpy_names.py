@@ -1,11 +1,27 @@
 """What functions and methods of NumPy did that have left it, or that do less since."""
 
+import re
+
 import numpy as np
+
+# What NumPy, and Python's "%d", say of an array in the place of a number.
+_ONE_NUMBER = re.compile("^only 0-dimensional arrays can be converted|^%. format: .* is required, not numpy.ndarray$")
 
 
 def asscalar(a):
     """The only element of an array, as a Python number."""
     return np.asarray(a).item()
+
+
+def note_on(error):
+    """What to do about an exception that old scripts raise since NumPy 2.4, a sentence; None about any other."""
+    for each in (error, error.__cause__):
+        if isinstance(each, TypeError) and _ONE_NUMBER.search(str(each)):
+            return (
+                "until NumPy 2.3 an array of one number was taken where Python needs a number: write `x.item()` in the "
+                "place of such an array `x`"
+            )
+    return None
 
 
 def array(real, lent, *args, **kwargs):

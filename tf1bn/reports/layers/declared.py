@@ -5,6 +5,8 @@ Results may come from a file, so that nothing is taken to be what it should be.
 
 from __future__ import annotations
 
+import collections
+
 from ..._util.text import counted
 
 SHOWN = ("decay", "epsilon", "data_format", "axis", "dtype", "fused")
@@ -15,7 +17,7 @@ def head_line(result):
     layers = result["layers"]
     framework = _framework(result.get("about"))
     usual = usual_settings(layers)
-    settings = in_words(usual)
+    settings = ", ".join(usual.values())
     if settings and len(layers) > 1:
         alike = not any(own_settings(layer, usual) for layer in layers)
         settings = f"declared of {'every layer' if alike else 'most layers'}: {settings}"
@@ -42,28 +44,27 @@ def head_of_comparison(result):
 
 def _framework(about):
     known = _dict(about)
+    if not known.get("framework"):
+        return ""
     return " ".join(str(known[key]) for key in ("framework", "framework_version") if key in known)
 
 
 def usual_settings(layers):
-    """The settings that more than half of the layers declare alike, a dict."""
+    """What more than half of the layers declare alike: dict from names of settings to words."""
     usual = {}
     for name in SHOWN:
-        values = [in_words({name: value}) for value in _values(layers, name)]
-        text = max(values, key=values.count, default="")
-        if text and 2 * values.count(text) > len(layers):
-            usual[name] = _values(layers, name)[values.index(text)]
+        texts = [in_words({name: _dict(layer.get("settings")).get(name)}) for layer in layers]
+        for text, count in collections.Counter(texts).most_common(1):
+            if text and 2 * count > len(layers):
+                usual[name] = text
     return usual
-
-
-def _values(layers, name):
-    return [_dict(layer.get("settings")).get(name) for layer in layers]
 
 
 def own_settings(layer, usual):
     """What a layer declares other than the usual settings, in words; "" if that is nothing."""
     settings = _dict(layer.get("settings"))
-    return in_words({name: value for name, value in settings.items() if name not in usual or usual[name] != value})
+    texts = {name: in_words({name: settings.get(name)}) for name in SHOWN}
+    return ", ".join(text for name, text in texts.items() if text and text != usual.get(name))
 
 
 def in_words(settings):
@@ -76,15 +77,14 @@ def in_words(settings):
         elif name in ("data_format", "dtype") and isinstance(value, str):
             parts.append(value)
         elif isinstance(value, (int, float)):
-            parts.append(f"{name} {value:g}")
+            parts.append(f"{name} {value:.9g}")
     return ", ".join(parts)
 
 
 def _steps(layers):
     """How many steps hold the layers, and how many of them train: "4 steps (3 training, 1 inference)"."""
     pairs = [(layer.get("steps"), layer.get("training_steps")) for layer in layers]
-    pairs = [pair for pair in pairs if all(isinstance(count, int) for count in pair)]
-    if not pairs or len(pairs) < len(layers):
+    if not pairs or not all(type(count) is int for pair in pairs for count in pair):
         return ""
     steps, training = ([pair[i] for pair in pairs] for i in (0, 1))
     inference = [all_steps - of_training for all_steps, of_training in pairs]
