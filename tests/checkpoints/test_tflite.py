@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tf1bn.checkpoints import CheckpointError, audit_checkpoint, open_checkpoint
+from tf1bn.checkpoints.formats.graphs import tflite
 
 TFLITE = pathlib.Path(__file__).resolve().parents[1] / "golden" / "tflite"
 WEIGHTS = np.load(TFLITE / "weights.npz")
@@ -38,6 +39,32 @@ def test_kernels_and_constants(dtype, allowed, package):
     np.testing.assert_allclose(found["pool_bn/batchnorm/mul"], scale, rtol=allowed)
     shift = WEIGHTS["pool_bn/beta"] - WEIGHTS["pool_bn/moving_mean"] * scale
     np.testing.assert_allclose(found["pool_bn/batchnorm/sub"], shift, atol=4 * allowed)
+
+
+def test_kernels_have_the_order_of_axes_of_tensorflow(package):
+    found, weights = variables("other"), np.load(TFLITE / "other.npz")
+    for stored, name in (("transposed_1/kernel", "transposed/kernel"), ("solid_1/convolution/kernel", "solid/kernel")):
+        np.testing.assert_array_equal(found[stored], weights[name])
+    np.testing.assert_array_equal(found["transposed_1/bias"], weights["transposed/bias"])
+
+
+class OneProduct:
+    """A model of a product and a sum with constants; ``takers`` operations take the product."""
+
+    def __init__(self, takers):
+        self.operators = [tflite._Operator("MUL", [0, 1], [2]), tflite._Operator("RELU", [2], [5])][:takers]
+        self.operators.append(tflite._Operator("ADD", [2, 3], [4]))
+
+    def constant(self, number):
+        return np.ones(2, np.float32) if number in (1, 3) else None
+
+    def name(self, number):
+        return f"bn/batchnorm/{number}"
+
+
+def test_a_product_that_others_take_too_is_no_batch_norm():
+    assert tflite._constants(OneProduct(1))[1] == ["bn"]
+    assert tflite._constants(OneProduct(2)) == ({}, [])
 
 
 def test_there_is_nothing_to_judge_in_one_alone(package):

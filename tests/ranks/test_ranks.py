@@ -196,6 +196,22 @@ def test_what_is_no_training_of_several_ranks(tmp_path):
         audit_ranks([*paths, str(tmp_path / "silent")])
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_decays_of_applications_are_joined(tmp_path, shared):
+    state, paths = (np.zeros(CHANNELS, np.float32), np.ones(CHANNELS, np.float32)), []
+    for rank in range(2):
+        paths.append(str(tmp_path / f"rank{rank}"))
+        with trace.Writer(paths[-1], rank=rank, ranks=2) as writer:
+            writer.add_layer("bn", decay=DECAY, epsilon=1e-3)
+            decays = {"decay": None, "decays": [0.5, 0.75]} if rank == 0 or not shared else {"decay": 0.25}
+            together = {"reduction": "mean", "replicas": [rank, rank]} if shared else {}
+            given = entry(batch(0, rank), state, state, **decays, **together)
+            writer.add_step({"bn": {**given, "inputs": [batch(0, rank), batch(1, rank)]}}, training=True)
+    trace.join(paths, tmp_path / "joined")
+    (step,) = trace.open(tmp_path / "joined")
+    assert step.layers["bn"].decays == ((0.5, 0.75, 0.25, 0.25) if shared else (0.5, 0.75))
+
+
 def test_a_joined_trace_can_be_sent_to_another_process(tmp_path):
     joined = Joined([trace.open(path) for path in write(tmp_path)], own=1)
     again = pickle.loads(pickle.dumps(joined))

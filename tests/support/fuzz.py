@@ -92,6 +92,7 @@ def draw_shape(dice):
             [1 + dice.below(9), 500 + dice.below(1100)],
             [1 + dice.below(3), 1 + dice.below(3), 3000 + dice.below(9000)],
             [20 + dice.below(20), 1 + dice.below(70), 1 + dice.below(8), 1 + dice.below(8)],
+            [100 + dice.below(400), 1 + dice.below(60), 1 + dice.below(9)],
         ]
     )
 

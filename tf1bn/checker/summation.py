@@ -59,6 +59,8 @@ def layer_moments(batch, dtype, weights=None, squares=False, variant=None):
             moments = np.empty((2, len(_WELFORDS), channels), dtype)
             _native.welford_moments(state, count, moments)
             means[of_welford], variances[of_welford] = moments[0], moments[1] / divisors[0]
+        # As large as many rows of the batch, and the next one is too.
+        del state
         centers = np.zeros_like(means[of_sums]) if squares else means[of_sums]
         totals = _sums(_state_after(batch, dtype, weights, centers, variant=variant), count)
         variances[of_sums] = totals[of_sums] / divisors

@@ -7,7 +7,8 @@
 Needs TensorFlow 2.16 or later. The batch norms follow a convolution without a bias, a depthwise convolution with two
 kernels per channel, a pooling, which nothing can be folded into, and a dense layer; all have epsilon 2e-3.
 ``weights.npz`` has the variables, ``float32.tflite``, ``float16.tflite`` and ``int8.tflite`` the model with weights of
-these dtypes, ``version.json`` the version.
+these dtypes, ``version.json`` the version. ``other.npz`` and ``other.tflite`` have a model of the other layers with
+kernels, a transposed and a three-dimensional convolution, without batch norms.
 """
 
 import argparse
@@ -21,7 +22,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "tflite"
 
 
 def network(keras, numpy):
-    """The model with weights drawn at random."""
+    """The model with four batch norms."""
     layers = keras.layers
     values = inputs = keras.Input((8, 8, 3))
     values = layers.Conv2D(4, 3, use_bias=False, name="conv")(values)
@@ -30,7 +31,19 @@ def network(keras, numpy):
     values = layers.MaxPool2D(2)(layers.BatchNormalization(name="depthwise_bn", epsilon=2e-3)(values))
     values = layers.ReLU()(layers.BatchNormalization(name="pool_bn", epsilon=2e-3)(values))
     values = layers.Dense(5, name="dense")(layers.Flatten()(values))
-    model = keras.Model(inputs, layers.BatchNormalization(name="dense_bn", epsilon=2e-3)(values))
+    return drawn(numpy, keras.Model(inputs, layers.BatchNormalization(name="dense_bn", epsilon=2e-3)(values)))
+
+
+def other_network(keras, numpy):
+    """A transposed and a three-dimensional convolution, whose kernels have another size along each axis."""
+    layers = keras.layers
+    image, volume = keras.Input((4, 4, 3), batch_size=1), keras.Input((4, 4, 4, 2), batch_size=1)
+    transposed = layers.Conv2DTranspose(5, (2, 4), name="transposed")(image)
+    return drawn(numpy, keras.Model([image, volume], [transposed, layers.Conv3D(4, (1, 2, 3), name="solid")(volume)]))
+
+
+def drawn(numpy, model):
+    """The model with weights drawn at random."""
     draw = numpy.random.RandomState(0)
     for variable in model.weights:
         low, high = (0.2, 3.0) if variable.path.endswith(("gamma", "variance")) else (-1.0, 1.0)
@@ -39,9 +52,9 @@ def network(keras, numpy):
 
 
 def converted(tf, numpy, model, dtype):
-    """The bytes of the model with weights of a dtype."""
+    """The bytes of the model with weights of a dtype; of float32, if it is another."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if dtype != "float32":
+    if dtype in ("float16", "int8"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if dtype == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -57,10 +70,13 @@ def record(folder):
     import numpy
     import tensorflow as tf
 
-    model = network(keras, numpy)
-    numpy.savez(folder / "weights.npz", **{variable.path: numpy.asarray(variable) for variable in model.weights})
-    for dtype in ("float32", "float16", "int8"):
-        (folder / f"{dtype}.tflite").write_bytes(converted(tf, numpy, model, dtype))
+    for file, model, dtypes in (
+        ("weights", network(keras, numpy), ("float32", "float16", "int8")),
+        ("other", other_network(keras, numpy), ("other",)),
+    ):
+        numpy.savez(folder / f"{file}.npz", **{variable.path: numpy.asarray(variable) for variable in model.weights})
+        for dtype in dtypes:
+            (folder / f"{dtype}.tflite").write_bytes(converted(tf, numpy, model, dtype))
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     (folder / "version.json").write_text(json.dumps(versions, indent=1) + "\n")
 

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from ...._util.text import reason
+from ....binary.numbers import widened
 from ....errors import CheckpointError
 from ..base import LONGEST_VECTOR, MOST_VARIABLES, Variable, damaged
 
@@ -142,5 +143,5 @@ def read(file, name, variable, path):
     except BROKEN as error:
         raise damaged(path, f"reading `{name}` failed ({reason(error)})") from error
     if variable.dtype == "bfloat16":
-        return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return widened(values.view(np.uint16))
     return values
