@@ -48,7 +48,8 @@ def write(folder, *, numbers=True, wrong_rank=None, ranks=RANKS, steps=STEPS):
         origin = {"rank": rank, "ranks": ranks} if numbers else {}
         pooled = updates(lambda step: [batch(step, r) for r in range(RANKS)], 2 if rank == wrong_rank else STEPS)
         own = updates(lambda step, rank=rank: [batch(step, rank)])
-        with trace.Writer(folder / f"rank{rank}", **origin) as writer:
+        about = {"framework": "PyTorch", "framework_version": "2.13.0"}
+        with trace.Writer(folder / f"rank{rank}", **origin, **about) as writer:
             for name in ("sync", "own"):
                 writer.add_layer(name, decay=DECAY, epsilon=1e-3, fused=False, recurrence="weighted")
             for step, sync, alone in zip(range(steps), pooled, own, strict=False):
@@ -68,6 +69,7 @@ def test_pooled_layers_are_judged_by_all_batches_and_others_in_each_rank(tmp_pat
     result = audit_ranks(paths)
     assert verdicts(result) == {"sync": "ok", "own": "ok", "own (rank 1)": "ok", "own (rank 2)": "ok"}
     assert result.ok
+    assert result["about"] == {"framework": "PyTorch", "framework_version": "2.13.0"}
     assert result["problems"] == []
     (note,) = [note for note in result["notes"] if "rank" in note]
     assert note.startswith(
@@ -240,3 +242,15 @@ def test_the_command(tmp_path, capsys):
     ):
         assert cli.main(arguments) == 2
         assert text in capsys.readouterr().err
+
+
+def test_decays_of_applications_are_those_of_all_ranks(tmp_path):
+    decays, state = ([0.5], None), (np.zeros(CHANNELS), np.ones(CHANNELS))
+    for rank, of_rank in enumerate(decays):
+        with trace.Writer(tmp_path / f"{rank}", rank=rank, ranks=2) as writer:
+            writer.add_layer("bn", decay=0.25, epsilon=1e-3)
+            more = {} if of_rank is None else {"decay": None, "decays": of_rank}
+            shared = entry(batch(0, rank), state, state, reduction="pooled", replicas=[rank], **more)
+            writer.add_step({"bn": shared}, training=True)
+    (step,) = Joined([trace.open(tmp_path / name) for name in ("0", "1")])
+    assert list(step.layers["bn"].decays) == [0.5, 0.25]
