@@ -47,9 +47,8 @@ class MatchedLayer:
 
     @classmethod
     def of(cls, pair, declared, diagnoses, rule, comparison, *, in_sequence, only):
-        """The `MatchedLayer` with what its two `Diagnosis` show."""
+        """The `MatchedLayer` with what its two `Diagnosis` show, of which NEW's is by the decays of OLD."""
         shown = tuple(map(measured, diagnoses))
-        # NEW was measured under the decays of OLD.
         words = tuple(map(effective, declared, shown, (True, False)))
         return cls(pair, declared, diagnoses, shown, words, rule, comparison, in_sequence, only)
 
