@@ -87,3 +87,19 @@ def test_updates_that_raced_had_the_decays_that_are_declared(tmp_path, declared,
     assert ("raced" in result.explanation) is raced
     # What is left of the statistics before the first step.
     assert result.survey.declared.start_weight == pytest.approx((declared[0] * declared[1]) ** 3)
+
+
+def test_a_replay_takes_the_decay_of_each_update(tmp_path):
+    """Sums in float32, value by value, are so far off that only a replay of them tells."""
+
+    class InOrder(Layer):
+        def train(self, moving, batches):
+            for batch, decay in zip(batches, (0.9, 0.7), strict=True):
+                moving = self.once(moving, batch, decay)
+            return moving
+
+    more = {"kind": "relu", "shape": (1500, 8), "extra": lambda t: {"decay": None, "decays": [0.9, 0.7]}}
+    made = simulated(InOrder(0.9, order="in order"), decay=None, steps=2, applications=2, **more)
+    result = diagnose(write(tmp_path / "a", {"bn": made}))[0]
+    assert [cause.id for cause in result.causes if cause.severity == "finding"] == ["double-update"]
+    assert "updated its statistics each time" in result.explanation
