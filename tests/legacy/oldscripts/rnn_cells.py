@@ -39,6 +39,7 @@ with tf.variable_scope("rare"):
     show("wrapped", [out[0], out[-1], state])
     out, forwards, backwards = rnn.stack_bidirectional_dynamic_rnn(
         [rnn.GRUCell(2), rnn.LSTMCell(3)], [rnn.GRUCell(2), rnn.GRUCell(1)], x, dtype=tf.float32, sequence_length=[4, 1, 3])
+    assert out.name == "rare/stack_bidirectional_rnn/cell_1/concat:0"
     show("layers", [out, forwards[1].c, backwards[0]])
 with tf.Session() as sess:
     sess.run(tf.global_variables_initializer())

@@ -144,6 +144,6 @@ def stack_bidirectional_dynamic_rnn(
                     swap_memory,
                     time_major,
                 )
-            inputs = tf.concat(outputs, 2)
+                inputs = tf.concat(outputs, 2)
             states.append(last)
     return inputs, *zip(*states, strict=True)
