@@ -393,3 +393,11 @@ def test_images_are_those_of_scipy(case, tmp_path):
     assert (str(seen.dtype), list(seen.shape)) == (case["dtype"], case["shape"])
     # Pillow rounds a resized or rotated pixel otherwise than in 2019.
     np.testing.assert_allclose(seen.ravel(), case["values"], atol=case["atol"], rtol=1e-6)
+
+
+def test_numbers_of_numpy_are_printed_without_their_type(play):
+    source = "import numpy as np; print([np.float32(1.5), np.int64(2), np.bool_(True)])"
+    assert play(source) == (0, "[1.5, 2, True]\n", "")
+    today = f"{[np.float32(1.5), np.int64(2), np.bool_(True)]}\n"
+    assert play(source, as_is=True)[1] == today
+    assert ("np.float32(1.5)" in today) == (np.lib.NumpyVersion(np.__version__) >= "2.0.0")

@@ -95,8 +95,11 @@ def run_script(
         sys.argv = ["-m" if module else script, *args]
         stack.enter_context(tensorflow_1())
         stack.enter_context(in_force(release))
+        from .old_names.numpy_names import numbers_without_type
         from .python2_tensorflow import fetched_strings
 
+        if not as_is:
+            stack.enter_context(numbers_without_type())
         stack.enter_context(fetched_strings(lambda: old.python2))
         recording = None
         if record is not None:

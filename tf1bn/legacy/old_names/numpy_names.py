@@ -1,5 +1,6 @@
 """What functions and methods of NumPy did that have left it, or that do less since."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -11,6 +12,13 @@ _ONE_NUMBER = re.compile("^only 0-dimensional arrays can be converted|^%. format
 def asscalar(a):
     """The only element of an array, as a Python number."""
     return np.asarray(a).item()
+
+
+@contextlib.contextmanager
+def numbers_without_type():
+    """Makes numbers of NumPy in lists and the like print as until NumPy 1.26: "1.5" and not "np.float32(1.5)"."""
+    with np.printoptions(**({"legacy": "1.25"} if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else {})):
+        yield
 
 
 def note_on(error):
