@@ -228,3 +228,11 @@ def test_a_signaling_nan_warns_no_more_than_another():
         moments = batch_moments(batch, weights=weights)
         np.testing.assert_array_equal(moments.mean, [np.nan, 0])
         np.testing.assert_array_equal(moments.variance, [np.nan, 0])
+
+
+def test_weighted_squares_of_large_numbers_do_not_overflow():
+    values = np.float64([[1e150], [3e150], [-2e150]])
+    moments = batch_moments(values, weights=[1e10, 2e10, 5e10])
+    # mean (1 + 6 - 10) / 8 of 1e150, mean square (1 + 18 + 20) / 8
+    assert moments.mean[0] == pytest.approx(-0.375e150, rel=1e-15)
+    assert moments.variance[0] == pytest.approx((4.875 - 0.375**2) * 1e300, rel=1e-14)

@@ -11,7 +11,7 @@ from .._native import moments as _native
 from .accumulation import Accumulation, accumulated
 
 _FEW = 512  # weights that `math.fsum` adds up fast enough
-_USUAL = 256  # exponents of largest weights below this are far from overflow, and from underflow
+_LARGE = 1000  # powers of two with larger exponents are reached in two steps
 
 
 def checked_weights(weights, items):
@@ -71,13 +71,12 @@ def weighted_state(array, data_format, weights, threads, progress):
       ValueError: the weights of all elements together are infinite.
     """
     largest = float(weights.max(initial=0.0))
+    # To at most 1 by a power of two, so that neither a sum of weights nor one of weighted squares overflows.
     exponent = math.frexp(largest)[1]
-    if abs(exponent) < _USUAL:
-        exponent = 0
-    else:
-        # By a power of two, so that no sum of weights overflows.
-        half = -exponent // 2
-        weights = weights * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
+    first = -exponent // 2 if abs(exponent) > _LARGE else 0
+    if first:
+        weights = weights * math.ldexp(1.0, first)
+    weights = weights * math.ldexp(1.0, -exponent - first)
     if array.size == 0 or (largest > 0 and weights.min() == weights.max()):
         accumulation = Accumulation(array, data_format)
     else:
