@@ -35,21 +35,21 @@ cdef extern from "moving_kernels.h":
         double count
         int weighted, bessel, squares
         double deviations, input_error
-    ctypedef struct MovingKernels:
+    ctypedef struct Kernels:
         const char *name
         void start(Py_ssize_t, const double *, int, int, double *, Py_ssize_t) noexcept nogil
         void advance(Py_ssize_t, const Step *, int, const double *, const double *, double *, double *,
                      Py_ssize_t) noexcept nogil
         void bounds(Py_ssize_t, int, double, const double *, Py_ssize_t, double *, double *) noexcept nogil
         double largest_share(Py_ssize_t, const double *, const double *, const double *) noexcept nogil
-    int find_moving_kernels(const MovingKernels **)
+    int find_kernels(const Kernels **)
 
 version = TF1BN_VERSION.decode("ascii")
 source_hash = TF1BN_SOURCE_HASH.decode("ascii")
 rounding = ROUNDING
 
-cdef const MovingKernels *KERNELS[MAX_VARIANTS]
-cdef int KERNEL_COUNT = find_moving_kernels(KERNELS)
+cdef const Kernels *KERNELS[MAX_VARIANTS]
+cdef int KERNEL_COUNT = find_kernels(KERNELS)
 variants = tuple([KERNELS[i].name.decode("ascii") for i in range(KERNEL_COUNT)])
 
 
@@ -71,7 +71,7 @@ cpdef enum Recurrence:
     WEIGHTED_SUM = 2  # a = a * d + m * r
 
 
-cdef const MovingKernels *kernels(str variant) except NULL:
+cdef const Kernels *kernels(str variant) except NULL:
     """The kernels of that name; the fastest if it is None."""
     if variant is None:
         return KERNELS[0]
@@ -95,7 +95,7 @@ cdef class Steps:
     """
 
     cdef Step step
-    cdef const MovingKernels *own
+    cdef const Kernels *own
 
     def __init__(self, double count, *, bint weighted, bint bessel, keep, rate, double slack, double keep_slack,
                  forms, int recurrence, double sum_unit, double sum_smallest, int sum_bits,
@@ -175,7 +175,7 @@ def start(const double[:, ::1] values not None, int bits, double[:, :, ::1] stat
 
     bits: those of the significand of the type that the layer holds them in.
     """
-    cdef const MovingKernels *own = kernels(variant)
+    cdef const Kernels *own = kernels(variant)
     cdef Py_ssize_t i
     if not (values.shape[0] == stats.shape[0] == 2 and values.shape[1] == stats.shape[2]
             and RUNS_ROW <= stats.shape[1] <= MOST_ROWS):
@@ -190,7 +190,7 @@ def start(const double[:, ::1] values not None, int bits, double[:, :, ::1] stat
 def bounds(const double[:, :, ::1] stats not None, double deviations, double[:, :, ::1] out not None,
            str variant=None):
     """Fill ``out`` [2, 2, channels] with the expected error and the worst case of statistics [2, figures, channels]."""
-    cdef const MovingKernels *own = kernels(variant)
+    cdef const Kernels *own = kernels(variant)
     cdef Py_ssize_t i
     if not (out.shape[0] == out.shape[1] == stats.shape[0] == 2 and out.shape[2] == stats.shape[2]
             and RUNS_ROW <= stats.shape[1] <= MOST_ROWS):
@@ -205,7 +205,7 @@ def bounds(const double[:, :, ::1] stats not None, double deviations, double[:, 
 def largest_shares(const double[:, ::1] observed not None, const double[:, ::1] expected not None,
                    const double[:, ::1] bound not None, double[::1] out not None, str variant=None):
     """For each row of [rows, channels], the largest error divided by its bound; NaN if one is not within its bound."""
-    cdef const MovingKernels *own = kernels(variant)
+    cdef const Kernels *own = kernels(variant)
     cdef Py_ssize_t i
     if not (observed.shape[0] == expected.shape[0] == bound.shape[0] == out.shape[0]
             and observed.shape[1] == expected.shape[1] == bound.shape[1] > 0):

@@ -27,17 +27,17 @@ cdef extern from "replay_kernels.h":
         const void *centers
         Py_ssize_t rows, channels, first, length
         int welford
-    ctypedef struct ReplayKernels:
+    ctypedef struct Kernels:
         const char *name
         void take_float(const Rows *, float *) noexcept nogil
         void take_double(const Rows *, double *) noexcept nogil
-    int find_replay_kernels(const ReplayKernels **)
+    int find_kernels(const Kernels **)
 
 version = TF1BN_VERSION.decode("ascii")
 source_hash = TF1BN_SOURCE_HASH.decode("ascii")
 
-cdef const ReplayKernels *KERNELS[MAX_VARIANTS]
-cdef int KERNEL_COUNT = find_replay_kernels(KERNELS)
+cdef const Kernels *KERNELS[MAX_VARIANTS]
+cdef int KERNEL_COUNT = find_kernels(KERNELS)
 variants = tuple([KERNELS[i].name.decode("ascii") for i in range(KERNEL_COUNT)])
 slots = SLOTS  # of the state, for each channel
 sums = SUMS
@@ -62,7 +62,7 @@ def take(const real[:, ::1] front not None, const real[:, ::1] back not None, co
     variant: the name of the kernels to use, one of `variants`; None for the fastest.
     """
     cdef Rows step
-    cdef const ReplayKernels *own = KERNELS[0]
+    cdef const Kernels *own = KERNELS[0]
     cdef Py_ssize_t rows = front.shape[0], channels = front.shape[1]
     if variant is not None:
         if variant not in variants:

@@ -1,9 +1,7 @@
 /* The instruction sets that kernels are compiled for, and which of them a machine can run.
  *
- * A file of kernels, which names what it defines with ISA(x), is included once for each: in a header that includes this
- * one, as it is; on x86-64 once more between TARGET_BEGIN(AVX2) and TARGET_END, and between TARGET_BEGIN(AVX512) and
- * TARGET_END. Compilers and machines that the guards do not know get the baseline, which is plain C. All variants must
- * give the same bits: contraction into fused multiply-add is off. */
+ * each_isa.h compiles a file of kernels for each of them. Compilers and machines that the guards do not know get the
+ * baseline, which is plain C. All variants must give the same bits: contraction into fused multiply-add is off. */
 
 #ifndef TF1BN_ISA_H
 #define TF1BN_ISA_H
@@ -42,26 +40,24 @@
 #endif
 
 enum { MAX_VARIANTS = 3 };
-enum { BASELINE_ISA, AVX2_ISA, AVX512_ISA };
+enum { BASELINE_ISA, AVX2_ISA, AVX512_ISA }; /* each has all of those before it */
 
-/* Writes the instruction sets that this machine can run, the fastest first; returns how many. Slow in virtual machines,
- * where asking the processor traps. */
-static inline int find_isas(int *found) {
-    int count = 0;
+/* The best instruction set that this machine can run. Slow in virtual machines, where asking the processor traps. */
+static inline int best_isa(void) {
 #ifdef TF1BN_X86
     unsigned a, b, c, d;
     __builtin_cpu_init();
     /* Not every compiler's builtin knows f16c. That the system saves the registers follows from AVX2. */
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
-               (c & bit_F16C);
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
-        found[count++] = AVX512_ISA;
-    if (avx2)
-        found[count++] = AVX2_ISA;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__get_cpuid(1, &a, &b, &c, &d) ||
+        !(c & bit_F16C))
+        return BASELINE_ISA;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512bw"))
+        return AVX2_ISA;
+    return AVX512_ISA;
+#else
+    return BASELINE_ISA;
 #endif
-    found[count++] = BASELINE_ISA;
-    return count;
 }
 
 #endif

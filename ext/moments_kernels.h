@@ -91,46 +91,7 @@ static INLINED float half_to_float(uint16_t bits) {
 #endif
 }
 
-#define ISA(x) x##_baseline
-#define ISA_NAME "baseline"
-#include "moments_isa.h"
-#undef ISA
-#undef ISA_NAME
-
-#ifdef TF1BN_X86
-#define ISA_HAS_F16C
-TARGET_BEGIN(AVX2)
-#define ISA(x) x##_avx2
-#define ISA_NAME "avx2"
-#include "moments_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-
-TARGET_BEGIN(AVX512)
-#define ISA(x) x##_avx512
-#define ISA_NAME "avx512"
-#include "moments_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-#undef ISA_HAS_F16C
-#endif
-
-/* Writes the variants that this machine can run, the fastest first; returns how many. */
-static int find_kernels(const Kernels **found) {
-    int isas[MAX_VARIANTS];
-    int count = find_isas(isas);
-    for (int i = 0; i < count; i++) {
-        found[i] = &kernels_baseline;
-#ifdef TF1BN_X86
-        if (isas[i] == AVX2_ISA)
-            found[i] = &kernels_avx2;
-        if (isas[i] == AVX512_ISA)
-            found[i] = &kernels_avx512;
-#endif
-    }
-    return count;
-}
+#define KERNELS "moments_isa.h"
+#include "each_isa.h"
 
 #endif

@@ -287,5 +287,5 @@ static double ISA(largest_share)(ptrdiff_t n, const double *RESTRICT observed, c
     return largest <= DBL_MAX ? largest : NAN;
 }
 
-static const MovingKernels ISA(moving_kernels) = {ISA_NAME,    ISA(start),         ISA(advance),
+static const Kernels ISA(kernels) = {ISA_NAME,    ISA(start),         ISA(advance),
                                                   ISA(bounds), ISA(largest_share)};

@@ -59,7 +59,7 @@ typedef struct {
     void (*advance)(ptrdiff_t, const Step *, int, const double *, const double *, double *, double *, ptrdiff_t);
     void (*bounds)(ptrdiff_t, int, double, const double *, ptrdiff_t, double *, double *);
     double (*largest_share)(ptrdiff_t, const double *, const double *, const double *);
-} MovingKernels;
+} Kernels;
 
 /* a + b exactly, as its rounded value and the error of that (Knuth's two-sum). */
 static INLINED void sum_of_two(double a, double b, double *high, double *low) {
@@ -98,44 +98,7 @@ static INLINED double rounded(double x, int bits) {
     return fabs(x) < 1e100 ? result : x * 1e308;
 }
 
-#define ISA(x) x##_baseline
-#define ISA_NAME "baseline"
-#include "moving_isa.h"
-#undef ISA
-#undef ISA_NAME
-
-#ifdef TF1BN_X86
-TARGET_BEGIN(AVX2)
-#define ISA(x) x##_avx2
-#define ISA_NAME "avx2"
-#include "moving_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-
-TARGET_BEGIN(AVX512)
-#define ISA(x) x##_avx512
-#define ISA_NAME "avx512"
-#include "moving_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-#endif
-
-/* Writes the variants that this machine can run, the fastest first; returns how many. */
-static int find_moving_kernels(const MovingKernels **found) {
-    int isas[MAX_VARIANTS];
-    int count = find_isas(isas);
-    for (int i = 0; i < count; i++) {
-        found[i] = &moving_kernels_baseline;
-#ifdef TF1BN_X86
-        if (isas[i] == AVX2_ISA)
-            found[i] = &moving_kernels_avx2;
-        if (isas[i] == AVX512_ISA)
-            found[i] = &moving_kernels_avx512;
-#endif
-    }
-    return count;
-}
+#define KERNELS "moving_isa.h"
+#include "each_isa.h"
 
 #endif

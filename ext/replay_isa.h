@@ -15,4 +15,4 @@
 #undef INTEGER
 #undef NAMED
 
-static const ReplayKernels ISA(replay_kernels) = {ISA_NAME, ISA(take_float), ISA(take_double)};
+static const Kernels ISA(kernels) = {ISA_NAME, ISA(take_float), ISA(take_double)};

@@ -43,45 +43,9 @@ typedef struct {
     const char *name;
     void (*take_float)(const Rows *, float *);
     void (*take_double)(const Rows *, double *);
-} ReplayKernels;
+} Kernels;
 
-#define ISA(x) x##_baseline
-#define ISA_NAME "baseline"
-#include "replay_isa.h"
-#undef ISA
-#undef ISA_NAME
-
-#ifdef TF1BN_X86
-TARGET_BEGIN(AVX2)
-#define ISA(x) x##_avx2
-#define ISA_NAME "avx2"
-#include "replay_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-TARGET_BEGIN(AVX512)
-#define ISA(x) x##_avx512
-#define ISA_NAME "avx512"
-#include "replay_isa.h"
-#undef ISA
-#undef ISA_NAME
-TARGET_END
-#endif
-
-/* Writes the variants that this machine can run, the fastest first; returns how many. */
-static int find_replay_kernels(const ReplayKernels **found) {
-    int isas[MAX_VARIANTS];
-    int count = find_isas(isas);
-    for (int i = 0; i < count; i++) {
-        found[i] = &replay_kernels_baseline;
-#ifdef TF1BN_X86
-        if (isas[i] == AVX2_ISA)
-            found[i] = &replay_kernels_avx2;
-        if (isas[i] == AVX512_ISA)
-            found[i] = &replay_kernels_avx512;
-#endif
-    }
-    return count;
-}
+#define KERNELS "replay_isa.h"
+#include "each_isa.h"
 
 #endif
