@@ -1,6 +1,7 @@
 """Build and metadata of tf1bn. The extension is compiled from ext/*.pyx; see README.md."""
 
 import hashlib
+import os
 import re
 import sys
 import sysconfig
@@ -113,7 +114,10 @@ setup(
         },
     ),
     cmdclass={"sdist": Source},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+    options={
+        "build_ext": {"parallel": os.cpu_count()},
+        **({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
+    },
     zip_safe=False,
     classifiers=[
         "Development Status :: 3 - Alpha",
