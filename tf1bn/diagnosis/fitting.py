@@ -282,7 +282,7 @@ def _decays(view, hypothesis, updates_before, count):
     decay = hypothesis.decay
     if isinstance(decay, Cumulative):
         return [decay.decay(updates_before + i) for i in range(count)]
-    if isinstance(decay, float):
+    if decay is not None and decay != "flipped":
         return [decay] * count
     declared = view.decays[:count]
     if None in declared:
