@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "_native": "",
     "_util": "errors verdicts",
     "cluster": "_util errors",
-    "checker": "_native verdicts cluster _util errors",
-    "trace": "checker cluster _util errors",
+    "checker": "binary _native verdicts cluster _util errors",
+    "trace": "binary checker cluster _util errors",
     "evidence": "checker _util errors",
     # `diagnose` opens the folder of a trace, so that a user needs no second call; the evidence gets records handed in.
     "diagnosis": "evidence trace checker results _util verdicts errors",

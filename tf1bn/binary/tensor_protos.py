@@ -102,6 +102,11 @@ def typed_values(proto, dtype, count, *, fill=False):
         integers += integers[-1:] * (count - len(integers))
     if len(integers) != count:
         raise ValueError(_WRONG_NUMBER)
+    return values_of(integers, dtype)
+
+
+def values_of(integers, dtype):
+    """The values of a dtype that a message of TensorFlow or ONNX has as varints, its own bits for a 16-bit float."""
     if dtype in ("float16", "bfloat16"):
         if any(value >= 1 << 16 for value in integers):
             raise ValueError("its values are not numbers of 16 bits")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..binary.numbers import widened
+
 HALVES = ("bfloat16", "float16")
 # The largest relative error of one rounding to nearest.
 UNIT_ROUNDOFF = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -74,5 +76,5 @@ def bfloat16_bits(array: npt.NDArray[Any], declared: bool) -> Bfloat16Bits | Non
 def as_dtype(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """The numbers of an array, which may be `Bfloat16Bits`, as ``dtype``; a copy only where it is needed."""
     if isinstance(array, Bfloat16Bits):
-        array = (np.asarray(array).astype(np.uint32) << np.uint32(16)).view(np.float32)
+        array = widened(np.asarray(array))
     return array.astype(dtype, copy=False)

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .._util.validation import boolean, number, one_of, shown, whole
+from ..binary.numbers import widened
+from ..checker.arguments import FLOATS
 from .record import inputs_or_moments
 from .settings import DTYPES, REDUCTIONS, STEP_STATISTICS
-from .storage import FLOATS, REALS
+from .storage import REALS
 
 _OPTIONAL = (
     *("inputs", "moments", "outputs", "gamma", "beta", "training", "decay", "decays", "weights", "state"),
@@ -184,7 +186,7 @@ def _batch(name: str, value: Any, dtype: Any) -> npt.NDArray[Any]:
     """A batch as an array; ``dtype``: that which is declared, since an array of uint16 may hold bits of bfloat16."""
     array = np.asarray(value)
     if isinstance(dtype, str) and dtype == "bfloat16" and array.dtype == np.uint16:
-        array = (array.astype(np.uint32) << 16).view(np.float32)
+        array = widened(array)
     array = _numbers(name, array, FLOATS)
     if array.ndim < 2:
         raise ValueError(f"`{name}` has an array of shape {array.shape}; it must have rank 2 or more.")

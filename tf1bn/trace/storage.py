@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ..checker.arguments import FLOATS
 from ..cluster.files import RemoteFolder, is_url
 from ..errors import TraceError
 from .directory import Directory, OpenFile
 
-FLOATS = (np.float16, np.float32, np.float64)
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 # Bytes: longer than the header of any plain array, and too short to do harm.
 _LONGEST_HEADER = 4096

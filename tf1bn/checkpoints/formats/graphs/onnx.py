@@ -14,8 +14,9 @@ import numpy as np
 
 from ...._util.text import reason
 from ....binary.files import mapped
-from ....binary.numbers import numbers, widened
+from ....binary.numbers import numbers
 from ....binary.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, message, packed_varints, signed, text
+from ....binary.tensor_protos import values_of
 from ....graphdef.patterns import shortest
 from ..base import LONGEST_VECTOR, MOST_VARIABLES, Checkpoint, Format, Variable, damaged
 from .frozen import said_of
@@ -282,15 +283,7 @@ def _typed(proto, dtype, count):
         return numbers(data, dtype)
     if len(integers) != count:
         raise ValueError("it has another number of values than its shape")
-    if dtype in ("float16", "bfloat16"):
-        if any(value >= 1 << 16 for value in integers):
-            raise ValueError("its values are not numbers of 16 bits")
-        bits = np.array(integers, np.uint16)
-        return bits.view(np.float16) if dtype == "float16" else widened(bits)
-    try:
-        return np.array([value if np.dtype(dtype).kind in "ub" else signed(value) for value in integers], dtype)
-    except OverflowError:
-        raise ValueError(f"its values are not numbers of {dtype}") from None
+    return values_of(integers, dtype)
 
 
 def _from_file(location, size, path):
