@@ -27,6 +27,7 @@ def test_importing_the_checker_imports_no_tensorflow():
     assert {name.split(".")[1] for name in own if "." in name} == {
         "_native",
         "_util",
+        "binary",
         "checker",
         "cluster",
         "errors",
