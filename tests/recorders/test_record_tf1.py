@@ -315,6 +315,25 @@ def test_both_hooks_declare_and_record_what_was_recorded_under_1_15(record_tf1, 
                 assert np.allclose(value, theirs[key], rtol=1e-5, atol=1e-6), key
 
 
+def test_it_records_sessions_of_tensorflow_2_which_is_no_release_of_1(tmp_path):
+    """Imported beside the real TensorFlow 2, which has no `Session` but in tf.compat.v1."""
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("record_tf1", bundle.TARGET))
+    module.__spec__.loader.exec_module(module)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 3])
+        y = tf1bn.batch_norm(x, 0.9, updates_collections=None, scope="a")
+        session.run(tf.global_variables_initializer())
+        with module.Recorder(session, tmp_path / "run.trace") as rec:
+            for seed in range(3):
+                rec.run(y, {x: np.random.default_rng(seed).normal(3, 2, (8, 3))})
+    opened = trace.open(tmp_path / "run.trace")
+    assert opened.producer == f"record_tf1.py, TensorFlow {tensorflow.__version__}"
+    assert (opened.layers["a"].release, opened.layers["a"].decay) == (None, 0.9)
+    assert [layer.verdict for layer in tf1bn.diagnosis.diagnose(opened)] == ["ok"]
+    monitored(module.RecorderHook(tmp_path / "hook.trace"))
+    assert [layer.release for layer in trace.open(tmp_path / "hook.trace").layers.values()] == [None]
+
+
 def test_a_hook_goes_on_in_a_session_that_is_made_anew(record_tf1, tmp_path, capsys):
     hook = record_tf1.RecorderHook(str(tmp_path / "run.trace"), keep="moments", producer="me")
     with tf.Graph().as_default():
