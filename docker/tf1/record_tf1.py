@@ -968,8 +968,11 @@ def _entry(part, before, extra, after, moments):
             entry["outputs"].extend(_batches(outputs, a.channels))
     flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
     if layer.settings["decay"] is None:
-        decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
-        entry["decay"] = decays.pop() if len(decays) == 1 else None
+        decays = [_decay(a, extra) if trained else None for a, trained in zip(applications, flags)]
+        used = {decay for decay, trained in zip(decays, flags) if trained}
+        entry["decay"] = used.pop() if len(used) == 1 else None
+        if used and max(counts) == 1:
+            entry["decays"] = decays
     if max(counts) > 1:
         # Their updates are one: the mean of those that each would make.
         entry["reduction"] = "mean"
@@ -1348,7 +1351,7 @@ class Writer(object):
                 entry[name] = [dict(item, count=int(given["count"])) for item, given in zip(vectors, value)]
             elif name == "state":
                 entry[name] = {key: self._vector(array) for key, array in value.items()}
-            elif name in ("training", "decay", "reduction"):
+            elif name in ("training", "decay", "decays", "reduction"):
                 entry[name] = value
             else:
                 entry[name] = self._vector(value)

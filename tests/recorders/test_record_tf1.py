@@ -282,6 +282,16 @@ def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
                     assert np.array_equal(value, theirs[key]), (name, key)
 
 
+def test_it_writes_the_decay_of_each_application_where_they_differ(record_tf1, tmp_path):
+    x = tf.placeholder(tf.float32, [None, 3])
+    outputs = [tf1bn.batch_norm(x, d, updates_collections=None, scope="a", reuse=tf.AUTO_REUSE) for d in (0.9, 0.5)]
+    with tf.Session() as session, record_tf1.Recorder(session, tmp_path / "run.trace") as rec:
+        session.run(tf.global_variables_initializer())
+        rec.run(outputs, {x: np.random.default_rng(0).normal(size=(8, 3))})
+    ((record,),) = (step.layers.values() for step in trace.open(tmp_path / "run.trace"))
+    assert (record.decay, sorted(record.decays)) == (None, [0.5, 0.9])
+
+
 def monitored(hook):
     """Trains and evaluates the net "monitored" with a hook."""
     net = record_traces.NETS["monitored"]
