@@ -99,6 +99,8 @@ REMEDIES = {
         "": "Use a decay near 1, unless inference on the last batch's statistics is wanted.",
         "torch": "Use a momentum near 0 (the default is .1), unless inference on the last batch is wanted.",
     },
+    "no-memory/count": "Load `num_batches_tracked` with the statistics (the whole state_dict with strict=True), or set "
+    "it to the number of batches that they average. If they were to be averaged anew, nothing.",
     "one-tower-only": "Run the updates of all towers, or average their moments first; if one tower is wanted, a port "
     "has to do the same.",
     "one-tower-only/repeated": "Nothing where activations are computed again for the gradients (`tf.recompute_grad`, "

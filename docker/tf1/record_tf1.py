@@ -3,8 +3,8 @@
 # ruff: noqa: B028, B904, B905, RUF005, SIM105, SIM115, UP004, UP008, UP009, UP010, UP024, UP031
 """Records the batch-norm layers of a TensorFlow 1.x graph, run by run, as a trace that tf1bn reads.
 
-One file, for Python 2.7 and 3.5 to 3.7 and TensorFlow 1.3 to 1.15; needs nothing but tensorflow and numpy. Put it
-beside your script, and run your training through it:
+One file, for Python 2.7 and 3.5 to 3.7 and TensorFlow 1.3 to 1.15, and for sessions of tf.compat.v1 in TensorFlow 2;
+needs nothing but tensorflow and numpy. Put it beside your script, and run your training through it:
 
     import record_tf1
 
@@ -37,6 +37,10 @@ import warnings
 
 import numpy as np
 import tensorflow as tf
+
+if not hasattr(tf, "Session"):
+    # TensorFlow 2 keeps there what this file uses.
+    tf = tf.compat.v1
 
 # ---- from tf1bn/graphdef/view.py ----
 
@@ -964,8 +968,11 @@ def _entry(part, before, extra, after, moments):
             entry["outputs"].extend(_batches(outputs, a.channels))
     flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
     if layer.settings["decay"] is None:
-        decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
-        entry["decay"] = decays.pop() if len(decays) == 1 else None
+        decays = [_decay(a, extra) if trained else None for a, trained in zip(applications, flags)]
+        used = {decay for decay, trained in zip(decays, flags) if trained}
+        entry["decay"] = used.pop() if len(used) == 1 else None
+        if used and max(counts) == 1:
+            entry["decays"] = decays
     if max(counts) > 1:
         # Their updates are one: the mean of those that each would make.
         entry["reduction"] = "mean"
@@ -1112,7 +1119,7 @@ class Recorder(object):
         new = collections.OrderedDict()
         for layer in layers:
             if layer.name not in self._declared:
-                new[layer.name] = dict(layer.settings, release=".".join(tf.__version__.split(".")[:2]))
+                new[layer.name] = dict(layer.settings, release=_release(tf.__version__))
                 if layer.problem:
                     new[layer.name]["unrecordable"] = layer.problem[0].upper() + layer.problem[1:] + "."
             elif layer.problem and "unrecordable" not in self._declared[layer.name]:
@@ -1174,6 +1181,11 @@ class RecorderHook(tf.train.SessionRunHook):
         """Finish the trace."""
         if self.recorder is not None:
             self.recorder.close()
+
+
+def _release(version):
+    """The release of TensorFlow 1.x whose rules hold, as a trace has it; None for TensorFlow 2."""
+    return ".".join(version.split(".")[:2]) if version.startswith("1.") else None
 
 
 def _components(item):
@@ -1339,7 +1351,7 @@ class Writer(object):
                 entry[name] = [dict(item, count=int(given["count"])) for item, given in zip(vectors, value)]
             elif name == "state":
                 entry[name] = {key: self._vector(array) for key, array in value.items()}
-            elif name in ("training", "decay", "reduction"):
+            elif name in ("training", "decay", "decays", "reduction"):
                 entry[name] = value
             else:
                 entry[name] = self._vector(value)

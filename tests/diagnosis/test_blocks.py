@@ -1,6 +1,7 @@
 """Many steps of recorded moments are judged as one block exactly as they are one by one."""
 
 import array
+import itertools
 
 import faults
 import numpy as np
@@ -132,6 +133,22 @@ def written(path, records, training=lambda t: True, left_out=lambda t: 0, **sett
 def test_a_correct_layer_is_taken_in_blocks(tmp_path, dtype, channels):
     path = written(tmp_path / "t", steps_of(channels, 40, dtype), dtype=dtype)
     assert assert_same(path) == (1, 40)
+
+
+def test_counts_of_batches_are_taken_in_blocks(tmp_path):
+    """As PyTorch's layers have them; before step 20 something changed the statistics, and 3 batches were counted."""
+
+    def counting(records):
+        for t, record in enumerate(records):
+            counts = {"num_batches_tracked": t + 3 * (t >= 20), "num_batches_tracked_after": t + 1 + 3 * (t >= 20)}
+            yield record | {"state": {name: np.array([count]) for name, count in counts.items()}}
+
+    records = [*steps_of(4, 20), *itertools.islice(steps_of(4, 41, seed=1), 1, None)]
+    path = written(tmp_path / "t", counting(records))
+    singly, steps = assert_same(path)
+    assert (singly, steps) == (2, 60)
+    (result,) = engine.diagnose(path)
+    assert "`num_batches_tracked` counted 3 more batches meanwhile" in result.explanation
 
 
 @pytest.mark.parametrize("recurrence", ["difference", "weighted", None])

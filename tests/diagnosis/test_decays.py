@@ -1,5 +1,8 @@
 """Several applications in a step, each with a decay of its own, as PyTorch's `momentum=None` has them."""
 
+import math
+
+import numpy as np
 import pytest
 from faulty import Layer, simulated, write
 
@@ -70,23 +73,68 @@ def test_an_average_that_began_before_the_first_step(tmp_path):
 
 
 class Raced(Layer):
-    """Each update starts from the statistics before the step, and takes 1/10."""
+    """Each update starts from the statistics before the step, with a decay of its own."""
+
+    def __init__(self, decays):
+        super().__init__(None)
+        self._decays = decays
 
     def train(self, moving, batches):
-        changes = [self.once(moving, batch) for batch in batches]
+        changes = [self.once(moving, batch, decay) for batch, decay in zip(batches, self._decays, strict=True)]
         return tuple(old + sum(change[i] - old for change in changes) for i, old in enumerate(moving))
 
 
-@pytest.mark.parametrize(("declared", "raced"), [([0.9, 0.9], True), ([0.9, 0.7], False)])
-def test_updates_that_raced_had_the_decays_that_are_declared(tmp_path, declared, raced):
-    """The second of the declared decays counts as much as the first."""
+def raced(path, used, declared, **more):
+    """The diagnosis of a layer whose updates race with the decays ``used``, where others may be declared."""
     extra = {"decay": None, "decays": declared}
-    made = simulated(Raced(0.9), decay=None, steps=3, applications=2, extra=lambda t: extra)
-    result = diagnose(write(tmp_path / "a", {"bn": made}))[0]
-    assert result.verdict == "finding"
-    assert ("raced" in result.explanation) is raced
+    more = {"steps": 3, "applications": len(used), "extra": lambda t: extra} | more
+    return diagnose(write(path, {"bn": simulated(Raced(used), decay=None, **more)}))[0]
+
+
+def same_batch(t, i):
+    return np.random.default_rng(t).normal(3, 2, (64, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("batches", [None, same_batch])
+@pytest.mark.parametrize("used", [[0.9, 0.9], [0.9, 0.7], [0.7, 0.9], [0.6, 0.3], [0.9, 0.97, 0.95, 0.93]])
+def test_updates_that_raced_had_the_decays_that_are_declared(tmp_path, used, batches):
+    """Also together beyond the batches, and with one batch for all, where one update of another decay does the same."""
+    result = raced(tmp_path / "a", used, used, batches=batches)
+    assert [cause.id for cause in result.causes] == ["double-update"]
+    assert "started from the same old values" in result.explanation
     # What is left of the statistics before the first step.
-    assert result.survey.declared.start_weight == pytest.approx((declared[0] * declared[1]) ** 3)
+    assert result.survey.declared.start_weight == pytest.approx(math.prod(used) ** 3)
+
+
+@pytest.mark.parametrize("used", [[0.9, 0.9], [0.7, 0.9], [0.9, 0.5]])
+def test_updates_that_raced_with_other_decays_did_not_race_as_declared(tmp_path, used):
+    result = raced(tmp_path / "a", used, [0.9, 0.7])
+    assert result.verdict == "finding"
+    assert "double-update" not in {cause.id for cause in result.causes}
+
+
+@pytest.mark.parametrize(("used", "batches"), [([0.9, 0.9], None), ([0.9, 0.75], same_batch)])
+def test_one_update_of_another_decay_or_several_at_once_is_left_open(tmp_path, used, batches):
+    result = raced(tmp_path / "a", used, [0.9, 0.7], batches=batches)
+    each = {0.9: "0.9", 0.75: "0.825"}[used[1]]
+    assert result.causes[0].id == "decay"
+    assert f" 2 updates of decay {each} that all start from the same old values do the same" in result.explanation
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_updates_of_different_decays_in_any_order(tmp_path, count):
+    """The decays belong to the updates and not to their places."""
+    used = [0.9 + 0.01 * i for i in range(count)]
+
+    class AnyOrder(Layer):
+        def train(self, moving, batches):
+            for i in np.random.default_rng(self.steps).permutation(count):
+                moving = self.once(moving, batches[i], used[i])
+            return moving
+
+    more = {"steps": 5, "applications": count, "extra": lambda t: {"decay": None, "decays": used}}
+    result = diagnose(write(tmp_path / "a", {"bn": simulated(AnyOrder(0.9), decay=None, **more)}))[0]
+    assert [cause.id for cause in result.causes] == ["double-update"]
 
 
 def test_a_replay_takes_the_decay_of_each_update(tmp_path):

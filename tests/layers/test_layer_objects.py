@@ -3,6 +3,8 @@
 ``golden/record/layer_objects.py`` has the cases and recorded them: names, lists, errors, and numbers.
 """
 
+import contextlib
+import functools
 import json
 import pathlib
 import types
@@ -77,8 +79,10 @@ def test_as_recorded(case):
 
 
 @pytest.mark.recordings
-@pytest.mark.parametrize("case", layer_objects.CASES)
-@pytest.mark.parametrize("version", sorted(set(RECORDED) - {LATEST}))
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [(version, case) for version in sorted(set(RECORDED) - {LATEST}) for case in sorted(RECORDED[version])],
+)
 def test_as_recorded_under_earlier_releases(version, case):
     check(version, case)
 
@@ -162,3 +166,53 @@ def test_other_inputs_than_the_layer_was_built_for():
             with pytest.raises(ValueError, match=f"Input 0 of layer bn is incompatible with the layer: {problem}"):
                 layer(tf.placeholder(tf.float32, shape))
         layer(tf.placeholder(tf.float32, [None, None]))
+
+
+def test_values_need_the_session_that_holds_them():
+    with tf.Graph().as_default():
+        layer = tf1bn.BatchNormalization(name="bn")
+        assert layer.get_weights() == []
+        layer.build([None, 3])
+        other = tf.Session(graph=tf.Graph())
+        for session, problem in ((contextlib.nullcontext(), "there is no default session"), (other, "another graph")):
+            with session:
+                for use in (layer.get_weights, lambda: layer.set_weights([np.ones(3)] * 4)):
+                    with pytest.raises(GraphError, match=f"needs the session that holds its variables.*{problem}"):
+                        use()
+
+
+def test_values_of_variables_of_every_kind():
+    for mode in MODES:
+        with played_in(mode), tf.Graph().as_default(), tf.Session() as session:
+            layer = tf1bn.BatchNormalization()
+            layer.build([None, 3])
+            tf.get_default_graph().finalize()
+            layer.set_weights([np.full(3, value) for value in range(4)])
+            assert [value.tolist() for value in layer.get_weights()] == [[float(value)] * 3 for value in range(4)]
+            assert session.run(layer.moving_variance).tolist() == [3.0] * 3
+
+
+def test_values_of_split_variables_are_refused():
+    with tf.Graph().as_default(), tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(2)):
+        layer = tf1bn.BatchNormalization()
+        layer.build([None, 4])
+        for use in (layer.get_weights, lambda: layer.set_weights([np.ones(4)] * 4)):
+            with tf.Session(), pytest.raises(ValueError, match=r"A partitioner has split .*list\(layer.gamma\)"):
+                use()
+
+
+@pytest.mark.parametrize("name", ["input", "get_output_at", "add_update", "add_loss", "input_spec"])
+def test_what_a_layer_has_not_is_said_with_what_to_do(name):
+    layer = tf1bn.BatchNormalization(name="bn")
+    with pytest.raises(AttributeError, match=f"Layer bn has no `{name}`: .*(keep|put|look at) "):
+        getattr(layer, name)
+    with pytest.raises(AttributeError, match="'BatchNormalization' object has no attribute 'surprise'"):
+        _ = layer.surprise
+
+
+def test_a_config_without_what_cannot_be_in_it():
+    with pytest.warns(UserWarning, match="`adjustment` is a function, which a config does not hold"):
+        config = tf1bn.BatchNormalization(adjustment=lambda shape: (1, 0)).get_config()
+    assert tf1bn.BatchNormalization.from_config(config).adjustment is None
+    with pytest.raises(ValueError, match="Cannot serialize"):
+        tf1bn.BatchNormalization(gamma_initializer=functools.partial(tf.ones)).get_config()

@@ -282,6 +282,16 @@ def test_it_writes_what_tf1bn_writes(record_tf1, tmp_path, keep):
                     assert np.array_equal(value, theirs[key]), (name, key)
 
 
+def test_it_writes_the_decay_of_each_application_where_they_differ(record_tf1, tmp_path):
+    x = tf.placeholder(tf.float32, [None, 3])
+    outputs = [tf1bn.batch_norm(x, d, updates_collections=None, scope="a", reuse=tf.AUTO_REUSE) for d in (0.9, 0.5)]
+    with tf.Session() as session, record_tf1.Recorder(session, tmp_path / "run.trace") as rec:
+        session.run(tf.global_variables_initializer())
+        rec.run(outputs, {x: np.random.default_rng(0).normal(size=(8, 3))})
+    ((record,),) = (step.layers.values() for step in trace.open(tmp_path / "run.trace"))
+    assert (record.decay, sorted(record.decays)) == (None, [0.5, 0.9])
+
+
 def monitored(hook):
     """Trains and evaluates the net "monitored" with a hook."""
     net = record_traces.NETS["monitored"]
@@ -313,6 +323,25 @@ def test_both_hooks_declare_and_record_what_was_recorded_under_1_15(record_tf1, 
             assert mine.keys() == theirs.keys()
             for key, value in mine.items():
                 assert np.allclose(value, theirs[key], rtol=1e-5, atol=1e-6), key
+
+
+def test_it_records_sessions_of_tensorflow_2_which_is_no_release_of_1(tmp_path):
+    """Imported beside the real TensorFlow 2, which has no `Session` but in tf.compat.v1."""
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("record_tf1", bundle.TARGET))
+    module.__spec__.loader.exec_module(module)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 3])
+        y = tf1bn.batch_norm(x, 0.9, updates_collections=None, scope="a")
+        session.run(tf.global_variables_initializer())
+        with module.Recorder(session, tmp_path / "run.trace") as rec:
+            for seed in range(3):
+                rec.run(y, {x: np.random.default_rng(seed).normal(3, 2, (8, 3))})
+    opened = trace.open(tmp_path / "run.trace")
+    assert opened.producer == f"record_tf1.py, TensorFlow {tensorflow.__version__}"
+    assert (opened.layers["a"].release, opened.layers["a"].decay) == (None, 0.9)
+    assert [layer.verdict for layer in tf1bn.diagnosis.diagnose(opened)] == ["ok"]
+    monitored(module.RecorderHook(tmp_path / "hook.trace"))
+    assert [layer.release for layer in trace.open(tmp_path / "hook.trace").layers.values()] == [None]
 
 
 def test_a_hook_goes_on_in_a_session_that_is_made_anew(record_tf1, tmp_path, capsys):

@@ -608,3 +608,85 @@ def test_moments_are_those_of_the_checker(torch, record, path):
     np.testing.assert_allclose(moments.mean, values.mean(axis=(0, 2, 3)), rtol=1e-13)
     np.testing.assert_allclose(moments.variance, values.var(axis=(0, 2, 3)), rtol=1e-13)
     assert isinstance(moments, checker.Moments)
+
+
+def averaged(torch, batches=100):
+    """A layer that averages all batches, trained with so many."""
+    norm = torch.nn.BatchNorm2d(3, momentum=None)
+    for seed in range(batches):
+        norm(images(torch, 1000 + seed, size=2))
+    return norm
+
+
+def test_a_restored_average_goes_on_from_its_count(torch, record, path):
+    norm = torch.nn.BatchNorm2d(3, momentum=None)
+    norm.load_state_dict(averaged(torch).state_dict())
+    with record(norm, path, keep="moments"):
+        for seed in range(5):
+            norm(images(torch, seed))
+        norm.eval()
+        norm(images(torch, 9))
+    *trained, evaluated = [step.layers["BatchNorm2d"] for step in trace.open(path)]
+    assert [entry.decay for entry in trained] == pytest.approx([1 - 1 / n for n in range(101, 106)], rel=1e-12)
+    counts = [[int(entry.state["num_batches_tracked" + when][0]) for when in ("", "_after")] for entry in trained]
+    assert counts == [[n, n + 1] for n in range(100, 105)]
+    assert {int(count[0]) for count in evaluated.state.values()} == {105}
+    assert_all_ok(path, ["BatchNorm2d"])
+
+
+@pytest.mark.parametrize("when", [0, 3])
+def test_an_average_whose_count_is_lost_drops_the_statistics_and_an_audit_says_so(torch, record, path, when):
+    norm = averaged(torch)
+    with record(norm, path):
+        for seed in range(5):
+            if seed == when:
+                norm.num_batches_tracked.zero_()
+            norm(images(torch, seed))
+    (result,) = diagnose(path)
+    assert [(cause.id, cause.variant) for cause in result.causes] == [("no-memory", "count")]
+    assert f"Before step {when} `num_batches_tracked` is 0" in result.explanation
+
+
+def test_a_new_average_and_one_that_was_reset_drop_nothing(torch, record, path):
+    norm = torch.nn.BatchNorm2d(3, momentum=None)
+    with record(norm, path):
+        for seed in range(6):
+            if seed == 3:
+                norm.reset_running_stats()
+            norm(images(torch, seed))
+    (result,) = diagnose(path)
+    assert [(cause.id, cause.variant) for cause in result.causes] == [("changed-between-steps", "start")]
+    assert "`num_batches_tracked` went back from 3 to 0" in result.explanation
+
+
+def test_the_count_tells_what_changed_statistics_between_steps(torch, record, path):
+    norm = torch.nn.BatchNorm2d(3)
+    with record(norm, path):
+        for seed in range(6):
+            norm(images(torch, seed))
+            for extra in range(2 if seed in (1, 3) else 0):
+                norm.forward(images(torch, 100 + extra))  # past the hooks
+    (result,) = diagnose(path)
+    assert "changed-between-steps" in {cause.id for cause in result.causes}
+    assert "`num_batches_tracked` counted 2 more batches meanwhile" in result.explanation
+
+
+def test_a_change_that_no_training_made(torch, record, path):
+    norm = torch.nn.BatchNorm2d(3)
+    with record(norm, path):
+        for seed in range(4):
+            if seed == 2:
+                norm.running_mean += 5
+            norm(images(torch, seed))
+    (result,) = diagnose(path)
+    assert "`num_batches_tracked` is what it was: no run of the layer in training mode made the" in result.explanation
+
+
+@pytest.mark.parametrize("count", [None, "float"])
+def test_a_layer_without_a_count(torch, record, path, count):
+    norm = torch.nn.BatchNorm2d(3)
+    norm.num_batches_tracked = None if count is None else torch.tensor(0.0)
+    with record(norm, path):
+        norm(images(torch, 0))
+    (step,) = trace.open(path)
+    assert not step.layers["BatchNorm2d"].state

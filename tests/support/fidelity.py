@@ -12,9 +12,13 @@ import collections
 import contextlib
 import io
 import json
+import os
 import pathlib
 import sys
 import tempfile
+
+# Releases before 2.5 did without it too, and with it fused layers round otherwise.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/support")]
@@ -118,6 +122,19 @@ def doors():
             yield version, "batch_norm", recorded, cases.CASES, contrib, lambda case: None
 
 
+def without_order(version, function, id):
+    """A function of the key of a number: whether the release gives it no order with updates; tests skip these too."""
+    if version.startswith("1.15"):
+        return lambda key: False
+    from layers import test_recordings_core_releases, test_recordings_releases
+
+    tests = {"batch_norm": test_recordings_releases, "batch_normalization": test_recordings_core_releases}[function]
+    what = tests.deviation(version.rpartition(".")[0], id)
+    if what in (test_recordings_releases.TESTED[0], test_recordings_core_releases.TESTED[0]):
+        return test_recordings_releases.TESTED[0]
+    return lambda key: False
+
+
 def replay_all():
     """{(version, function, feature): [recorded graphs, numbers that are the same bits, all numbers]}."""
     import replays
@@ -142,7 +159,9 @@ def replay_all():
             with played_in("reference"), tf1bn.release(release):
                 here = json.loads(json.dumps(cases.play(api, case)))
             if "error" not in here:
-                replays.difference(case, here, there, floor, tally, bounds_of=bounds_of(case))
+                left_out = without_order(version, function, id)
+                found = replays.difference(case, here, there, floor, tally, left_out, bounds_of(case))
+                assert found is None, (version, id, found)
             row[1] += tally.same
             row[2] += tally.all
     return counts
@@ -169,7 +188,8 @@ def recording_tables(counts):
 
 HEAD = """# How near it is to each release
 
-Written by `python tests/support/fidelity.py --write`; the numbers are those of one machine.
+Written by `python tests/support/fidelity.py --write`, without oneDNN (TF_ENABLE_ONEDNN_OPTS=0), with which fused layers
+round otherwise; the numbers are those of one machine.
 
 ## The article's two listings
 
@@ -188,7 +208,9 @@ layer is fused, its moving variance has the factor N/(N-1), and the outputs diff
 For each release and feature: how many graphs were recorded under the real release, and which share of the numbers
 (outputs, variables, gradients, losses) of the first two that run are the same bits when tf1bn builds and runs them.
 The tests play all of them: every other number is within the rounding that the data allow, or is named as a deviation in
-`tests/layers/test_recordings_*.py`. Without a share, the graphs end in an error.
+`tests/layers/test_recordings_*.py`. Without a share, the graphs end in an error. Left out are outputs while testing of
+layers that update their statistics while testing (some of 1.0 and 1.1): the update and the output have no order, so
+that they differ from run to run, under the real release too.
 """
 
 

@@ -194,21 +194,22 @@ class _Model:
         return stats
 
     def _parallel(self, moments):
-        """Updates that all start from the old values: one with the mean of the batches and the sum of the rates."""
-        decay, *others = self._decays
-        rate = len(moments) * (1 - decay)
-        if rate > 1 or any(other != decay for other in others):
+        """Updates that all start from the old values: one with the sum of the rates, to the mean weighted by them."""
+        rates = [1 - decay for decay in self._decays]
+        rate = sum(rates)
+        if rate > 1:
             return None
+        shares = rates if rate > 0 else [1] * len(rates)
         scales = [_bessel_factor(batch.count) if self._bessel else 1.0 for batch in moments]
         merged = checker.Moments(
             sum(batch.count for batch in moments),
-            np.mean([batch.mean for batch in moments], axis=0),
-            np.mean([batch.variance * scale for batch, scale in zip(moments, scales, strict=True)], axis=0),
+            np.average([batch.mean for batch in moments], axis=0, weights=shares),
+            np.average([batch.variance * scale for batch, scale in zip(moments, scales, strict=True)], 0, shares),
         )
         stats = self._start(bessel=False, decay=1 - rate)
         if stats is not None:
             stats.update(merged)
-            for _ in moments[1:]:
+            for decay in self._decays[1:]:
                 # No step, but the roundings of one more: with decay 1 there would be none.
                 stats.update(checker.Moments(merged.count, stats.mean, stats.variance), decay=decay)
         return stats

@@ -89,7 +89,7 @@ class ManyUpdates:
         with np.errstate(invalid="ignore", divide="ignore"):
             weights = way / updates.bound
             share = float((weights * (after - updates.before) / updates.bound).sum() / (weights**2).sum())
-        times = share / updates.rate
+        times = share / updates.rates[0]
         if not (math.isfinite(times) and 1.5 <= times <= MOST and share > 1):
             self.fits = False
             return
@@ -139,8 +139,13 @@ class ManyUpdates:
 
 
 def _in_turn(updates, after):
-    """The misfit of updates one after the other: of the best order for each statistic, or of the range of all."""
+    """The misfit of updates one after the other: of the best order for each statistic, or of the range of all.
+
+    It is inf for many updates of different decays.
+    """
     if updates.count > TRIED:
+        if updates.decay is None:
+            return math.inf  # left to the range of a race, which holds every order
         return excess(after, *updates.range_in_turn(), updates.bound)
     with np.errstate(invalid="ignore"):
         errors = np.abs(updates.in_turn() - after) / np.maximum(updates.bound, 1e-300)

@@ -186,7 +186,23 @@ def _named(name, candidate, facts, survey, search, coarse):
             "so it is where a backward pass computes the layer again, and no batch is lost."
         )
         severity, variant = ADVISORY, "repeated"
+    elif name == "decay":
+        text += _or_at_once(candidate, survey)
     return cause(name, text, candidate.worst.misfit, severity, variant)
+
+
+def _or_at_once(candidate, survey):
+    """A sentence where several updates from the same old values do what one of another decay does; empty otherwise."""
+    hypothesis, declared = candidate.hypothesis, survey.declared
+    mean = hypothesis.reduction == "mean" and declared.reduction is None
+    of_one_batch = "one-tower-only" in candidate.ids and declared.same_batch
+    if not (mean or of_one_batch) or not isinstance(hypothesis.decay, float):
+        return ""
+    each = 1 - (1 - hypothesis.decay) / declared.applications
+    return (
+        f" {declared.applications} updates of decay {each:.6g} that all start from the same old values do the same: "
+        "the numbers do not tell them from one."
+    )
 
 
 def _gives_way(ids, sets):

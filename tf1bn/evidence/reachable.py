@@ -1,18 +1,18 @@
 """Where n updates of one step can take the statistics: in any order, in parallel, with stale reads or losses.
 
-An update i of a race subtracts (1 - d)(r - x_i), where x_i is its batch's mean or variance and r what it read: what
-the others had made by then, or an older value. Channels are independent but for the order, so that
+An update i of a race subtracts q_i (r - x_i), where x_i is its batch's mean or variance, q_i is 1 - its decay d_i, and
+r what it read: what the others had made by then, or an older value. Channels are independent but for the order, so that
 
-    in turn, in any order: d^n x0 + (1 - d) sum_k d^k x_p(k), p a permutation;
-    in parallel:           x0 + (1 - d) sum_i (x_i - x0), with n (1 - d) > 1 beyond all x_i;
-    stale reads, k lost:   x0 + (1 - d) sum_j (x_i(j) - r_j) over n - k of the updates, each r_j anywhere among the
+    in turn, in any order: x <- d_i x + q_i x_i for each i of a permutation;
+    in parallel:           x0 + sum_i q_i (x_i - x0), with sum_i q_i > 1 beyond all x_i;
+    stale reads, k lost:   x0 + sum_j q_i(j) (x_i(j) - r_j) over n - k of the updates, each r_j anywhere among the
                            values that j - 1 updates can have left.
 
 Of a zero-debiased mean the averages are the biased ones, and the mean itself is what one of the updates read of them
 over 1 - d^t, with a number t of updates that was read at another moment.
 
-Orders are tried one by one for a few updates; for many, the largest and the smallest sum (each channel sorted) bound
-them. The last set is bounded by interval arithmetic. docs/design/many-updates.md derives both.
+Orders are tried one by one for a few updates; for many of one decay, the largest and the smallest sum (each channel
+sorted) bound them. The last set is bounded by interval arithmetic. docs/design/many-updates.md derives both.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Updates:
     Attributes:
       before: the statistics before, float64 [2, channels].
       taken: what each update averages, float64 [n, 2, channels].
-      decay: the decay of each.
+      decays: the decay of each, float64 [n].
       bound: how far rounding can take a correct layer from each of the values below, [2, channels].
       debias: the `Debias` where the mean is zero-debiased, and "the mean" is the biased one; else None.
     """
 
     before: np.ndarray
     taken: np.ndarray
-    decay: float
+    decays: np.ndarray
     bound: np.ndarray
     debias: object = None
 
@@ -68,31 +68,39 @@ class Updates:
         return len(self.taken)
 
     @functools.cached_property
-    def rate(self):
-        """1 - decay."""
-        return 1 - self.decay
+    def rates(self):
+        """1 - decay of each, float64 [n]."""
+        return 1 - self.decays
+
+    @property
+    def decay(self):
+        """The decay of all of them; None if they differ."""
+        return float(self.decays[0]) if (self.decays == self.decays[0]).all() else None
 
     def repeated(self, times):
         """`Updates` of the same batches, each ``times`` times."""
-        taken = np.repeat(self.taken, times, axis=0)
-        return dataclasses.replace(self, taken=taken, bound=self.bound * times)
+        taken, decays = (np.repeat(each, times, axis=0) for each in (self.taken, self.decays))
+        return dataclasses.replace(self, taken=taken, decays=decays, bound=self.bound * times)
 
     def parallel(self):
         """The statistics after updates that all start from the old values, [2, channels]."""
-        return self.before + self.rate * (self.taken - self.before).sum(axis=0)
+        return self.before + np.einsum("n,ncd->cd", self.rates, self.taken - self.before)
 
     def in_turn(self):
         """The statistics after updates one after the other: [orders, 2, channels], for each order of a few updates."""
-        n = self.count
-        weights = self.rate * self.decay ** np.arange(n)
-        orders = np.array(list(itertools.permutations(range(n))))
-        return self.decay**n * self.before + np.einsum("on,ncd->ocd", weights[orders], self.taken)
+        orders = np.array(list(itertools.permutations(range(self.count))))
+        # What the later updates of an order leave of each: the product of their decays.
+        kept = np.cumprod(self.decays[orders][:, ::-1], axis=1)[:, ::-1]
+        weights = np.zeros(orders.shape)
+        later = np.concatenate([kept[:, 1:], np.ones((len(orders), 1))], axis=1)
+        np.put_along_axis(weights, orders, self.rates[orders] * later, axis=1)
+        return kept[0, 0] * self.before + np.einsum("on,ncd->ocd", weights, self.taken)
 
     def range_in_turn(self):
-        """The smallest and the largest value after updates one after the other in any order, [2, channels] each."""
-        n = self.count
-        ascending, weights = np.sort(self.taken, axis=0), self.rate * self.decay ** np.arange(n)
-        kept = self.decay**n * self.before
+        """The smallest and the largest value after updates of one decay in any order, [2, channels] each."""
+        n, decay = self.count, self.decay
+        ascending, weights = np.sort(self.taken, axis=0), (1 - decay) * decay ** np.arange(n)
+        kept = decay**n * self.before
         # The largest sum pairs the largest values with the largest weights (rearrangement inequality).
         return tuple(kept + np.einsum("n,ncd->cd", order, ascending) for order in (weights, weights[::-1]))
 
@@ -114,37 +122,40 @@ class Updates:
 
     def _ranges_of_race(self, count):
         """The smallest and the largest value after 1, 2, ... ``count`` updates of a race."""
-        ascending = np.sort(self.taken, axis=0)
-        low = high = lowest = highest = self.before
-        ranges = []
-        least = most = read_low = read_high = np.zeros_like(self.before)
-        for k in range(count):
-            least, most = least + ascending[k], most + ascending[self.count - 1 - k]
-            read_low, read_high = read_low + lowest, read_high + highest
-            low, high = self.before + self.rate * (least - read_high), self.before + self.rate * (most - read_low)
-            lowest, highest = np.minimum(lowest, low), np.maximum(highest, high)
-            ranges.append((low, high))
+        steps = np.sort(self.rates[:, None, None] * (self.taken - self.before), axis=0)
+        rates, nothing = np.sort(self.rates), np.zeros_like(self.before)
+        # How far below and above the old values a read can be, by how many updates came before it.
+        lowest, highest, ranges = [nothing], [nothing], []
+        for k in range(1, count + 1):
+            # The largest rates, the largest of them with the farthest read (rearrangement inequality).
+            read_low, read_high = (np.einsum("n,ncd->cd", rates[-k:], np.stack(reads)) for reads in (lowest, highest))
+            low, high = steps[:k].sum(axis=0) - read_high, steps[-k:].sum(axis=0) - read_low
+            lowest.append(np.minimum(lowest[-1], low))
+            highest.append(np.maximum(highest[-1], high))
+            ranges.append((self.before + low, self.before + high))
         return ranges
 
 
 def updates_of(view, bessel):
     """The `Updates` of a step with a `step_view.View`, on its finite channels; None if they are no plain averages."""
-    layer, decay = view.layer, view.decay
+    layer, decays = view.layer, view.decays
     if layer.renorm or not view.all_moments or not view.updates:
         return None
     if layer.zero_debias and not ({"biased", "local_step", "biased_after"} <= view.record.state.keys()):
         return None
-    if decay is None or not 0 < decay < 1 or len(view.updates) > MOST or (bessel and view.weighted):
+    if None in decays or not all(0 < decay < 1 for decay in decays):
+        return None
+    if len(decays) > MOST or (bessel and view.weighted) or (layer.zero_debias and view.decay is None):
         return None
     (before, _), debias = averages_around(view), None
     if layer.zero_debias:
         debias = Debias(int(view.record.state["local_step"][0]), UNIT_ROUNDOFF[layer.dtype])
-    unit, rate = UNIT_ROUNDOFF[layer.dtype], 1 - decay
+    unit, decays = UNIT_ROUNDOFF[layer.dtype], np.array(decays, np.float64)
     taken, bound = [], 0.0
-    for moments in view.moments:
+    for moments, decay in zip(view.moments, decays, strict=True):
         stats = checker.MovingStats(
             *before,
-            decay=decay,
+            decay=float(decay),
             bessel=bessel,
             dtype=layer.dtype,
             rate_dtype=layer.rate_dtype,
@@ -157,8 +168,8 @@ def updates_of(view, bessel):
         bound = bound + np.stack([stats.mean_bound, stats.variance_bound])
     taken = np.stack(taken)
     # What the partial sums of several updates round away, beside what each of them does alone.
-    sizes = np.abs(before) + rate * np.abs(taken - before).sum(axis=0)
-    return Updates(before, taken, decay, bound + 4 * unit * len(taken) * sizes, debias)
+    sizes = np.abs(before) + np.einsum("n,ncd->cd", 1 - decays, np.abs(taken - before))
+    return Updates(before, taken, decays, bound + 4 * unit * len(taken) * sizes, debias)
 
 
 def averages_around(view):

@@ -136,7 +136,8 @@ class StepBlock:
         """The block of a layer in what `trace.Trace.stretches` gives; None if its steps have to be taken one by one."""
         record = stretch.records[name]
         layer = record.layer
-        plain = not (layer.renorm or layer.zero_debias) and {*record.holds} <= {"moments", "gamma", "beta"}
+        plain = not (layer.renorm or layer.zero_debias) and {*record.holds} <= {"moments", "gamma", "beta", "state"}
+        plain = plain and {*record.state_names} <= {"num_batches_tracked", "num_batches_tracked_after"}
         once = record.training == record.updated == (True,) and record.recomputed == (False,)
         if not plain or not once or record.decay is None or record.reduction not in (None, "none"):
             return None

@@ -3,6 +3,9 @@
 Each may be None, a function, or such a name; or a dict {"class_name": NAME, "config": {...}}.
 """
 
+import inspect
+
+import numpy as np
 import tensorflow as _tf
 
 tf = _tf.compat.v1
@@ -106,6 +109,25 @@ def constraint(value, argument):
     )
 
 
+def regularizer_config(value):
+    """What TF 1.15's config has for the name or dict of a regularizer; None for anything else."""
+    if not isinstance(value, str | dict):
+        return None
+    wanted = value if isinstance(value, dict) else {"class_name": value}
+    weights = _REGULARIZERS[wanted["class_name"]](**wanted.get("config", {}))
+    l1, l2 = (float(np.float32(weight)) for weight in weights)
+    return {"class_name": "L1L2", "config": {"l1": l1, "l2": l2}}
+
+
+def constraint_config(value):
+    """What TF 1.15's config has for the name or dict of a constraint; None for anything else."""
+    if not isinstance(value, str | dict):
+        return None
+    make, config = _found(_CONSTRAINTS, value)
+    defaults = {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
+    return {"class_name": _CLASSES[make], "config": defaults | config}
+
+
 def unknown(kind, value):
     """What Keras said of a value that means no initializer, regularizer or constraint, by which people search."""
     if isinstance(value, str | dict):
@@ -149,3 +171,4 @@ def _min_max_norm(min_value=0.0, max_value=1.0, rate=1.0, axis=0):
 
 
 _CONSTRAINTS = {"nonneg": _non_negative, "unitnorm": _unit_norm, "maxnorm": _max_norm, "minmaxnorm": _min_max_norm}
+_CLASSES = dict(zip(_CONSTRAINTS.values(), ("NonNeg", "UnitNorm", "MaxNorm", "MinMaxNorm"), strict=True))

@@ -42,7 +42,7 @@ class Application:
       mask: None, or bool in the shape of the inputs without their channels: the positions that count.
       inputs_dtype, outputs_dtype: their names in the model, such as "bfloat16".
       replica: the index of the replica that ran it, or None; reduction: as the key of the format, or None.
-      state: further variables, as the key "state" of the format.
+      state, state_after: further variables before and after it, by the names that the key "state" of the format has.
     """
 
     inputs: Array
@@ -62,6 +62,7 @@ class Application:
     replica: int | None = None
     reduction: str | None = None
     state: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    state_after: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(eq=False)
@@ -324,7 +325,7 @@ def _record(part: list[_Kept], training: bool, all_train: bool, layer: trace.Lay
     elif used and used != {layer.decay}:
         record["decay"] = used.pop()
     if first.state:
-        record["state"] = {**first.state, **{f"{name}_after": value for name, value in last.state.items()}}
+        record["state"] = {**first.state, **{f"{name}_after": value for name, value in last.state_after.items()}}
     return record
 
 

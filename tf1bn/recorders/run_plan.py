@@ -145,8 +145,11 @@ def _entry(part, before, extra, after, moments):
             entry["outputs"].extend(_batches(outputs, a.channels))
     flags = [a.trains if a.flag is None else bool(np.all(extra[a.flag.name])) == a.trains for a in applications]
     if layer.settings["decay"] is None:
-        decays = {_decay(a, extra) for a, trained in zip(applications, flags) if trained}
-        entry["decay"] = decays.pop() if len(decays) == 1 else None
+        decays = [_decay(a, extra) if trained else None for a, trained in zip(applications, flags)]
+        used = {decay for decay, trained in zip(decays, flags) if trained}
+        entry["decay"] = used.pop() if len(used) == 1 else None
+        if used and max(counts) == 1:
+            entry["decays"] = decays
     if max(counts) > 1:
         # Their updates are one: the mean of those that each would make.
         entry["reduction"] = "mean"

@@ -47,8 +47,9 @@ It may also have these:
                                         batches do; "decay" is null then
     "weights": [PATH or null, ...]      for each application one weight per sample, or null if it had none
     "state": {NAME: PATH, ...}          further variables before the step: "biased" and "local_step" of zero debias,
-                                        "renorm_mean", "renorm_stddev" and "moving_stddev" of renorm; with "_after"
-                                        at the end of the name, their values after the step
+                                        "renorm_mean", "renorm_stddev" and "moving_stddev" of renorm, PyTorch's
+                                        "num_batches_tracked"; with "_after" at the end of the name, their values
+                                        after the step
     "updated": [true, ...]              for each application whether it was to update the statistics, if that is not
                                         the same as whether it trained
     "recomputed": [true, ...]           for each application whether it repeats an earlier one of the step, as

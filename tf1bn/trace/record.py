@@ -147,6 +147,11 @@ class Record:
         return tuple(name for name in optional if name in self._entry)
 
     @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of `state`, without reading it."""
+        return tuple(self._state)
+
+    @property
     def moving_mean_before(self) -> npt.NDArray[np.floating[Any]]:
         return self._vector("moving_mean_before", like=None)
 

@@ -346,6 +346,94 @@ def getters(tf, layer_class):
     return {"seen": [name for name, _, _ in seen], "by_name": kinds}
 
 
+@case
+def configs(tf, layer_class):
+    def halved(variable):
+        return variable * 0.5
+
+    made = [
+        {},
+        {"axis": [1, 3], "momentum": 0.5, "epsilon": 1e-4, "center": False, "trainable": False, "dtype": tf.float64},
+        {"renorm": True, "renorm_clipping": {"rmax": 2.0}, "renorm_momentum": 0.5, "scale": False},
+        {"virtual_batch_size": 2, "fused": False},
+        {"gamma_initializer": tf.constant_initializer(2.0), "beta_initializer": "ones"},
+        {"gamma_initializer": {"class_name": "RandomUniform", "config": {"seed": 3}}},
+        {"gamma_initializer": tf.random_normal_initializer(1.0, 0.02), "beta_initializer": halved},
+        {"beta_regularizer": "l2", "gamma_regularizer": halved},
+        {"beta_regularizer": {"class_name": "L1L2", "config": {"l1": 0.1}}},
+        {"beta_constraint": "non_neg", "gamma_constraint": {"class_name": "MaxNorm", "config": {"axis": 1}}},
+        {"beta_constraint": halved, "gamma_constraint": "unit_norm"},
+    ]
+    layers = [layer_class(name="bn", **arguments) for arguments in made]
+    again = [layer_class.from_config(layer.get_config()) for layer in layers if halved not in vars(layer).values()]
+    built = layer_class(name="built")
+    built(images(tf))
+    return {
+        "configs": [layer.get_config() for layer in layers],
+        "again": [layer.get_config() for layer in again],
+        "unnamed": sorted(set(layer_class().get_config()) - {"name"}),
+        "built": built.get_config(),
+        "shape": built.compute_output_shape([None, 2, 2, 3]),
+    }
+
+
+@case
+def values(tf, layer_class):
+    x = images(tf)
+    layers = [layer_class(name="a"), layer_class(name="b", scale=False, trainable=False), layer_class(name="c")]
+    for layer in layers[:2]:
+        layer(x, training=True)
+    given = [np.full(3, i, np.float32) for i in range(4)]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        before = [[value.tolist() for value in layer.get_weights()] for layer in layers]
+        layers[0].set_weights(given)
+        layers[1].set_weights(given[1:])
+        after = [[value.tolist() for value in layer.get_weights()] for layer in layers]
+        errors = [error(layers[0].set_weights, [given[0][:1]] * 4), error(layers[0].set_weights, given[:3])]
+        errors += [error(layers[2].set_weights, given), error(layers[2].set_weights, [])]
+        values = [session.run(list(layer.variables)) for layer in layers[:2]]
+    return {
+        "before": before,
+        "after": after,
+        "in_session": [[value.tolist() for value in each] for each in values],
+        "errors": errors,
+    }
+
+
+@case
+def own_variables(tf, layer_class):
+    class Scaled(layer_class):
+        def build(self, input_shape):
+            self.factor = self.add_weight("factor", [3], initializer=tf.ones_initializer())
+            self.count = self.add_variable("count", [], initializer=tf.zeros_initializer(), trainable=False)
+            super(Scaled, self).build(input_shape)
+            self.late = error(self.add_weight, "late", [3])
+
+        def call(self, inputs, training=False):
+            return super(Scaled, self).call(inputs, training=training) * self.factor
+
+    x = images(tf)
+    layer = Scaled(name="bn")
+    y = layer(x, training=True)
+    return {
+        "lists": lists(layer),
+        "output": y.name,
+        "params": layer.count_params(),
+        "late": layer.late,
+        "collections": collections_of(tf),
+        "run": run(tf, layer, [y], {x: batch()}),
+    }
+
+
+@case
+def tensors(tf, layer_class):
+    layer = layer_class()
+    layer(images(tf))
+    names = "input", "output", "input_shape", "output_shape"
+    return {name: error(getattr, layer, name) for name in names}
+
+
 def play(tf, layer_class, wanted=None):
     """What each case gives."""
     result = {}

@@ -37,12 +37,28 @@ def changed_between_steps(survey):
         if gaps:
             where = "" if len(gaps) == len(found) else f" (before {listed([gap.step for gap in gaps], 6)})"
             parts.append(sentence(gaps, where, survey))
+    parts += _counted(found, survey)
     kinds = {gap.kind for gap in found}
     severity = FINDING if AGAIN in kinds else ADVISORY
     # What to look for first, where several kinds of writers show.
     variant = next((kind for kind in (START, BACK, EARLIER, OTHER) if kind in kinds), None)
     variant = None if AGAIN in kinds else BACK if variant == EARLIER else variant
     return cause("changed-between-steps", " ".join(parts), severity=severity, variant=variant)
+
+
+def _counted(found, survey):
+    """A sentence on the batches that PyTorch's count says the layer trained with meanwhile, as a list; or none."""
+    counts = [survey.counted.around[gap.step] for gap in found if gap.step in survey.counted.around]
+    if len(counts) < len(found):
+        return []
+    more = sorted({before - after for after, before in counts})
+    if more == [0]:
+        return ["`num_batches_tracked` is what it was: no run of the layer in training mode made the change."]
+    if more[0] > 0:
+        batches = "1 more batch" if more == [1] else f"{listed(more, 3)} more batches"
+        return [f"`num_batches_tracked` counted {batches} meanwhile, with which the layer trained unrecorded."]
+    back = listed([f"from {after} to {before}" for after, before in counts if before < after], 3)
+    return [f"`num_batches_tracked` went back {back}: another state was loaded, or a reset ran."] if back else []
 
 
 def _again(gaps, where, survey):

@@ -130,6 +130,16 @@ def untrained_steps(survey):
     return cause("untrained-steps", text)
 
 
+def _restarted(steps):
+    """What an average of all batches that began anew did to the statistics that were there before."""
+    word = "step" if len(steps) == 1 else "steps"
+    return (
+        f"Before {word} {ranges(steps, range(steps[-1] + 1))} `num_batches_tracked` is 0, and the statistics are not "
+        "those of a new layer: `momentum=None` averages the batches that it counts, so that the old statistics were "
+        "dropped for the next batch's, as where they are restored without their count."
+    )
+
+
 def advise(survey, already):
     """What is worth knowing about training steps that are each as declared; ``already``: the ids of other causes."""
     worst, declared, causes = survey.best, survey.declared, []
@@ -156,6 +166,9 @@ def advise(survey, already):
         )
         causes.append(cause("double-update", text, worst.misfit))
     words = words_of(survey)
+    restarted = list(survey.counted.restarted)
+    if restarted:
+        causes.append(cause("no-memory", _restarted(restarted), worst.misfit, ADVISORY, "count"))
     if declared.always_zero:
         text = f"{words.keeps_nothing[0].upper()}{words.keeps_nothing[1:]}: the statistics are those of the last batch."
         causes.append(cause("no-memory", text, worst.misfit, ADVISORY))
@@ -164,7 +177,7 @@ def advise(survey, already):
         (declared.zeros, declared.always_zero, "no-memory", words.keeps_nothing, "each keeps its own batch alone"),
     ):
         # The first batch of an average of all has a decay of 0.
-        if steps and not always and list(steps) != [survey.progress.first["trained"]]:
+        if steps and not always and not {*steps} <= {survey.progress.first["trained"], *survey.counted.began}:
             text = f"In {len(steps)} of {counted(survey.progress.trained, 'training step')} "
             text += f"({ranges(steps, range(steps[-1] + 1))}) {clause}, so that {effect}."
             causes.append(cause(name, text, worst.misfit, ADVISORY))

@@ -15,6 +15,7 @@ from ...verdicts import FINDING, OK
 from ..anomalies import Anomalies
 from ..fitting import IMPOSSIBLE, WorstFit, badness, fit_step
 from ..hypotheses import Hypothesis
+from .batch_count import BatchCount
 from .block_fit import BlockFit
 from .declared import Declared
 from .progress import Progress
@@ -47,7 +48,7 @@ class Survey:
     Attributes:
       declared: `Declared`; progress: `Progress`; estimates: `Estimates`; rate_rounding: `RateRounding`; anomalies:
         `Anomalies`.
-      outputs: the `OutputFit` of the steps; gaps: the `Gaps` between them.
+      outputs: the `OutputFit` of the steps; gaps: the `Gaps` between them; counted: the `BatchCount`.
       population: the `Population` of the data of inference steps.
       fits: `ConventionFit` by convention, for each convention that the layer's declaration allows.
       accepted: `WorstFit` by convention, of what the layer is compared with in the end: those of ``fits``, or the
@@ -63,7 +64,7 @@ class Survey:
         self.anomalies = Anomalies(self.declared.conventions)
         self.rate_rounding = RateRounding(layer)
         self.outputs, self.population = OutputFit(), Population()
-        self.gaps = Gaps(layer, self.declared.conventions)
+        self.gaps, self.counted = Gaps(layer, self.declared.conventions), BatchCount()
         self.fits = {bessel: ConventionFit(layer, bessel) for bessel in self.declared.conventions}
         self.accepted = {bessel: fit.worst for bessel, fit in self.fits.items()}
         self.missing = self.reduction = None
@@ -127,7 +128,9 @@ class Survey:
         """Take a step, as `step_view.View`."""
         updates_before = self.progress.updates
         self.progress.add(number, view)
+        gaps = len(self.gaps.found)
         self.gaps.add(number, view)
+        self.counted.add(number, view, len(self.gaps.found) > gaps)
         if not self.progress.trained:
             self.population.add(number, view)
         for fit in self.fits.values():
@@ -173,6 +176,7 @@ class Survey:
         """Take steps of a `StepBlock` that show nothing unusual, with the `BlockFit` of each convention."""
         self.progress.add_block(block)
         self.gaps.add_block(block)
+        self.counted.add_block(block)
         self.outputs.lines = []
         self.declared.add_block(block)
         self.anomalies.add_block(block)

@@ -14,6 +14,7 @@ from ..arguments import NCHW, NHWC
 from ..graph_collections import builds_graph, numbered_name
 from ..normalization import build_layer
 from ..variables import LayerVariables, layer_variables
+from .layer_config import config_of
 from .layer_state import LayerState
 from .virtual_batches import check_virtual_batches, in_virtual_batches, parameter_shape
 
@@ -21,7 +22,7 @@ tf = _tf.compat.v1
 
 _ZEROS, _ONES = tf.zeros_initializer(), tf.ones_initializer()
 _RENORM = ("moving_stddev", "renorm_mean", "renorm_mean_weight", "renorm_stddev", "renorm_stddev_weight")
-# Methods through which the class of 1.x worked, and which this class does not have.
+# Methods through which the class of 1.x worked, and which this class has not, or does not call itself.
 _INNER = {
     "_assign_moving_average",
     "_assign_new_value",
@@ -106,6 +107,7 @@ class BatchNormalization(LayerState):
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
         self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
+        self._given_constraints = {"beta": beta_constraint, "gamma": gamma_constraint}
         self.beta_constraint = arguments.checked_constraint(beta_constraint, "beta_constraint", release)
         self.gamma_constraint = arguments.checked_constraint(gamma_constraint, "gamma_constraint", release)
         self.renorm, self.renorm_momentum = renorm, renorm_momentum
@@ -118,7 +120,8 @@ class BatchNormalization(LayerState):
             self._set_scope(_scope)
 
     def _refuse_inner_methods(self):
-        own = {method for kind in type(self).__mro__ for method in vars(kind)} & _INNER
+        kinds = [kind for kind in type(self).__mro__ if not issubclass(BatchNormalization, kind)]
+        own = {method for kind in kinds for method in vars(kind)} & _INNER
         if own:
             raise TypeError(
                 f"`{type(self).__name__}` has a method `{min(own)}`, a step inside the layer of TensorFlow 1.x that "
@@ -202,6 +205,47 @@ class BatchNormalization(LayerState):
     def apply(self, inputs, *args, **kwargs):
         """The same as calling the layer."""
         return self(inputs, *args, **kwargs)
+
+    @builds_graph
+    def add_weight(self, name, shape=None, dtype=None, initializer=None, regularizer=None, trainable=True, **options):
+        """A variable of the layer's scope, which is listed with the layer's own; for a `build` of a subclass.
+
+        Args:
+          name, shape, dtype, initializer, regularizer, trainable, options: as for ``tf.get_variable``; `dtype` is by
+            default that of the layer.
+
+        Raises:
+          ValueError: as from ``tf.get_variable``; a layer that is built reuses its variables and makes no others.
+        """
+        dtype, trainable = dtype or self._dtype or _tf.float32, bool(trainable and self.trainable)
+        with self._entered():
+            variable = tf.get_variable(name, shape, dtype, initializer, regularizer, trainable=trainable, **options)
+        if not any(variable is other for other in self.weights):
+            (self._trained if trainable else self._untrained).append(variable)
+            if regularizer is not None:
+                self._losses.append(lambda: regularizer(variable))
+        return variable
+
+    add_variable = add_weight
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the outputs for inputs of a shape, which is the same."""
+        return input_shape
+
+    def get_config(self):
+        """The arguments of the layer as a dict of plain values, as TF 1.15 gives them, for `from_config`.
+
+        `fused` and `adjustment` are not in it, nor the values of variables.
+
+        Raises:
+          ValueError: an initializer, regularizer or constraint has neither a name nor a config.
+        """
+        return config_of(self, self._given_constraints)
+
+    @classmethod
+    def from_config(cls, config):
+        """A new layer from what `get_config` gives."""
+        return cls(**config)
 
     # ---- inside ----
 

@@ -1,8 +1,26 @@
 """What an object of the core layer says of itself: its names, variables, updates and losses."""
 
+import numpy as np
 import tensorflow as _tf
 
+from ...errors import GraphError
 from ..graph_collections import parts
+
+tf = _tf.compat.v1
+
+_TENSORS = (
+    "it knows those of Keras's functional models alone, in TF 1.x too; keep the tensors that go into and out of it"
+)
+# What the class of 1.x has besides, and what to do without it.
+_ABSENT = {
+    **dict.fromkeys(("input", "output", "input_shape", "output_shape", "input_mask", "output_mask"), _TENSORS),
+    **{f"get_{which}{what}_at": _TENSORS for which in ("input", "output") for what in ("", "_shape", "_mask")},
+    "add_update": "put the update into the collection, `tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)`",
+    "add_loss": "put the loss into the collection, `tf.losses.add_loss(loss)`",
+    "add_metric": "make the metric outside of the layer, with `tf.metrics`",
+    "input_spec": "look at the shape of a variable, such as `layer.moving_mean.shape`",
+    "graph": "look at that of a variable, `layer.moving_mean.graph`",
+}
 
 
 class LayerState:
@@ -79,6 +97,69 @@ class LayerState:
     def get_losses_for(self, inputs):
         """`losses` for None; no loss depends on inputs."""
         return self.losses if inputs is None else []
+
+    def get_weights(self):
+        """The values of `weights` in the default session, a list of arrays.
+
+        Raises:
+          GraphError: there is no default session, or it runs another graph.
+          ValueError: a partitioner has split a variable.
+        """
+        variables = self._whole_variables("get_weights")
+        return self._session("get_weights", variables).run(variables) if variables else []
+
+    def set_weights(self, weights):
+        """Assign values to `weights` in the default session; it adds no operation to the graph.
+
+        Args:
+          weights: one array for each of `weights`, in that order and of their shapes.
+
+        Raises:
+          ValueError: there are more or fewer arrays, or one has another shape; or a partitioner has split a variable.
+          GraphError: there is no default session, or it runs another graph.
+        """
+        variables = self._whole_variables("set_weights")
+        if len(weights) != len(variables):
+            raise ValueError(
+                f"You called `set_weights(weights)` on layer {self.name!r} with a weight list of length "
+                f"{len(weights)}, but the layer was expecting {len(variables)} weights"
+                + ("." if self.built else ": it is not built; apply it, or call its `build`.")
+            )
+        for variable, values in zip(variables, weights, strict=True):
+            if not variable.shape.is_compatible_with(np.shape(values)):
+                raise ValueError(
+                    f"Layer weight shape {variable.shape} not compatible with provided weight shape "
+                    f"{np.shape(values)}: `weights` must have the shapes of `layer.weights`."
+                )
+        if variables:
+            feeds = {
+                variable.initializer.inputs[1]: values for variable, values in zip(variables, weights, strict=True)
+            }
+            self._session("set_weights", variables).run([variable.initializer for variable in variables], feeds)
+
+    def _whole_variables(self, method):
+        variables = self.weights
+        if any(len(parts(variable)) != 1 or parts(variable)[0] is not variable for variable in variables):
+            raise ValueError(
+                f"A partitioner has split a variable of layer {self.name!r}, which `{method}` does not put together; "
+                "run or assign the parts, `list(layer.gamma)`, in the session."
+            )
+        return variables
+
+    def _session(self, method, variables):
+        session = tf.get_default_session()
+        if session is None or session.graph is not variables[0].graph:
+            found = "there is no default session" if session is None else "the default session runs another graph"
+            raise GraphError(
+                f"`{method}` of layer {self.name!r} needs the session that holds its variables, and {found}; call it "
+                "inside `with session.as_default():`."
+            )
+        return session
+
+    def __getattr__(self, name):
+        if name in _ABSENT:
+            raise AttributeError(f"Layer {self.name} has no `{name}`: {_ABSENT[name]}.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def count_params(self):
         """The number of values in all variables.

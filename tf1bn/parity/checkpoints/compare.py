@@ -113,8 +113,7 @@ def _compare(sides, mapping, ulp, epsilon):
         for name in names:
             around = has.neighbours, lacks.neighbours
             folded = folded_result(has.layers[name], has.run, lacks.run, around, epsilon)
-            unseen = lacks.neighbours.folds and not has.neighbours.kernels
-            layers.append(folded or _unmatched(has.layers[name], has.run, unseen))
+            layers.append(folded or _unmatched(has.layers[name], has.run, _may_hide(has, lacks)))
     return layers, matching.ignored
 
 
@@ -245,6 +244,12 @@ def _same(compared, ulp):
     return text + (f", converted {' and '.join(changed)}." if changed else ".")
 
 
+def _may_hide(has, lacks):
+    """Whether a layer that only one `Side` has may be folded into a kernel of the other, and nothing would show it."""
+    no_norms = lacks.neighbours.folds or (not lacks.layers and lacks.neighbours.kernels)
+    return bool(no_norms) and not has.neighbours.kernels
+
+
 def _unmatched(layer, run, unseen):
     """The result for a layer that only ``run``, "OLD" or "NEW", has.
 
@@ -256,9 +261,8 @@ def _unmatched(layer, run, unseen):
     text = f"{other} has no layer that could be {run}'s `{layer.name}`{size} by name, map, values or order."
     if unseen:
         text = (
-            f"The format of {other} keeps no batch norms, and whether {run}'s `{layer.name}` is folded into a kernel "
-            f"there is not seen, since no kernel of {run} can be read; give {run} as a checkpoint of TensorFlow or as "
-            "`.npz`."
+            f"{other} keeps no batch norms, and whether {run}'s `{layer.name}` is folded into a kernel there is not "
+            f"seen, since no kernel of {run} can be read; give {run} as a checkpoint of TensorFlow or as `.npz`."
         )
     return {
         "name": layer.name,

@@ -25,17 +25,11 @@ import math
 import numpy as np
 
 from ..layer_values import BITS
+from .kernel_layouts import common_layouts
 from .neighbours import key_of
 
 KERNELS_TRIED = 8
 SCALE_UNITS, SQUARE_UNITS, SHIFT_UNITS = 5, 11, 12
-# Orders of the axes of the same kernel: as it is; TensorFlow's in PyTorch's order and back, and that of a depthwise
-# convolution either way; those of a matrix.
-_ORDERS = {
-    2: ((0, 1), (1, 0)),
-    4: ((0, 1, 2, 3), (3, 2, 0, 1), (2, 3, 1, 0), (2, 3, 0, 1)),
-    5: ((0, 1, 2, 3, 4), (4, 3, 0, 1, 2)),
-}
 _LEAST = 2.0**-140  # below which float32 rounds by more than its unit
 
 
@@ -119,7 +113,7 @@ def _candidates(layer, channels, with_norm, without):
         if name in {pair[0] for pair in same} or math.prod(with_norm.shape(name)) == channels:
             continue  # one value per channel is a multiple of anything
         for other in without.kernels_near(layer.name, channels)[:KERNELS_TRIED]:
-            if sorted(without.shape(other)) == sorted(with_norm.shape(name)):
+            if common_layouts(with_norm.shape(name), without.shape(other), channels):
                 yield name, other
 
 
@@ -130,23 +124,12 @@ def _unit(layer, kernel_dtypes):
 
 def _scale(before, after, channels, unit):
     """The quotient of two kernels per output channel, [channels]; None if they are not proportional in each."""
-    for order in _ORDERS.get(before.ndim, (tuple(range(before.ndim)),)):
-        if after.ndim == before.ndim and before.transpose(order).shape == after.shape:
-            for matrix in _by_channel(before.transpose(order), channels):
-                scale = _quotients(matrix(before.transpose(order)), matrix(after), unit)
-                if scale is not None:
-                    return scale
+    for from_before, from_after in common_layouts(before.shape, after.shape, channels):
+        rows = (array.reshape(channels, -1) for array in (from_before(before), from_after(after)))
+        scale = _quotients(*rows, unit)
+        if scale is not None:
+            return scale
     return None
-
-
-def _by_channel(kernel, channels):
-    """Functions that make a matrix [channels, values] of a kernel, one for each axis that may have the channels."""
-    axes = [axis for axis in (0, 1, kernel.ndim - 1, kernel.ndim - 2) if kernel.shape[axis] == channels]
-    for axis in dict.fromkeys(axes):
-        yield lambda array, axis=axis: np.moveaxis(array, axis, 0).reshape(channels, -1)
-    if kernel.shape[-1] * kernel.shape[-2] == channels:
-        # A depthwise kernel of TensorFlow: input channels times multiplier.
-        yield lambda array: array.reshape(-1, channels).T
 
 
 def _quotients(before, after, unit):

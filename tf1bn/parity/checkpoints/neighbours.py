@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import CheckpointError
 from ...variable_names import OPTIMIZER, length, plain_name
 from ..names import natural, plain_path
+from .kernel_layouts import layouts
 
 NEAREST = 32  # variables whose values are looked at for each layer
 MOST_LOOKED_AT = 2**20  # names in all, so that many layers times many variables take no longer than some seconds
@@ -118,7 +119,7 @@ class Neighbours:
 
     def kernels_near(self, layer, channels):
         """The names of the kernels nearest to a layer that can have so many output channels."""
-        return self._nearest(1, layer, lambda shape: _may_give(shape, channels))
+        return self._nearest(1, layer, lambda shape: bool(layouts(shape, channels)))
 
     def kernel(self, name):
         """The values of a kernel; None if it is too large, or only vectors are read of this file."""
@@ -169,11 +170,6 @@ def _scope(name):
     """The scope of a variable: its plain name without the last part."""
     plain = plain_name(name)
     return plain[: -len(_PARTS.split(plain)[-1])].rstrip("/.")
-
-
-def _may_give(shape, channels):
-    """Whether a kernel may have so many output channels by its shape: on an axis, or on a depthwise kernel's two."""
-    return channels in shape or shape[-1] * shape[-2] == channels
 
 
 def _distance(layer, variable):

@@ -85,3 +85,11 @@ def copied(tensor: Any) -> np.ndarray[Any, Any] | None:
 def statistics(module: nn.Module) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Copies of the running mean and variance."""
     return copied(module.running_mean), copied(module.running_var)
+
+
+def counted(module: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
+    """The count of batches that a module has trained with, as a trace's "state" has it; empty if it keeps none."""
+    count = module._buffers.get("num_batches_tracked")
+    if count is None or count.numel() != 1 or count.is_floating_point() or count.is_complex():
+        return {}
+    return {"num_batches_tracked": np.array([int(count)])}

@@ -15,7 +15,7 @@ from ..collector import Application, Collector
 from ..limits import Limits
 from . import calls
 from .hooks import Hook, Running
-from .layers import DTYPES, array, copied, is_lazy, norms, owners_of_statistics, settings, statistics
+from .layers import DTYPES, array, copied, counted, is_lazy, norms, owners_of_statistics, settings, statistics
 
 _recorded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -164,7 +164,7 @@ class TorchRecorder(CollectingRecorder):
         return self._collector.in_own_process and not self._collector.closed and not torch.compiler.is_compiling()
 
     def _before(self, module: nn.Module) -> Any:
-        """The statistics before an application; None if it is not recorded. Begins a step where one is due."""
+        """Statistics and count before an application; None if it is not recorded. Begins a step where one is due."""
         if module.running_mean is None or is_lazy(module) or module.running_mean.device.type == "meta":
             return None
         name = self._names.get(id(module), "")
@@ -174,7 +174,7 @@ class TorchRecorder(CollectingRecorder):
                 self._end()
             if not self._running:
                 self._begin(of_model=False)
-            return statistics(module) if self._collector.recording else None
+            return (statistics(module), counted(module)) if self._collector.recording else None
 
     def _take(
         self, module: nn.Module, name: str, call: calls.Call, output: Any, before: Any, *, pooled: bool = False
@@ -194,8 +194,10 @@ class TorchRecorder(CollectingRecorder):
                 inputs=inputs if inputs.ndim > 1 else inputs[None],
                 outputs=None if output is None else array(output),
                 training=bool(call.training),
-                before=before,
+                before=before[0],
                 after=statistics(module),
+                state=before[1],
+                state_after=counted(module),
                 gamma=copied(call.weight),
                 beta=copied(call.bias),
                 decay=decay,

@@ -35,6 +35,7 @@ _FLOATS = {"FLOAT32": "float32", "FLOAT16": "float16", "FLOAT64": "float64"}
 _PASSES = ("DEQUANTIZE", "CAST")
 _NORM = re.compile(r"(?P<layer>.+?)/(batchnorm(_\d+)?/|FusedBatchNorm)")
 _NUMBER = re.compile(r"_\d+$")
+_OPERATION = re.compile(r"/convolution(_\d+)?$")  # of Keras, within the scope of a layer
 _MADE_NO_SENSE = (struct.error, IndexError, TypeError, OverflowError, AttributeError)
 
 
@@ -232,7 +233,7 @@ def _scope(model, tensors):
     names = [name for number in tensors if number >= 0 for name in model.name(number).split(";") if name]
     layers = [match["layer"] for name in names if (match := _NORM.match(name))]
     others = [name.rpartition("/")[0] for name in names if "/" in name]
-    return next(iter([*layers, *others, *names]), "unnamed")
+    return _OPERATION.sub("", next(iter([*layers, *others, *names]), "unnamed"))
 
 
 def _as_layers(scopes):

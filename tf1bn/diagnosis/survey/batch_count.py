@@ -1,0 +1,46 @@
+"""PyTorch's count of the batches that a layer trained with, where a trace holds it."""
+
+import array
+
+NAME = "num_batches_tracked"
+
+
+class BatchCount:
+    """The count of one layer over the steps.
+
+    Attributes:
+      around: by the number of a step before which the statistics changed, the count after the step before and that
+        before it.
+      began: the numbers of the training steps in which an average of all batches began; restarted: of those in which
+        the statistics were not those of a new layer.
+    """
+
+    def __init__(self):
+        self.around, self.began, self.restarted = {}, array.array("q"), array.array("q")
+        self._after = None
+
+    def add(self, number, view, changed):
+        """Take a step, as `step_view.View`; ``changed``: whether the statistics changed before it."""
+        state = view.record.state
+        before, after = (_number(state.get(name)) for name in (NAME, f"{NAME}_after"))
+        if changed and None not in (self._after, before):
+            self.around[number] = self._after, before
+        self._after = after
+        averages_all = bool(view.updates) and view.layer.decay is None and view.decays[0] == 0
+        if averages_all and before == 0:
+            self.began.append(number)
+            if not _new(view.before):
+                self.restarted.append(number)
+
+    def add_block(self, block):
+        """Take the training steps of a `StepBlock`, whose decay is constant, without a gap before any of them."""
+        if self._after is not None:
+            self._after = _number(block.view(len(block) - 1).record.state.get(f"{NAME}_after"))
+
+
+def _number(values):
+    return None if values is None or values.size != 1 else int(values[0])
+
+
+def _new(statistics):
+    return bool((statistics[0] == 0).all() and (statistics[1] == 1).all())
