@@ -34,7 +34,8 @@ REMEDIES = {
         "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
         "`tf.layers.batch_normalization` has training=False by default.",
-        "torch": "Call `model.train()` before training, and again after each evaluation.",
+        "torch": "Call `model.train()` before training, and again after each evaluation; a copy that averages "
+        "parameters needs the buffers too (`use_buffers=True`).",
         "keras": "Call the model with `training=True` in your own training loop; the default is training=False.",
         "flax": "Call the module with use_running_average=False in training (nnx: `model.train()`).",
     },
