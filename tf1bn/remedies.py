@@ -130,7 +130,8 @@ REMEDIES = {
         "": "Pass the decay explicitly. By default it is 0.999 in contrib, 0.99 in tf.layers and Keras (there called "
         "momentum), and 0.9 in PyTorch (momentum=0.1, which is 1 - decay).",
         "torch": "Pass `momentum` explicitly: it is 1 - decay, and 0.1 by default.",
-        "keras": "Pass `momentum` explicitly: it is the decay, and 0.99 by default.",
+        "keras": "Pass `momentum` explicitly: it is the decay, and 0.99 by default. One that is changed after the "
+        "model was compiled and called takes effect when it is compiled again.",
     },
     "decay/some": "Look for what changes the decay in these steps: a schedule, or a second layer or writer of these "
     "variables.",

@@ -529,7 +529,10 @@ def test_refusals(torch, record, path):
 def test_a_model_that_is_not_run_says_so(torch, record, path, capsys):
     with record(torch.nn.BatchNorm2d(3), path):
         pass
-    assert "no layer was applied inside the recording." in capsys.readouterr().err
+    assert (
+        "no layer was applied inside the recording; what was traced or compiled before it is not seen."
+        in capsys.readouterr().err
+    )
     assert list(trace.open(path).layers) == ["BatchNorm2d"]
 
 
