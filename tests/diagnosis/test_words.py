@@ -276,3 +276,20 @@ def test_steps_without_an_update_may_be_evaluation_with_the_flag_left_on(tmp_pat
     assert said in text
     text, _ = text_of(tmp_path / "b", still(0.9, when=lambda t: t == 3), "torch", decay=0.9)
     assert "nothing is trained" not in text
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_share_of_the_start_is_not_told_after_a_reset(tmp_path, reset):
+    moving = np.zeros(3), np.ones(3)
+    names = [f"moving_{one}_{when}" for when in ("before", "after") for one in ("mean", "variance")]
+    with trace.Writer(tmp_path / "a") as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, dtype="float64")
+        for step in range(6):
+            if reset and step == 3:
+                moving = np.zeros(3), np.ones(3)
+            x = np.random.default_rng(step).normal(2, 1, (16, 3))
+            after = moving[0] - 0.1 * (moving[0] - x.mean(0)), moving[1] - 0.1 * (moving[1] - x.var(0))
+            writer.add_step({"bn": {"inputs": [x], **dict(zip(names, (*moving, *after), strict=True))}}, training=True)
+            moving = after
+    (result,) = diagnose(trace.open(tmp_path / "a"))
+    assert [cause.id for cause in result.causes] == ["changed-between-steps" if reset else "cold-start"]

@@ -224,7 +224,7 @@ class Collector:
             text += " Nothing was recorded: " + (
                 "no step was among those asked for."
                 if self.seen
-                else "no layer was applied inside the recording; what was traced or compiled before it is not seen."
+                else "no application of a layer was seen; what was traced or compiled before the recording shows none."
             )
         return text
 

@@ -185,7 +185,8 @@ def advise(survey, already):
             f"{in_percent(lost)} of the variance, and an error below that does not show."
         )
         causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
-    if survey.progress.fresh and declared.start_weight > DOMINATED:
+    # What else wrote the statistics, a reset among others, left another share of their start.
+    if survey.progress.fresh and declared.start_weight > DOMINATED and not survey.gaps.found:
         text = (
             f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
             f"{counted(survey.progress.updates, 'update')}"
