@@ -135,6 +135,8 @@ REMEDIES = {
     },
     "decay/some": "Look for what changes the decay in these steps: a schedule, or a second layer or writer of these "
     "variables.",
+    "decay/parts": "Take the k-th root of the decay, where a batch comes in k parts (in PyTorch a momentum of "
+    "1 - (1 - momentum)^(1/k)), or give the layer the whole batch.",
     "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
     "validation-leak": {
         "": "Run the updates only in the steps that train, and not with what evaluation fetches or calls.",
