@@ -34,7 +34,8 @@ REMEDIES = {
         "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
         "`tf.layers.batch_normalization` has training=False by default.",
-        "torch": "Call `model.train()` before training, and again after each evaluation.",
+        "torch": "Call `model.train()` before training, and again after each evaluation; a copy that averages "
+        "parameters needs the buffers too (`use_buffers=True`).",
         "keras": "Call the model with `training=True` in your own training loop; the default is training=False.",
         "flax": "Call the module with use_running_average=False in training (nnx: `model.train()`).",
     },
@@ -131,10 +132,13 @@ REMEDIES = {
         "": "Pass the decay explicitly. By default it is 0.999 in contrib, 0.99 in tf.layers and Keras (there called "
         "momentum), and 0.9 in PyTorch (momentum=0.1, which is 1 - decay).",
         "torch": "Pass `momentum` explicitly: it is 1 - decay, and 0.1 by default.",
-        "keras": "Pass `momentum` explicitly: it is the decay, and 0.99 by default.",
+        "keras": "Pass `momentum` explicitly: it is the decay, and 0.99 by default. One that is changed after the "
+        "model was compiled and called takes effect when it is compiled again.",
     },
     "decay/some": "Look for what changes the decay in these steps: a schedule, or a second layer or writer of these "
     "variables.",
+    "decay/parts": "Take the k-th root of the decay, where a batch comes in k parts (in PyTorch a momentum of "
+    "1 - (1 - momentum)^(1/k)), or give the layer the whole batch.",
     "cancellation": "Use a layer that subtracts the mean first, or centre the inputs before the layer.",
     "validation-leak": {
         "": "Run the updates only in the steps that train, and not with what evaluation fetches or calls.",

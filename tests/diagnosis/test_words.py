@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from faults import LastTower, RestoredBetween, StandsStill, trace_of
+from faults import LastTower, RestoredBetween, StandsStill, in_some, trace_of
 from faulty import Layer, record
 
 from tf1bn import trace
@@ -192,3 +192,104 @@ def test_a_result_says_what_the_trace_is_of(tmp_path, releases, said, known):
     opened = trace.open(tmp_path / "run.trace")
     assert diagnose(opened).result().get("about", {}) == known
     assert compare_traces(opened, opened)["about"] == {"old": known, "new": known}
+
+
+@pytest.mark.parametrize(
+    ("framework", "release", "order"),
+    [
+        ("torch", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
+        ("keras", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
+        ("flax", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
+        ("tensorflow", "1.15", "TensorFlow gives them no order, and one can be lost."),
+    ],
+)
+def test_updates_of_a_step_have_the_order_of_the_calls_where_the_framework_keeps_it(
+    tmp_path, framework, release, order
+):
+    text, _ = text_of(tmp_path / "a", Layer(0.9), framework, decay=0.9, applications=2, release=release)
+    assert order in text
+
+
+def parameters_move(path, start):
+    """A layer in inference, of which gamma moves in each of three steps and the statistics do not."""
+    names = [f"moving_{one}_{when}" for when in ("before", "after") for one in ("mean", "variance")]
+    with trace.Writer(path) as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False)
+        for step in range(3):
+            values = dict(zip(names, (np.float32([start]), np.float32([1])) * 2, strict=True))
+            gamma, beta = np.float32([1 + step / 10]), np.float32([0])
+            batch = np.random.default_rng(step).normal(start, 1, (16, 1)).astype(np.float32)
+            writer.add_step({"bn": {"inputs": [batch], **values, "gamma": gamma, "beta": beta}}, training=False)
+    return trace.open(path)
+
+
+@pytest.mark.parametrize(("start", "verdict"), [(0, "finding"), (0.5, "ok")])
+def test_parameters_that_move_without_statistics_may_be_averages(tmp_path, start, verdict):
+    (result,) = diagnose(Framed(parameters_move(tmp_path / "a", start), "torch"))
+    assert (result.verdict, [cause.id for cause in result.causes]) == (verdict, ["training-flag-off"])
+    assert "the layer is trained while the module is in evaluation mode" in result.explanation
+    assert "or gamma and beta are copied or averaged from another model" in result.explanation
+
+
+def in_turn(path):
+    """A layer whose gamma moves in every other step, its statistics in each."""
+    moving, rng = (np.zeros(3), np.ones(3)), np.random.default_rng(0)
+    names = [f"moving_{one}_{when}" for when in ("before", "after") for one in ("mean", "variance")]
+    with trace.Writer(path) as writer:
+        writer.add_layer("bn", decay=0.5, epsilon=1e-3, fused=False, dtype="float64")
+        for step in range(8):
+            x = rng.normal(2, 1, (16, 3))
+            after = moving[0] - 0.5 * (moving[0] - x.mean(0)), moving[1] - 0.5 * (moving[1] - x.var(0))
+            record = {"inputs": [x], **dict(zip(names, (*moving, *after), strict=True))}
+            record |= {"gamma": np.full(3, 1 + step // 2 / 10), "beta": np.zeros(3)}
+            writer.add_step({"bn": record}, training=True)
+            moving = after
+    return trace.open(path)
+
+
+def test_all_that_leaves_gamma_and_beta_as_they_are_is_named(tmp_path):
+    (result,) = diagnose(in_turn(tmp_path / "a"))
+    assert [cause.id for cause in result.causes] == ["untrained-steps"]
+    for text in ("train another part", "accumulated gradients", "are frozen in these steps", "these steps evaluate"):
+        assert text in result.explanation
+
+
+def test_channels_are_one_or_several(tmp_path):
+    for count, text in ((1, "in channel 0;"), (2, "in channels 0, 1;")):
+        path = tmp_path / str(count)
+        names = [f"moving_{one}_{when}" for when in ("before", "after") for one in ("mean", "variance")]
+        with trace.Writer(path) as writer:
+            writer.add_layer("bn", decay=0.5, epsilon=1e-3, fused=False)
+            batch = np.full((4, 3), 1, np.float32)
+            batch[1, :count] = np.nan
+            mean = np.where(np.arange(3) < count, np.nan, 0.5).astype(np.float32)
+            values = np.zeros(3, np.float32), np.ones(3, np.float32), mean, np.full(3, 0.5, np.float32)
+            writer.add_step({"bn": {"inputs": [batch], **dict(zip(names, values, strict=True))}}, training=True)
+        (result,) = diagnose(trace.open(path))
+        assert text in result.explanation
+
+
+def test_steps_without_an_update_may_be_evaluation_with_the_flag_left_on(tmp_path):
+    said = "Or nothing is trained in such a step, and is_training was left True."
+    still = in_some(StandsStill)
+    text, _ = text_of(tmp_path / "a", still(0.9, when=lambda t: t == 3), "tensorflow", decay=0.9, release="1.15")
+    assert said in text
+    text, _ = text_of(tmp_path / "b", still(0.9, when=lambda t: t == 3), "torch", decay=0.9)
+    assert "nothing is trained" not in text
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_share_of_the_start_is_not_told_after_a_reset(tmp_path, reset):
+    moving = np.zeros(3), np.ones(3)
+    names = [f"moving_{one}_{when}" for when in ("before", "after") for one in ("mean", "variance")]
+    with trace.Writer(tmp_path / "a") as writer:
+        writer.add_layer("bn", decay=0.9, epsilon=1e-3, fused=False, dtype="float64")
+        for step in range(6):
+            if reset and step == 3:
+                moving = np.zeros(3), np.ones(3)
+            x = np.random.default_rng(step).normal(2, 1, (16, 3))
+            after = moving[0] - 0.1 * (moving[0] - x.mean(0)), moving[1] - 0.1 * (moving[1] - x.var(0))
+            writer.add_step({"bn": {"inputs": [x], **dict(zip(names, (*moving, *after), strict=True))}}, training=True)
+            moving = after
+    (result,) = diagnose(trace.open(tmp_path / "a"))
+    assert [cause.id for cause in result.causes] == ["changed-between-steps" if reset else "cold-start"]

@@ -44,10 +44,8 @@ def test_statistics_that_stay_finite_under_an_input_that_is_not(tmp_path, bad, c
     (result,) = diagnose(opened)
     assert result.verdict == "finding"
     assert [one.id for one in result.causes] == ["not-finite"]
-    shown = "1" if channels != slice(None) else "0, 1, 2, 3"
-    assert (
-        f"In step 1 the input holds NaN or infinity in channel {shown} and the statistics do not" in result.explanation
-    )
+    shown = "channel 1" if channels != slice(None) else "channels 0, 1, 2, 3"
+    assert f"In step 1 the input holds NaN or infinity in {shown} and the statistics do not" in result.explanation
 
 
 def test_what_moved_outside_of_training_is_no_update_with_a_batch_of_zeros(tmp_path):

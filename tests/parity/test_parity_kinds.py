@@ -107,6 +107,27 @@ def test_other_weights_in_half_precision_are_other_inputs(old, tmp_path, half):
     assert ids(compare_traces(old, write(tmp_path / "t", net)))["bn2"] == ["other-inputs"]
 
 
+class Autocast(Net):
+    """Gives the outputs of one layer in bfloat16, as under autocast, and computes in float32."""
+
+    def step(self, x, training):
+        records = super().step(x, training)
+        records[2] |= {"outputs": [to_bfloat16(y) for y in records[2]["outputs"]], "outputs_dtype": "bfloat16"}
+        return records
+
+
+def test_outputs_in_bfloat16_are_rounded_once_more(old, tmp_path):
+    cast = write(tmp_path / "t", Autocast())
+    for sides in ((old, cast), (cast, old), (cast, cast)):
+        found = compare_traces(*sides)
+        assert found["ok"], [layer["explanation"] for layer in found["layers"]]
+    bounds = [check["bound"] for layer in found["layers"] for check in layer["checks"] if check["what"] == "outputs"]
+    assert [bound > 1e-3 for bound in bounds] == [False, False, True, False]
+    wrong = Autocast()
+    wrong.layers[2].beta = wrong.layers[2].beta + np.float32(0.5)
+    assert ids(compare_traces(old, write(tmp_path / "wrong", wrong)))["bn3"] == ["other-parameters"]
+
+
 def test_training_alone_needs_neither_inference_nor_outputs(tmp_path):
     training = (True, True, True)
     sides = [write(tmp_path / str(i), Net(Rules(weighted=i == 1)), training=training, outputs=False) for i in range(2)]

@@ -185,13 +185,17 @@ def test_a_mask_on_one_side_alone_is_named(tmp_path):
 
 
 def written(path, batches, *, decay=0.9, training=True, how=None, weights=None, outputs=False, **settings):
-    """The trace of one layer: ``batches`` has the list of the batches of each step; ``how`` they become one update."""
+    """The trace of one layer: ``batches`` has the list of the batches of each step; ``how`` they become one update.
+
+    ``training`` is whether each step trains, or all do.
+    """
+    modes = [training] * len(batches) if isinstance(training, bool) else training
     channels = batches[0][0].shape[-1]
     mean, variance = np.zeros(channels, "f4"), np.ones(channels, "f4")
     rate = np.float32(1 - decay)
     with trace.Writer(path) as writer:
         writer.add_layer("bn", **{"decay": decay, "epsilon": 1e-3, "fused": False} | settings)
-        for parts in batches:
+        for parts, training in zip(batches, modes, strict=True):
             record = {"inputs": parts, "moving_mean_before": mean, "moving_variance_before": variance}
             kept = [part if weights is None else part[weights > 0] for part in parts]
             flat = [part.reshape(-1, channels).astype("f8") for part in kept]
@@ -248,6 +252,25 @@ def test_gradient_accumulation(tmp_path, parts):
     assert [(cause["id"], cause["severity"]) for cause in layer["causes"]] == [("decay", "advisory")]
     assert layer["verdict"] == "undecidable"
     assert not found["ok"]
+
+
+def test_steps_that_are_not_the_same_show_nothing_of_the_mode(tmp_path):
+    """After one batch more in NEW, or after parts, OLD evaluates in a step in which NEW still trains."""
+    data, (last,) = steps(4, 1), steps(1, 1, seed=9)
+    old = written(tmp_path / "old", [*data, last, last], training=[True] * 4 + [False] * 2)
+    split = [[piece] for (batch,) in data for piece in np.split(batch, 2)]
+    found = compare_traces(old, written(tmp_path / "parts", [*split, last], training=[True] * 8 + [False]))
+    (layer,) = found["layers"]
+    assert [(cause["id"], cause["severity"]) for cause in layer["causes"]] == [("decay", "finding")]
+    assert "Take the k-th root of the decay" in layer["causes"][0]["remedy"]
+    more = [*data[:3], steps(1, 1, seed=5)[0], data[3], last]
+    found = compare_traces(old, written(tmp_path / "more", more, training=[True] * 5 + [False]))
+    (layer,) = found["layers"]
+    assert (layer["verdict"], layer["causes"]) == ("undecidable", [])
+    assert "In step 4 only one of the runs trains; from step 3 on they get other data" in layer["explanation"]
+    # With the same data the modes are those of the same steps.
+    found = compare_traces(old, written(tmp_path / "flag", [*data, last, last], training=[True] * 5 + [False]))
+    assert [cause["id"] for cause in found["layers"][0]["causes"]] == ["batch-stats-at-inference"]
 
 
 def test_other_data_of_half_the_size_is_no_gradient_accumulation(tmp_path):

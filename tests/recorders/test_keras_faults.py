@@ -187,3 +187,47 @@ def test_statistics_in_bfloat16(path, momentum, steps, causes):
             norm(images(seed), training=True)
     assert trace.open(path).layers["bn"].dtype == "bfloat16"
     assert first_causes(path) == {"bn": causes}
+
+
+class Schedule(keras.callbacks.Callback):
+    """Makes the momentum of a layer smaller from epoch to epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.get_layer("bn1").momentum = 0.9 - 0.2 * epoch
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_momentum_that_is_changed_after_tracing_has_no_effect(path, eager):
+    model = small()
+    model.compile("sgd", "mse", run_eagerly=eager)
+    x = images(batch=16)
+    callbacks = [Schedule(), Recorder(path)]
+    model.fit(x, np.zeros((16, 4, 4, 2)), batch_size=8, epochs=2, verbose=0, callbacks=callbacks)
+    # Eagerly it is the layer's of each step, and the layer is right.
+    assert verdicts(path)["bn1"] == (("ok", []) if eager else ("finding", ["decay"]))
+
+
+def test_a_layer_that_was_frozen_after_compile_is_not_recorded_as_frozen(path):
+    model, x, y = small(), images(), np.zeros((8, 4, 4, 2))
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+    layer = model.get_layer("bn1")
+    layer.trainable = False
+    before = layer.moving_mean.numpy()
+    model.fit(x, y, verbose=0)
+    assert (layer.moving_mean.numpy() != before).all()
+    with pytest.raises(ValueError, match=r"`trainable` of bn1 was set to False after `model\.compile`"):
+        model.fit(x, y, verbose=0, callbacks=[Recorder(path, overwrite=True)])
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0, callbacks=[Recorder(path, overwrite=True)])
+    assert verdicts(path)["bn1"][0] == "ok"
+
+
+def test_a_loop_of_ones_own_is_warned_of_layers_frozen_after_compile(path):
+    model = small()
+    model.compile("sgd", "mse")
+    model.fit(images(), np.zeros((8, 4, 4, 2)), verbose=0)
+    model.get_layer("bn2").trainable = False
+    with pytest.warns(UserWarning, match="`trainable` of bn2 was set to False"), record(model, path):
+        model(images(), training=True)
+    assert verdicts(path)["bn2"] == ("ok", [])

@@ -191,6 +191,32 @@ def test_a_layer_without_statistics_is_listed_with_the_reason(torch, record, pat
     assert [list(step.layers) for step in opened] == [["1"]]
 
 
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_module_that_moves_statistics_by_itself_is_listed_with_the_reason(torch, record, path, moves):
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(3))
+            self.register_buffer("running_var", torch.ones(3))
+
+        def forward(self, x):
+            if moves:
+                self.running_mean += 0.1 * (x.mean((0, 2, 3)) - self.running_mean)
+            shape = 1, 3, 1, 1
+            return (x - self.running_mean.view(shape)) / self.running_var.view(shape).sqrt()
+
+    model = torch.nn.Sequential(Own(), torch.nn.BatchNorm2d(3))
+    with record(model, path):
+        model(images(torch, 0))
+    # One whose statistics are constants, as a frozen layer has, is no batch norm to be judged.
+    assert verdicts(path) == {"1": ("ok", [])}
+    assert set(trace.open(path).layers) == ({"0", "1"} if moves else {"1"})
+    with record(model[:1], path, overwrite=True):
+        model[0](images(torch, 0))
+    (layer,) = trace.open(path).layers.values()
+    assert "calls no `torch.nn.functional.batch_norm`" in layer.unrecordable
+
+
 def test_modes_of_single_modules(torch, record, path):
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3))
     model[2].eval()
@@ -529,7 +555,7 @@ def test_refusals(torch, record, path):
 def test_a_model_that_is_not_run_says_so(torch, record, path, capsys):
     with record(torch.nn.BatchNorm2d(3), path):
         pass
-    assert "no layer was applied inside the recording." in capsys.readouterr().err
+    assert "no application of a layer was seen; what was traced or compiled before" in capsys.readouterr().err
     assert list(trace.open(path).layers) == ["BatchNorm2d"]
 
 

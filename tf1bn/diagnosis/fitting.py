@@ -237,6 +237,8 @@ class _Model:
 def _moments(view, quantity, reduction):
     """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none."""
     if isinstance(quantity, tuple):
+        if quantity[1] not in view.other_axes():
+            return None  # not recorded in this step, or of another length there
         made = [view.moments_of(i, axis=quantity[1], weights=False) for i in view.updates]
         return [select_channels(moments, view.finite) for moments in made]
     if view.all_moments is None:
@@ -248,6 +250,8 @@ def _moments(view, quantity, reduction):
             return None
         return view.moments_reduced(reduction)
     if quantity == "unweighted":
+        if view.record.inputs is None:
+            return None
         return [select_channels(view.moments_of(i, weights=False), view.finite) for i in view.updates]
     if quantity == "deviation":
         return [

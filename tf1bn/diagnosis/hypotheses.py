@@ -66,6 +66,11 @@ class Hypothesis:
     zero_debias: bool | None = None
     reduction: object = None
 
+    @property
+    def needs_inputs(self):
+        """Whether only the inputs themselves can tell, and not their moments."""
+        return self.quantity == "unweighted" or isinstance(self.quantity, tuple)
+
     def merged(self, other):
         """The `Hypothesis` with the deviations of both; None if both have one of the same kind."""
         if _kinds(self) & _kinds(other):

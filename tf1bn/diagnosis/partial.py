@@ -204,7 +204,8 @@ class SomeSteps:
 def _text(name, explained, indices, facts, words):
     """The sentence about a cause in the steps at these indices of an `_Explained`."""
     if name == "not-updated":
-        return f"The statistics have the same bits before and after, where an update was expected. {words.no_updates}"
+        text = f"The statistics have the same bits before and after, where an update was expected. {words.no_updates}"
+        return f"{text} {words.evaluation}, and {words.flag_on}." if words.evaluation else text
     if name == "training-flag-off":
         return (
             "The statistics have the same bits before and after, and the outputs are normalised by the moving "

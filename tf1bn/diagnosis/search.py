@@ -112,6 +112,8 @@ class Search:
             if first:
                 self._candidates = self._all_candidates(view)
             for candidate in self._candidates:
+                if candidate.hypothesis.needs_inputs and view.record.inputs is None:
+                    continue  # moments neither show nor refute it
                 fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
                 candidate.worst.add(fit, number)
                 if CANCELLATION.variance_from == candidate.hypothesis.variance_from and fit.comparison is not None:

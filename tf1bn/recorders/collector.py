@@ -223,7 +223,9 @@ class Collector:
             text += f" {self.problem[0].upper()}{self.problem[1:]}."
         elif not self.steps:
             text += " Nothing was recorded: " + (
-                "no step was among those asked for." if self.seen else "no layer was applied inside the recording."
+                "no step was among those asked for."
+                if self.seen
+                else "no application of a layer was seen; what was traced or compiled before the recording shows none."
             )
         return text
 

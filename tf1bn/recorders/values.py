@@ -11,7 +11,13 @@ Receiver = Callable[[Sequence[Any]], object]
 
 
 class Eager:
-    """A backend that always runs eagerly, such as PyTorch."""
+    """A backend that always runs eagerly, such as PyTorch.
+
+    Attributes:
+      in_step: whether values arrive before the program goes on behind the step that sent them.
+    """
+
+    in_step = True
 
     def plain(self, function: Any) -> Any:
         """The function as it is to be called inside of a layer."""
@@ -35,6 +41,8 @@ class Eager:
 
 class Jax(Eager):
     """JAX: eager, or compiled with a call of the host in the order of the program."""
+
+    in_step = False
 
     def __init__(self) -> None:
         import jax

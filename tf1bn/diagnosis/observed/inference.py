@@ -48,12 +48,18 @@ def trained_without_updates(survey):
         return None
     text = (
         f"Gamma or beta changed from step to step ({progress.affine_moved} of {counted(progress.tested - 1, 'time')}) "
-        "although every step runs the layer in inference, and the statistics did not: the layer is trained while "
-        f"{words.flag_off_while}"
+        "although every step runs the layer in inference, and the statistics did not"
     )
+    trained, copied = f"the layer is trained while {words.flag_off_while}", "copied or averaged from another model"
     if progress.initial:
-        return cause(
-            "training-flag-off", f"{text}, and its statistics are still mean 0 and variance 1.", severity=FINDING
+        text += (
+            f". They are still mean 0 and variance 1. Either {trained}, or gamma and beta are {copied} in which the "
+            "statistics are others."
         )
-    text += ". As the statistics are not those of a new layer, that is either right, where they are frozen on purpose "
-    return cause("training-flag-off", text + "in fine-tuning, or a flag that was never set.", severity=ADVISORY)
+        return cause("training-flag-off", text, severity=FINDING)
+    text += (
+        f": {trained}, or gamma and beta are {copied}. As the statistics are not those of a new layer, that is either "
+        "right, where they are frozen on purpose in fine-tuning, or a flag that was never set, or a copy that leaves "
+        "the statistics out."
+    )
+    return cause("training-flag-off", text, severity=ADVISORY)

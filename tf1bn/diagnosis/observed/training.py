@@ -122,10 +122,11 @@ def untrained_steps(survey):
     count = len(alone) + progress.with_affine
     text = (
         f"In {len(alone)} of {count} training steps ({ranges(alone, range(alone[-1] + 1))}) the statistics moved and "
-        "gamma and beta did not, which the other steps train. Either these steps train another part of the model and "
-        "run this layer's updates as well, as a discriminator's steps do with a generator's layers, or gradients are "
-        "accumulated over several batches, each of which updates the statistics: whether the optimizer ran in these "
-        "steps tells."
+        "gamma and beta did not, which the other steps train. These steps may train another part of the model and run "
+        "this layer's updates as well, as a discriminator's steps do with a generator's layers; or the optimizer runs "
+        "once for several passes, as with accumulated gradients, each of which updates the statistics; or gamma and "
+        "beta are frozen in these steps, and the statistics are not; or these steps evaluate, with the layer in "
+        "training mode. Whether the optimizer ran in them, and what it trained, tells."
     )
     return cause("untrained-steps", text)
 
@@ -150,8 +151,12 @@ def advise(survey, already):
     if declared.applications > 1 and survey.reduction is None and "one-tower-only" not in already:
         text = (
             f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
-            f"after the other; {words_of(survey).no_order}, and one can be lost."
+            "after the other"
         )
+        if words_of(survey).in_order:
+            text += f", in the order of the calls: a step forgets as {declared.applications} steps of one call do."
+        else:
+            text += f"; {words_of(survey).no_order}, and one can be lost."
         if declared.recomputed:
             text = (
                 "A backward pass computed the layer once more (activation checkpointing), which updated its statistics "
@@ -193,7 +198,8 @@ def advise(survey, already):
             f"{in_percent(lost)} of the variance, and an error below that does not show."
         )
         causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
-    if survey.progress.fresh and declared.start_weight > DOMINATED:
+    # What else wrote the statistics, a reset among others, left another share of their start.
+    if survey.progress.fresh and declared.start_weight > DOMINATED and not survey.gaps.found:
         text = (
             f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
             f"{counted(survey.progress.updates, 'update')}"

@@ -12,12 +12,12 @@ def values(survey, others_moved):
     seen, progress, causes = survey.anomalies, survey.progress, []
     if (first := seen.not_finite) is not None:
         source = "; the input holds NaN or infinity there" if first.from_input else ""
-        text = f"The {first.statistic} is NaN or infinite {first.when} step {first.step}, in channel "
-        causes.append(cause("not-finite", f"{text}{listed(first.channels, 6)}{source}."))
+        text = f"The {first.statistic} is NaN or infinite {first.when} step {first.step}, in "
+        causes.append(cause("not-finite", f"{text}{_channels(first.channels)}{source}."))
     elif seen.not_updated_with_input is not None:
         number, channels = seen.not_updated_with_input
         text = (
-            f"In step {number} the input holds NaN or infinity in channel {listed(channels, 6)} and the statistics do "
+            f"In step {number} the input holds NaN or infinity in {_channels(channels)} and the statistics do "
             "not, before or after: they were not updated with this input."
         )
         causes.append(cause("not-finite", text))
@@ -28,12 +28,17 @@ def values(survey, others_moved):
             text += ", so it was there before the recorded run"
         causes.append(cause("bad-variance", text + ".", variant="before" if came_in else None))
     if seen.dead is not None and seen.dead.any():
-        channels = listed(np.flatnonzero(seen.dead), 6)
-        text = f"The moving variance is 0 in every step in channel {channels}: no input that varies has reached it."
+        channels = _channels(np.flatnonzero(seen.dead))
+        text = f"The moving variance is 0 in every step in {channels}: no input that varies has reached it."
         causes.append(cause("dead-channel", text))
     if not progress.trained and progress.initial and progress.affine_trained and not progress.affine_moved:
         causes += _never_moved(survey, others_moved)
     return causes
+
+
+def _channels(numbers):
+    """Some of a layer's channels: "channel 2", or "channels 0, 1, 5"."""
+    return f"{'channel' if len(numbers) == 1 else 'channels'} {listed(numbers, 6)}"
 
 
 def _never_moved(survey, others_moved):

@@ -22,6 +22,9 @@ class Words:
       same_batch: what makes the same batch update the statistics once more, a clause.
       not_kept: what makes every step start with the statistics of the start, a clause.
       no_order: why several updates of a step have no fixed order, a clause.
+      evaluation: what steps that train, as they are declared, and update nothing can also be, the start of a sentence
+        that goes on with `flag_on`; or empty.
+      in_order: whether the updates of a step run in the order of the calls.
       has_momentum: whether the framework's momentum is 1 - decay.
       freezes: whether a layer that is not trainable must keep its statistics in this framework.
     """
@@ -36,6 +39,8 @@ class Words:
     same_batch: str
     not_kept: str = "something writes the old ones back, as a restore in each step does"
     no_order: str = "TensorFlow gives them no order"
+    evaluation: str = ""
+    in_order: bool = False
     has_momentum: bool = False
     freezes: bool = False
 
@@ -76,6 +81,7 @@ _NEUTRAL = Words(
     frozen_moves="TF 1.x and PyTorch do that in training mode, TF 2 and Keras do not.",
     what_was_restored=_RESTORED,
     same_batch="a pass that was not recorded ran it again, as activation checkpointing and a second call do",
+    evaluation="Or nothing is trained in such a step",
 )
 
 _TENSORFLOW_1 = dataclasses.replace(
@@ -96,6 +102,9 @@ _KERAS = dataclasses.replace(
     frozen_moves="Keras runs a layer with `trainable = False` in inference mode, so it was set after the call was "
     "traced, or something else writes the statistics.",
     same_batch="the layer was called once more with training=True, as recomputation and a second call do",
+    no_order="the layer was called in another order than is recorded, or by several threads",
+    evaluation="",
+    in_order=True,
     freezes=True,
 )
 
@@ -111,8 +120,11 @@ _TORCH = dataclasses.replace(
     "`eval()` is called on the module.",
     what_was_restored="what tells the two apart are the buffers running_mean and running_var in the state_dict that "
     "was loaded: (0, 1) there as well, or other values, or none, as in a copy that averages parameters alone",
-    same_batch="the module ran it again in training mode: activation checkpointing does so in the backward pass",
+    same_batch="the module ran it again in training mode, in a second forward pass or, under activation "
+    "checkpointing, in the backward pass",
     no_order="the module was called in another order than is recorded, or by several threads",
+    evaluation="",
+    in_order=True,
     has_momentum=True,
 )
 
@@ -130,6 +142,8 @@ _FLAX = dataclasses.replace(
     same_batch="the module was applied once more in training mode, as `jax.checkpoint` and a second call do",
     not_kept="the `batch_stats` that `apply` returns were dropped, and are to be those of the next step",
     no_order="the module was called in another order than is recorded",
+    evaluation="",
+    in_order=True,
 )
 
 _BY_NAME = {"torch": _TORCH, "keras": _KERAS, "tensorflow": _NEUTRAL, "flax": _FLAX}

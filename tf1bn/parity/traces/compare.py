@@ -97,6 +97,8 @@ def compare_traces(
     new_diagnoses = _diagnose(new, expected, expected, progress, curves, spread, decays=(old, by_step))
     seen = TraceView(new, settings={pair.new: {"axis": axis} for pair, axis in axes.items()}) if axes else new
     comparisons, lengths, problems = _compare_steps(old, seen, rules, progress, spread)
+    parts = micro_batches(old, new, pairs)
+    run_level.note_shift(list(comparisons.values()), parts)
     in_sequence = run_level.in_sequence(old_signatures, new_signatures, matching.pairs)
     results = [
         layer_result(
@@ -116,7 +118,7 @@ def compare_traces(
     results, data, data_problems, notes = _across_layers(
         results, list(comparisons.values()), old_signatures, new_signatures, complete
     )
-    if (parts := micro_batches(old, new, pairs)) > 1:
+    if parts > 1:
         results, data = run_level.with_micro_batches(results, [rules[pair] for pair in pairs], parts)
         data_problems, problems, notes = [data["sentence"]], [], []
     results += [run_level.unmatched(name, None) for name in matching.only_old if wanted(name)]

@@ -64,7 +64,7 @@ def layer_result(layer):
     parameters.add_causes(layer.comparison, layer.declared, layer.pair, findings)
     unweighted = parameters.add_weights(layer.comparison, layer.measured[1], findings)
     doubtful = _say_how_matched(layer, findings)
-    _flags(layer.comparison.flags, findings)
+    layer.comparison.add_modes(findings)
     _unchecked(layer, findings)
     if other_axis:
         # Nothing else is comparable.
@@ -78,7 +78,7 @@ def layer_result(layer):
         "matched_by": pair.by,
         "verdict": OK,
         "first": False,
-        "since": comparison.flags[0][0] if comparison.flags else None,
+        "since": comparison.modes[0][0] if comparison.modes else None,
         "causes": findings.in_order(),
         "undecided": findings.undecided,
         "explanation": "",
@@ -278,18 +278,6 @@ def _replicas(layer, findings):
         )
     findings.drop({"replica"})
     findings.add("replica", text)
-
-
-def _flags(flags, findings):
-    """Steps in which only one of the runs trains."""
-    if not flags:
-        return
-    step, old, new = flags[0]
-    where = f"step {step}" if len(flags) == 1 else f"{len(flags)} steps, first in step {step}"
-    if any(old) and not any(new):
-        findings.add("training-flag-off", f"OLD trains in {where} and NEW does not.")
-    else:
-        findings.add("batch-stats-at-inference", f"NEW trains in {where} and OLD does not, or fewer times.")
 
 
 def _unchecked(layer, findings):

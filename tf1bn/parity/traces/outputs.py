@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from ... import checker
-from ...checker.roundoff import SMALLEST, unit_roundoff
+from ...checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
 from .same_data import aligned, blocks, channels_last
 from .worst_error import WorstError, largest, largest_of_channels
 
@@ -175,6 +175,8 @@ def _formula(view, i, epsilon, defaults=None, expected=None):
     unit = unit_roundoff("float32", record.outputs[i].dtype, view.layer.dtype)
     if record.inputs[i].dtype == np.float16:
         unit = unit_roundoff("float16")
+    if getattr(record, "outputs_dtype", None) == "bfloat16":
+        unit = max(unit, BFLOAT16_ROUNDOFF)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = gamma / np.sqrt(variance + epsilon)
         # How much steeper a variance at the lower end of its bound would make it.

@@ -62,6 +62,7 @@ class LayerComparison:
       histories: the `LayerHistory` of OLD and NEW.
       weighted: for OLD and NEW, whether weights leave out or prefer some values in any training step.
       flags: list of (step, OLD's training flags, NEW's training flags) where they differ.
+      shifted_from: None, or the step from which on a step of NEW may not be the step of OLD that has its number.
       start: the `StartValues`; statistics: the `MovingStatistics`; both are None before a step could be compared.
       outputs: the `OutputComparison`.
       direct: the `DirectComparison`.
@@ -73,7 +74,7 @@ class LayerComparison:
         self.data = SameData()
         self.channels = self.start = self.statistics = None
         self.histories = LayerHistory("OLD"), LayerHistory("NEW")
-        self.flags, self.weighted = [], [False, False]
+        self.flags, self.weighted, self.shifted_from = [], [False, False], None
         self.outputs, self.direct = OutputComparison(rule), DirectComparison(rule)
 
     def add(self, step, old, new):
@@ -99,6 +100,29 @@ class LayerComparison:
         self.outputs.add(step, old_view, new_view, self.statistics.expected, self.direct, self.data.bitwise)
         self.direct.add_statistics(step, old_view, new_view)
         self.statistics.add(step, old_view, new_view)
+
+    @property
+    def modes(self):
+        """Those of `flags` whose steps are the same in both runs."""
+        return [flag for flag in self.flags if self.shifted_from is None or flag[0] < self.shifted_from]
+
+    def add_modes(self, findings):
+        """Add the cause of steps in which only one of the runs trains to the `Findings`."""
+        if not self.flags:
+            return
+        if not self.modes:
+            if self.shifted_from:
+                findings.undecided.append(
+                    f"In step {self.flags[0][0]} only one of the runs trains; from step {self.shifted_from} on they "
+                    "get other data, so these may not be the same steps, and their modes were not compared."
+                )
+            return
+        step, old, new = self.modes[0]
+        where = f"step {step}" if len(self.modes) == 1 else f"{len(self.modes)} steps, first in step {step}"
+        if any(old) and not any(new):
+            findings.add("training-flag-off", f"OLD trains in {where} and NEW does not.")
+        else:
+            findings.add("batch-stats-at-inference", f"NEW trains in {where} and OLD does not, or fewer times.")
 
     @property
     def training_steps(self):

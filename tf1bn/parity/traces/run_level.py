@@ -139,6 +139,20 @@ def _crossed(start, other, roles):
     )
 
 
+def note_shift(comparisons, parts):
+    """Say in each `LayerComparison` from which step on the steps of the two runs may not be the same.
+
+    Args:
+      comparisons: those of all pairs, in the order of the layers.
+      parts: into how many parts NEW splits each batch of OLD.
+    """
+    data = next((comparison.data for comparison in comparisons if comparison.data.first), None)
+    if data is None or (data.first.state == "different" and parts == 1):
+        return
+    for comparison in comparisons:
+        comparison.shifted_from = 0 if parts > 1 else data.other and data.other[0]
+
+
 def same_run(layers, comparisons):
     """What the inputs of the first layer say about the data of the two runs.
 
@@ -250,7 +264,7 @@ def with_micro_batches(layers, rules, parts):
         else:
             text += f"with its decay they forget by {new:.6g}^{parts} = {seen} in it, and OLD's by {due}"
         text += "; and the variances of the parts lack the differences between their means."
-        entry = cause_entry("decay", text, ADVISORY if same else FINDING)
+        entry = cause_entry("decay", text, ADVISORY if same else FINDING, variant=None if same else "parts")
         causes = [cause for cause in layer["causes"] if cause["id"] not in ("decay", "other-inputs")]
         result = {**layer, "causes": [entry, *causes]}
         if same and not any(cause["severity"] == FINDING for cause in causes):

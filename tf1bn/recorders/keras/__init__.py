@@ -12,6 +12,7 @@ with record(model, "run.trace"):  # for a loop of one's own
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,7 +49,8 @@ def record(
     layer that is applied outside of a call of `model` makes a step of its own. Every BatchNormalization is recorded
     that the model holds at any depth, in each call of it, with its mask. What was traced or compiled before the
     recording began holds no recorder, so make such functions afterwards; those of ``fit``, ``evaluate`` and ``predict``
-    are made anew, without XLA where the backend is TensorFlow.
+    are made anew, without XLA where the backend is TensorFlow; what was made not trainable since they were compiled is
+    frozen in the new ones alone, and a warning says so.
 
     Args:
       model: the model; built or not.
@@ -62,7 +64,19 @@ def record(
         argument is not as above.
       FileExistsError: there is something at `path`; see `trace.Writer`.
     """
-    return KerasRecorder(model, path, Limits(keep, every, steps, layers, max_bytes), overwrite=overwrite)
+    recorder = KerasRecorder(model, path, Limits(keep, every, steps, layers, max_bytes), overwrite=overwrite)
+    if recorder.frozen_after_compile:
+        warnings.warn(_frozen(recorder.frozen_after_compile), stacklevel=2)
+    return recorder
+
+
+def _frozen(names: list[str]) -> str:
+    """That layers were made not trainable when it was too late for what is compiled."""
+    return (
+        f"`trainable` of {', '.join(names[:8])} was set to False after `model.compile`: what was compiled before "
+        "goes on to train them, and a recording, which compiles anew, freezes them and so shows another training. Call "
+        "`model.compile` again where they are to be frozen, or set `trainable` to True again."
+    )
 
 
 class Recorder(Callback):
@@ -81,6 +95,7 @@ class Recorder(Callback):
 
     Raises:
       TypeError, ValueError, FileExistsError: as `record` does; what concerns the model, when it is known.
+      ValueError: a layer was made not trainable after the model was compiled and trained, and `fit` begins.
     """
 
     def __init__(
@@ -112,6 +127,9 @@ class Recorder(Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Note that there is a training, at whose end the trace ends."""
         self._trains = True
+        if self.recorder is not None and (names := self.recorder.frozen_after_compile):
+            self.close()
+            raise ValueError(_frozen(names))
 
     def on_train_end(self, logs: Any = None) -> None:
         """Finish the trace."""

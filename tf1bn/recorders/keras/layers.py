@@ -47,6 +47,18 @@ def norms(model: Any) -> dict[str, Any]:
     return result
 
 
+def frozen_after_compile(model: Any, found: dict[str, Any]) -> list[str]:
+    """The names of those ``found`` that are not trainable and that compiled functions go on to train.
+
+    tf_keras makes layers as trainable as they were at `compile` whenever a function runs, so that none is.
+    """
+    if getattr(model, "train_function", None) is None or is_old(library_of(model)):
+        return []
+    trained = {id(variable) for variable in getattr(model.optimizer, "_trainable_variables", ())}
+    frozen = {name: layer for name, layer in found.items() if not layer.trainable}
+    return [name for name, layer in frozen.items() if trained & {id(layer.gamma), id(layer.beta)}]
+
+
 def _is_norm(layer: Any) -> bool:
     return any(
         parent.__name__ in ("BatchNormalization", "BatchNormalizationBase")

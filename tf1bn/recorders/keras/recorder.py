@@ -12,7 +12,17 @@ import numpy as np
 from ..collecting import SteppingRecorder
 from ..collector import Application, Collector
 from ..limits import Limits
-from .layers import array, backend_of, dtype_name, is_old, library_of, norms, settings, variance_from
+from .layers import (
+    array,
+    backend_of,
+    dtype_name,
+    frozen_after_compile,
+    is_old,
+    library_of,
+    norms,
+    settings,
+    variance_from,
+)
 from .tensors import tensors_of
 
 _recorded: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -49,6 +59,7 @@ class KerasRecorder(SteppingRecorder):
         self._wrap(model, self._around_model)
         for name, layer in self._norms.items():
             self._wrap(layer, self._around_norm(name))
+        self.frozen_after_compile = frozen_after_compile(model, self._norms)
         self._jit = _without_compiled_functions(model)
         _recorded[id(model)] = self
 
@@ -145,6 +156,7 @@ class KerasRecorder(SteppingRecorder):
         facts = {
             "training": bool(training) if "training" not in present else None,
             "trainable": bool(layer.trainable),
+            "decay": float(layer.momentum),
             "inputs_dtype": dtype_name(inputs),
             "outputs_dtype": dtype_name(output),
         }
@@ -179,6 +191,8 @@ class KerasRecorder(SteppingRecorder):
                 if key in values
             }
             mask = array(values["mask"]) if "mask" in values and training else None
+            # A function that was traced keeps the momentum of then, whatever the layer says now.
+            decay = float(layer.momentum) if self._tensors.in_step else facts["decay"]
             application = Application(
                 inputs=inputs,
                 outputs=array(values["outputs"]) if "outputs" in values else None,
@@ -187,6 +201,7 @@ class KerasRecorder(SteppingRecorder):
                 after=(vectors["mean_after"], vectors["variance_after"]),
                 gamma=vectors.get("gamma"),
                 beta=vectors.get("beta"),
+                decay=decay if training and decay != self._collector.layers[name].decay else None,
                 mask=mask,
                 inputs_dtype=facts["inputs_dtype"],
                 outputs_dtype=facts["outputs_dtype"],

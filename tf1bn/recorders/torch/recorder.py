@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import weakref
@@ -42,6 +43,7 @@ class TorchRecorder(CollectingRecorder):
         self._model, self._norms = model, norms(model)
         self._names = {id(module): name for name, module in self._norms.items()}
         self._others = dict(owners_of_statistics(model))
+        self._at_first = {name: statistics(module) for name, module in self._others.items() if not is_lazy(module)}
         self._check_layers(limits)
         self._collector = Collector(
             _path_of_rank(path, rank, ranks),
@@ -82,6 +84,7 @@ class TorchRecorder(CollectingRecorder):
             _recorded.discard(self._model)
             self._end()
             self._declare_all()
+            self._declare_unseen()
             self._collector.close()
 
     # The hooks.
@@ -254,6 +257,18 @@ class TorchRecorder(CollectingRecorder):
         """List the layers in the order of the model; those that wait for their first input come later."""
         new = {name: module for name, module in self._norms.items() if self._collector.lacks(name)}
         self._collector.declare({name: settings(module) for name, module in new.items() if not is_lazy(module)})
+
+    def _declare_unseen(self) -> None:
+        """List the modules that move statistics of their own by code that shows nothing of it."""
+        for name, before in self._at_first.items():
+            module = self._others[name]
+            moved = any(old.tobytes() != new.tobytes() for old, new in zip(before, statistics(module), strict=True))
+            if self._collector.lacks(name) and (moved or not self._collector.steps):
+                reason = (
+                    "It computes with its running_mean and running_var itself and calls no "
+                    "`torch.nn.functional.batch_norm`, which is what is recorded of modules that are no BatchNorm."
+                )
+                self._collector.declare({name: dataclasses.replace(settings(module), unrecordable=reason)})
 
     def _check_layers(self, limits: Limits) -> None:
         names = [*self._norms, *self._others]

@@ -21,6 +21,9 @@ MOST_ITEMS = 2**19
 # Where training scripts put the model among other things that they save.
 _MODEL = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
 _AVERAGES = re.compile(r"(?i)(^|[_.])ema([_.]|$)")
+_EMA = re.compile("(?i)ema")
+# What AveragedModel, DataParallel and torch.compile put in front of names.
+_WRAPPERS = ("module.", "_orig_mod.")
 # What is called for tensors and containers of them.
 _USUAL = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\.(Size|_tensor\..*|nn\..*|jit\..*)|collections\.\w+|__torch__\..*|\w+\.set"
@@ -60,7 +63,7 @@ def _state_dict(saved, path):
     """The tensors by name, notes on where they were, and what the batch norms of whole modules declare, by name.
 
     The names of the only state dict, or of the model's, stay as they are. Where there are several, as a generator's and
-    a discriminator's, the keys that lead to them come in front.
+    a discriminator's, the keys that lead to them come in front. Averages have the names of what they are averages of.
     """
     collected = _Tensors(path)
     collected.collect(saved)
@@ -69,24 +72,75 @@ def _state_dict(saved, path):
     are_averages = set(averaged)
     others = [keys for keys in dicts if keys not in are_averages]
     model = others[0] if len(others) == 1 else next((at for key in _MODEL for at in others if at[-1:] == (key,)), ())
+    prefixes = {keys: "" if keys in ((), model) else ".".join(keys) + "." for keys in others or dicts}
+    names, more = _names_of_averages({keys: dicts[keys] for keys in averaged}, dicts, prefixes) if others else ({}, [])
     tensors, notes, declared = {}, [], {}
     if model:
         notes.append(f"The state dict under {'.'.join(model)!r} was judged as the model.")
-    if averaged and others:
-        notes.append(
-            f"What is under {quoted(list(map('.'.join, averaged)))} was taken for moving averages of the model."
-        )
-    for keys, state in dicts.items():
-        is_average = others and keys in are_averages
-        prefix = "" if is_average or keys in ((), model) else ".".join(keys) + "."
-        for name, tensor in state.items():
-            full_name = f"{name}/ExponentialMovingAverage" if is_average else prefix + name
+    if names:
+        notes.append(f"What is under {quoted(list(map('.'.join, names)))} was taken for moving averages of the model.")
+    if more:
+        notes.append(f"What is under {quoted(list(map('.'.join, more)))} was taken for more averages and not judged.")
+    for keys in [keys for keys in dicts if keys not in more]:
+        is_average, prefix = keys in names, prefixes.get(keys)
+        for name, tensor in dicts[keys].items():
+            full_name = f"{names[keys][name]}/ExponentialMovingAverage" if is_average else prefix + name
             if full_name in tensors:
                 raise damaged(path, f"two of its tensors have the name `{full_name}`")
             tensors[full_name] = tensor
         if not is_average:
             declared |= {prefix + name: setting for name, setting in collected.declared.get(keys, {}).items()}
     return _without_statistics(tensors, declared, notes), notes, declared
+
+
+def _names_of_averages(averages, dicts, prefixes):
+    """What the averages are averages of.
+
+    Args:
+      averages: dict from the keys that lead to averages to these by name.
+      dicts: dict from the keys that lead to all tensors to these by name.
+      prefixes: dict from the keys that lead to what is no average to what stands in front of its names.
+
+    Returns:
+      names: dict from the keys of averages to a dict from each name to that of the variable.
+      more: list of the keys of averages of what others before them are averages of, as with another decay.
+    """
+    names, more, taken = {}, [], set()
+    for keys, state in averages.items():
+        stem = _EMA.sub("", ".".join(keys)).strip("._-")
+        # A generator and a discriminator may have the same names: the keys tell, or else the model comes first.
+        homes = sorted(prefixes, key=lambda at: (".".join(at) != stem, prefixes[at] != ""))
+        fitting = ((at, _names_in(state, dicts[at])) for at in homes)
+        home, inside = next(((at, found) for at, found in fitting if found is not None), ((), None))
+        inside = {name: name for name in state} if inside is None else inside
+        mapped = {name: prefixes.get(home, "") + other for name, other in inside.items()}
+        if taken & set(mapped.values()):
+            more.append(keys)
+        else:
+            names[keys] = mapped
+            taken |= set(mapped.values())
+    return names, more
+
+
+def _names_in(averages, variables):
+    """The names of the variables that averages are of, by theirs; None if these are no averages of such variables.
+
+    Wrappers, as for averaging or for several processes, put a word of their own in front of names on either side.
+    """
+    bare = {_bare(name): name for name in variables}
+    names = {name: name if name in variables else bare.get(_bare(name)) for name in averages}
+    found = [name for name, other in names.items() if other is not None]
+    shapes_fit = all(averages[name].shape == variables[names[name]].shape for name in found)
+    if not found or not shapes_fit or len({names[name] for name in found}) < len(found):
+        return None
+    return {name: other or name for name, other in names.items()}
+
+
+def _bare(name):
+    """A name without the words that wrappers put in front."""
+    while (wrapper := next((each for each in _WRAPPERS if name.startswith(each)), None)) is not None:
+        name = name.removeprefix(wrapper)
+    return name
 
 
 def _without_statistics(tensors, declared, notes):
