@@ -56,7 +56,7 @@ class OneProduct:
         self.operators.append(tflite._Operator("ADD", [2, 3], [4]))
 
     def constant(self, number):
-        return np.ones(2, np.float32) if number in (1, 3) else None
+        return (np.ones(2, np.float32), None) if number in (1, 3) else None
 
     def name(self, number):
         return f"bn/batchnorm/{number}"
@@ -75,9 +75,63 @@ def test_there_is_nothing_to_judge_in_one_alone(package):
     assert "1 batch norm (`pool_bn`) was folded into a multiplication and an addition" in result["notes"][1]
 
 
-def test_kernels_of_whole_numbers_are_refused(package):
-    with pytest.raises(CheckpointError, match="with 3 kernels of whole numbers, from which the scales of batch norms"):
+def test_whole_numbers_are_within_half_a_step_of_what_was_folded(package):
+    with (
+        open_checkpoint(str(TFLITE / "int8.tflite")) as exact,
+        open_checkpoint(str(TFLITE / "float32.tflite")) as float32,
+    ):
+        assert exact.variables.keys() == float32.variables.keys() == exact.steps.keys()
+        for name in exact.variables:
+            got, wanted, step = exact.read(name), float32.read(name), exact.steps[name]
+            assert got.shape == wanted.shape == step.shape
+            # The zero of constants without a kernel is moved to a whole number.
+            share = 1 if "batchnorm" in name else 0.5
+            assert (np.abs(got - wanted) <= share * step * (1 + 1e-3)).all()
+            # No other step does: some value is off by more than a quarter.
+            assert (np.abs(got - wanted) > step / 4).any()
+        assert "8 constants of the model are whole numbers, known to their steps alone." in exact.notes
+
+
+def test_kernels_of_other_whole_numbers_are_refused(package, monkeypatch):
+    monkeypatch.setattr(tflite, "_WHOLE", {})
+    with pytest.raises(
+        CheckpointError, match="with 3 kernels of whole numbers that are no int8 with a step, from which"
+    ):
         open_checkpoint(str(TFLITE / "int8.tflite"))
+
+
+class Stored:
+    """The quantization of a tensor."""
+
+    def __init__(self, scales, zeros=(), axis=0):
+        self.ScaleAsNumpy, self.ZeroPointAsNumpy = lambda: np.array(scales), lambda: np.array(zeros)
+        self.ScaleLength, self.ZeroPointLength = lambda: len(scales), lambda: len(zeros)
+        self.Quantization, self.QuantizedDimension = lambda: self, lambda: axis
+
+
+@pytest.mark.parametrize(
+    ("stored", "error"),
+    [
+        (Stored([0.5] * 4), "steps of another number of channels"),
+        (Stored([0.5] * 3, axis=7), "steps of another number of channels"),
+        (Stored([0.5, 0.5, -1.0]), "a step that is no positive number"),
+        (Stored([0.5, 0.5, np.nan]), "a step that is no positive number"),
+    ],
+)
+def test_steps_that_cannot_be_right(stored, error, package):
+    model = tflite._Model(package, (TFLITE / "int8.tflite").read_bytes())
+    with pytest.raises(ValueError, match=error):
+        model._dequantized(stored, np.zeros((3, 2), np.int8))
+
+
+def test_steps_along_an_axis_and_a_zero(package):
+    model = tflite._Model(package, (TFLITE / "int8.tflite").read_bytes())
+    array = np.array([[1, 2], [3, 4]], np.int8)
+    values, steps = model._dequantized(Stored([0.5, 2.0], axis=1), array)
+    assert (values.tolist(), steps.tolist()) == ([[0.5, 4.0], [1.5, 8.0]], [[0.5, 2.0]] * 2)
+    values, steps = model._dequantized(Stored([0.5], [1]), array)
+    assert (values.tolist(), steps.tolist()) == ([[0.0, 0.5], [1.0, 1.5]], [[0.5, 0.5]] * 2)
+    assert model._dequantized(Stored([]), array) is None
 
 
 def test_without_the_package(monkeypatch):
@@ -86,8 +140,9 @@ def test_without_the_package(monkeypatch):
         open_checkpoint(str(TFLITE / "float32.tflite"))
 
 
-def test_damaged_models_are_read_or_refused(package, tmp_path):
-    data, draw, refused = (TFLITE / "float32.tflite").read_bytes(), random.Random(1), 0
+@pytest.mark.parametrize("model", ["float32", "int8"])
+def test_damaged_models_are_read_or_refused(package, tmp_path, model):
+    data, draw, refused = (TFLITE / f"{model}.tflite").read_bytes(), random.Random(1), 0
     for i in range(60):
         changed = bytearray(data if i % 2 else data[: draw.randrange(8, len(data))])
         for _ in range(draw.choice((1, 4, 64))):

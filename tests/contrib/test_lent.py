@@ -1,5 +1,6 @@
 """What `tf.contrib` lends from tf_slim, and from where TensorFlow has it today."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -148,6 +149,49 @@ def test_random_fields_take_arrays():
     np.testing.assert_allclose(norms, [7.8851237, 4.6796937], rtol=1e-6)
     np.testing.assert_allclose(best, [6.9824214, 4.025631], rtol=1e-6)
     assert tags.tolist() == [[1, 1, 2, 0], [0, 1, 0, 0]]
+
+
+def best_tags(scores, transitions):
+    """The best of all sequences of tags, by trying them, and its score."""
+    found = {
+        tags: sum(scores[t, tag] for t, tag in enumerate(tags))
+        + sum(transitions[pair] for pair in itertools.pairwise(tags))
+        for tags in itertools.product(range(scores.shape[1]), repeat=len(scores))
+    }
+    tags = max(found, key=found.get)
+    return list(tags), found[tags]
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("known", [True, False])
+def test_random_fields_decode_up_to_the_length_of_each_sequence(steps, known):
+    """Beyond it the tags are 0, and of a length of 0 the first step is taken, as in the real 1.15.5."""
+    random = np.random.default_rng(steps)
+    scores, transitions = random.normal(size=(4, steps, 3)).astype("f4"), random.normal(size=(3, 3)).astype("f4")
+    lengths = np.minimum([5, 3, 1, 0], steps).astype(np.int64)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        fed = tf.placeholder(tf.float32, scores.shape if known else [None, None, 3]), tf.placeholder(tf.int64, [None])
+        decoded = contrib.crf.crf_decode(fed[0], tf.constant(transitions), fed[1])
+        tags, best = sess.run(decoded, dict(zip(fed, (scores, lengths), strict=True)))
+        for i, length in enumerate(np.maximum(lengths, 1)):
+            expected, score = best_tags(scores[i, :length], transitions)
+            assert tags[i].tolist() == expected + [0] * (steps - length)
+            assert best[i] == pytest.approx(score, rel=1e-5)
+        for wrong in ([steps + 1, 1, 1, 1], [1, 1, 1, -1]):
+            feeds = dict(zip(fed, (scores, wrong), strict=True))
+            if steps == 1:
+                assert sess.run(decoded, feeds)[0].tolist() == tags.tolist()
+                continue
+            with pytest.raises(tf.errors.InvalidArgumentError, match="`sequence_length` has lengths of which some are"):
+                sess.run(decoded, feeds)
+
+
+def test_several_tags_of_a_single_step_count_whatever_the_length():
+    scores = np.array([[[1.0, 2.0]]] * 3, np.float32)
+    bitmap, lengths = np.array([[[True, True]], [[True, False]], [[True, True]]]), np.array([1, 0, 0])
+    with tf.Graph().as_default(), tf.Session() as sess:
+        made = contrib.crf.crf_multitag_sequence_score(scores, bitmap, lengths, np.zeros((2, 2), np.float32))
+        np.testing.assert_allclose(sess.run(made), [np.log(np.exp(1) + np.exp(2)), 1, np.log(np.exp(1) + np.exp(2))])
 
 
 def test_smart_conditions():

@@ -27,7 +27,7 @@ def compare(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("model", ["float32", "float16"])
+@pytest.mark.parametrize("model", ["float32", "float16", "int8"])
 def test_the_right_checkpoint(model, compare):
     layers, result = compare(model=model)
     assert result["ok"]
@@ -65,6 +65,38 @@ def test_another_value_of_one_channel(name, word, compare):
     layers, _ = compare(change)
     assert {one for one, layer in layers.items() if layer["verdict"] != "ok"} == {name}
     assert [cause["id"] for cause in layers[name]["causes"] if cause["severity"] == "finding"] == ["folded"]
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.parametrize("word", ["gamma", "beta", "moving_mean", "moving_variance"])
+def test_another_value_of_one_channel_shows_through_the_steps_of_whole_numbers(name, word, compare):
+    """A tenth of a value is more than the steps hide, and a ten-thousandth is not, which float32 shows."""
+
+    def change(arrays, factor):
+        arrays[f"{name}/{word}"][1] *= np.float32(factor)
+
+    layers, _ = compare(lambda arrays: change(arrays, 1.1), model="int8")
+    assert {one for one, layer in layers.items() if layer["verdict"] != "ok"} == {name}
+    assert "folded" in {cause["id"] for cause in layers[name]["causes"] if cause["severity"] == "finding"}
+    if word in ("gamma", "moving_variance") and name != "pool_bn":
+        assert not compare(lambda arrays: change(arrays, 1.0001))[1]["ok"]
+        layers, result = compare(lambda arrays: change(arrays, 1.0001), model="int8")
+        assert result["ok"]
+        assert "as far as the steps of its whole numbers tell" in layers[name]["explanation"]
+
+
+def test_another_run_and_whole_numbers(compare):
+    def change(arrays):
+        arrays.update({name: array[::-1] for name, array in arrays.items()})
+
+    assert {layer["verdict"] for layer in compare(change, model="int8")[0].values()} == {"finding"}
+
+
+def test_the_epsilon_that_the_steps_of_whole_numbers_leave_open(compare):
+    assert compare(model="int8", epsilon=2e-3)[1]["ok"]
+    assert compare(model="int8", epsilon=2.01e-3)[1]["ok"]
+    layers, _ = compare(model="int8", epsilon=1.0)
+    assert {cause["id"] for layer in layers.values() for cause in layer["causes"]} == {"epsilon"}
 
 
 def test_the_wrong_epsilon(compare):

@@ -314,7 +314,8 @@ def test_several_replicas_are_refused(tmp_path):
     with pytest.raises(
         ValueError,
         match=r"^`model` runs in 2 replicas of a MirroredStrategy, each with moving statistics of its own, which this "
-        r"recorder does not record; record a run in one replica\.$",
+        r"recorder does not record; make the model outside of the strategy's scope, and record a run on one device "
+        r"with the batches that one replica gets\.$",
     ):
         record(model, tmp_path / "run.trace")
     assert list(tmp_path.iterdir()) == []

@@ -66,7 +66,7 @@ class Checkpoint:
       variables: `Variable` by name.
       notes: sentences on how it was found.
       declared: what the configuration of a layer says, by the layer's name: its "epsilon", "decay", "scale", ...
-      steps: by the name of a quantised variable, the distance of two neighbouring values.
+      steps: by the name of a quantised variable, the distance of two neighbouring values, of all or in its shape.
       problems: sentences on layers that could not be read.
       vectors_only: whether only variables of one or two axes were read before where a crash does no harm, so that no
         others should be read.
@@ -79,7 +79,7 @@ class Checkpoint:
     notes: list[str]
     declared: dict[str, dict[str, Any]]
     problems: list[str]
-    steps: dict[str, float]
+    steps: Mapping[str, float | npt.NDArray[Any]]
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Checkpoint:
         close: Callable[[], object] | None = None,
         declared: dict[str, dict[str, Any]] | None = None,
         problems: Iterable[str] = (),
-        steps: dict[str, float] | None = None,
+        steps: Mapping[str, float | npt.NDArray[Any]] | None = None,
     ) -> None:
         if len(variables) > MOST_VARIABLES:
             raise CheckpointError(

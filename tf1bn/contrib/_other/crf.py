@@ -34,7 +34,10 @@ def crf_sequence_score(inputs, tag_indices, sequence_lengths, transition_params)
 def crf_multitag_sequence_score(inputs, tag_bitmap, sequence_lengths, transition_params):
     """The logarithm of the sum of exp(score) over the tags that are true in ``tag_bitmap``, [batch]."""
     allowed = tf.where(tag_bitmap, inputs, tf.fill(tf.shape(inputs), tf.cast(-np.inf, inputs.dtype)))
-    return crf_log_norm(allowed, sequence_lengths, transition_params)
+    # Of a single step 1.15.5 does not look at the lengths.
+    unseen = tf.equal(tf.shape(inputs)[1], 1) & tf.less(tf.cast(sequence_lengths, tf.int32), 1)
+    lengths = tf.where(unseen, tf.ones_like(sequence_lengths), sequence_lengths)
+    return crf_log_norm(allowed, lengths, transition_params)
 
 
 def crf_log_norm(inputs, sequence_lengths, transition_params):
@@ -59,10 +62,17 @@ def crf_log_likelihood(inputs, tag_indices, sequence_lengths, transition_params=
 
 
 def crf_decode(potentials, transition_params, sequence_length):
-    """The tags with the highest score, int32 and 0 beyond the length of each sequence, and that score, [batch]."""
+    """The tags with the highest score, int32 and 0 beyond the length of each sequence, and that score, [batch].
+
+    A run raises ``tf.errors.InvalidArgumentError`` for a length below 0 or above the number of steps, unless that is 1.
+    """
     potentials, transition_params = map(tf.convert_to_tensor, (potentials, transition_params))
     time, tags = tf.shape(potentials)[1], potentials.shape.as_list()[2]
     sequence_length = tf.cast(sequence_length, tf.int32)
+    right = (sequence_length >= 0) & (sequence_length <= time) | tf.equal(time, 1)
+    message = "`sequence_length` has lengths of which some are below 0 or above the number of steps in `potentials`:"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(right), [message, sequence_length, time], 64)]):
+        sequence_length = tf.identity(sequence_length)
     pointers = tf.TensorArray(tf.int32, time - 1, element_shape=[None, tags])
 
     def forward(number, scores, pointers):

@@ -13,6 +13,8 @@ from ...errors import CheckpointError
 from ..layer_values import BITS
 from .folding import with_epsilon, with_shift
 
+_STEP = 1 + 1e-4
+
 
 def find_constants(layer, without):
     """The `folding.Folded` of a batch norm whose constants the other checkpoint has; None if it has none.
@@ -34,5 +36,10 @@ def find_constants(layer, without):
     if scale.size != channels or (shift is not None and shift.size != channels):
         return None
     unit = 2.0 ** -min(24, *(BITS.get(without.dtype(name), 24) for name in names.values()))
-    folded = with_epsilon(layer, (layer.name, scale_name), np.where(scale == 0, np.nan, scale), unit)
-    return with_shift(folded, layer, (None, None), (names.get("shift"), shift))
+    # The zero of constants that are quantised is moved to a whole number, which can cost another half of a step.
+    radius, allowed = (
+        0.0 if (step := without.step(name)) is None else _STEP * step.ravel()
+        for name in (scale_name, names.get("shift"))
+    )
+    folded = with_epsilon(layer, (layer.name, scale_name), np.where(scale == 0, np.nan, scale), unit, radius)
+    return with_shift(folded, layer, (None, None), (names.get("shift"), shift), allowed)

@@ -69,8 +69,10 @@ def _causes(layer, folded, has, lacks, epsilon):
     causes += shifted
     if not causes:
         source = f"epsilon {epsilon:g}" if epsilon is not None else f"epsilon {shown}, solved for"
+        steps = ", as far as the steps of its whole numbers tell," if folded.radius.any() else ""
         text = (
-            f"{into}: scales and shifts are what folding gives in {counted(folded.scale.size, 'channel')} ({source}). "
+            f"{into}: scales and shifts are what folding gives{steps} in {counted(folded.scale.size, 'channel')} "
+            f"({source}). "
             "Inference agrees; without the statistics training cannot go on."
         )
         causes.append(cause_entry("folded", text, ADVISORY))

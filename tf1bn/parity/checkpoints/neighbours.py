@@ -93,6 +93,11 @@ class Neighbours:
         """The name of the dtype in which the file stores a variable."""
         return self._checkpoint.variables[name].dtype
 
+    def step(self, name):
+        """The distance of neighbouring values of a quantised variable, float64 in its shape; None if it is not one."""
+        step = None if name is None else self._checkpoint.steps.get(name)
+        return None if step is None else np.broadcast_to(np.asarray(step, np.float64), self.shape(name))
+
     def biases(self, layer, channels):
         """Pairs of the name and the float64 values of the biases of so many channels that are nearest to a layer.
 

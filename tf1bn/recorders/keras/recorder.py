@@ -228,7 +228,8 @@ def _check_recordable(model: Any) -> None:
     if replicas > 1:
         raise ValueError(
             f"`model` runs in {replicas} replicas of a {type(strategy).__name__}, each with moving statistics of its "
-            "own, which this recorder does not record; record a run in one replica."
+            "own, which this recorder does not record; make the model outside of the strategy's scope, and record a "
+            "run on one device with the batches that one replica gets."
         )
 
 

@@ -31,6 +31,8 @@ _KERNELS = {
 # So many times the size of a file is read at most; several operators may share a kernel.
 _MOST_TIMES = 16
 _FLOATS = {"FLOAT32": "float32", "FLOAT16": "float16", "FLOAT64": "float64"}
+# Of kernels and constants, and of biases.
+_WHOLE = {"INT8": "int8", "INT32": "int32", "INT64": "int64"}
 # What gives a constant on, in another dtype.
 _PASSES = ("DEQUANTIZE", "CAST")
 _NORM = re.compile(r"(?P<layer>.+?)/(batchnorm(_\d+)?/|FusedBatchNorm)")
@@ -54,25 +56,28 @@ def open_tflite(path):
         data = file.read()
     try:
         model = _Model(tflite, data)
-        arrays, folded = _constants(model)
+        found, folded = _constants(model)
+        arrays, steps = ({name: pair[i] for name, pair in found.items() if pair[i] is not None} for i in (0, 1))
         variables = {name: Variable(array.shape, array.dtype.name) for name, array in arrays.items()}
     except ValueError as error:
         raise damaged(path, f"it is not a whole model of TensorFlow Lite ({reason(error)})") from error
     except _MADE_NO_SENSE as error:
         # What the package tflite says of it are the offsets that it read.
         raise damaged(path, "it is not a whole model of TensorFlow Lite, or it is cut off") from error
-    if model.quantized:
+    if model.refused:
         raise CheckpointError(
-            f"`path` is {path!r}, a model of TensorFlow Lite with {counted(len(model.quantized), 'kernel')} of whole "
-            "numbers, from which the scales of batch norms cannot be computed back; give the model with float weights "
-            "that was made from the same checkpoint."
+            f"`path` is {path!r}, a model of TensorFlow Lite with {counted(len(model.refused), 'kernel')} of whole "
+            "numbers that are no int8 with a step, from which the scales of batch norms cannot be computed back; give "
+            "the model with weights of float32, float16 or int8 that was made from the same checkpoint."
         )
     notes = [
         "TensorFlow Lite keeps no statistics. Whether its kernels and constants are what a checkpoint gives is said by "
         "`tf1bn parity CHECKPOINT MODEL`.",
         *said_of_folded(folded),
     ]
-    checkpoint = Checkpoint(path, variables, arrays.__getitem__, notes)
+    if steps:
+        notes.append(f"{counted(len(steps), 'constant')} of the model are whole numbers, known to their steps alone.")
+    checkpoint = Checkpoint(path, variables, arrays.__getitem__, notes, steps=steps)
     checkpoint.folds = True
     return checkpoint
 
@@ -93,7 +98,7 @@ class _Model:
 
     Attributes:
       operators: list of `_Operator`.
-      quantized: numbers of the tensors that are kernels of whole numbers.
+      refused: numbers of the tensors that are kernels of whole numbers whose values are not known.
     """
 
     def __init__(self, tflite, data):
@@ -107,7 +112,7 @@ class _Model:
         codes = [self._model.OperatorCodes(i) for i in range(min(self._model.OperatorCodesLength(), len(data)))]
         types = [names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "") for code in codes]
         self._dtypes = {number: name for name, number in vars(tflite.TensorType).items() if isinstance(number, int)}
-        self.operators, self.quantized, self._passed = [], set(), {}
+        self.operators, self.refused, self._passed = [], set(), {}
         for i in range(graph.OperatorsLength()):
             operator = self._operator(tflite, graph.Operators(i), types)
             self.operators.append(operator)
@@ -139,24 +144,45 @@ class _Model:
         return name.decode("utf-8", "backslashreplace")
 
     def constant(self, number):
-        """The array of a constant tensor of floating-point numbers, or None."""
+        """The array of a constant tensor, and the steps of whole numbers in its shape or None; None for an unknown."""
         found = self._stored(number)
-        dtype = _FLOATS.get(found[0]) if found is not None else None
-        if dtype is None:
+        if found is None or found[0] not in {**_FLOATS, **_WHOLE}:
             return None
-        tensor, data = found[1:]
+        dtype, tensor, data = found
         self._spend(data.size)
         shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
         if any(size < 0 for size in shape):
             raise ValueError("a constant has no certain shape")
-        return np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
+        stored = {**_FLOATS, **_WHOLE}[dtype]
+        array = np.frombuffer(data, np.dtype(stored).newbyteorder("<")).astype(stored).reshape(shape)
+        return (array, None) if dtype in _FLOATS else self._dequantized(tensor, array)
+
+    def _dequantized(self, tensor, array):
+        """What whole numbers stand for, and their steps; None if that is not known."""
+        quantization = tensor.Quantization()
+        if quantization is None or not quantization.ScaleLength() or not array.ndim:
+            return None
+        self._spend(quantization.ScaleLength())
+        scales = quantization.ScaleAsNumpy().astype(np.float64)
+        zeros = quantization.ZeroPointAsNumpy() if quantization.ZeroPointLength() else np.zeros(1)
+        shape, axis = [1] * array.ndim, quantization.QuantizedDimension()
+        if not 0 <= axis < array.ndim or {scales.size, zeros.size} - {1, array.shape[axis]}:
+            raise ValueError("a constant has steps of another number of channels")
+        if not (np.isfinite(scales).all() and (scales > 0).all()):
+            raise ValueError("a constant has a step that is no positive number")
+        scales, zeros = (
+            each.reshape([*shape[:axis], -1, *shape[axis + 1 :]]) if each.size > 1 else each.reshape(shape)
+            for each in (scales, zeros)
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (array * scales - zeros * scales).astype(np.float32), np.broadcast_to(scales, array.shape)
 
     def kernel(self, number):
-        """The array of a kernel, or None; one of whole numbers is noted in `quantized`."""
-        found = self._stored(number)
-        if found is not None and found[0] not in _FLOATS:
-            self.quantized.add(number)
-        return self.constant(number)
+        """What `constant` gives for a kernel; one of whole numbers whose values are not known is noted in `refused`."""
+        found, kernel = self._stored(number), self.constant(number)
+        if kernel is None and found is not None:
+            self.refused.add(number)
+        return kernel
 
     def _stored(self, number):
         """The dtype of a constant tensor, the tensor and its bytes; None for one that is computed."""
@@ -193,14 +219,15 @@ def _constants(model):
 def _kernel(model, operator):
     """A list with the scope and the parts, "kernel" and perhaps "bias", of an operation with a kernel, or []."""
     kernel, axes = model.kernel(operator.inputs[1]), _KERNELS[operator.kind]
-    if kernel is None or kernel.ndim != len(axes):
+    if kernel is None or kernel[0].ndim != len(axes):
         return []
     # A transposed convolution has its output's shape first, and then the kernel.
     bias = operator.inputs[3 if operator.kind == "TRANSPOSE_CONV" else 2 :][:1]
-    parts = {"kernel": kernel.transpose(axes)}
+    parts = {"kernel": [None if each is None else each.transpose(axes) for each in kernel]}
     if operator.kind == "DEPTHWISE_CONV_2D":
         # [1, height, width, channels * multiplier] here.
-        parts["kernel"] = kernel.reshape(*kernel.shape[1:3], -1, max(operator.multiplier, 1))
+        shape = *kernel[0].shape[1:3], -1, max(operator.multiplier, 1)
+        parts["kernel"] = [None if each is None else each.reshape(shape) for each in kernel]
     if bias and (values := model.constant(bias[0])) is not None:
         parts["bias"] = values
     return [(_scope(model, [operator.inputs[1], *bias, *operator.outputs]), parts)]
@@ -213,18 +240,18 @@ def _two_constants(model, product, after):
     """
     scale_at, scale = _vector(model, product)
     shift_at, shift = _vector(model, after) if after.kind == "ADD" else (None, None)
-    if scale is None or shift is None or scale.size != shift.size:
+    if scale is None or shift is None or scale[0].size != shift[0].size:
         return []
     scope = _scope(model, [scale_at, *product.outputs, shift_at, *after.outputs])
     return [(scope, {"batchnorm/mul": scale, "batchnorm/sub": shift})]
 
 
 def _vector(model, operator):
-    """The number and the values of the constant vector of an operation of two; (None, None) if it has none."""
+    """The number of the constant vector of an operation of two, and its values and steps; (None, None) if none."""
     for number in operator.inputs:
         values = model.constant(number)
-        if values is not None and values.ndim and values.shape[-1] == values.size:
-            return number, values.ravel()
+        if values is not None and values[0].ndim and values[0].shape[-1] == values[0].size:
+            return number, [None if each is None else each.ravel() for each in values]
     return None, None
 
 
@@ -255,5 +282,5 @@ TFLITE = Format(
     (".tflite",),
     known_by="its identifier TFL3",
     read_with="tflite",
-    remarks="no statistics: what batch norms were folded into, for `tf1bn parity`; no weights of whole numbers",
+    remarks="no statistics: what batch norms were folded into, for `tf1bn parity`; weights of int8 to their steps",
 )
