@@ -19,38 +19,69 @@ static INLINED void ISA(from_bfloat16)(const uint16_t *RESTRICT bits, ptrdiff_t 
     }
 }
 
+#ifdef ISA_HAS_AVX512
+/* The same of eight in registers, on to double. */
+static INLINED __m512d ISA(load_float16)(const uint16_t *bits) {
+    return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)bits)));
+}
+
+static INLINED __m512d ISA(load_bfloat16)(const uint16_t *bits) {
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)bits));
+    return _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)));
+}
+
+/* A sum, rounded once as any, by the units that multiply: those that add have the conversions to do, too. */
+static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
+    return _mm512_fmadd_pd(a, _mm512_set1_pd(1.0), b);
+}
+#endif
+
 #define T uint16_t
 #define W float
+#define SLICE 16
 #define CONVERT ISA(from_float16)
+#define LOAD ISA(load_float16)
 #define NAMED(x) ISA(x##_float16)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef CONVERT
+#undef LOAD
 #define CONVERT ISA(from_bfloat16)
+#define LOAD ISA(load_bfloat16)
 #define NAMED(x) ISA(x##_bfloat16)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef CONVERT
+#undef LOAD
 #undef W
 #undef T
+#undef SLICE
 #define T float
 #define W float
+#ifdef ISA_HAS_AVX512
+#define SLICE 32
+#else
+#define SLICE 16
+#endif
 #define NAMED(x) ISA(x##_float32)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef W
 #undef T
+#undef SLICE
 #define T double
 #define W double
+#define SLICE 16
 #define NAMED(x) ISA(x##_float64)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef W
 #undef T
+#undef SLICE
 
 /* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {

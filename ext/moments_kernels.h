@@ -9,7 +9,7 @@
 
 #include "isa.h"
 
-enum { MAX_LANES = 1024, SLICE = 16, CACHE_LINE = 64, AHEAD = 4096 };
+enum { MAX_LANES = 1024, CACHE_LINE = 64, AHEAD = 8192 };
 
 /* Of the elements in memory; all are computed with in double. */
 enum Kind { FLOAT16, BFLOAT16, FLOAT32, FLOAT64, KINDS };
