@@ -44,12 +44,13 @@ static INLINED void NAMED(terms)(const W *RESTRICT p, ptrdiff_t s, ptrdiff_t row
     }
 }
 
+/* The terms of eight rows; where AVX-512 converts, it does so in registers, but for the last few columns. */
+static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrdiff_t n, const double *shift,
+                                          int shifted, const double *weights, ptrdiff_t ld, int weighting,
+                                          double *RESTRICT part, double *RESTRICT square, W *room) {
+    ptrdiff_t j = 0;
 #if defined(CONVERT) && defined(ISA_HAS_AVX512)
-/* The terms of eight rows of n elements, a multiple of eight, without a detour by memory. */
-static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrdiff_t n, const double *RESTRICT shift,
-                                          int shifted, const double *RESTRICT weights, ptrdiff_t ld, int weighting,
-                                          double *RESTRICT part, double *RESTRICT square) {
-    for (ptrdiff_t j = 0; j < n; j += 8) {
+    for (; j + 8 <= n; j += 8) {
         __m512d x[8], y[8], sum;
         for (int row = 0; row < 8; row++) {
             x[row] = LOAD(p + row * s + j);
@@ -69,8 +70,13 @@ static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrd
         sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
         _mm512_storeu_pd(square + j, _mm512_loadu_pd(square + j) + sum);
     }
-}
+    if (j == n)
+        return;
 #endif
+    const W *q = NAMED(read)(p + j, &s, 8, n - j, room);
+    NAMED(terms)(q, s, 8, n - j, shifted ? shift + j : NULL, shifted, weighting == BY_LANE ? weights + j : weights, ld,
+                 weighting, part + j, square + j);
+}
 
 /* Eight rows, or one, a slice of them at a time; the same slice of the next eight is on its way from memory meanwhile,
  * because the computation fills the processor's window and leaves it no room to look ahead by itself. */
@@ -85,22 +91,15 @@ static INLINED void NAMED(panel)(const T *p, ptrdiff_t stride, ptrdiff_t rows, p
         ptrdiff_t n = lanes - j < SLICE ? lanes - j : SLICE;
         const double *c = shifted ? shift + j : NULL, *w = weighting == BY_LANE ? weights + j : weights;
         ptrdiff_t s = stride;
-        const W *q;
-        if (rows > 1)
-            for (ptrdiff_t row = 0; row < rows; row++)
-                for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
-                    PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
-#if defined(CONVERT) && defined(ISA_HAS_AVX512)
-        if (rows == 8 && n % 8 == 0) {
-            NAMED(terms_of_eight)(p + j, s, n, c, shifted, w, ld, weighting, part + j, square + j);
-            continue;
-        }
-#endif
-        if (n == SLICE) {
-            q = NAMED(read)(p + j, &s, rows, SLICE, room);
-            NAMED(terms)(q, s, rows, SLICE, c, shifted, w, ld, weighting, part + j, square + j);
-        } else {
-            q = NAMED(read)(p + j, &s, rows, n, room);
+        for (ptrdiff_t row = 0; row < rows; row++)
+            for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
+                PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
+        if (rows == 8 && n == SLICE)
+            NAMED(terms_of_eight)(p + j, s, SLICE, c, shifted, w, ld, weighting, part + j, square + j, room);
+        else if (rows == 8)
+            NAMED(terms_of_eight)(p + j, s, n, c, shifted, w, ld, weighting, part + j, square + j, room);
+        else {
+            const W *q = NAMED(read)(p + j, &s, rows, n, room);
             NAMED(terms)(q, s, rows, n, c, shifted, w, ld, weighting, part + j, square + j);
         }
     }
