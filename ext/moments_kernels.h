@@ -25,6 +25,8 @@ typedef struct {
     ptrdiff_t (*settle)(ptrdiff_t, double, const double *, const double *, const double *, double *, double *,
                         double *);
     void (*merge)(ptrdiff_t, double *, ptrdiff_t, const double *, ptrdiff_t, double);
+    ptrdiff_t (*survey)(const double *, ptrdiff_t, double *);
+    void (*scale)(const double *, ptrdiff_t, double, double, double *, double *);
 } Kernels;
 
 /* Knuth's two-sum: what the sum of a and b loses. */
