@@ -359,6 +359,35 @@ def merge_states(double[:, ::1] state not None, const double[:, ::1] other not N
         kernels.merge(state.shape[1], &state[0, 0], state.shape[1], &other[0, 0], other.shape[1], share)
 
 
+def survey_weights(const double[::1] weights not None, variant=None):
+    """The least and the largest of some weights, and how many are negative or not finite; zeros if there are none."""
+    cdef const Kernels *kernels = find_variant(variant)
+    cdef double found[3]
+    found[0] = found[1] = found[2] = 0.0
+    with nogil:
+        if weights.shape[0]:
+            kernels.survey(&weights[0], weights.shape[0], found)
+    return found[0], found[1], <Py_ssize_t> found[2]
+
+
+def scale_weights(const double[::1] weights not None, double factor, double more, double[::1] out not None,
+                  variant=None):
+    """Write the weights times two factors to `out`; returns numbers whose exact sum is that of these, as good as exact."""
+    cdef const Kernels *kernels = find_variant(variant)
+    cdef Py_ssize_t done, i
+    cdef double sums[16]
+    if out.shape[0] != weights.shape[0]:
+        raise ValueError("There must be as many results as weights.")
+    total = []
+    # In parts, so that what is lost to rounding is small enough to be added up plainly.
+    for done in range(0, weights.shape[0], 65536):
+        with nogil:
+            kernels.scale(&weights[done], min(<Py_ssize_t> 65536, weights.shape[0] - done), factor, more, &out[done],
+                          sums)
+        total.extend([sums[i] for i in range(16)])
+    return total
+
+
 ctypedef fused real:
     uint16_t
     float

@@ -18,6 +18,7 @@ TARGET_BEGIN(AVX2)
 #undef ISA_NAME
 TARGET_END
 
+#define ISA_HAS_AVX512
 TARGET_BEGIN(AVX512)
 #define ISA(x) x##_avx512
 #define ISA_NAME "avx512"
@@ -25,6 +26,7 @@ TARGET_BEGIN(AVX512)
 #undef ISA
 #undef ISA_NAME
 TARGET_END
+#undef ISA_HAS_AVX512
 #undef ISA_HAS_F16C
 #endif
 

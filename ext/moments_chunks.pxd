@@ -29,6 +29,8 @@ cdef extern from "moments_kernels.h" nogil:
         Py_ssize_t (*settle)(Py_ssize_t, double, const double *, const double *, const double *, double *,
                              double *, double *) noexcept nogil
         void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
+        Py_ssize_t (*survey)(const double *, Py_ssize_t, double *) noexcept nogil
+        void (*scale)(const double *, Py_ssize_t, double, double, double *, double *) noexcept nogil
     enum:
         MAX_VARIANTS
     double TINY
@@ -43,7 +45,7 @@ cdef extern from *:
         MIN_ROWS = 256,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
         MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
         PROBE_ROWS = 32,    /* of the first chunk of many */
-        WIDE = 512,         /* channels whose sums stay in the first-level cache */
+        WIDE = 1024,        /* channels whose sums stay in the first-level cache: all that there is room for */
         SPREAD = 32768,     /* weights at most of a chunk */
         STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied */
         MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
@@ -126,9 +128,7 @@ cdef inline Py_ssize_t copies_of(Py_ssize_t width) noexcept nogil:
 cdef inline void spread_weights(const double *weights, Py_ssize_t rows, Py_ssize_t width, double *out) noexcept nogil:
     """The weight of each row for each of its lanes, [rows, width]; few lanes have loops that a compiler unrolls."""
     cdef Py_ssize_t i, c
-    if width == 1:
-        memcpy(out, weights, rows * sizeof(double))
-    elif width == 2:
+    if width == 2:
         for i in range(rows):
             out[2 * i] = out[2 * i + 1] = weights[i]
     elif width == 3:
@@ -152,7 +152,7 @@ cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char 
         kernels.sums[walk.kind](data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum,
                                 scratch.lane_square)
         return
-    if copies > 1:
+    if copies > 1 and lanes > copies:
         spread_weights(weights, rows * copies, lanes // copies, scratch.spread)
         weights = scratch.spread
     kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
@@ -177,7 +177,7 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
     memset(scratch.lane_square, 0, lanes * sizeof(double))
     sum_lanes(kernels, walk, data, stride, rows, lanes, shift, weights, copies, scratch)
     if left:
-        sum_lanes(kernels, walk, data + rows * lanes * walk.itemsize, 0, 1, left * width, shift,
+        sum_lanes(kernels, walk, data + rows * lanes * walk.itemsize, lanes, 1, left * width, shift,
                   weights + rows * copies if weights != NULL else NULL, left, scratch)
     kernels.fold(scratch.lane_sum, scratch.lane_square, copies, width)
 
@@ -239,12 +239,13 @@ cdef inline void sum_run(const Kernels *kernels, const Walk *walk, const char *d
     if weights == NULL:
         sum_lanes(kernels, walk, data, RUN_LANES, rows, RUN_LANES, shift, NULL, 1, scratch)
         if left:
-            sum_lanes(kernels, walk, data + rows * RUN_LANES * walk.itemsize, 0, 1, left, shift, NULL, 1, scratch)
+            sum_lanes(kernels, walk, data + rows * RUN_LANES * walk.itemsize, RUN_LANES, 1, left, shift, NULL, 1,
+                      scratch)
         return
     kernels.weighted_sums[walk.kind](data, RUN_LANES, rows, RUN_LANES, shift, weights, RUN_LANES, scratch.part,
                                      scratch.lane_sum, scratch.lane_square)
     if left:
-        kernels.weighted_sums[walk.kind](data + rows * RUN_LANES * walk.itemsize, 0, 1, left, shift,
+        kernels.weighted_sums[walk.kind](data + rows * RUN_LANES * walk.itemsize, RUN_LANES, 1, left, shift,
                                          weights + rows * RUN_LANES, left, scratch.part, scratch.lane_sum,
                                          scratch.lane_square)
 
@@ -373,7 +374,8 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
     cdef Py_ssize_t count = rows // step
     cdef Py_ssize_t lanes = min(count, <Py_ssize_t> 64)
     cdef Py_ssize_t i = 0, end
-    cdef double largest, total = 0.0
+    cdef double total = 0.0
+    cdef double found[3]
     cdef int exponent
     if weights.item == step:
         memcpy(scratch.weights, weights.values + item, count * sizeof(double))
@@ -384,16 +386,8 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
             i += 1
         place = 0
         item += 1
-    stretches[0] = 0
-    largest = scratch.weights[0]
-    for i in range(1, count):
-        if scratch.weights[i] != scratch.weights[i - 1]:
-            largest = max(largest, scratch.weights[i])
-            scratch.ends[stretches[0]] = i
-            stretches[0] += 1
-    scratch.ends[stretches[0]] = count
-    stretches[0] += 1
-    frexp(largest, &exponent)
+    stretches[0] = kernels.survey(scratch.weights, count, found) + 1
+    frexp(found[1], &exponent)
     scale[0] = 1.0
     if exponent < -100:
         scale[0] = ldexp(1.0, min(-exponent, 900))
@@ -408,6 +402,16 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
     for i in range(lanes):
         total += scratch.lane_sum[i]
     return total * step
+
+
+cdef inline void find_stretches(Py_ssize_t count, const Scratch *scratch) noexcept nogil:
+    """Writes where stretches of equal weights end."""
+    cdef Py_ssize_t i, stretch = 0
+    for i in range(1, count):
+        if scratch.weights[i] != scratch.weights[i - 1]:
+            scratch.ends[stretch] = i
+            stretch += 1
+    scratch.ends[stretch] = count
 
 
 cdef inline void count_weight(Weights *weights, double weight) noexcept nogil:
@@ -496,6 +500,8 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
             block.weight = take_weights(kernels, weights, first, rows, c, &scale, &stretches, scratch)
             block.weights = scratch.weights
             block.stretched = rows * (1 if walk.mode == LONG_RUNS else group) >= stretches * STRETCH
+            if block.stretched:
+                find_stretches(rows // c, scratch)
         else:
             block.weight = <double> rows
         block.rows = rows // block.run

@@ -19,38 +19,69 @@ static INLINED void ISA(from_bfloat16)(const uint16_t *RESTRICT bits, ptrdiff_t 
     }
 }
 
+#ifdef ISA_HAS_AVX512
+/* The same of eight in registers, on to double. */
+static INLINED __m512d ISA(load_float16)(const uint16_t *bits) {
+    return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)bits)));
+}
+
+static INLINED __m512d ISA(load_bfloat16)(const uint16_t *bits) {
+    __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)bits));
+    return _mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)));
+}
+
+/* A sum, rounded once as any, by the units that multiply: those that add have the conversions to do, too. */
+static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
+    return _mm512_fmadd_pd(a, _mm512_set1_pd(1.0), b);
+}
+#endif
+
 #define T uint16_t
 #define W float
+#define SLICE 16
 #define CONVERT ISA(from_float16)
+#define LOAD ISA(load_float16)
 #define NAMED(x) ISA(x##_float16)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef CONVERT
+#undef LOAD
 #define CONVERT ISA(from_bfloat16)
+#define LOAD ISA(load_bfloat16)
 #define NAMED(x) ISA(x##_bfloat16)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef CONVERT
+#undef LOAD
 #undef W
 #undef T
+#undef SLICE
 #define T float
 #define W float
+#ifdef ISA_HAS_AVX512
+#define SLICE 32
+#else
+#define SLICE 16
+#endif
 #define NAMED(x) ISA(x##_float32)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef W
 #undef T
+#undef SLICE
 #define T double
 #define W double
+#define SLICE 16
 #define NAMED(x) ISA(x##_float64)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
 #undef W
 #undef T
+#undef SLICE
 
 /* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
@@ -118,6 +149,76 @@ static void ISA(merge)(ptrdiff_t n, double *RESTRICT state, ptrdiff_t ld, const 
     }
 }
 
+typedef double ISA(Four) __attribute__((vector_size(32)));
+typedef int64_t ISA(Mask) __attribute__((vector_size(32)));
+typedef double ISA(Unaligned) __attribute__((vector_size(32), aligned(8), may_alias));
+
+#define GET(pointer) (*(const ISA(Unaligned) *)(pointer))
+#define CHOSEN(mask, a, b) ((ISA(Four))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
+
+/* How many of n weights, at least one, differ from the one before; found: the least and the largest of them, and how
+ * many are negative or not finite, of which the other two may know nothing. */
+static ptrdiff_t ISA(survey)(const double *weights, ptrdiff_t n, double *found) {
+    ISA(Four) least = weights[0] - (ISA(Four)){0}, largest = least;
+    ISA(Mask) same = {0}, accepted = {0};
+    ptrdiff_t i = 1, changes;
+    double low = weights[0], high = low, refused = (low >= 0.0) & (low <= DBL_MAX) ? 0.0 : 1.0;
+#ifdef ISA_HAS_F16C /* else there may be no vectors to compare, and compilers make worse of these than of the loop below */
+    for (; i + 4 <= n; i += 4) {
+        ISA(Four) w = GET(weights + i);
+        least = CHOSEN(w < least, w, least);
+        largest = CHOSEN(w > largest, w, largest);
+        /* True is -1. */
+        same += w == GET(weights + i - 1);
+        accepted += (w >= 0.0) & (w <= DBL_MAX);
+    }
+#endif
+    changes = i - 1;
+    refused += (double)changes;
+    for (int j = 0; j < 4; j++) {
+        low = least[j] < low ? least[j] : low;
+        high = largest[j] > high ? largest[j] : high;
+        changes += (ptrdiff_t)same[j];
+        refused += (double)accepted[j];
+    }
+    for (; i < n; i++) {
+        double w = weights[i];
+        low = w < low ? w : low;
+        high = w > high ? w : high;
+        changes += w != weights[i - 1];
+        refused += (w >= 0.0) & (w <= DBL_MAX) ? 0.0 : 1.0;
+    }
+    found[0] = low;
+    found[1] = high;
+    found[2] = refused;
+    return changes;
+}
+
+/* Writes n weights times two factors, and their sums: those of every eighth, and what these lost to rounding. */
+static void ISA(scale)(const double *RESTRICT weights, ptrdiff_t n, double factor, double more, double *RESTRICT out,
+                       double *RESTRICT sums) {
+    ISA(Four) high[2] = {{0}, {0}}, low[2] = {{0}, {0}};
+    ptrdiff_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 2; k++) {
+            ISA(Four) w = GET(weights + i + 4 * k) * factor * more, sum = high[k] + w, part = sum - high[k];
+            *(ISA(Unaligned) *)(out + i + 4 * k) = w;
+            low[k] += (high[k] - (sum - part)) + (w - part);
+            high[k] = sum;
+        }
+    memcpy(sums, high, sizeof high);
+    memcpy(sums + 8, low, sizeof low);
+    for (int j = 0; i < n; i++, j++) {
+        double w = weights[i] * factor * more, sum = sums[j] + w;
+        out[i] = w;
+        sums[8 + j] += two_sum_low(sums[j], w, sum);
+        sums[j] = sum;
+    }
+}
+
+#undef GET
+#undef CHOSEN
+
 static const Kernels ISA(kernels) = {
     ISA_NAME,
     {ISA(pass_float16), ISA(pass_bfloat16), ISA(pass_float32), ISA(pass_float64)},
@@ -126,4 +227,6 @@ static const Kernels ISA(kernels) = {
     ISA(fold),
     ISA(settle),
     ISA(merge),
+    ISA(survey),
+    ISA(scale),
 };

@@ -9,7 +9,7 @@
 
 #include "isa.h"
 
-enum { MAX_LANES = 1024, SLICE = 16, CACHE_LINE = 64, AHEAD = 4096 };
+enum { MAX_LANES = 1024, CACHE_LINE = 64, AHEAD = 8192 };
 
 /* Of the elements in memory; all are computed with in double. */
 enum Kind { FLOAT16, BFLOAT16, FLOAT32, FLOAT64, KINDS };
@@ -25,6 +25,8 @@ typedef struct {
     ptrdiff_t (*settle)(ptrdiff_t, double, const double *, const double *, const double *, double *, double *,
                         double *);
     void (*merge)(ptrdiff_t, double *, ptrdiff_t, const double *, ptrdiff_t, double);
+    ptrdiff_t (*survey)(const double *, ptrdiff_t, double *);
+    void (*scale)(const double *, ptrdiff_t, double, double, double *, double *);
 } Kernels;
 
 /* Knuth's two-sum: what the sum of a and b loses. */

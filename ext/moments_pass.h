@@ -1,7 +1,8 @@
 /* Sums and sums of squares of rows of lanes, for one element type T and one instruction set.
  *
  * A template: included once for each, with NAMED(x) to name what it defines. W is the type that is computed from, and
- * CONVERT(p, n, out), if T is another one, turns n elements into it. Every lane is summed in an order that this source
+ * CONVERT(p, n, out), if T is another one, turns n elements into it, LOAD(p) eight of them to double. SLICE elements of a
+ * row are taken at a time, as is best for the caches. Every lane is summed in an order that this source
  * alone decides, so that all instruction sets give the same bits.
  *
  * No loop here adds up many terms one by one: eight rows are added as a tree, at most eight of these panels in
@@ -43,6 +44,40 @@ static INLINED void NAMED(terms)(const W *RESTRICT p, ptrdiff_t s, ptrdiff_t row
     }
 }
 
+/* The terms of eight rows; where AVX-512 converts, it does so in registers, but for the last few columns. */
+static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrdiff_t n, const double *shift,
+                                          int shifted, const double *weights, ptrdiff_t ld, int weighting,
+                                          double *RESTRICT part, double *RESTRICT square, W *room) {
+    ptrdiff_t j = 0;
+#if defined(CONVERT) && defined(ISA_HAS_AVX512)
+    for (; j + 8 <= n; j += 8) {
+        __m512d x[8], y[8], sum;
+        for (int row = 0; row < 8; row++) {
+            x[row] = LOAD(p + row * s + j);
+            if (shifted)
+                x[row] -= _mm512_loadu_pd(shift + j);
+            y[row] = x[row];
+            if (weighting == BY_ROW)
+                y[row] *= _mm512_set1_pd(weights[row * ld]);
+            if (weighting == BY_LANE)
+                y[row] *= _mm512_loadu_pd(weights + row * ld + j);
+        }
+        sum = ISA(plus)(ISA(plus)(ISA(plus)(y[0], y[1]), ISA(plus)(y[2], y[3])),
+                        ISA(plus)(ISA(plus)(y[4], y[5]), ISA(plus)(y[6], y[7])));
+        for (int row = 0; row < 8; row++)
+            x[row] *= y[row];
+        _mm512_storeu_pd(part + j, _mm512_loadu_pd(part + j) + sum);
+        sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+        _mm512_storeu_pd(square + j, _mm512_loadu_pd(square + j) + sum);
+    }
+    if (j == n)
+        return;
+#endif
+    const W *q = NAMED(read)(p + j, &s, 8, n - j, room);
+    NAMED(terms)(q, s, 8, n - j, shifted ? shift + j : NULL, shifted, weighting == BY_LANE ? weights + j : weights, ld,
+                 weighting, part + j, square + j);
+}
+
 /* Eight rows, or one, a slice of them at a time; the same slice of the next eight is on its way from memory meanwhile,
  * because the computation fills the processor's window and leaves it no room to look ahead by itself. */
 static INLINED void NAMED(panel)(const T *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
@@ -56,16 +91,15 @@ static INLINED void NAMED(panel)(const T *p, ptrdiff_t stride, ptrdiff_t rows, p
         ptrdiff_t n = lanes - j < SLICE ? lanes - j : SLICE;
         const double *c = shifted ? shift + j : NULL, *w = weighting == BY_LANE ? weights + j : weights;
         ptrdiff_t s = stride;
-        const W *q;
-        if (rows > 1)
-            for (ptrdiff_t row = 0; row < rows; row++)
-                for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
-                    PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
-        if (n == SLICE) {
-            q = NAMED(read)(p + j, &s, rows, SLICE, room);
-            NAMED(terms)(q, s, rows, SLICE, c, shifted, w, ld, weighting, part + j, square + j);
-        } else {
-            q = NAMED(read)(p + j, &s, rows, n, room);
+        for (ptrdiff_t row = 0; row < rows; row++)
+            for (ptrdiff_t i = 0; i < n; i += CACHE_LINE / (ptrdiff_t)sizeof(T))
+                PREFETCH((uintptr_t)p + (uintptr_t)(ahead + row * stride + j + i) * sizeof(T));
+        if (rows == 8 && n == SLICE)
+            NAMED(terms_of_eight)(p + j, s, SLICE, c, shifted, w, ld, weighting, part + j, square + j, room);
+        else if (rows == 8)
+            NAMED(terms_of_eight)(p + j, s, n, c, shifted, w, ld, weighting, part + j, square + j, room);
+        else {
+            const W *q = NAMED(read)(p + j, &s, rows, n, room);
             NAMED(terms)(q, s, rows, n, c, shifted, w, ld, weighting, part + j, square + j);
         }
     }

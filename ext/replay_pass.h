@@ -251,6 +251,17 @@ static INLINED void NAMED(welford_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdif
 
 /* Packs `width` columns of rows that are `ld` values apart, of an array that ends at `end`. */
 static INLINED void NAMED(pack)(const T *rows, ptrdiff_t count, ptrdiff_t ld, ptrdiff_t width, const T *end, T *out) {
+    if (ld == width) {
+        memcpy(out, rows, count * width * sizeof(T));
+        memset(out + count * width, 0, BEYOND * sizeof(T));
+        return;
+    }
+    if (ld == -1) { /* one channel, backwards */
+        for (ptrdiff_t r = 0; r < count; r++)
+            out[r] = rows[-r];
+        memset(out + count, 0, BEYOND * sizeof(T));
+        return;
+    }
     for (ptrdiff_t r = 0; r < count; r++, rows += ld, out += width) {
         if (end - rows >= width + LANES)
             NAMED(copy)(out, rows, width);
@@ -269,11 +280,47 @@ static INLINED void NAMED(spread)(const T *weights, ptrdiff_t count, ptrdiff_t l
     memset(out, 0, BEYOND * sizeof(T));
 }
 
+/* The orders that go from row to row and Welford's update from both ends, in one vector of columns: what waits for a
+ * division leaves time for the rest. */
+static INLINED void NAMED(take_narrow)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                       const NAMED(Packed) *packed, T *state) {
+    T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
+    T *block = state + FIRST_SLOT[BLOCKED] * width, *blocks = block + width;
+    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width, *square = mean + width;
+    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width, *back_square = back_mean + width;
+    const T *front = packed->front, *back = packed->back;
+    V s0 = GET(in_order), s1 = GET(backwards), s2 = GET(block), s3 = GET(blocks);
+    V m0 = GET(mean), q0 = GET(square), m1 = GET(back_mean), q1 = GET(back_square);
+    for (ptrdiff_t r = 0; r < rows;) {
+        ptrdiff_t into = (first + r) % step->length, end = r + step->length - into;
+        end = end < rows ? end : rows;
+        if (into == 0) {
+            s3 += s2;
+            s2 = (V){0};
+        }
+        for (; r < end; r++, front += width, back += width) {
+            V k = (T)(first + r + 1) - (V){0};
+            s0 += GET(front);
+            s1 += GET(back);
+            s2 += GET(front);
+            WELFORD_UPDATE(front, k, m0, q0);
+            WELFORD_UPDATE(back, k, m1, q1);
+        }
+    }
+    NAMED(put)(in_order, width, &s0);
+    NAMED(put)(backwards, width, &s1);
+    NAMED(put)(block, width, &s2);
+    NAMED(put)(blocks, width, &s3);
+    NAMED(put)(mean, width, &m0);
+    NAMED(put)(square, width, &q0);
+    NAMED(put)(back_mean, width, &m1);
+    NAMED(put)(back_square, width, &q1);
+}
+
 static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(Packed) *packed,
                                         T *state) {
     T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width;
     T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width;
-    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
     ptrdiff_t c = 0;
     for (; c + LANES < width; c += 2 * LANES)
         NAMED(welford_rows)
@@ -281,7 +328,6 @@ static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff
     if (c < width)
         NAMED(welford_rows)
         (width - c, 0, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
-    NAMED(welford_lanes)(rows, width, first, packed->front, means, means + WELFORD_LANE_COUNT * width);
 }
 
 /* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
@@ -292,6 +338,8 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
     const ptrdiff_t most = PACKED / width, ld = step->channels, values = step->rows * ld;
     const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
     const T *back_weights = step->back_weights;
+    const int welford = !square && !weighted && step->welford, narrow = welford && width <= LANES;
+    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
     if (square)
         NAMED(pack)
         ((const T *)step->centers + channel, SUMS - 1, ld, width, (const T *)step->centers + (SUMS - 1) * ld, centers);
@@ -304,7 +352,12 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
             NAMED(spread)(front_weights + done, rows, 1, width, packed.front_weights);
             NAMED(spread)(back_weights + last, rows, -1, width, packed.back_weights);
         }
-        NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
+        if (narrow)
+            NAMED(take_narrow)(step, rows, width, first, &packed, state);
+        else
+            NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
+        if (welford && !narrow)
+            NAMED(take_welford)(rows, width, first, &packed, state);
         for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
             NAMED(add_lanes)
             (SUM_SLOTS[order], rows, width, first, packed.front, packed.front_weights, centers + order * width,
@@ -312,8 +365,8 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
         NAMED(add_pairwise)
         (rows, width, first, packed.front, packed.front_weights, centers + PAIRWISE * width,
          state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
-        if (!square && !weighted && step->welford)
-            NAMED(take_welford)(rows, width, first, &packed, state);
+        if (welford)
+            NAMED(welford_lanes)(rows, width, first, packed.front, means, means + WELFORD_LANE_COUNT * width);
         done += rows;
     }
 }

@@ -59,13 +59,14 @@ def test_weighted_moments_are_those_of_the_numbers(shape):
         np.testing.assert_allclose(moments.variance, expected.variance, rtol=1e-14)
 
 
-def test_every_instruction_set_converts_every_number():
+@pytest.mark.parametrize("rows", [1, 8])  # which are converted each in its own way
+def test_every_instruction_set_converts_every_number(rows):
     bits = np.arange(2**16, dtype=np.uint16)
     with np.errstate(invalid="ignore"):  # of signaling NaN
         expected = bits.view(ml_dtypes.bfloat16).astype(np.float64)
     for variant in _moments.variants:
         state = np.empty((4, 2**16))
-        _moments.Batch(bits[None], True).accumulate(state, 0, 1, variant=variant)
+        _moments.Batch(np.tile(bits, (rows, 1)), True).accumulate(state, 0, rows, variant=variant)
         np.testing.assert_array_equal(state[0], expected)
 
 

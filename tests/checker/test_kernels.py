@@ -57,14 +57,33 @@ def test_all_instruction_sets_treat_what_is_not_finite_alike(bad):
         np.testing.assert_array_equal(state_of(batch, "NHWC", variant), expected)
 
 
-def test_every_instruction_set_converts_every_float16():
+@pytest.mark.parametrize("rows", [1, 8])  # which are converted each in its own way
+def test_every_instruction_set_converts_every_float16(rows):
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     with np.errstate(invalid="ignore"):  # some processors warn of a NaN that signals
         expected = halves.astype(np.float64)
     for variant in _moments.variants:
         state = np.empty((4, 2**16))
-        _moments.Batch(halves[None]).accumulate(state, 0, 1, variant=variant)
+        _moments.Batch(np.tile(halves, (rows, 1))).accumulate(state, 0, rows, variant=variant)
         np.testing.assert_array_equal(state[0], expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7, 19, 100, 1031])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_halves_have_the_same_bits_on_all_instruction_sets(bfloat16, width):
+    rng = np.random.default_rng(width)
+    values = rng.normal(3, 2, (203, width)).astype(np.float32)
+    batch = (values.view(np.uint32) >> 16).astype(np.uint16) if bfloat16 else values.astype(np.float16)
+    for weights in (None, rng.uniform(0, 1, 203), np.repeat([0.25, 0.0, 1.0], [100, 3, 100])):
+        seen = set()
+        for variant in _moments.variants:
+            reader, state = _moments.Batch(batch, bfloat16, weights), np.empty((4, width))
+            if weights is None:
+                reader.accumulate(state, 0, 203, variant=variant)
+            else:
+                reader.accumulate_weighted(state, np.zeros(width), 0, 203, variant=variant)
+            seen.add(state.tobytes())
+        assert len(seen) == 1
 
 
 def test_merges_and_weighted_rows_are_the_same_on_all_instruction_sets():

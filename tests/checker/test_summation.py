@@ -123,7 +123,7 @@ def test_every_instruction_set_gives_the_bits_of_the_loops(dtype, variant):
     """In vectors that are full, in their rest, in several bands, and with what is not finite or not normal."""
     rng = np.random.default_rng(3)
     smallest = np.finfo(dtype).smallest_subnormal
-    for channels in (1, 9, 40):
+    for channels in (1, 3, 8, 9, 40):
         batch = rng.normal(3, 2, (140, channels)).astype(dtype)
         batch[:, ::5] = rng.integers(-9, 9, batch[:, ::5].shape) * smallest
         batch[7, ::7], batch[90, 1::7], batch[3, 2::7] = np.nan, np.inf, -np.inf

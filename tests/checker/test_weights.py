@@ -8,6 +8,7 @@ import tiers
 from accuracy import DTYPES, HARD, assert_close, exact_weighted
 from reference import channels_first
 
+from tf1bn._native import moments as _moments
 from tf1bn.checker import Moments, batch_moments
 
 WEIGHTS = {
@@ -236,3 +237,28 @@ def test_weighted_squares_of_large_numbers_do_not_overflow():
     # mean (1 + 6 - 10) / 8 of 1e150, mean square (1 + 18 + 20) / 8
     assert moments.mean[0] == pytest.approx(-0.375e150, rel=1e-15)
     assert moments.variance[0] == pytest.approx((4.875 - 0.375**2) * 1e300, rel=1e-14)
+
+
+@pytest.mark.parametrize("variant", _moments.variants)
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 64, 1001, 70_003])
+def test_weights_are_surveyed_and_scaled(count, variant):
+    weights = np.random.default_rng(count).integers(0, 3, count) * 0.1
+    expected = (weights.min(), weights.max(), 0) if count else (0.0, 0.0, 0)
+    assert _moments.survey_weights(weights, variant) == expected
+    scaled = np.empty_like(weights)
+    sums = _moments.scale_weights(weights, 2.0**-3, 2.0**-900, scaled, variant)
+    np.testing.assert_array_equal(scaled, weights * 2.0**-903)
+    assert math.fsum(sums) == math.fsum(scaled)
+    for place in {0, count // 2, count - 1} if count else ():
+        for bad in (-1.0, np.nan, np.inf, -np.inf):
+            changed = weights.copy()
+            changed[place] = bad
+            assert _moments.survey_weights(changed, variant)[2] == 1
+
+
+def test_weights_that_are_not_aligned_are_read():
+    weights = np.frombuffer(b"x" + np.arange(9.0).tobytes(), np.uint8)[1:].view(np.float64)
+    assert not weights.flags.aligned
+    batch = np.random.default_rng(5).normal(3, 2, (9, 4)).astype(np.float32)
+    moments, expected = (batch_moments(batch, weights=each) for each in (weights, np.arange(9.0)))
+    np.testing.assert_array_equal(moments.variance, expected.variance)

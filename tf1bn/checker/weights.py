@@ -10,7 +10,6 @@ import numpy as np
 from .._native import moments as _native
 from .accumulation import Accumulation, accumulated
 
-_FEW = 512  # weights that `math.fsum` adds up fast enough
 _LARGE = 1000  # powers of two with larger exponents are reached in two steps
 
 
@@ -31,13 +30,12 @@ def checked_weights(weights, items):
         raise ValueError(
             f"`weights` has shape {array.shape}; it must have shape {(items,)}, one weight for each item of axis 0."
         )
-    array = np.ascontiguousarray(array, np.float64)
-    # Both are NaN if a weight is.
-    least, largest = array.min(initial=0.0), array.max(initial=0.0)
-    if not (np.isfinite(least) and np.isfinite(largest)):
-        raise ValueError(f"`weights` holds {array[~np.isfinite(array)][0]}; every weight must be finite.")
-    if least < 0:
-        raise ValueError(f"`weights` holds {least}; no weight may be negative.")
+    array = np.require(array, np.float64, ["C", "A"])
+    if _native.survey_weights(array)[2]:
+        infinite = array[~np.isfinite(array)]
+        if infinite.size:
+            raise ValueError(f"`weights` holds {infinite[0]}; every weight must be finite.")
+        raise ValueError(f"`weights` holds {array.min()}; no weight may be negative.")
     return array
 
 
@@ -70,39 +68,24 @@ def weighted_state(array, data_format, weights, threads, progress):
     Raises:
       ValueError: the weights of all elements together are infinite.
     """
-    largest = float(weights.max(initial=0.0))
+    least, largest, _ = _native.survey_weights(weights)
     # To at most 1 by a power of two, so that neither a sum of weights nor one of weighted squares overflows.
     exponent = math.frexp(largest)[1]
     first = -exponent // 2 if abs(exponent) > _LARGE else 0
-    if first:
-        weights = weights * math.ldexp(1.0, first)
-    weights = weights * math.ldexp(1.0, -exponent - first)
-    if array.size == 0 or (largest > 0 and weights.min() == weights.max()):
+    scaled = np.empty_like(weights)
+    sums = _native.scale_weights(weights, math.ldexp(1.0, first), math.ldexp(1.0, -exponent - first), scaled)
+    if array.size == 0 or least == largest > 0:
         accumulation = Accumulation(array, data_format)
     else:
-        accumulation = _WeightedAccumulation(array, data_format, weights)
+        accumulation = _WeightedAccumulation(array, data_format, scaled)
     count, state = accumulated(accumulation, threads, progress)
     try:
-        weight = math.ldexp(_sum(weights) * (count / max(1, len(weights))), exponent)
+        weight = math.ldexp(math.fsum(sums) * (count / max(1, len(weights))), exponent)
     except OverflowError:
         raise ValueError(
             f"`weights` reaches {largest}, and all elements together have no finite weight; scale all of them."
         ) from None
     return count, weight, state
-
-
-def _sum(values):
-    """The sum of numbers that are not negative, without their rounding errors."""
-    low = []
-    while values.size > _FEW:
-        if values.size % 2:
-            values = np.append(values, 0.0)
-        first, second = np.split(values, 2)
-        # Knuth's two-sum.
-        values = first + second
-        rest = values - first
-        low.append(float(((first - (values - rest)) + (second - rest)).sum()))
-    return math.fsum([*values.tolist(), *low])
 
 
 class _WeightedAccumulation(Accumulation):
