@@ -160,6 +160,7 @@ REMEDIES = {
     "std-in-output": "Divide by sqrt(variance + epsilon); if a standard deviation is what is stored, square it first.",
     "std-in-output/reciprocal": "Divide by sqrt(variance + epsilon), or multiply by its reciprocal (`rsqrt`).",
     "std-in-output/unrooted": "Divide by the root of variance + epsilon.",
+    "std-in-output/corrected": "Normalise by the population variance, in PyTorch `x.var(..., unbiased=False)`.",
     "epsilon/added": "Leave epsilon out of the moving variance in the conversion; the layer adds it.",
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
