@@ -123,6 +123,8 @@ REMEDIES = {
     },
     "wrong-axis": "Set `data_format` or `axis` to where the channels are; in a conversion do not transpose them.",
     "padding-counted": "Pass the weights or the mask to the layer (`batch_weights`, `mask`), or leave padding out.",
+    "bessel/values": "Convert the moving variance as it is, without the factor: what is stored is the average.",
+    "no-bessel/values": "Convert the moving variance as it is, without the factor: what is stored is the average.",
     "std-for-variance": "Square the deviation in the conversion (and take the reciprocal where that is stored).",
     "cumulative-average": {
         "": "Use a constant decay if the original does; all batches alike is right for a last pass over the data.",
@@ -160,6 +162,8 @@ REMEDIES = {
     "std-in-output": "Divide by sqrt(variance + epsilon); if a standard deviation is what is stored, square it first.",
     "std-in-output/reciprocal": "Divide by sqrt(variance + epsilon), or multiply by its reciprocal (`rsqrt`).",
     "std-in-output/unrooted": "Divide by the root of variance + epsilon.",
+    "std-in-output/corrected": "Normalise by the population variance, in PyTorch `x.var(..., unbiased=False)`.",
+    "epsilon/added": "Leave epsilon out of the moving variance in the conversion; the layer adds it.",
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
     "never recovers from NaN: restore it.",
@@ -169,6 +173,8 @@ REMEDIES = {
     "bad-variance/before": "It came in with what was restored: look at the conversion for arrays in another order. "
     "Then convert anew, or recompute the variance from data (`tf1bn.recalibrate`).",
     "dead-channel": "Often nothing. If most channels are dead, look at what lies before the layer.",
+    "unexplained/values": "Look at how both files were made: another step or another run of the training, averages of "
+    "the weights, a conversion that computes with the numbers; `--ulp N` allows for roundings of one.",
     "unexplained": "Look at the first step that is named: something else may write the variables, the layer may be "
     "another formula, or several things are wrong at once.",
     "changed-between-steps/start": {

@@ -378,3 +378,24 @@ def test_numbers_in_another_order_are_an_advisory(compare):
     assert "OLD's names were sorted as text, 10 before 2" in result["layers"][2]["explanation"]
     right = compare(old, numbered(range(12), "bn%d"))
     assert not any(("renumbered", "advisory") in ids for ids in causes(right).values())
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "advice"),
+    [
+        (lambda v: v + np.float32(1e-3), "epsilon", "Leave epsilon out of the moving variance"),
+        (lambda v: v * np.float32(8 / 7), "bessel", "without the factor"),
+        (lambda v: v * np.float32(7 / 8), "no-bessel", "without the factor"),
+        (
+            lambda v: v + np.float32(0.01) * np.arange(v.size, dtype=np.float32),
+            "unexplained",
+            "how both files were made",
+        ),
+    ],
+)
+def test_what_to_do_is_about_the_conversion(change, cause, advice, compare):
+    old = network()
+    name = next(name for name in old if name.endswith("moving_variance"))
+    result = compare(old, {**old, name: change(old[name])})
+    (found,) = [each for layer in result["layers"] for each in layer["causes"]]
+    assert (found["id"], advice in found["remedy"]) == (cause, True)

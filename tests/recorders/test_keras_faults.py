@@ -223,6 +223,15 @@ def test_a_layer_that_was_frozen_after_compile_is_not_recorded_as_frozen(path):
     assert verdicts(path)["bn1"][0] == "ok"
 
 
+def test_a_layer_may_be_frozen_at_any_time_in_an_eager_run(path):
+    model, x, y = small(), images(), np.zeros((8, 4, 4, 2))
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.fit(x, y, verbose=0)
+    model.get_layer("bn1").trainable = False
+    model.fit(x, y, verbose=0, callbacks=[Recorder(path)])
+    assert verdicts(path)["bn1"] == ("ok", [])
+
+
 def test_a_loop_of_ones_own_is_warned_of_layers_frozen_after_compile(path):
     model = small()
     model.compile("sgd", "mse")

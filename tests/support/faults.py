@@ -97,7 +97,9 @@ class Racing(Layer):
 class Deviation(Layer):
     def moments(self, batch):
         mean, variance = super().moments(batch)
-        return mean, np.sqrt(variance)
+        # As x.std() of PyTorch: Bessel's correction, which follows, is below the root.
+        count = self.count(batch)
+        return mean, np.sqrt(variance * variance.dtype.type((count - 1) / count if self.bessel else 1))
 
 
 class Keras(Layer):

@@ -113,7 +113,8 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
       bessel: the declared convention.
       updates_before: how many updates the layer had before, for zero debias without a recorded state.
     """
-    moments = _moments(view, _quantity(view, hypothesis), hypothesis.reduction)
+    corrected = (bessel if hypothesis.bessel is None else hypothesis.bessel) is True
+    moments = _moments(view, _quantity(view, hypothesis), hypothesis.reduction, corrected)
     decays = None if moments is None else _decays(view, hypothesis, updates_before, len(moments))
     if decays is None:
         return IMPOSSIBLE
@@ -234,8 +235,12 @@ class _Model:
         )
 
 
-def _moments(view, quantity, reduction):
-    """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none."""
+def _moments(view, quantity, reduction, corrected):
+    """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none.
+
+    Args:
+      corrected: whether the variance will get Bessel's correction, which a deviation has below its root.
+    """
     if isinstance(quantity, tuple):
         if quantity[1] not in view.other_axes():
             return None  # not recorded in this step, or of another length there
@@ -254,9 +259,10 @@ def _moments(view, quantity, reduction):
             return None
         return [select_channels(view.moments_of(i, weights=False), view.finite) for i in view.updates]
     if quantity == "deviation":
+        roots = [np.sqrt(_bessel_factor(moments.count)) if corrected else 1.0 for moments in view.moments]
         return [
-            checker.Moments(moments.count, moments.mean, np.sqrt(moments.variance), moments.weight)
-            for moments in view.moments
+            checker.Moments(moments.count, moments.mean, np.sqrt(moments.variance) / root, moments.weight)
+            for moments, root in zip(view.moments, roots, strict=True)
         ]
     return view.moments
 

@@ -13,15 +13,16 @@ import numpy as np
 
 from ..checker.roundoff import SMALLEST
 
-OUTSIDE, AFTER, DEVIATION, UNROOTED, RECIPROCAL, ORDER = (
+OUTSIDE, AFTER, DEVIATION, UNROOTED, RECIPROCAL, ORDER, CORRECTED = (
     "outside the root",
     "after the division",
     "deviation for variance",
     "no root",
     "multiplied",
     "beta before gamma",
+    "corrected variance",
 )
-FORMS = (OUTSIDE, AFTER, DEVIATION, UNROOTED, RECIPROCAL, ORDER)
+FORMS = (OUTSIDE, AFTER, DEVIATION, UNROOTED, RECIPROCAL, ORDER, CORRECTED)
 # The significands of lower precisions in bits, and the bits of a float32 that are 0 in them.
 LOWER = {"bfloat16": (8, 16), "float16": (11, 13)}
 SAMPLE = 256
@@ -90,6 +91,9 @@ def fit_forms(line):
             UNROOTED: (total - variance, total * wide + variance_bound),
             RECIPROCAL: (1 / total**2 - variance, 2 * wide / total**2 + variance_bound),
         }
+        count = line.moments.count
+        factor = count / (count - 1) if line.training and count > 1 else math.nan
+        intervals[CORRECTED] = total**2 - variance * factor, total**2 * 2 * wide + variance_bound * factor
         fits = {form: (straight, *_interval(*pair, shows)) for form, pair in intervals.items()}
         # Epsilon is added to (x - M) / sqrt(V): the slope shows V, and the shift is gamma epsilon.
         rooted = float((np.abs(total**2 - variance) / (total**2 * 2 * wide + variance_bound))[shows].max())

@@ -194,7 +194,7 @@ def _deviation(before, after, epsilons, unit):
             return cause_entry("std-for-variance", text)
         if _added(before, after, epsilon, unit):
             text = f"NEW's moving variance is OLD's plus {epsilon:g}: epsilon is in it, and added again."
-            return cause_entry("epsilon", text)
+            return cause_entry("epsilon", text, variant="added")
     return None
 
 
@@ -223,9 +223,9 @@ def _factor(before, after, unit):
     about = "" if exact else "about "
     if factor > 1:
         text = f"NEW's moving variance is OLD's times N/(N-1) with N = {about}{count}: Bessel's correction was put in."
-        return cause_entry("bessel", text)
+        return cause_entry("bessel", text, variant="values")
     text = f"NEW's moving variance is OLD's times (N-1)/N with N = {about}{count}: Bessel's correction was taken out."
-    return cause_entry("no-bessel", text)
+    return cause_entry("no-bessel", text, variant="values")
 
 
 def _reordered(old, new, roles):
@@ -258,7 +258,7 @@ def unexplained(old, new, roles):
             f"The {TITLES[role]} differs in {count} of {after.size} channels; the most in channel {worst}: "
             f"{before[worst]:.9g} -> {after[worst]:.9g}, {difference[worst]:.3g} off{_in_ulps(before, after, dtype)}."
         )
-    return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]))]
+    return [cause_entry("unexplained", " ".join([*texts, "No known cause explains it."]), variant="values")]
 
 
 def _in_ulps(before, after, dtype):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..._util.text import between
 from ...evidence.output_fit import BATCH, FUSED_FLOOR, MOVING
-from ...evidence.output_forms import AFTER, DEVIATION, ORDER, OUTSIDE, RECIPROCAL, UNROOTED
+from ...evidence.output_forms import AFTER, CORRECTED, DEVIATION, ORDER, OUTSIDE, RECIPROCAL, UNROOTED
 from ..causes import Explanation, cause
 from .wording import words_of
 
@@ -89,6 +89,14 @@ def _outputs(survey, training, already):
         return form
     if already & {"training-flag-off", "unexplained"} or (training and "padding-counted" in already):
         return None
+    if right.misfit <= 1:
+        whose = "batch's" if training else "moving"
+        text = (
+            f"The outputs in {where} are the input less the {whose} mean, but not divided by the root of the {whose} "
+            f"variance plus one epsilon: it would have to be {right.low:.3g} or more in one channel and "
+            f"{right.high:.3g} or less in another"
+        )
+        return cause("unexplained", text + ".")
     text = (
         f"The outputs in {where} are neither the input normalised by the batch's statistics nor by the moving ones "
         f"(errors {right.misfit:.3g} and {wrong.misfit:.3g} times the bound)."
@@ -129,6 +137,10 @@ _FORM_SENTENCES = {
         "std-in-output",
         "are (x - mean) / sqrt(s + epsilon) with the standard deviation s in the place of the variance",
     ),
+    CORRECTED: (
+        "std-in-output",
+        "are (x - mean) / sqrt(variance N/(N-1) + epsilon), with Bessel's correction in the variance of the batch",
+    ),
     UNROOTED: ("std-in-output", "are (x - mean) / (variance + epsilon): the root is not taken"),
     RECIPROCAL: (
         "std-in-output",
@@ -154,5 +166,5 @@ def _other_form(survey, training, where):
     others = [_FORM_SENTENCES[other][1].partition(": ")[0] for other in fitting[1:]]
     if others:
         note += f"; or they {' or '.join(others)}, which channels of other variances would tell"
-    variant = {RECIPROCAL: "reciprocal", UNROOTED: "unrooted"}.get(form) if not others else None
+    variant = {RECIPROCAL: "reciprocal", UNROOTED: "unrooted", CORRECTED: "corrected"}.get(form) if not others else None
     return cause(name, f"The outputs in {where} {text}{note}.", forms[form].misfit, variant=variant)

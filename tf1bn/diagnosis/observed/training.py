@@ -123,10 +123,10 @@ def untrained_steps(survey):
     text = (
         f"In {len(alone)} of {count} training steps ({ranges(alone, range(alone[-1] + 1))}) the statistics moved and "
         "gamma and beta did not, which the other steps train. These steps may train another part of the model and run "
-        "this layer's updates as well, as a discriminator's steps do with a generator's layers; or the optimizer runs "
-        "once for several passes, as with accumulated gradients, each of which updates the statistics; or gamma and "
-        "beta are frozen in these steps, and the statistics are not; or these steps evaluate, with the layer in "
-        "training mode. Whether the optimizer ran in them, and what it trained, tells."
+        "this layer's updates as well, as a discriminator's steps do with a generator's layers; or the optimizer skips "
+        "them or runs once for several passes, as with accumulated gradients, each of which updates the statistics; or "
+        "gamma and beta are frozen in these steps, and the statistics are not; or these steps evaluate, with the layer "
+        "in training mode. Whether the optimizer ran in them, and what it trained, tells."
     )
     return cause("untrained-steps", text)
 

@@ -154,7 +154,8 @@ def _state(old, new, ulp):
     differing = [word for word in words if word not in lone and not holds(old, word, new, word, ulp)]
     if differing:
         verb = "differ" if differing[1:] else "differs"
-        yield cause_entry("unexplained", f"The {', '.join(differing)} {verb}, which continued training starts from.")
+        text = f"The {', '.join(differing)} {verb}, which continued training starts from."
+        yield cause_entry("unexplained", text, variant="values")
 
 
 def _declared(old, new):

@@ -52,7 +52,9 @@ def frozen_after_compile(model: Any, found: dict[str, Any]) -> list[str]:
 
     tf_keras makes layers as trainable as they were at `compile` whenever a function runs, so that none is.
     """
-    if getattr(model, "train_function", None) is None or is_old(library_of(model)):
+    library = library_of(model)
+    eager = getattr(model, "run_eagerly", False) or backend_of(library) not in ("tensorflow", "jax")
+    if getattr(model, "train_function", None) is None or is_old(library) or eager:
         return []
     trained = {id(variable) for variable in getattr(model.optimizer, "_trainable_variables", ())}
     frozen = {name: layer for name, layer in found.items() if not layer.trainable}
