@@ -50,7 +50,8 @@ LONG = (
 
 def pytest_configure(config):
     # pytest-xdist's own process, which hands the tests out to others, runs none and needs no TensorFlow.
-    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+    handed_out = config.getoption("dist", "no") != "no" and not config.option.collectonly
+    if handed_out and not hasattr(config, "workerinput"):
         return
     # What TensorFlow and the tests consist of stays, and would be gone through in every collection of garbage.
     gc.disable()
