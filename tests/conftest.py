@@ -1,10 +1,8 @@
-"""TensorFlow is imported here, before the tests, so that its own warnings at import are not taken for ours.
+"""TensorFlow is imported before the tests, so that its own warnings at import are not taken for ours.
 
 Tests that are marked gpu are skipped where TensorFlow sees none. What libraries keep in the home goes into a folder of
 this run, which is removed at its end. docs/design/testing.md says what the tiers are.
 """
-
-# ruff: noqa: E402
 
 import gc
 import os
@@ -12,6 +10,10 @@ import shutil
 import signal
 import tempfile
 import warnings
+
+import pytest
+
+from tf1bn import errors
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Set where this process has been started by another that has made the folder.
@@ -25,20 +27,15 @@ if MADE:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import tensorflow  # noqa: F401
-
-import pytest
-
-from tf1bn import errors
-from tf1bn.reproduce import devices as session
-
 # Files that take long, so that they do not start when all the others are done.
 LONG = (
     "test_install",
     "test_wheels",
     "test_tf1_image",
+    "test_docs",
+    "test_readme",
+    "test_run_as_module",
+    "test_correct_layers",
     "test_recordings_contrib",
     "test_recordings_core",
     "test_recordings_releases",
@@ -51,14 +48,25 @@ LONG = (
 )
 
 
+def pytest_configure(config):
+    # pytest-xdist's own process, which hands the tests out to others, runs none and needs no TensorFlow.
+    handed_out = config.getoption("dist", "no") != "no" and not config.option.collectonly
+    if handed_out and not hasattr(config, "workerinput"):
+        return
+    # What TensorFlow and the tests consist of stays, and would be gone through in every collection of garbage.
+    gc.disable()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow  # noqa: F401
+
+
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 def pytest_collection_finish():
-    # What TensorFlow and the tests consist of stays, and would be gone through in every collection of garbage.
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure():
@@ -68,8 +76,10 @@ def pytest_unconfigure():
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") is not None:
+        from tf1bn.reproduce import devices
+
         try:
-            session.require("gpu")
+            devices.require("gpu")
         except errors.DeviceUnavailableError as error:
             pytest.skip(str(error))
 

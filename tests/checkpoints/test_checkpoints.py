@@ -39,10 +39,10 @@ def trained(channels=8, seed=0, scope="net/bn", dtype=np.float32, words=("gamma"
     rng = np.random.default_rng(seed)
     means, variances = rng.normal(3, 5, channels), rng.uniform(0.1, 30, channels)
     mean, variance = np.zeros(channels, dtype), np.ones(channels, dtype)
-    for _ in range(200):
-        batch = rng.normal(means, np.sqrt(variances), (32, channels)).astype(dtype)
-        mean -= (mean - batch.mean(0, dtype=dtype)) * dtype(0.01)
-        variance -= (variance - batch.var(0, dtype=dtype)) * dtype(0.01)
+    batches = rng.normal(means, np.sqrt(variances), (200, 32, channels)).astype(dtype)
+    for moment, moving in ((batches.mean(1, dtype=dtype), mean), (batches.var(1, dtype=dtype), variance)):
+        for value in moment:
+            moving -= (moving - value) * dtype(0.01)
     gamma, beta = rng.uniform(0.5, 2, channels), rng.normal(size=channels)
     names = [words[0], words[1], words[2], words[3] or words[2].replace("mean", "variance")]
     values = [gamma.astype(dtype), beta.astype(dtype), mean, variance]

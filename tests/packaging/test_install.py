@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import building
 import dockerfiles
 import locks
 import pytest
@@ -21,7 +22,8 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON"
 def test_the_steps_of_the_image_in_a_clean_environment(tmp_path):
     """The steps of docker/Dockerfile; what comes out reproduces the article, with no place to write to but /tmp."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    image = dockerfiles.Followed(dockerfiles.PATHS["docker/Dockerfile"], tmp_path, {**ENVIRONMENT, "PATH": path})
+    environment = {**ENVIRONMENT, **building.environment(tmp_path), "PATH": path}
+    image = dockerfiles.Followed(dockerfiles.PATHS["docker/Dockerfile"], tmp_path, environment)
     shutil.rmtree(tmp_path / "src")
     shutil.rmtree(tmp_path / "opt" / "package")
     (tmp_path / "tmp").mkdir()

@@ -11,6 +11,7 @@ import zipfile
 from email import message_from_string
 from pathlib import Path
 
+import building
 import numpy as np
 import pytest
 from faulty import Layer, record
@@ -45,7 +46,8 @@ def released(tmp_path_factory):
     run(sys.executable, "setup.py", "-q", *egg, "sdist", "-d", folder, cwd=ROOT)
     (sdist,) = folder.glob("*.tar.gz")
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]
-    run(sys.executable, "-m", "pip", "wheel", *offline, sdist, cwd=folder)
+    environment = {**os.environ, **building.environment(tmp_path_factory.mktemp("compiler"))}
+    run(sys.executable, "-m", "pip", "wheel", *offline, sdist, cwd=folder, env=environment)
     (wheel,) = folder.glob("*.whl")
     return sdist, wheel
 
@@ -56,7 +58,8 @@ def bare(released, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     run(sys.executable, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    run(python, "-I", "-m", "pip", "install", "--quiet", f"numpy=={np.__version__}", released[1])
+    environment = {**os.environ, "PIP_NO_COMPILE": "1"}
+    run(python, "-I", "-m", "pip", "install", "--quiet", f"numpy=={np.__version__}", released[1], env=environment)
     return python
 
 

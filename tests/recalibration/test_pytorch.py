@@ -9,8 +9,20 @@ from tf1bn.errors import RecalibrationError
 from tf1bn.recalibration import recalibrate
 
 pytestmark = pytest.mark.torch
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-nn = torch.nn
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """PyTorch; loading it takes two seconds, which a run that leaves these tests out does without."""
+    global torch, nn
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
+
+
+@pytest.fixture
+def no_grad():
+    with torch.no_grad():
+        yield
 
 
 def data(count=4, batch=6, seed=0):
@@ -18,24 +30,27 @@ def data(count=4, batch=6, seed=0):
     return [torch.tensor(rng.normal(1, 2, (batch + i, 3, 7, 7)).astype(np.float32)) for i in range(count)]
 
 
-class Net(nn.Module):
-    """Two layers, with a dropout between them that would disturb the second one if it were on."""
+def net_of_two():
+    """A network of two layers, with a dropout between them that would disturb the second one if it were on."""
 
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
-        self.conv2, self.bn2 = nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
-        self.drop = nn.Dropout(0.5)
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.conv2, self.bn2 = nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
+            self.drop = nn.Dropout(0.5)
 
-    def before_bn1(self, x):
-        return self.conv1(x)
+        def before_bn1(self, x):
+            return self.conv1(x)
 
-    def before_bn2(self, x):
-        return self.conv2(self.drop(torch.relu(self.bn1(self.before_bn1(x)))))
+        def before_bn2(self, x):
+            return self.conv2(self.drop(torch.relu(self.bn1(self.before_bn1(x)))))
 
-    def forward(self, x):
-        return self.bn2(self.before_bn2(x))
+        def forward(self, x):
+            return self.bn2(self.before_bn2(x))
+
+    return Net()
 
 
 def population(values):
@@ -49,9 +64,9 @@ def assert_holds(norm, values):
         torch.testing.assert_close(buffer.double(), expected, rtol=1e-6, atol=1e-6)
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("no_grad")
 def test_one_after_the_other_the_statistics_are_those_of_inference():
-    net, batches = Net(), data()
+    net, batches = net_of_two(), data()
     report = recalibrate(net, batches, order="sequential")
     net.eval()
     assert_holds(net.bn1, [net.before_bn1(x) for x in batches])
@@ -62,9 +77,9 @@ def test_one_after_the_other_the_statistics_are_those_of_inference():
     assert max(layer.output_change for layer in again.layers) < 1e-5
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("no_grad")
 def test_in_one_pass_the_layers_normalise_by_the_batch():
-    net, batches = Net(), data()
+    net, batches = net_of_two(), data()
     recalibrate(net, batches)
     net.eval()
     assert_holds(net.bn1, [net.before_bn1(x) for x in batches])
@@ -75,7 +90,7 @@ def test_in_one_pass_the_layers_normalise_by_the_batch():
 @pytest.mark.parametrize("order", ["batch", "sequential"])
 @pytest.mark.parametrize("write", [True, False])
 def test_all_else_stays_as_it_was(order, write):
-    net = Net().train()
+    net = net_of_two().train()
     net.bn2.eval()
     net.bn1.momentum = None
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -90,7 +105,7 @@ def test_all_else_stays_as_it_was(order, write):
 
 @pytest.mark.parametrize("order", ["batch", "sequential"])
 def test_what_fails_leaves_the_model_as_it_was(order):
-    net = Net()
+    net = net_of_two()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     bad = data()
     bad[1][0, 0, 0, 0] = float("inf")
@@ -102,7 +117,7 @@ def test_what_fails_leaves_the_model_as_it_was(order):
         assert net.training
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("no_grad")
 def test_a_layer_that_two_places_share_gets_the_values_of_both():
     class Twins(nn.Module):
         def __init__(self):
@@ -118,7 +133,7 @@ def test_a_layer_that_two_places_share_gets_the_values_of_both():
     assert_holds(net.bn, [net.conv(sign * x) for x in batches for sign in (1, -2)])
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("no_grad")
 def test_forms_of_batches():
     x = data(1)[0]
     new = []
@@ -129,15 +144,15 @@ def test_forms_of_batches():
         ({"x": x}, None),
         ({"image": x}, lambda model, batch: model(batch["image"])),
     ):
-        net = Net()
+        net = net_of_two()
         recalibrate(net, [batch], call=call)
         new.append(net.bn2.running_var.clone())
     assert all(torch.equal(value, new[0]) for value in new)
     with pytest.raises(ValueError, match="`batches` has an empty tuple for a batch"):
-        recalibrate(Net(), [()])
+        recalibrate(net_of_two(), [()])
 
 
-@torch.no_grad()
+@pytest.mark.usefixtures("no_grad")
 def test_layers_of_every_kind():
     cases = [
         (nn.BatchNorm1d(3), torch.randn(9, 3)),
@@ -173,7 +188,7 @@ def test_layers_that_are_left_out():
 def test_compiled_modules_are_refused():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch's own modules, when it loads its compiler
-        compiled = torch.compile(Net())
+        compiled = torch.compile(net_of_two())
     with pytest.raises(TypeError, match="`model` is compiled"):
         recalibrate(compiled, data())
 
@@ -218,7 +233,7 @@ def test_a_network_whose_statistics_were_never_updated_is_as_good_as_it_was_trai
 
 
 def test_a_call_that_changes_the_mode_is_refused_and_undone():
-    net = Net()
+    net = net_of_two()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(ValueError, match="Layer 'bn1' was brought into training mode while the model ran"):
         recalibrate(net, data(), order="sequential", call=lambda net, batch: net.train()(batch))
