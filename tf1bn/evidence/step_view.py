@@ -36,6 +36,7 @@ class View:
       unmoved: whether both statistics have the same bits before and after the step.
       pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed
         in the same pass over memory as the moments.
+      kept: a dict of what others computed of the step and will want again.
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 
@@ -61,7 +62,7 @@ class View:
         ]
         self.unmoved = statistics[0].tobytes() == statistics[1].tobytes()
         self.before, self.after = (values.astype(np.float64) for values in statistics)
-        self.pairs = {}
+        self.pairs, self.kept = {}, {}
         self._weights = record.weights or (None,) * record.applications
         self._all_moments = all_moments
         self.wrong_shape = record.inputs is not None and any(
@@ -99,7 +100,7 @@ class View:
           size: the number of bytes that are read for them.
         """
         paired = with_outputs and not self.layer.renorm and self.record.outputs is not None
-        if not self._measurable or not (self.updates or paired):
+        if not self._measurable or not (self.updates or paired) or (self.measured and not paired):
             return [], 0
         batches, size = [], 0
         for i, array in enumerate(self.record.inputs):
