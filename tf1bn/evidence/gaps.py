@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from .. import checker
+from ..checker.comparison import fingerprints
 
 START, BACK, EARLIER = "start", "back", "earlier"
 AGAIN, UPDATES, OTHER = "again", "updates", "other"
@@ -49,12 +50,10 @@ class EarlierStates:
 
     def _fingerprints_of(self, states):
         """The sum of all numbers' bits, each times an odd number of its own, modulo 2^64: uint64 [steps]."""
-        size = states.shape[0], 1, states.shape[2]
+        size = states.shape[0], states.shape[2]
         if self._weights is None or self._weights.shape != size:
             self._weights = np.random.default_rng(0).integers(2**64, size=size, dtype=np.uint64) | np.uint64(1)
-        bits = np.ascontiguousarray(states).view(np.uint64)
-        # The low bits of a float32 number in float64 are 0, and would stay so.
-        return ((bits ^ (bits >> np.uint64(32))) * self._weights).sum(axis=(0, 2), dtype=np.uint64)
+        return fingerprints(states, self._weights)
 
 
 @dataclasses.dataclass(frozen=True)
