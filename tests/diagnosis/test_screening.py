@@ -32,7 +32,10 @@ def counted(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("name", tiers.slow_but(sorted(faults.FAULTS)[::6], sorted(faults.FAULTS)))
+FIRST = {*sorted(faults.FAULTS)[::8], "zero-debiased", "renormalised"}
+
+
+@pytest.mark.parametrize("name", tiers.slow_but(sorted(FIRST), sorted(faults.FAULTS)))
 def test_what_is_ruled_out_is_a_finding_in_all_channels(tmp_path, counted, name):
     config = next(config for fault, config in faults.CASES if fault == name)
     diagnose(faults.trace_of(tmp_path / "t", name, config))
