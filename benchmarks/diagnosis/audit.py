@@ -42,7 +42,7 @@ POOL = np.random.default_rng(0).standard_normal(1 << 22, np.float32)
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
 VECTORS = (*AROUND, "gamma", "beta")
 OWN = [f"tf1bn.{name}" for name in ("cli.main", "cli.audit", "reports.audit", "diagnosis", "checkpoints")]
-REPORT = f"import {', '.join(OWN)}, rich.table"
+REPORT = f"import {', '.join(OWN)}, rich.console, rich.table"
 PAGE = f"{REPORT}, tf1bn.reports.html, jinja2"
 
 
