@@ -225,7 +225,15 @@ def shares_of(
     return out
 
 
-def _declared_steps(count, decay, dtype, rate_dtype, bessel, recurrence, variance_from):
+def _declared_steps(
+    count: int,
+    decay: float,
+    dtype: str,
+    rate_dtype: str | None,
+    bessel: bool,
+    recurrence: str | None,
+    variance_from: str | None,
+) -> _native.Steps:
     rates = rates_of(decay, dtype, rate_dtype, recurrence)
     squares = variance_from == "squares"
     return steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)

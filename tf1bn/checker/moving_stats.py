@@ -117,7 +117,7 @@ class MovingStats:
         averaged = mean
         if self._zero_debias:
             averaged = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
-        start = np.stack([averaged, variance])
+        start = np.array([averaged, variance])
         forms = len(self._rates(self._decay).forms)
         self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms, self._squares)
         # The figures of `error_bounds`, [2, figures, channels]; never changed in place.
