@@ -4,6 +4,7 @@
 """
 
 from libc.math cimport NAN
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 cdef extern from *:
@@ -35,13 +36,20 @@ cdef extern from "moving_kernels.h":
         double count
         int weighted, bessel, squares
         double deviations, input_error
+    ctypedef struct Terms:
+        double unit, sums
+        int squares
     ctypedef struct Kernels:
         const char *name
         void start(Py_ssize_t, const double *, int, int, double *, Py_ssize_t) noexcept nogil
         void advance(Py_ssize_t, const Step *, int, const double *, const double *, double *, double *,
                      Py_ssize_t) noexcept nogil
+        void predict(Py_ssize_t, const Step *, const double *, const double *, const double *, const double *,
+                     double *, double *, Py_ssize_t) noexcept nogil
         void bounds(Py_ssize_t, int, double, const double *, Py_ssize_t, double *, double *) noexcept nogil
         double largest_share(Py_ssize_t, const double *, const double *, const double *) noexcept nogil
+        Py_ssize_t worst_channel(Py_ssize_t, const double *, const double *, const double *) noexcept nogil
+        int terms(Py_ssize_t, const Terms *, const double **, double **, double *) noexcept nogil
     int find_kernels(const Kernels **)
 
 version = TF1BN_VERSION.decode("ascii")
@@ -160,14 +168,110 @@ cdef class Steps:
             first = 0
             while first < values:
                 width = min(<Py_ssize_t> TILE, values - first)
-                for i in range(2):
-                    self.own.start(width, &before[i, first], self.step.bits, self.step.form_count, figures[i], TILE)
-                self.own.advance(width, &self.step, False, &mean[first], &variance[first], figures[0], figures[1], TILE)
+                self.own.predict(width, &self.step, &mean[first], &variance[first], &before[0, first],
+                                 &before[1, first], figures[0], figures[1], TILE)
                 for i in range(2):
                     memcpy(&out[0, i, first], figures[i], width * sizeof(double))
                     self.own.bounds(width, self.step.form_count, self.step.deviations, figures[i], TILE,
                                     &out[1, i, first], &out[2, i, first])
                 first += width
+
+    def shares(self, const double[:, :, ::1] before not None, const double[:, :, ::1] after not None,
+               const double[:, ::1] mean not None, const double[:, ::1] variance not None,
+               double[:, ::1] out not None):
+        """How well one step each predicts the statistics after it from those before, [2, steps, channels].
+
+        mean, variance: the moments, [steps, channels]. out: [2, steps], is filled with the largest error of mean and
+        variance in units of the expected error; NaN if one is not within it, or something is not finite.
+        """
+        cdef Py_ssize_t first, width, i, s
+        cdef Py_ssize_t count = before.shape[1], channels = before.shape[2]
+        cdef double figures[2][MOST_ROWS * TILE]
+        cdef double expected[TILE]
+        cdef double worst[TILE]
+        cdef double share
+        if not (before.shape[0] == after.shape[0] == out.shape[0] == 2 and after.shape[2] == channels
+                and mean.shape[1] == variance.shape[1] == channels
+                and after.shape[1] == mean.shape[0] == variance.shape[0] == out.shape[1] == count):
+            raise ValueError("The statistics must be [2, steps, channels], the moments [steps, channels], and the result "
+                             "[2, steps].")
+        with nogil:
+            for s in range(count):
+                out[0, s] = out[1, s] = 0.0
+                first = 0
+                while first < channels:
+                    width = min(<Py_ssize_t> TILE, channels - first)
+                    self.own.predict(width, &self.step, &mean[s, first], &variance[s, first], &before[0, s, first],
+                                     &before[1, s, first], figures[0], figures[1], TILE)
+                    for i in range(2):
+                        self.own.bounds(width, self.step.form_count, self.step.deviations, figures[i], TILE, expected,
+                                        worst)
+                        share = self.own.largest_share(width, &after[i, s, first], figures[i], expected)
+                        if not share <= out[i, s] and out[i, s] == out[i, s]:
+                            out[i, s] = share
+                    first += width
+
+
+def terms(const double[:, :, ::1] before not None, const double[:, :, ::1] after not None,
+          const double[:, ::1] mean not None, const double[:, ::1] variance not None, double unit, double sums,
+          bint squares, double[:, :, ::1] out not None, str variant=None):
+    """What `evidence.estimators` sums over the channels, of statistics [2, steps, channels] and moments [steps, channels].
+
+    unit: the unit roundoff of the statistics. sums: what the sums over a batch can lose relatively. squares: whether the
+    variance is a difference of squares. out: [5, steps, channels], is filled as ext/moving_isa.h says.
+
+    Returns whether all that is summed is finite, and the largest |mean| in deviations, infinite where one is no number.
+    """
+    cdef const Kernels *own = kernels(variant)
+    cdef Terms settings
+    cdef Py_ssize_t first, width, i, s
+    cdef Py_ssize_t count = before.shape[1], channels = before.shape[2]
+    cdef const double *given[6]
+    cdef double *results[5]
+    cdef double ratio, largest = 0.0
+    cdef bint finite = True
+    if not (before.shape[0] == after.shape[0] == 2 and out.shape[0] == 5
+            and after.shape[2] == mean.shape[1] == variance.shape[1] == out.shape[2] == channels
+            and after.shape[1] == mean.shape[0] == variance.shape[0] == out.shape[1] == count):
+        raise ValueError("The statistics must be [2, steps, channels], the moments [steps, channels], and the result "
+                         "[5, steps, channels].")
+    settings.unit, settings.sums, settings.squares = unit, sums, squares
+    with nogil:
+        for s in range(count):
+            first = 0
+            while first < channels:
+                width = min(<Py_ssize_t> TILE, channels - first)
+                given[0], given[1] = &mean[s, first], &variance[s, first]
+                for i in range(2):
+                    given[2 + 2 * i], given[3 + 2 * i] = &before[i, s, first], &after[i, s, first]
+                for i in range(5):
+                    results[i] = &out[i, s, first]
+                if not own.terms(width, &settings, given, results, &ratio):
+                    finite = False
+                largest = max(largest, ratio)
+                first += width
+    return finite, largest
+
+
+def fingerprints(const uint64_t[:, :, ::1] bits not None, const uint64_t[:, ::1] weights not None,
+                 uint64_t[::1] out not None):
+    """Fill ``out`` [steps] with sums of the bits of numbers [2, steps, channels], times odd weights [2, channels].
+
+    Modulo 2^64. The low bits of a float32 number in float64 are 0 and would stay so, so the high ones are mixed in.
+    """
+    cdef Py_ssize_t i, s, c
+    cdef uint64_t total, word
+    if not (bits.shape[0] == weights.shape[0] == 2 and bits.shape[1] == out.shape[0]
+            and bits.shape[2] == weights.shape[1]):
+        raise ValueError("The numbers must be [2, steps, channels], the weights [2, channels], and the result [steps].")
+    with nogil:
+        for s in range(out.shape[0]):
+            total = 0
+            for i in range(2):
+                for c in range(bits.shape[2]):
+                    word = bits[i, s, c]
+                    total += (word ^ (word >> 32)) * weights[i, c]
+            out[s] = total
 
 
 def start(const double[:, ::1] values not None, int bits, double[:, :, ::1] stats not None, str variant=None):
@@ -213,3 +317,24 @@ def largest_shares(const double[:, ::1] observed not None, const double[:, ::1] 
     with nogil:
         for i in range(out.shape[0]):
             out[i] = own.largest_share(observed.shape[1], &observed[i, 0], &expected[i, 0], &bound[i, 0])
+
+
+def worst_channels(const double[:, ::1] observed not None, const double[:, ::1] expected not None,
+                   const double[:, ::1] bound not None, str variant=None):
+    """For each row of [rows, channels], the first channel with the largest error divided by its bound; a list.
+
+    None if an error is not within its bound, or something is not finite.
+    """
+    cdef const Kernels *own = kernels(variant)
+    cdef Py_ssize_t i, channel
+    if not (observed.shape[0] == expected.shape[0] == bound.shape[0]
+            and observed.shape[1] == expected.shape[1] == bound.shape[1] > 0):
+        raise ValueError("The values must be [rows, channels].")
+    channels = []
+    for i in range(observed.shape[0]):
+        with nogil:
+            channel = own.worst_channel(observed.shape[1], &observed[i, 0], &expected[i, 0], &bound[i, 0])
+        if channel < 0:
+            return None
+        channels.append(channel)
+    return channels

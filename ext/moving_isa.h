@@ -1,10 +1,8 @@
 /* The kernels of the moving recurrence for one instruction set; included once for each, with ISA(x) to name them. */
 
-/* Figures before the first step, of values that the layer holds rounded to `bits`. */
-static void ISA(start)(ptrdiff_t n, const double *RESTRICT values, int bits, int form_count, double *RESTRICT figures,
-                       ptrdiff_t ld) {
-    for (ptrdiff_t row = VALUE_LOW_ROW; row < RUNS_ROW; row++)
-        memset(figures + row * ld, 0, (size_t)n * sizeof(double));
+/* Values before the first step, which the layer holds rounded to `bits`, in the figures that are not 0 then. */
+static INLINED void ISA(start_values)(ptrdiff_t n, const double *RESTRICT values, int bits, int form_count,
+                                      double *RESTRICT figures, ptrdiff_t ld) {
     for (ptrdiff_t j = 0; j < n; j++)
         figures[VALUE_ROW * ld + j] = values[j];
     for (ptrdiff_t j = 0; j < n; j++) {
@@ -14,6 +12,14 @@ static void ISA(start)(ptrdiff_t n, const double *RESTRICT values, int bits, int
     for (ptrdiff_t row = RUNS_ROW; row < RUNS_ROW + form_count; row++)
         for (ptrdiff_t j = 0; j < n; j++)
             figures[row * ld + j] = rounded(values[j], bits);
+}
+
+/* Figures before the first step. */
+static void ISA(start)(ptrdiff_t n, const double *RESTRICT values, int bits, int form_count, double *RESTRICT figures,
+                       ptrdiff_t ld) {
+    for (ptrdiff_t row = VALUE_LOW_ROW; row < RUNS_ROW; row++)
+        memset(figures + row * ld, 0, (size_t)n * sizeof(double));
+    ISA(start_values)(n, values, bits, form_count, figures, ld);
 }
 
 /* What a layer that sums exactly has in place of the moments, with a type of so many bits of significand. */
@@ -110,9 +116,9 @@ static void ISA(contribute)(ptrdiff_t n, const Step *step, const double *RESTRIC
 }
 
 /* One step of the figures of one statistic, but for the runs. The flags are constants where it is called, so that no
- * loop has a branch: whether the step moves the statistic at all, whether its batch is that of the step before, and
- * which recurrences are allowed. */
-static INLINED void ISA(carry)(ptrdiff_t n, const Step *step, int moves, int repeated, int difference, int weighted,
+ * loop has a branch: whether the step moves the statistic at all, what it follows, and which recurrences are allowed.
+ * Of a FIRST step neither the figures that are 0 before it are read nor those written that no bound is made of. */
+static INLINED void ISA(carry)(ptrdiff_t n, const Step *step, int moves, int follows, int difference, int weighted,
                                const Contribution *RESTRICT batch, double *RESTRICT figures, ptrdiff_t ld) {
     double *RESTRICT values = figures, *RESTRICT lows = figures + VALUE_LOW_ROW * ld;
     double *RESTRICT worsts = figures + WORST_ROW * ld, *RESTRICT linears = figures + LINEAR_ROW * ld;
@@ -143,7 +149,7 @@ static INLINED void ISA(carry)(ptrdiff_t n, const Step *step, int moves, int rep
     }
     for (ptrdiff_t j = 0; j < n; j++) {
         /* keep value + rate moment, with twice the precision of a double (Dekker's double-double arithmetic). */
-        double old = values[j], old_low = lows[j], moment = batch->moment[j];
+        double old = values[j], old_low = follows == FIRST ? 0.0 : lows[j], moment = batch->moment[j];
         double kept = old * keep, added = moment * rate, kept_low, added_low, first, high, low, rest, value;
         kept_low = fma(old, keep, -kept) + (old * keep_low + old_low * keep);
         added_low = fma(moment, rate, -added) + (moment * rate_low + batch->low[j] * rate);
@@ -154,8 +160,10 @@ static INLINED void ISA(carry)(ptrdiff_t n, const Step *step, int moves, int rep
         /* What is not finite stays so, as in the recurrence of TF 1.x. */
         old = old - gaps[j] * rate;
         values[j] = fabs(first) <= DBL_MAX ? value : old;
-        lows[j] = fabs(first) <= DBL_MAX ? low : 0.0;
-        batches[j] = keep * batches[j] + rate * moment;
+        if (follows != FIRST) {
+            lows[j] = fabs(first) <= DBL_MAX ? low : 0.0;
+            batches[j] = keep * batches[j] + rate * moment;
+        }
     }
     for (ptrdiff_t j = 0; j < n; j++) {
         double error = keep * worsts[j] + rate * batch->worst[j] + losses[j], of_linear = linears[j];
@@ -168,26 +176,30 @@ static INLINED void ISA(carry)(ptrdiff_t n, const Step *step, int moves, int rep
         linears[j] = moves ? of_linear + underflow : of_linear;
     }
     for (ptrdiff_t j = 0; j < n; j++) {
-        double error = coherents[j], standard = rate * batch->standard[j];
-        double square = keep * keep * (repeated ? squares[j] : squares[j] + error * error);
-        coherents[j] = repeated ? keep * error + standard : standard;
+        double standard = rate * batch->standard[j], square = 0.0;
+        if (follows != FIRST) {
+            double error = coherents[j];
+            square = keep * keep * (follows == SAME_BATCH ? squares[j] : squares[j] + error * error);
+            standard += follows == SAME_BATCH ? keep * error : 0.0;
+        }
+        coherents[j] = standard;
         if (moves)
             square += ROUNDING * ROUNDING * unit * unit * (values[j] * values[j] + roundings[j]);
         squares[j] = square;
     }
 }
 
-static INLINED void ISA(carry_after)(ptrdiff_t n, const Step *step, int repeated, const Contribution *RESTRICT batch,
+static INLINED void ISA(carry_after)(ptrdiff_t n, const Step *step, int follows, const Contribution *RESTRICT batch,
                                      double *RESTRICT figures, ptrdiff_t ld) {
     const int difference = step->recurrence & DIFFERENCE_RECURRENCE, weighted = step->recurrence & WEIGHTED_RECURRENCE;
     if (!(step->rate + step->slack > 0.0))
-        ISA(carry)(n, step, 0, repeated, 1, 0, batch, figures, ld);
+        ISA(carry)(n, step, 0, follows, 1, 0, batch, figures, ld);
     else if (difference && weighted)
-        ISA(carry)(n, step, 1, repeated, 1, 1, batch, figures, ld);
+        ISA(carry)(n, step, 1, follows, 1, 1, batch, figures, ld);
     else if (weighted)
-        ISA(carry)(n, step, 1, repeated, 0, 1, batch, figures, ld);
+        ISA(carry)(n, step, 1, follows, 0, 1, batch, figures, ld);
     else
-        ISA(carry)(n, step, 1, repeated, 1, 0, batch, figures, ld);
+        ISA(carry)(n, step, 1, follows, 1, 0, batch, figures, ld);
 }
 
 /* A layer of one form on exact moments. */
@@ -210,12 +222,9 @@ static INLINED void ISA(run_in)(ptrdiff_t n, const Form *form, int bits, int sto
 }
 
 /* One step of all figures of one statistic. */
-static void ISA(advance_one)(ptrdiff_t n, const Step *step, int repeated, const Contribution *RESTRICT batch,
+static INLINED void ISA(advance_one)(ptrdiff_t n, const Step *step, int follows, const Contribution *RESTRICT batch,
                              double *RESTRICT figures, ptrdiff_t ld) {
-    if (repeated)
-        ISA(carry_after)(n, step, 1, batch, figures, ld);
-    else
-        ISA(carry_after)(n, step, 0, batch, figures, ld);
+    ISA(carry_after)(n, step, follows, batch, figures, ld);
     for (int i = 0; i < step->form_count; i++) {
         const Form *form = &step->forms[i];
         double *RESTRICT runs = figures + (RUNS_ROW + i) * ld;
@@ -232,6 +241,21 @@ static void ISA(advance_one)(ptrdiff_t n, const Step *step, int repeated, const 
     }
 }
 
+/* Their first step, of values [channels]; what no bound is made of is not written. */
+static void ISA(advance_first)(ptrdiff_t n, const Step *step, const double *RESTRICT values,
+                               const Contribution *RESTRICT batch, double *RESTRICT figures, ptrdiff_t ld) {
+    ISA(start_values)(n, values, step->bits, step->form_count, figures, ld);
+    ISA(advance_one)(n, step, FIRST, batch, figures, ld);
+}
+
+static void ISA(advance_on)(ptrdiff_t n, const Step *step, int repeated, const Contribution *RESTRICT batch,
+                            double *RESTRICT figures, ptrdiff_t ld) {
+    if (repeated)
+        ISA(advance_one)(n, step, SAME_BATCH, batch, figures, ld);
+    else
+        ISA(advance_one)(n, step, OTHER_BATCH, batch, figures, ld);
+}
+
 /* One step of the figures of the mean and of the variance of at most TILE channels. */
 static void ISA(advance)(ptrdiff_t n, const Step *step, int repeated, const double *mean, const double *variance,
                          double *mean_figures, double *variance_figures, ptrdiff_t ld) {
@@ -243,8 +267,18 @@ static void ISA(advance)(ptrdiff_t n, const Step *step, int repeated, const doub
     if (step->count > 1.0)
         for (ptrdiff_t j = 0; j < n; j++)
             bessel[j] += step->rate * variance[j] / (step->count - 1.0);
-    ISA(advance_one)(n, step, repeated, &of_mean, mean_figures, ld);
-    ISA(advance_one)(n, step, repeated, &of_variance, variance_figures, ld);
+    ISA(advance_on)(n, step, repeated, &of_mean, mean_figures, ld);
+    ISA(advance_on)(n, step, repeated, &of_variance, variance_figures, ld);
+}
+
+/* The same for one step from these values, from which the bounds alone are to be made. */
+static void ISA(predict)(ptrdiff_t n, const Step *step, const double *mean, const double *variance,
+                         const double *mean_before, const double *variance_before, double *mean_figures,
+                         double *variance_figures, ptrdiff_t ld) {
+    Contribution of_mean, of_variance;
+    ISA(contribute)(n, step, mean, variance, &of_mean, &of_variance);
+    ISA(advance_first)(n, step, mean_before, &of_mean, mean_figures, ld);
+    ISA(advance_first)(n, step, variance_before, &of_variance, variance_figures, ld);
 }
 
 /* The expected error and the worst case of one statistic. */
@@ -268,24 +302,97 @@ static void ISA(bounds)(ptrdiff_t n, int form_count, double deviations, const do
     }
 }
 
-/* The largest error in units of its bound; NaN if an error is not within its bound, or something is not finite. */
+/* The largest of at most TILE values, at least 0, none of which is NaN. */
+static INLINED double ISA(largest_of)(ptrdiff_t n, const double *RESTRICT values) {
+    double lanes[8] = {0.0}, largest = 0.0;
+    ptrdiff_t j = 0;
+    for (; j + 8 <= n; j += 8)
+        for (int i = 0; i < 8; i++)
+            lanes[i] = values[j + i] > lanes[i] ? values[j + i] : lanes[i];
+    for (; j < n; j++)
+        lanes[0] = values[j] > lanes[0] ? values[j] : lanes[0];
+    for (int i = 0; i < 8; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest;
+}
+
+/* The errors of at most TILE channels in units of their bounds; infinite where an error is not within its bound, or
+ * something is not finite. */
+static INLINED void ISA(shares_of)(ptrdiff_t n, const double *RESTRICT observed, const double *RESTRICT expected,
+                                   const double *RESTRICT bound, double *RESTRICT shares) {
+    for (ptrdiff_t j = 0; j < n; j++) {
+        double error = fabs(observed[j] - expected[j]), allowed = bound[j];
+        double share = error / allowed;
+        /* An exact value is no error, even where none is allowed. */
+        share = error > 0.0 ? share : 0.0;
+        shares[j] = (error <= allowed) & (allowed <= DBL_MAX) ? share : INFINITY;
+    }
+}
+
+/* The largest of these; NaN if one is not finite. */
 static double ISA(largest_share)(ptrdiff_t n, const double *RESTRICT observed, const double *RESTRICT expected,
                                  const double *RESTRICT bound) {
     double shares[TILE], largest = 0.0;
     for (ptrdiff_t first = 0; first < n; first += TILE) {
         ptrdiff_t width = n - first < TILE ? n - first : TILE;
-        for (ptrdiff_t j = 0; j < width; j++) {
-            double error = fabs(observed[first + j] - expected[first + j]), allowed = bound[first + j];
-            double share = error / allowed;
-            /* An exact value is no error, even where none is allowed. */
-            share = error > 0.0 ? share : 0.0;
-            shares[j] = (error <= allowed) & (allowed <= DBL_MAX) ? share : INFINITY;
-        }
-        for (ptrdiff_t j = 0; j < width; j++)
-            largest = shares[j] > largest ? shares[j] : largest;
+        double of_tile;
+        ISA(shares_of)(width, observed + first, expected + first, bound + first, shares);
+        of_tile = ISA(largest_of)(width, shares);
+        largest = of_tile > largest ? of_tile : largest;
     }
     return largest <= DBL_MAX ? largest : NAN;
 }
 
-static const Kernels ISA(kernels) = {ISA_NAME,    ISA(start),         ISA(advance),
-                                                  ISA(bounds), ISA(largest_share)};
+/* The first channel that has it; -1 if one is not finite. */
+static ptrdiff_t ISA(worst_channel)(ptrdiff_t n, const double *RESTRICT observed, const double *RESTRICT expected,
+                                    const double *RESTRICT bound) {
+    double shares[TILE], largest = -1.0;
+    ptrdiff_t worst = -1;
+    for (ptrdiff_t first = 0; first < n; first += TILE) {
+        ptrdiff_t width = n - first < TILE ? n - first : TILE;
+        ISA(shares_of)(width, observed + first, expected + first, bound + first, shares);
+        for (ptrdiff_t j = 0; j < width; j++)
+            if (shares[j] > largest) {
+                largest = shares[j];
+                worst = first + j;
+            }
+    }
+    return largest <= DBL_MAX ? worst : -1;
+}
+
+/* What a step shows about its rate and about the multiple k of the batch's variance, for at most TILE channels.
+ *
+ * in: mean and variance of the batch, moving mean before and after, moving variance before and after.
+ * out: the way to the batch's mean and what the moving mean moved, each in units of the bound of the latter; what the
+ * moving variance moved, what it was and the batch's, each times the latter over the square of its bound.
+ * Returns whether all is finite. ratio: set to the largest |mean| in deviations; infinite where one is no number. */
+static int ISA(terms)(ptrdiff_t n, const Terms *terms, const double *const *in, double *const *out, double *ratio) {
+    const double *RESTRICT mean = in[0], *RESTRICT variance = in[1], *RESTRICT mean_before = in[2];
+    const double *RESTRICT mean_after = in[3], *RESTRICT before = in[4], *RESTRICT after = in[5];
+    double *RESTRICT ways = out[0], *RESTRICT moves = out[1], *RESTRICT changes = out[2], *RESTRICT olds = out[3];
+    double *RESTRICT batches = out[4];
+    const double unit = 4.0 * terms->unit, sums = terms->sums;
+    double ratios[TILE], bad[TILE];
+    for (ptrdiff_t j = 0; j < n; j++) {
+        double m = mean[j], v = variance[j], a0 = mean_before[j], a1 = mean_after[j], deviation = sqrt(v);
+        double bound = unit * (fabs(a0) + fabs(a1)) + sums * sqrt(m * m + v) * 0.1 + 1e-300;
+        double way = m - a0, moved = a1 - a0, relative = fabs(m) / deviation;
+        double b0 = before[j], b1 = after[j], of_deviations = sums * (v + fabs(m) * deviation) * 0.1;
+        double lost = terms->squares ? sums * (v + m * m) : of_deviations;
+        double of_variance = unit * (fabs(b0) + fabs(b1)) + lost + 1e-300, weight = v / (of_variance * of_variance);
+        int finite = (fabs(way) <= DBL_MAX) & (fabs(moved) <= DBL_MAX) & (bound <= DBL_MAX);
+        ways[j] = way / bound;
+        moves[j] = moved / bound;
+        changes[j] = weight * (b1 - b0);
+        olds[j] = weight * b0;
+        batches[j] = weight * v;
+        ratios[j] = relative <= DBL_MAX ? relative : INFINITY;
+        finite &= (fabs(b0) <= DBL_MAX) & (fabs(b1) <= DBL_MAX) & (v <= DBL_MAX) & (of_variance <= DBL_MAX);
+        bad[j] = finite ? 0.0 : 1.0;
+    }
+    *ratio = ISA(largest_of)(n, ratios);
+    return ISA(largest_of)(n, bad) == 0.0;
+}
+
+static const Kernels ISA(kernels) = {ISA_NAME,    ISA(start),         ISA(advance), ISA(predict),
+                                     ISA(bounds), ISA(largest_share), ISA(worst_channel), ISA(terms)};

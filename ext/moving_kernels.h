@@ -14,6 +14,8 @@
 
 enum { MOST_FORMS = 12, TILE = 128 };
 enum { DIFFERENCE_RECURRENCE = 1, WEIGHTED_RECURRENCE = 2 };
+/* What a step follows. */
+enum { OTHER_BATCH, SAME_BATCH, FIRST };
 /* `_moving.Figure` says what they are, and has the same order. */
 enum { VALUE_ROW, VALUE_LOW_ROW, WORST_ROW, LINEAR_ROW, COHERENT_ROW, SQUARE_ROW, BATCHES_ROW, BESSEL_ROW, RUNS_ROW };
 enum { MOST_ROWS = RUNS_ROW + MOST_FORMS };
@@ -53,12 +55,23 @@ typedef struct {
     double moment[TILE], low[TILE], worst[TILE], linear[TILE], standard[TILE], exact[TILE];
 } Contribution;
 
+/* How far off the statistics of one step can be, roughly: the unit roundoff of what is stored, what the sums over a
+ * batch lose relatively, and whether the variance is a difference of squares. */
+typedef struct {
+    double unit, sums;
+    int squares;
+} Terms;
+
 typedef struct {
     const char *name;
     void (*start)(ptrdiff_t, const double *, int, int, double *, ptrdiff_t);
     void (*advance)(ptrdiff_t, const Step *, int, const double *, const double *, double *, double *, ptrdiff_t);
+    void (*predict)(ptrdiff_t, const Step *, const double *, const double *, const double *, const double *, double *,
+                    double *, ptrdiff_t);
     void (*bounds)(ptrdiff_t, int, double, const double *, ptrdiff_t, double *, double *);
     double (*largest_share)(ptrdiff_t, const double *, const double *, const double *);
+    ptrdiff_t (*worst_channel)(ptrdiff_t, const double *, const double *, const double *);
+    int (*terms)(ptrdiff_t, const Terms *, const double *const *, double *const *, double *);
 } Kernels;
 
 /* a + b exactly, as its rounded value and the error of that (Knuth's two-sum). */

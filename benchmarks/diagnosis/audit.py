@@ -11,8 +11,9 @@ honest statistics in a temporary folder, reads them once, so that the files are 
     --html     the same with a page
 
 for a trace of inputs, one of inputs and outputs, and the first with three wrong layers. Speeds are bytes of inputs and
-outputs in the trace over the best time; the checker reads the inputs alone, and its speed is that. "anonymous" is what
-the process allocated at most beyond what it held before: RssAnon, which leaves out mapped files.
+outputs in the trace over the best time; the checker reads the inputs alone, and its speed is that. "of processors" is
+the same ratio in the time of processors, of all threads together, which what else runs changes less. "anonymous" is
+what the process allocated at most beyond what it held before: RssAnon, which leaves out mapped files.
 """
 
 import argparse
@@ -41,7 +42,7 @@ POOL = np.random.default_rng(0).standard_normal(1 << 22, np.float32)
 AROUND = ("moving_mean_before", "moving_variance_before", "moving_mean_after", "moving_variance_after")
 VECTORS = (*AROUND, "gamma", "beta")
 OWN = [f"tf1bn.{name}" for name in ("cli.main", "cli.audit", "reports.audit", "diagnosis", "checkpoints")]
-REPORT = f"import {', '.join(OWN)}, rich.table"
+REPORT = f"import {', '.join(OWN)}, rich.console, rich.table"
 PAGE = f"{REPORT}, tf1bn.reports.html, jinja2"
 
 
@@ -167,53 +168,58 @@ class Peak(threading.Thread):
 
 
 def process_seconds(arguments, codes=(0,)):
-    """Seconds and peak of RssAnon of a Python process."""
-    start = time.perf_counter()
+    """Seconds, those of processors, and peak of RssAnon of a Python process."""
+    start, before = time.perf_counter(), os.times()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     peak = Peak(process.pid)
     said = process.communicate()[0]
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, os.times()
     if process.returncode not in codes:
         raise RuntimeError(said.decode())
-    return seconds, peak.stop()
+    processors = after.children_user + after.children_system - before.children_user - before.children_system
+    return np.array([seconds, processors]), peak.stop()
+
+
+def timed(function):
+    """What a function returns, and its seconds and those of processors."""
+    start = time.perf_counter(), time.process_time()
+    result = function()
+    return result, np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
 
 
 def measure(title, path, size, rounds, arrays, wrong, page):
     """Print the figures of one trace; returns diagnose's speed over the checker's."""
     input_bytes = sum(x.nbytes for _, x, _, _ in arrays)
-    best = dict.fromkeys(("checker", "diagnose"), float("inf"))
+    best = {name: np.full(2, np.inf) for name in ("checker", "diagnose")}
     used = 0.0
     for _ in range(rounds):
-        start = time.perf_counter()
-        check(arrays)
-        best["checker"] = min(best["checker"], time.perf_counter() - start)
+        best["checker"] = np.minimum(best["checker"], timed(lambda: check(arrays))[1])
         before, peak = anonymous(), Peak()
-        start = time.perf_counter()
-        found = diagnosis.diagnose(trace.open(path))
-        best["diagnose"] = min(best["diagnose"], time.perf_counter() - start)
+        found, seconds = timed(lambda: diagnosis.diagnose(trace.open(path)))
+        best["diagnose"] = np.minimum(best["diagnose"], seconds)
         used = max(used, peak.stop() - before)
     verdicts = [one.verdict for one in found]
     if verdicts.count("finding") != wrong or verdicts.count("ok") != len(verdicts) - wrong:
         raise AssertionError(f"The verdicts are {[(one.name, one.verdict) for one in found if one.verdict != 'ok']}.")
-    checker = input_bytes / best["checker"] / 1e9
     print(f"{title}: {len(verdicts)} layers, {size / 1e9:.2f} GB")
-    print(f"  {'':10} seconds    GB/s  of the checker  anonymous MB")
-    print(f"  {'checker':10} {best['checker']:7.2f} {checker:7.2f} {1:15.2f}")
-    rows = [("diagnose", best["diagnose"], used)]
+    print(f"  {'':10} seconds    GB/s  of the checker  of processors  anonymous MB")
+    rows = [("checker", best["checker"], 0.0), ("diagnose", best["diagnose"], used)]
     for name, imported, options in (
         ("audit", REPORT, []),
         ("--html", PAGE, ["--html", page]),
     ):
-        seconds, most = float("inf"), 0.0
+        seconds, most = np.full(2, np.inf), 0.0
         for _ in range(2):
             bare, _ = process_seconds(["-c", imported])
             taken, peak = process_seconds(["-m", "tf1bn", "audit", str(path), *options], (int(wrong > 0),))
-            seconds, most = min(seconds, taken - bare), max(most, peak)
+            seconds, most = np.minimum(seconds, taken - bare), max(most, peak)
         rows.append((name, seconds, most))
+    speeds = input_bytes / best["checker"] / 1e9
     for name, seconds, most in rows:
-        speed = size / seconds / 1e9
-        print(f"  {name:10} {seconds:7.2f} {speed:7.2f} {speed / checker:15.2f} {most:13.0f}", flush=True)
-    return size / best["diagnose"] / 1e9 / checker
+        speed, of_processors = (input_bytes if name == "checker" else size) / seconds / 1e9
+        ratios = f"{speed / speeds[0]:15.2f} {of_processors / speeds[1]:14.2f}"
+        print(f"  {name:10} {seconds[0]:7.2f} {speed:7.2f} {ratios} {most:13.0f}", flush=True)
+    return size / best["diagnose"][0] / 1e9 / speeds[0]
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import math
 import platform
 
 import numpy as np
@@ -176,3 +177,65 @@ def test_steps_are_the_same_on_all_instruction_sets(dtype, recurrence, more):
         results = [np.where(np.isnan(each), np.nan, each) for each in (stats, bounds, predicted, shares)]
         seen.add((decay, *(each.tobytes() for each in results)))
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("variant", _moving.variants)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("decay", [0.0, 0.99, 1.0])
+def test_a_prediction_is_one_step_of_new_statistics(variant, dtype, decay):
+    rng = np.random.default_rng(6)
+    before, mean = rng.normal(size=(2, 4, 300)), rng.normal(size=(4, 300))
+    before[1], variance = np.abs(before[1]), rng.uniform(0, 2, (4, 300))
+    before[0, 1, 200], mean[2, 7] = np.nan, np.inf
+    after = before + 0.01 * (np.stack([mean, variance]) - before) + 1e-9 * rng.normal(size=before.shape)
+    rates = error_bounds.rates_of(decay, dtype, None, None)
+    arguments = {"dtype": dtype, "bessel": True, "recurrence": None, "squares": False, "variant": variant}
+    steps = error_bounds.steps_of(64, rates, **arguments)
+    predicted, shares, rows = np.empty((3, 2, 4, 300)), np.empty((2, 4)), np.empty(2)
+    steps.shares(before, after, mean, variance, shares)
+    steps.predict(before.reshape(2, -1), mean.reshape(-1), variance.reshape(-1), predicted.reshape(3, 2, -1))
+    for step in range(4):
+        start, moments = before[:, step].copy(), (mean[step : step + 1], variance[step : step + 1])
+        stats = error_bounds.start_figures(start, dtype, len(rates.forms))
+        steps.advance(stats, *moments, np.zeros(1, np.uint8))
+        bounds = error_bounds.expected_and_worst(stats)
+        expected = [stats[:, _moving.Figure.VALUE], *bounds]
+        np.testing.assert_array_equal(predicted[:, :, step], expected)
+        _moving.largest_shares(after[:, step].copy(), *map(np.ascontiguousarray, expected[:2]), rows, variant)
+        np.testing.assert_array_equal(shares[:, step], rows)
+    assert np.isnan(shares[0, 1:3]).all()
+
+
+@pytest.mark.parametrize("variant", _moving.variants)
+@pytest.mark.parametrize("squares", [False, True])
+def test_terms_of_estimates_are_what_numpy_makes_of_them(variant, squares):
+    rng = np.random.default_rng(7)
+    (m, v, a0, a1), (b0, b1) = rng.normal(size=(4, 5, 200)), rng.uniform(0, 3, (2, 5, 200))
+    v, out = np.abs(v), np.empty((5, 5, 200))
+
+    def terms():
+        return _moving.terms(np.stack([a0, b0]), np.stack([a1, b1]), m, v, 3e-8, 5e-7, squares, out, variant)
+
+    assert terms() == (True, (np.abs(m) / np.sqrt(v)).max())
+    bound = 4 * 3e-8 * (np.abs(a0) + np.abs(a1)) + 5e-7 * np.sqrt(m * m + v) * 0.1 + 1e-300
+    lost = 5e-7 * (v + m * m) if squares else 5e-7 * (v + np.abs(m) * np.sqrt(v)) * 0.1
+    weight = v / np.square(4 * 3e-8 * (np.abs(b0) + np.abs(b1)) + lost + 1e-300)
+    expected = (m - a0) / bound, (a1 - a0) / bound, weight * (b1 - b0), weight * b0, weight * v
+    np.testing.assert_array_equal(out, expected)
+    v[1, 3] = 0.0
+    assert terms() == (True, math.inf)
+    for array in (m, v, a0, a1, b0, b1):
+        for value in (np.nan, np.inf):
+            kept, array[4, 150] = array[4, 150], value
+            assert not terms()[0]
+            array[4, 150] = kept
+
+
+def test_fingerprints_are_sums_modulo_2_to_64():
+    rng = np.random.default_rng(8)
+    bits, weights = (rng.integers(2**64, size=size, dtype=np.uint64) for size in ((2, 3, 5), (2, 5)))
+    out = np.empty(3, np.uint64)
+    _moving.fingerprints(bits, weights, out)
+    for step in range(3):
+        pairs = zip(bits[:, step].ravel().tolist(), weights.ravel().tolist(), strict=True)
+        assert int(out[step]) == sum((word ^ (word >> 32)) * weight for word, weight in pairs) % 2**64

@@ -93,6 +93,22 @@ def test_only_what_is_needed_is_read(tmp_path):
     assert read[True] == read[False] | {(1, "seen")}
 
 
+def test_moments_that_are_kept_are_not_made_again(tmp_path, monkeypatch):
+    layers = {name: simulated(Layer(0.5), decay=0.5, shape=(9, 3), steps=4) for name in ("a", "b")}
+    opened, kept = write(tmp_path / "t", layers), read_ahead.KeptMoments()
+    first = {(step.number, name): view for step, name, view in read_ahead.read(opened, layers, kept=kept) if view}
+    kept.drop_all_but({"b"})
+    for step, name, view in read_ahead.read(opened, layers, kept=kept):
+        if view:
+            assert bits(view.all_moments) == bits(first[step.number, name].all_moments)
+            assert (view.all_moments == first[step.number, name].all_moments) == (name == "b")
+    # Room for three of them: 4 numbers of 8 bytes for each of 3 channels.
+    monkeypatch.setattr(read_ahead, "KEPT_BYTES", 3 * 96)
+    few = read_ahead.KeptMoments()
+    steps = {step.number: step for step, name, _ in read_ahead.read(opened, {"a"}, kept=few)}
+    assert [few.get(step, "a") is None for step in steps.values()] == [False, False, False, True]
+
+
 @pytest.mark.parametrize("damage", ["file", "line"])
 def test_damage_is_met_after_all_before_it(tmp_path, damage):
     head, lines = foreign(tmp_path / "t", steps=4)

@@ -192,11 +192,14 @@ def test_states_that_do_not_fit_are_refused():
         _moments.merge_states(np.zeros((3, 2)), np.zeros((3, 2)), 0.5)
 
 
+_STEP = {"weighted": False, "bessel": False, "rate": (0.5, 0.0), "keep": (0.5, 0.0)}
+_STEP |= {"slack": 0.0, "keep_slack": 0.0, "forms": [(None, 0.5, 24)], "recurrence": 1, "deviations": 6.0}
+_STEP |= {"sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24, "unit": 1e-7, "smallest": 0.0, "bits": 24}
+
+
 def test_steps_that_do_not_fit_are_refused():
     figures = _moving.Figure.RUNS + 1
-    step = {"weighted": False, "bessel": False, "rate": (0.5, 0.0), "keep": (0.5, 0.0)}
-    step |= {"slack": 0.0, "keep_slack": 0.0, "forms": [(None, 0.5, 24)], "recurrence": 1, "deviations": 6.0}
-    step |= {"sum_unit": 1e-7, "sum_smallest": 0.0, "sum_bits": 24, "unit": 1e-7, "smallest": 0.0, "bits": 24}
+    step = dict(_STEP)
     steps = _moving.Steps(2, **step)
     steps.advance(np.zeros((2, figures, 2)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(3, np.uint8))
     for stats, mean, variance, repeated in (
@@ -242,6 +245,23 @@ def test_figures_that_do_not_fit_are_refused():
     for observed, bound, out in (((3, 2), (3, 2), 2), ((3, 2), (2, 2), 3), ((3, 0), (3, 0), 3), ((3, 2), (3, 1), 3)):
         with pytest.raises(ValueError, match="The values must be"):
             _moving.largest_shares(np.zeros(observed), np.zeros(observed), np.zeros(bound), np.zeros(out))
+    statistics, moments = np.zeros((2, 3, 4)), np.zeros((3, 4))
+    for before, after, mean, out in (
+        (np.zeros((1, 3, 4)), statistics, moments, 3),
+        (statistics, np.zeros((2, 2, 4)), moments, 3),
+        (statistics, np.zeros((2, 3, 5)), moments, 3),
+        (statistics, statistics, np.zeros((3, 5)), 3),
+        (statistics, statistics, np.zeros((2, 4)), 3),
+        (statistics, statistics, moments, 2),
+    ):
+        with pytest.raises(ValueError, match="The statistics must be"):
+            _moving.terms(before, after, mean, moments, 0.0, 0.0, False, np.zeros((5, out, 4)))
+        with pytest.raises(ValueError, match="The statistics must be"):
+            _moving.Steps(2, **_STEP).shares(before, after, mean, moments, np.zeros((2, out)))
+    words = np.zeros((2, 3, 4), np.uint64)
+    for weights, count in (((1, 4), 3), ((2, 3), 3), ((2, 4), 2)):
+        with pytest.raises(ValueError, match="The numbers must be"):
+            _moving.fingerprints(words, np.zeros(weights, np.uint64), np.zeros(count, np.uint64))
 
 
 def test_replays_that_do_not_fit_are_refused():

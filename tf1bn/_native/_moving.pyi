@@ -66,7 +66,27 @@ class Steps:
         variance: NDArray[np.float64],
         out: NDArray[np.float64],
     ) -> None: ...
+    def shares(
+        self,
+        before: NDArray[np.float64],
+        after: NDArray[np.float64],
+        mean: NDArray[np.float64],
+        variance: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None: ...
 
+def terms(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    unit: float,
+    sums: float,
+    squares: bool,
+    out: NDArray[np.float64],
+    variant: str | None = None,
+) -> tuple[bool, float]: ...
+def fingerprints(bits: NDArray[np.uint64], weights: NDArray[np.uint64], out: NDArray[np.uint64]) -> None: ...
 def start(values: NDArray[np.float64], bits: int, stats: NDArray[np.float64], variant: str | None = None) -> None: ...
 def bounds(
     stats: NDArray[np.float64], deviations: float, out: NDArray[np.float64], variant: str | None = None
@@ -78,3 +98,9 @@ def largest_shares(
     out: NDArray[np.float64],
     variant: str | None = None,
 ) -> None: ...
+def worst_channels(
+    observed: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    bound: NDArray[np.float64],
+    variant: str | None = None,
+) -> list[int] | None: ...

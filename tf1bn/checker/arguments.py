@@ -118,6 +118,8 @@ def checked_input_error(value: object) -> float:
 
 def checked_dtype(dtype: npt.DTypeLike | None) -> str:
     """The name of the dtype of a layer's statistics; ValueError unless it is a float of 16, 32 or 64 bits."""
+    if isinstance(dtype, str) and dtype in UNIT_ROUNDOFF:
+        return dtype
     try:
         # NumPy takes None for float64, and does not know bfloat16.
         name = None if dtype is None else dtype if dtype == "bfloat16" else np.dtype(dtype).name

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._native import moving as _native
 from ..verdicts import FINDING, OK, UNDECIDABLE, worst
 from .arguments import vector
 
@@ -64,8 +65,9 @@ class Comparison:
     @property
     def share(self) -> float:
         """The error of the worst channel divided by the bound there; NaN if there is none."""
-        with np.errstate(divide="ignore", over="ignore"):
-            return 0.0 if self.error == 0 else float(np.float64(self.error) / self.allowed)
+        if self.error == 0:
+            return 0.0
+        return self.error / self.allowed if self.allowed else self.error * math.inf
 
     def __bool__(self) -> bool:
         return self.ok
@@ -245,6 +247,11 @@ def compare_rows(observed, expected, bound, limit, dtype):
     Raises:
       ValueError: a bound is negative, or a limit is below its bound.
     """
+    # Mostly all is well, and the rest of this takes longer than a batch of small layers.
+    channels = _native.worst_channels(*map(np.ascontiguousarray, (observed, expected, bound)))
+    if channels is not None and (limit is bound or not (limit < bound).any()):
+        rows = zip(channels, zip(observed, expected, bound, limit, strict=True), strict=True)
+        return [_all_within(channel, row, dtype) for channel, row in rows]
     if (bound < 0).any():
         raise ValueError(f"`bound` is {bound.min()} in one channel; it must not be negative.")
     if (limit < bound).any():
@@ -259,19 +266,37 @@ def compare_rows(observed, expected, bound, limit, dtype):
         inside = finite & (error <= bound)
         # An exact value is no error, even where none is allowed.
         excess = np.where(error > 0, error / bound, 0.0)
-        # Mostly all is well, and the rest of this takes longer than a batch of small layers.
-        outside = np.zeros_like(inside) if inside.all() else ~finite_values | (finite & ~(error <= limit))
+        outside = ~finite_values | (finite & ~(error <= limit))
     for part in (inside, outside):
         part.setflags(write=False)
     rows = zip(observed, expected, bound, limit, error, excess, finite, inside, outside, strict=True)
     return [_comparison(*row, dtype) for row in rows]
 
 
+def _all_within(channel, row, dtype):
+    """The `Comparison` of channels that are all ok, of which one is the worst."""
+    observed, expected, bound, limit = (float(values[channel]) for values in row)
+    error, (every, none) = abs(observed - expected), _masks(row[0].size)
+    result = Comparison.__new__(Comparison)
+    # A frozen class fills its attributes one by one, in more time than the channels of a small layer take.
+    vars(result).update(mask=every, worst=channel, error=error, allowed=bound, not_finite=(), _outside=none)
+    vars(result).update(observed=observed, expected=expected, expected_error=bound, worst_case=limit)
+    vars(result).update(ulp=_in_ulp(error, expected, dtype))
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _masks(size):
+    """True and False for each of so many channels, read-only."""
+    masks = np.ones(size, bool), np.zeros(size, bool)
+    for mask in masks:
+        mask.setflags(write=False)
+    return masks
+
+
 def _comparison(observed, expected, bound, limit, error, excess, finite, inside, outside, dtype):
     channel, allowed = None, bound
-    if inside.all():
-        channel = int(excess.argmax())
-    elif finite.any():
+    if finite.any():
         rank = np.where(finite, np.where(outside, 2.0, np.where(inside, 0.0, 1.0)), -1.0)
         channel = int(np.argmax(np.where(rank == rank.max(), excess, -1.0)))
         allowed = limit if outside[channel] else bound
@@ -297,3 +322,14 @@ def _in_ulp(error, value, dtype):
     with np.errstate(over="ignore", invalid="ignore"):
         spacing = float(np.spacing(np.abs(np.asarray(value).astype(dtype))))
     return error / spacing if spacing > 0 else math.nan
+
+
+def fingerprints(states, weights):
+    """Sums of the bits of float64 numbers [2, steps, channels], times odd ``weights`` uint64 [2, channels].
+
+    Returns:
+      uint64 [steps], modulo 2^64.
+    """
+    result = np.empty(states.shape[1], np.uint64)
+    _native.fingerprints(np.ascontiguousarray(states).view(np.uint64), weights, result)
+    return result

@@ -14,7 +14,8 @@ Per channel and accumulated over all steps there are three figures; docs/design/
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,15 @@ import numpy.typing as npt
 from .._native import moving as _native
 from .roundoff import SIGNIFICAND_BITS, SMALLEST, UNIT_ROUNDOFF, rounded_to, step_dtypes, sum_dtype
 
+if TYPE_CHECKING:
+    from .moments import Moments
+
 # The checker itself rounds in float64, so this is added to the unit roundoff of each dtype.
 OWN_UNIT = UNIT_ROUNDOFF["float64"]
 ROUNDING = _native.rounding  # root mean square of a rounding error in units of the unit roundoff
 DEVIATIONS = 6.0  # one normal error in 5e8 is larger
 SAFETY = 8.0  # correct orders that are not replayed were at most 4.8 times as far off (benchmarks/bounds.py)
+_FLAGS = np.zeros(1, np.uint8), np.ones(1, np.uint8)
 
 RECURRENCES = {
     "difference": _native.Recurrence.DIFFERENCE,
@@ -133,6 +138,7 @@ def debias(rates: Rates, steps: int, dtype: str) -> Debias:
         return Debias(float(divisor), float(off / divisor + 3 * unit), float(worst + 3 * unit * (1 + worst)))
 
 
+@functools.lru_cache(maxsize=1024)
 def steps_of(
     count: float,
     rates: Rates,
@@ -188,12 +194,104 @@ def predictions(
     Returns:
       expected values, expected error and worst case, [3, 2, steps, channels].
     """
-    rates = rates_of(decay, dtype, rate_dtype, recurrence)
-    squares = variance_from == "squares"
-    steps = steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)
     out = np.empty((3, 2, mean.size))
+    steps = _declared_steps(count, decay, dtype, rate_dtype, bessel, recurrence, variance_from)
     steps.predict(before.reshape(2, -1), mean.reshape(-1), variance.reshape(-1), out)
     return out.reshape(3, *before.shape)
+
+
+def shares_of(
+    before: Doubles,
+    after: Doubles,
+    mean: Doubles,
+    variance: Doubles,
+    count: int,
+    *,
+    decay: float,
+    dtype: str,
+    rate_dtype: str | None,
+    bessel: bool,
+    recurrence: str | None,
+    variance_from: str | None,
+) -> Doubles:
+    """The `largest_shares` of `predictions` of each step, whose arrays are not made, [2, steps].
+
+    Args:
+      before, after: [2, steps, channels], contiguous; else as for `predictions`.
+    """
+    out = np.empty(before.shape[:2])
+    steps = _declared_steps(count, decay, dtype, rate_dtype, bessel, recurrence, variance_from)
+    steps.shares(before, after, mean, variance, out)
+    return out
+
+
+def _declared_steps(
+    count: int,
+    decay: float,
+    dtype: str,
+    rate_dtype: str | None,
+    bessel: bool,
+    recurrence: str | None,
+    variance_from: str | None,
+) -> _native.Steps:
+    rates = rates_of(decay, dtype, rate_dtype, recurrence)
+    squares = variance_from == "squares"
+    return steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)
+
+
+class Update(NamedTuple):
+    """One update of some channels.
+
+    Attributes:
+      moments: the `Moments` of its batch, in all channels; mean, variance: of some of them.
+      decay: that of the update; repeated: whether its batch is that of the update before.
+    """
+
+    moments: Moments
+    mean: Doubles
+    variance: Doubles
+    decay: float
+    repeated: bool
+
+
+def beyond_worst(
+    before: Doubles,
+    after: Doubles,
+    updates: Iterable[Update],
+    *,
+    dtype: str,
+    rate_dtype: str | None,
+    bessel: bool,
+    recurrence: str | None,
+    variance_from: str | None,
+    input_error: float,
+) -> npt.NDArray[np.bool_]:
+    """Whether mean and variance after some updates are beyond the worst case in any of a few channels, bool [2].
+
+    Args:
+      before, after: [2, channels].
+    """
+    stats = None
+    for moments, mean, variance, decay, repeated in updates:
+        rates = rates_of(decay, dtype, rate_dtype, recurrence)
+        if stats is None:
+            stats = start_figures(before, dtype, len(rates.forms))
+        steps = steps_of(
+            moments.count,
+            rates,
+            dtype=dtype,
+            bessel=bessel,
+            recurrence=recurrence,
+            squares=variance_from == "squares",
+            weighted=moments.weight != moments.count,
+            input_error=input_error,
+        )
+        steps.advance(stats, mean[np.newaxis], variance[np.newaxis], _FLAGS[repeated])
+    assert stats is not None
+    value, (inside, worst) = stats[:, _Figure.VALUE], expected_and_worst(stats)
+    with np.errstate(invalid="ignore", over="ignore"):
+        outside = np.isfinite(inside) & ~(np.abs(after - value) <= worst)
+    return (outside | ~(np.isfinite(after) & np.isfinite(value))).any(axis=1)
 
 
 def largest_shares(observed: Doubles, expected: Doubles, bound: Doubles) -> Doubles:

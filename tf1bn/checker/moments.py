@@ -177,8 +177,9 @@ class Moments:
         if weight == 0 and not (np.isnan(mean).all() and np.isnan(variance).all()):
             name = "weight" if number else "count"
             raise ValueError(f"`{name}` is 0, so `mean` and `variance` must be NaN: nothing has no moments.")
-        zero = np.zeros_like(mean)
-        self._fill(number, weight, np.stack([mean, zero, variance, zero]))
+        state = np.zeros((4, mean.size))
+        state[0], state[2] = mean, variance
+        self._fill(number, weight, state)
 
     @classmethod
     def _from_state(cls, count, weight, state):

@@ -117,7 +117,7 @@ class MovingStats:
         averaged = mean
         if self._zero_debias:
             averaged = np.zeros_like(mean) if biased is None else vector("biased", biased, like=mean)
-        start = np.stack([averaged, variance])
+        start = np.array([averaged, variance])
         forms = len(self._rates(self._decay).forms)
         self._layers = ReplayedLayers(start, self._dtype, replay_bytes, forms, self._squares)
         # The figures of `error_bounds`, [2, figures, channels]; never changed in place.
@@ -272,24 +272,22 @@ class MovingStats:
           ValueError: the shapes disagree.
         """
         value = self._values()
-        observed = np.stack(
-            [
-                vector("moving_mean", moving_mean, like=value[0]),
-                vector("moving_variance", moving_variance, like=value[0]),
-            ]
-        )
+        observed = np.empty(value.shape)
+        observed[0] = vector("moving_mean", moving_mean, like=value[0])
+        observed[1] = vector("moving_variance", moving_variance, like=value[0])
         inside, outside = self.two_bounds()
-        with np.errstate(invalid="ignore"):
-            error = np.abs(observed - value)
-            between = (error > inside) & (error <= outside)
-        reason = None
-        if between.any():
-            bound = self._replayed(inside, outside)
-            if bound is None:
-                reason = self._layers.obstacle
-            else:
-                inside = outside = bound
-        results = compare_rows(observed, value, inside, outside, self._dtype)
+        results, reason = compare_rows(observed, value, inside, outside, self._dtype), None
+        if not all(results):
+            with np.errstate(invalid="ignore"):
+                error = np.abs(observed - value)
+                between = (error > inside) & (error <= outside)
+            if between.any():
+                bound = self._replayed(inside, outside)
+                if bound is None:
+                    reason = self._layers.obstacle
+                else:
+                    inside = outside = bound
+                    results = compare_rows(observed, value, bound, bound, self._dtype)
         return MovingComparison(*results, reason, self._resolver(inside, outside))
 
     def _resolver(self, inside, outside):

@@ -1,14 +1,24 @@
-"""The least-squares line of a layer's outputs over its inputs, per channel, in one pass over both."""
+"""The least-squares line of a layer's outputs over its inputs, per channel, in one pass over both.
+
+And what the slopes of its statistics over the steps are summed of.
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from .._native import moments as _native
+from .._native import moving as _moving
 from .._util.threads import Progress, available_cores, run
 from .roundoff import Bfloat16Bits, as_dtype, bfloat16_bits
+
+_Doubles = npt.NDArray[np.float64]
+
+_LARGEST_SCRATCH = 1 << 20  # numbers
+_scratch: list[_Doubles] = []  # memory that is used again, no more than threads use at once
 
 BLOCK = 1 << 16  # values that are converted at a time
 LANES = 64  # columns that the kernel sums side by side: as many short rows as fit are taken as one
@@ -168,3 +178,43 @@ class ArrayPair:
                 )
                 for array in (x, y)
             ]
+
+
+def step_sums(
+    before: _Doubles, after: _Doubles, mean: _Doubles, variance: _Doubles, unit: float, sums: float, squares: bool
+) -> tuple[list[_Doubles] | None, float]:
+    """What estimates of the rate and of the variance's multiple take of each step, summed over the channels.
+
+    Args:
+      before, after: the statistics, [2, steps, channels]; mean, variance: of the batches, [steps, channels].
+      unit: the unit roundoff of the statistics; sums: what the sums over a batch can lose relatively.
+      squares: whether the variance of a batch is a difference of squares.
+
+    Returns:
+      sums: six arrays [steps], or None where something is not finite. With x the way to the batch's mean and y the
+        change of the moving mean, in units of the bound of that, the sums of x^2, xy and y^2; and those of the change
+        of the moving variance, its old value and the batch's variance, each times the latter over the squared bound.
+      largest: |mean| in units of the deviation; inf where that is no number.
+    """
+    arrays = (np.ascontiguousarray(values) for values in (before, after, mean, variance))
+    size = 5 * mean.size
+    # New pages would take longer than what is computed in them.
+    try:
+        buffer = _scratch.pop()
+    except IndexError:
+        buffer = np.empty(0)
+    if buffer.size < size:
+        buffer = np.empty(size)
+    terms = buffer[:size].reshape(5, *mean.shape)
+    finite, largest = _moving.terms(*arrays, unit, sums, squares, terms)
+    x, y = terms[:2]
+    results = [*dots(x, y), *terms[2:].sum(axis=-1)] if finite else None
+    if size <= _LARGEST_SCRATCH:
+        _scratch.append(buffer)
+    return results, largest
+
+
+def dots(x, y):
+    """The sums of x^2, xy and y^2 over the channels, [steps] each, of [steps, channels]."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [(a[:, np.newaxis] @ b[..., np.newaxis])[:, 0, 0] for a, b in ((x, x), (x, y), (y, y))]

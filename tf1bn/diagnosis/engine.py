@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from .._util.threads import Progress, run
 from ..checker.accumulation import default_threads
 from ..errors import TraceError
-from ..evidence.read_ahead import StepBlock, read
+from ..evidence.read_ahead import KeptMoments, StepBlock, read
 from ..evidence.step_view import COMPARABLE
 from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
@@ -131,15 +131,17 @@ def _examine(trace, progress, curves, names) -> dict[str, Examined]:
         if trace.layers[name].dtype in COMPARABLE
     }
     recorded = {name: survey for name, survey in surveys.items() if survey.layer.unrecordable is None}
-    _feed(trace, recorded, progress, outputs=True, blocks=curves is None)
+    kept = KeptMoments()
+    _feed(trace, recorded, progress, True, curves is None, kept)
     searches = {name: Search(survey) for name, survey in surveys.items() if survey.is_wrong}
+    kept.drop_all_but(searches)
     if searches:
-        _feed(trace, searches, progress)
+        _feed(trace, searches, progress, kept=kept)
     partly = {
         name: SomeSteps(surveys[name]) for name, search in searches.items() if SomeSteps.wanted(surveys[name], search)
     }
     if partly:
-        _feed(trace, partly, progress, outputs=True)
+        _feed(trace, partly, progress, outputs=True, kept=kept)
     return {name: Examined(surveys.get(name), searches.get(name), partly.get(name)) for name in names}
 
 
@@ -152,10 +154,10 @@ def _not_compared(layer, survey):
     return None if survey.progress.steps else "No step of the trace holds it; it was not checked."
 
 
-def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False, blocks=False):
+def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, outputs=False, blocks=False, kept=None):
     """Give every step of a layer to the consumer of that name; what is not said here is as in `read`."""
     together = []
-    for step, name, view in read(trace, consumers.keys(), outputs, blocks):
+    for step, name, view in read(trace, consumers.keys(), outputs, blocks, kept):
         if isinstance(view, StepBlock):
             together.append((step.number, name, view))
             continue

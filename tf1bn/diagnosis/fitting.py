@@ -2,18 +2,28 @@
 
 import array
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 
 from .. import checker
-from ..checker.roundoff import HALVES, SMALLEST, UNIT_ROUNDOFF, rounded_to
-from ..evidence.averaged import debias_state, renormalised
+from ..checker import error_bounds
+from ..checker.roundoff import HALVES, SMALLEST
+from ..checker.summation import same_moments
+from ..evidence.averaged import debias_state
 from ..evidence.statistic_error import StatisticError
-from ..evidence.step_view import select_channels
 from ..verdicts import FINDING, OK, RANK, UNDECIDABLE
-from .hypotheses import Cumulative
+from .assumed import (
+    all_in,
+    assumed_averages,
+    assumed_decays,
+    assumed_moments,
+    assumed_quantity,
+    bessel_factor,
+    keras_factor,
+    keras_variance,
+    schedules,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +50,7 @@ class Fit:
 
 
 IMPOSSIBLE = Fit(FINDING, math.inf)
+SCREENED = 8  # channels, evenly spaced, in which most hypotheses miss
 
 
 def badness(fit):
@@ -104,7 +115,7 @@ def _rank(error):
     return error.is_wrong, error.share
 
 
-def fit_step(view, hypothesis, bessel, updates_before=0):
+def fit_step(view, hypothesis, bessel, updates_before=0, screened=False):
     """The `Fit` of a hypothesis to a step.
 
     Args:
@@ -112,17 +123,22 @@ def fit_step(view, hypothesis, bessel, updates_before=0):
       hypothesis: the `Hypothesis`.
       bessel: the declared convention.
       updates_before: how many updates the layer had before, for zero debias without a recorded state.
+      screened: whether `IMPOSSIBLE` will do for a fit that is a finding in a few channels already: a channel beyond its
+        worst case makes the whole a finding, whatever the others and a replay show.
     """
     corrected = (bessel if hypothesis.bessel is None else hypothesis.bessel) is True
-    moments = _moments(view, _quantity(view, hypothesis), hypothesis.reduction, corrected)
-    decays = None if moments is None else _decays(view, hypothesis, updates_before, len(moments))
+    moments = _kept(view, assumed_moments, assumed_quantity(view, hypothesis), hypothesis.reduction, corrected)
+    decays = None if moments is None else assumed_decays(view, hypothesis, updates_before, len(moments))
     if decays is None:
         return IMPOSSIBLE
-    if hypothesis.dtype in HALVES and not _all_in(view, hypothesis.dtype):
+    if hypothesis.dtype in HALVES and not _kept(view, all_in, hypothesis.dtype):
         return IMPOSSIBLE
     model = _Model(view, hypothesis, bessel, decays, updates_before)
+    orders = schedules(hypothesis, len(moments))
+    if screened and model.misses(moments, orders):
+        return IMPOSSIBLE
     best, tried = IMPOSSIBLE, []
-    for updates in _schedules(hypothesis, len(moments)):
+    for updates in orders:
         tried.append(model.fit(moments, updates))
         best = min(best, tried[-1], key=badness)
         if best.verdict == OK and hypothesis.order != "any":
@@ -157,7 +173,7 @@ class _Model:
         weighted = view.weighted and hypothesis.quantity != "unweighted"
         self._bessel = False if self._keras or weighted else bessel
         self._decays = decays
-        self._before, self._after = _around(view, hypothesis)
+        self._before, self._after = assumed_averages(view, hypothesis)
 
     def fit(self, moments, updates):
         """The `Fit` of updates with these `Moments`, at the indices ``updates`` in this order or "parallel"."""
@@ -166,7 +182,9 @@ class _Model:
             return IMPOSSIBLE
         compared = stats.compare(*self._after)
         replayed = False
-        plain = _quantity(self._view, self._hypothesis) == "variance" and not self._keras and updates != "parallel"
+        plain = (
+            assumed_quantity(self._view, self._hypothesis) == "variance" and not self._keras and updates != "parallel"
+        )
         plain = plain and self._hypothesis.reduction is None
         if compared.verdict == UNDECIDABLE and plain and (batches := self._view.batches()) is not None:
             stats = self._start()
@@ -183,6 +201,31 @@ class _Model:
         ran = () if updates == "parallel" else tuple(updates)
         return Fit(compared.verdict, misfit, compared, replayed, stats, ran, np.flatnonzero(self._view.finite))
 
+    def misses(self, moments, orders):
+        """Whether no outcome of any of the orders is within the worst case in a few of the channels."""
+        view = self._view
+        channels = self._before.shape[1]
+        if view.layer.renorm or self._hypothesis.quantity == "renorm":
+            return False
+        few = slice(None, None, -(-channels // SCREENED))
+        before, after = (np.ascontiguousarray(values[:, few]) for values in (self._before, self._after))
+        factor = keras_factor(moments[0], view.layer.epsilon) if self._keras else 1.0
+        batches = [(batch.mean[few].copy(), batch.variance[few] * factor) for batch in moments]
+        # The best outcome may take the mean of one order and the variance of another.
+        missed = np.ones(2, bool)
+        for order in orders:
+            if order == "parallel" or (self._keras and len(moments) > 1):
+                return False
+            updates = []
+            for last, i in zip([None, *order], order, strict=False):
+                repeated = last is not None and (i == last or same_moments(moments[i], moments[last]))
+                updates.append(error_bounds.Update(moments[i], *batches[i], self._decays[i], repeated))
+            missed &= error_bounds.beyond_worst(before, after, updates, bessel=self._bessel, **self._settings())
+            # A zero-debiased mean is made of another vector; the variance is as it is without.
+            if not missed[1 if self._debiased else slice(None)].any():
+                return False
+        return True
+
     def _predicted(self, moments, updates):
         """The `checker.MovingStats` after the updates; None if they are not possible."""
         if updates == "parallel":
@@ -190,7 +233,7 @@ class _Model:
         stats = self._start()
         if stats is not None:
             for i in updates:
-                batch = _keras_variance(moments[i], self._view.layer.epsilon) if self._keras else moments[i]
+                batch = keras_variance(moments[i], self._view.layer.epsilon) if self._keras else moments[i]
                 stats.update(batch, decay=self._decays[i])
         return stats
 
@@ -201,7 +244,7 @@ class _Model:
         if rate > 1:
             return None
         shares = rates if rate > 0 else [1] * len(rates)
-        scales = [_bessel_factor(batch.count) if self._bessel else 1.0 for batch in moments]
+        scales = [bessel_factor(batch.count) if self._bessel else 1.0 for batch in moments]
         merged = checker.Moments(
             sum(batch.count for batch in moments),
             np.average([batch.mean for batch in moments], axis=0, weights=shares),
@@ -217,116 +260,35 @@ class _Model:
 
     def _start(self, **changed):
         """The `checker.MovingStats` before the updates; None if the state of zero debias is not known."""
-        view, hypothesis, layer = self._view, self._hypothesis, self._view.layer
         arguments = {"decay": self._decays[0], "bessel": self._bessel} | changed
-        if layer.zero_debias if hypothesis.zero_debias is None else hypothesis.zero_debias:
-            state = debias_state(view, self._before, arguments["decay"], self._updates_before, view.finite)
+        if self._debiased:
+            finite = self._view.finite
+            state = debias_state(self._view, self._before, arguments["decay"], self._updates_before, finite)
             if state is None:
                 return None
             arguments |= state
-        return checker.MovingStats(
-            *self._before,
-            dtype=hypothesis.dtype or layer.dtype,
-            rate_dtype=hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
-            input_error=getattr(view.record, "input_error", 0.0),
-            recurrence=layer.known_recurrence,
-            variance_from=hypothesis.variance_from or layer.variance_from,
-            **arguments,
-        )
+        return checker.MovingStats(*self._before, **self._settings(), **arguments)
+
+    @property
+    def _debiased(self):
+        declared = self._hypothesis.zero_debias
+        return self._view.layer.zero_debias if declared is None else declared
+
+    def _settings(self):
+        """The arguments of `checker.MovingStats` that do not depend on the updates."""
+        hypothesis, layer = self._hypothesis, self._view.layer
+        return {
+            "dtype": hypothesis.dtype or layer.dtype,
+            "rate_dtype": hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
+            "input_error": getattr(self._view.record, "input_error", 0.0),
+            "recurrence": layer.known_recurrence,
+            "variance_from": hypothesis.variance_from or layer.variance_from,
+        }
 
 
-def _moments(view, quantity, reduction, corrected):
-    """The `Moments` that would be averaged, one for each update, on the finite channels; None if there are none.
-
-    Args:
-      corrected: whether the variance will get Bessel's correction, which a deviation has below its root.
-    """
-    if isinstance(quantity, tuple):
-        if quantity[1] not in view.other_axes():
-            return None  # not recorded in this step, or of another length there
-        made = [view.moments_of(i, axis=quantity[1], weights=False) for i in view.updates]
-        return [select_channels(moments, view.finite) for moments in made]
-    if view.all_moments is None:
-        return None
-    if quantity == "renorm":
-        return renormalised(view)
-    if reduction is not None:
-        if isinstance(reduction, int) and reduction >= view.batch_count:
-            return None
-        return view.moments_reduced(reduction)
-    if quantity == "unweighted":
-        if view.record.inputs is None:
-            return None
-        return [select_channels(view.moments_of(i, weights=False), view.finite) for i in view.updates]
-    if quantity == "deviation":
-        roots = [np.sqrt(_bessel_factor(moments.count)) if corrected else 1.0 for moments in view.moments]
-        return [
-            checker.Moments(moments.count, moments.mean, np.sqrt(moments.variance) / root, moments.weight)
-            for moments, root in zip(view.moments, roots, strict=True)
-        ]
-    return view.moments
-
-
-def _quantity(view, hypothesis):
-    return "renorm" if view.layer.renorm and hypothesis.quantity == "variance" else hypothesis.quantity
-
-
-def _around(view, hypothesis):
-    """The averages before and after, float64 [2, finite channels] each; after is None where it contradicts a renorm.
-
-    With moving_stddev the moving variance is no average: it is set to relu(moving_stddev^2 - epsilon).
-    """
-    before, after = view.around
-    state = view.record.state
-    if _quantity(view, hypothesis) != "renorm" or not {"moving_stddev", "moving_stddev_after"} <= state.keys():
-        return before, after
-    was, now = (state[name].astype(np.float64)[view.finite] for name in ("moving_stddev", "moving_stddev_after"))
-    epsilon = view.layer.epsilon
-    unit = 8 * UNIT_ROUNDOFF[view.layer.dtype]
-    with np.errstate(over="ignore", invalid="ignore"):
-        assigned = np.abs(after[1] - np.maximum(now**2 - epsilon, 0)) <= unit * (now**2 + epsilon)
-    return np.stack([before[0], was]), np.stack([after[0], now]) if assigned.all() else None
-
-
-def _decays(view, hypothesis, updates_before, count):
-    """The decay of each of ``count`` updates; None if they are not known."""
-    decay = hypothesis.decay
-    if isinstance(decay, Cumulative):
-        return [decay.decay(updates_before + i) for i in range(count)]
-    if decay is not None and decay != "flipped":
-        return [decay] * count
-    declared = view.decays[:count]
-    if None in declared:
-        return None
-    return [1 - each for each in declared] if decay == "flipped" else declared
-
-
-def _schedules(hypothesis, count):
-    """The updates that run, as lists of indices, in each of the orders that are possible; "parallel" is one of them."""
-    if isinstance(hypothesis.order, int):
-        return [[hypothesis.order]] if hypothesis.order < count else []
-    forward = [i for i in range(count) for _ in range(hypothesis.repeats)]
-    if count < 2:
-        return [forward]
-    orders = [list(order) for order in itertools.permutations(forward)] if count <= 3 else [forward, forward[::-1]]
-    # TensorFlow gives two updates in one run no order; it may also start both from the old value, or lose one.
-    return orders if hypothesis.order == "successive" else [*orders, "parallel", *([i] for i in range(count))]
-
-
-def _keras_variance(moments, epsilon):
-    """The `Moments` with the variance times N/(N-1-epsilon), as the old multi-backend Keras took it."""
-    rest = moments.count - 1 - (1e-3 if epsilon is None else epsilon)
-    factor = moments.count / rest if rest > 0 else 1.0
-    return checker.Moments(moments.count, moments.mean, moments.variance * factor, moments.weight)
-
-
-def _bessel_factor(count):
-    return count / (count - 1) if count > 1 else 1.0
-
-
-def _all_in(view, dtype):
-    """Whether the statistics that the step moved are numbers of ``dtype``, or all of them where it moved none."""
-    after = view.after[:, view.finite]
-    moved = after[after != view.before[:, view.finite]]
-    moved = moved if moved.size else after
-    return moved.size > 0 and bool((rounded_to(moved, dtype) == moved).all())
+def _kept(view, function, *arguments):
+    """What the function returns for a view and these arguments; it is called once for the view."""
+    key = function, arguments
+    if key not in view.kept:
+        view.kept[key] = function(view, *arguments)
+    return view.kept[key]

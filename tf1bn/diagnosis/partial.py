@@ -133,7 +133,7 @@ class SomeSteps:
             (name,) = hypothesis.ids
             if name == "decay" and name in fits:
                 continue  # the first that fits: one of the steps before, where that is possible
-            fit = fit_step(view, hypothesis, self._bessel, self._updates)
+            fit = fit_step(view, hypothesis, self._bessel, self._updates, screened=True)
             if fit.verdict != FINDING and fit.misfit <= 1 and fit.misfit < fits.get(name, (math.inf,))[0]:
                 fits[name] = fit.misfit, hypothesis
         if "decay" in fits and fits["decay"][1].decay not in self._decays:

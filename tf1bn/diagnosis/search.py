@@ -94,7 +94,8 @@ class Search:
       lost: the largest share of the batch's variance that one computed as E[x^2] - E[x]^2 was off by, beyond other
         rounding.
       several: `ManyUpdates` of both variance conventions.
-      alone: by cause, the misfit that is left in the first step where it alone is accounted for.
+      alone: by cause, the misfit that is left in the first step where it alone is accounted for; empty where no pair of
+        causes explains that step.
     """
 
     def __init__(self, survey):
@@ -114,17 +115,24 @@ class Search:
             for candidate in self._candidates:
                 if candidate.hypothesis.needs_inputs and view.record.inputs is None:
                     continue  # moments neither show nor refute it
-                fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates)
+                fit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates, screened=True)
                 candidate.worst.add(fit, number)
                 if CANCELLATION.variance_from == candidate.hypothesis.variance_from and fit.comparison is not None:
                     self._note_loss(view, candidate, fit)
-                if first and len(candidate.ids) == 1:
-                    (name,) = candidate.ids
-                    self.alone[name] = min(fit.misfit, self.alone.get(name, math.inf))
-            self._candidates = [candidate for candidate in self._candidates if candidate.worst.verdict != FINDING]
+            tried = self._candidates
+            self._candidates = [candidate for candidate in tried if candidate.worst.verdict != FINDING]
+            if first and any(len(candidate.ids) > 1 for candidate in self._candidates):
+                self._try_alone(view, [candidate for candidate in tried if len(candidate.ids) == 1])
             for several in self.several:
                 several.add(view)
         self._updates += len(view.updates)
+
+    def _try_alone(self, view, candidates):
+        """Take note of the misfits of single causes, which a pair of them is named by."""
+        for candidate in candidates:
+            misfit = fit_step(view, candidate.hypothesis, candidate.bessel, self._updates).misfit
+            (name,) = candidate.ids
+            self.alone[name] = min(misfit, self.alone.get(name, math.inf))
 
     def _all_candidates(self, view):
         declared = self._survey.declared

@@ -167,13 +167,13 @@ class StatisticErrors:
         """Take training steps of a `StepBlock` that are within their bounds and start from where the last one ended.
 
         Args:
-          predicted: what the layer as declared makes of the statistics before each step, float64 [2, steps, channels].
+          predicted: what the layer as declared makes of the statistics before the last step, float64 [2, channels].
         """
         if self.unknown:
             return
         self._stats.update_each(block.mean, block.variance, block.count, decay=block.decay)
         self._after = block.after[:, -1]
-        self._last = block.numbers[-1], predicted[:, -1], self._after
+        self._last = block.numbers[-1], predicted, self._after
         for _ in block.numbers if self._largest is not None else ():
             self._keep_largest(block.decay, within_bound=True)
 

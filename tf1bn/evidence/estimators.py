@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from ..checker.regression import dots, step_sums
 from ..checker.roundoff import UNIT_ROUNDOFF, sum_dtype
 
 
@@ -41,7 +42,7 @@ class Slope:
         if x.ndim == 2:
             sums = _products(x, y, bound)
             if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
-                self._add_sums(*sums, x.size)
+                self.add_sums(*sums, x.size)
                 return
             for row in zip(x, y, bound, strict=True):
                 self.add(*row)
@@ -50,9 +51,10 @@ class Slope:
         if usable.any():
             if not usable.all():
                 x, y, bound = x[usable], y[usable], bound[usable]
-            self._add_sums(*_products(x[np.newaxis], y[np.newaxis], bound), x.size)
+            self.add_sums(*_products(x[np.newaxis], y[np.newaxis], bound), x.size)
 
-    def _add_sums(self, xx, xy, yy, count):
+    def add_sums(self, xx, xy, yy, count):
+        """Take the sums of x^2, xy and y^2, in units of how far y can be off, [steps] each, of so many terms."""
         self._xx, self._xy, self._yy = _added(self._xx, xx), _added(self._xy, xy), _added(self._yy, yy)
         self._count += count
 
@@ -76,16 +78,17 @@ class VarianceFactor:
         if before.ndim == 2:
             sums = _moved_and_kept(before, after, variance, bound)
             if bound.max() < np.inf and all(np.isfinite(each).all() for each in sums):
-                self._add_sums(*sums)
+                self.add_sums(*sums)
                 return
             for row in zip(before, after, variance, bound, strict=True):
                 self.add(*row)
             return
         usable = np.isfinite(before) & np.isfinite(after) & np.isfinite(variance) & np.isfinite(bound) & (bound > 0)
         values = before, after, variance, bound
-        self._add_sums(*_moved_and_kept(*(each[np.newaxis, usable] for each in values)))
+        self.add_sums(*_moved_and_kept(*(each[np.newaxis, usable] for each in values)))
 
-    def _add_sums(self, moved, kept, squares):
+    def add_sums(self, moved, kept, squares):
+        """Take the sums of b1 - b0, b0 and v, each times v over the square of the bound, [steps] each."""
         self._moved, self._kept = _added(self._moved, moved), _added(self._kept, kept)
         self._squares = _added(self._squares, squares)
 
@@ -102,10 +105,7 @@ class VarianceFactor:
 def _products(x, y, bound):
     """The sums over the channels of x^2, xy and y^2 in units of the bound, [steps] each; of [steps, channels]."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        x, y = x / bound, y / bound
-        rows = (x[:, np.newaxis], y[:, np.newaxis])
-        pairs = ((rows[0], x), (rows[0], y), (rows[1], y))
-        return [(row @ column[..., np.newaxis])[:, 0, 0] for row, column in pairs]
+        return dots(x / bound, y / bound)
 
 
 def _moved_and_kept(before, after, variance, bound):
@@ -157,23 +157,28 @@ class Estimates:
 
     def add(self, number, view):
         """Take a training step in which some channels are finite; one of batch renormalisation shows nothing here."""
-        if view.layer.renorm:
-            return
-        self._add(rate_terms(view), factor_terms(view), *_mean_of_batches(view))
+        if not view.layer.renorm:
+            around = (each[:, np.newaxis] for each in view.around)
+            moments = (each[np.newaxis] for each in _mean_of_batches(view))
+            self._add(view.layer, max(view.counts), *around, *moments)
 
     def add_block(self, block):
         """Take the training steps of a `StepBlock`, in which all is finite."""
-        numbers = (block.layer, block.count, block.before, block.after, block.mean, block.variance)
-        self._add(_rate_terms(*numbers), _factor_terms(*numbers), block.mean, block.variance)
+        self._add(block.layer, block.count, block.before, block.after, block.mean, block.variance)
 
-    def _add(self, rate, factor, mean, variance):
-        self.rate.add(*rate)
-        self.factor.add(*factor)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            ratio = np.abs(mean) / np.sqrt(variance)
-            largest = float(ratio.max())
-            if not largest < math.inf:
-                largest = float(np.where(variance > 0, ratio, 0.0).max())
+    def _add(self, layer, count, before, after, mean, variance):
+        squares = layer.variance_from == "squares"
+        sums, largest = step_sums(before, after, mean, variance, *_roundoffs(layer, count), squares)
+        if sums is None:
+            numbers = layer, count, before, after, mean, variance
+            self.rate.add(*_rate_terms(*numbers))
+            self.factor.add(*_factor_terms(*numbers))
+        else:
+            self.rate.add_sums(*sums[:3], mean.size)
+            self.factor.add_sums(*sums[3:])
+        if not largest < math.inf:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                largest = float(np.where(variance > 0, np.abs(mean) / np.sqrt(variance), 0.0).max())
         self.mean_over_deviation = max(self.mean_over_deviation, largest)
 
     def add_conventions(self, after, population, bessel):

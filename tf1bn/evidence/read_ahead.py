@@ -14,6 +14,8 @@ from .step_view import View
 # Layers are measured together, in groups of so many bytes of inputs and outputs, and of no more layers than this.
 GROUP_BYTES = 1 << 26
 GROUP_LAYERS = 32
+# Of moments that the first pass over a trace keeps: those of a thousand layers and steps of 500 channels.
+KEPT_BYTES = 1 << 24
 # What is added to the number of unmasked values: Keras' `backend.epsilon()`, as it is unless somebody sets it.
 MASK_EPSILON = {"Keras": 1e-7}
 
@@ -24,7 +26,33 @@ def mask_epsilon_of(trace):
     return MASK_EPSILON.get(framework, 0.0) if isinstance(framework, str) else 0.0
 
 
-def read(trace, names, outputs=False, blocks=False):
+class KeptMoments:
+    """Moments of inputs from the first pass over a trace, so that the next ones need not read these once more.
+
+    Those of the first steps are kept, up to `KEPT_BYTES`.
+    """
+
+    def __init__(self):
+        self._moments, self._left = {}, KEPT_BYTES
+
+    def keep(self, step, name, moments):
+        """Keep the list of the `Moments` of a layer in a step."""
+        # Mean and variance, and their low-order words.
+        self._left -= sum(4 * each.mean.nbytes for each in moments)
+        if self._left >= 0:
+            self._moments[step.number, name] = moments
+
+    def get(self, step, name):
+        """The moments of a layer in a step; None if they were not kept."""
+        return self._moments.get((step.number, name))
+
+    def drop_all_but(self, names):
+        """Keep those of some layers alone, and take no more."""
+        self._moments = {key: moments for key, moments in self._moments.items() if key[1] in names}
+        self._left = 0
+
+
+def read(trace, names, outputs=False, blocks=False, kept=None):
     """Yield what every step holds of some layers.
 
     Args:
@@ -33,6 +61,7 @@ def read(trace, names, outputs=False, blocks=False):
       outputs: whether the outputs are compared, too; then what `checker.regression.fit_line` sums first is summed in
         the same pass over memory as the moments.
       blocks: whether consecutive steps of a layer may come as one `StepBlock`.
+      kept: None, or the `KeptMoments` of these steps.
 
     Yields:
       (step, name, view): the `trace.Step`, the name of a layer in it and the layer's `View`, or a `StepBlock` that
@@ -41,7 +70,7 @@ def read(trace, names, outputs=False, blocks=False):
     Raises:
       TraceError: the trace is damaged; raised after everything before the damage.
     """
-    groups = _Groups(trace, names, outputs, blocks)
+    groups = _Groups(trace, names, outputs, blocks, kept or KeptMoments())
     current = following = None
     try:
         for group in groups:
@@ -66,8 +95,8 @@ class _Groups:
       damage: the `TraceError` at which the iteration ended, or None.
     """
 
-    def __init__(self, trace, names, outputs, blocks):
-        self._trace, self._names, self._outputs, self._blocks = trace, names, outputs, blocks
+    def __init__(self, trace, names, outputs, blocks, kept):
+        self._trace, self._names, self._outputs, self._blocks, self._kept = trace, names, outputs, blocks, kept
         self.damage = None
 
     def __iter__(self):
@@ -76,12 +105,12 @@ class _Groups:
             for entry in self._entries():
                 entries.append(entry)
                 if len(entries) >= GROUP_LAYERS or sum(size for *_, size in entries) >= GROUP_BYTES:
-                    yield _Group(entries)
+                    yield _Group(entries, self._kept)
                     entries = []
         except TraceError as error:
             self.damage = error
         if entries:
-            yield _Group(entries)
+            yield _Group(entries, self._kept)
 
     def _entries(self):
         """Yield step, name, view, the batches to be measured, and their size in bytes."""
@@ -102,7 +131,8 @@ class _Groups:
             for step in steps:
                 for name in step.layers if len(together) < len(self._names) else ():
                     if name in self._names and name not in together:
-                        view = View(step.layers[name], left_out=left_out[name], mask_epsilon=mask_epsilon)
+                        known = self._kept.get(step, name)
+                        view = View(step.layers[name], None, known, left_out[name], mask_epsilon)
                         left_out[name] = 0
                         yield step, name, view, *view.batches_to_measure(self._outputs)
                 yield step, None, None, [], 0
@@ -261,8 +291,8 @@ class StepBlock:
 class _Group:
     """Some consecutive entries, whose moments are computed by other threads from now on."""
 
-    def __init__(self, entries):
-        self._entries = entries
+    def __init__(self, entries, kept):
+        self._entries, self._kept = entries, kept
         self._prefetched = PrefetchedMoments([batch for _, _, _, batches, _ in entries for batch in batches])
 
     def measured(self):
@@ -270,6 +300,7 @@ class _Group:
         for step, name, view, batches, _ in self._entries:
             if batches:
                 view.take_moments([next(moments) for _ in batches])
+                self._kept.keep(step, name, view.all_moments)
             yield step, name, view
 
     def abandon(self):

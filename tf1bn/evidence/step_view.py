@@ -36,6 +36,7 @@ class View:
       unmoved: whether both statistics have the same bits before and after the step.
       pairs: by application, the `checker.regression.ArrayPair` of its input and output, where their sums are computed
         in the same pass over memory as the moments.
+      kept: a dict of what others computed of the step and will want again.
       wrong_shape: whether the axis that the layer declares for the channels has another length than the statistics.
     """
 
@@ -55,13 +56,8 @@ class View:
         of_applications = getattr(record, "decays", None) or (record.decay,) * len(self.training)
         self.decays = [of_applications[i] for i in self.updates]
         self.decay = record.decay if not self.decays else self.decays[0] if len(set(self.decays)) == 1 else None
-        statistics = [
-            np.stack([getattr(record, f"moving_mean_{when}"), getattr(record, f"moving_variance_{when}")])
-            for when in ("before", "after")
-        ]
-        self.unmoved = statistics[0].tobytes() == statistics[1].tobytes()
-        self.before, self.after = (values.astype(np.float64) for values in statistics)
-        self.pairs = {}
+        self.before, self.after, self.unmoved = _around(record)
+        self.pairs, self.kept = {}, {}
         self._weights = record.weights or (None,) * record.applications
         self._all_moments = all_moments
         self.wrong_shape = record.inputs is not None and any(
@@ -99,7 +95,7 @@ class View:
           size: the number of bytes that are read for them.
         """
         paired = with_outputs and not self.layer.renorm and self.record.outputs is not None
-        if not self._measurable or not (self.updates or paired):
+        if not self._measurable or not (self.updates or paired) or (self.measured and not paired):
             return [], 0
         batches, size = [], 0
         for i, array in enumerate(self.record.inputs):
@@ -224,6 +220,19 @@ class View:
         if self.finite.all():
             return self.before, self.after
         return self.before[:, self.finite], self.after[:, self.finite]
+
+
+def _around(record):
+    """The statistics before and after a step, float64 [2, channels] each, and whether the bits of both are the same."""
+    names = ("mean_before", "variance_before", "mean_after", "variance_after")
+    arrays = [getattr(record, f"moving_{name}") for name in names]
+    if len({(array.dtype, array.shape) for array in arrays}) > 1:
+        before, after = np.stack(arrays[:2]), np.stack(arrays[2:])
+        return before.astype(np.float64), after.astype(np.float64), before.tobytes() == after.tobytes()
+    unmoved = all(old.tobytes() == new.tobytes() for old, new in zip(arrays[:2], arrays[2:], strict=True))
+    both = np.empty((2, 2, *arrays[0].shape))
+    both[0, 0], both[0, 1], both[1, 0], both[1, 1] = arrays
+    return both[0], both[1], unmoved
 
 
 class StepConsumer(typing.Protocol):

@@ -13,6 +13,9 @@ import os
 import sys
 import weakref
 
+import numpy as np
+import numpy.typing as npt
+
 _FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _EXCHANGE, _AT_FDCWD = 2, -100
 
@@ -89,6 +92,22 @@ class OpenFile:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         weakref.finalize(self, os.close, fd)
+
+
+def read_into(descriptor: int, data: npt.NDArray[np.uint8], start: int) -> int:
+    """Fill ``data`` with the bytes of a file from byte ``start`` on; returns how many there are."""
+    count = 0
+    while count < data.size:
+        if hasattr(os, "preadv"):
+            read = os.preadv(descriptor, [memoryview(data)[count:]], start + count)
+        else:
+            part = os.pread(descriptor, data.size - count, start + count)
+            read = len(part)
+            data[count : count + read] = np.frombuffer(part, np.uint8)
+        if not read:
+            break
+        count += read
+    return count
 
 
 def exchange(one: str, other: str) -> bool:

@@ -26,7 +26,7 @@ LAYOUTS = 64
 LARGEST_FILE = 1 << 28
 _ALIGNMENT = 8
 # Of a stretch: bytes that are in memory at once, and steps.
-STRETCH_BYTES, STRETCH_STEPS = 1 << 25, 256
+STRETCH_BYTES, STRETCH_STEPS = 1 << 26, 256
 
 
 class Block(Files):
@@ -145,7 +145,7 @@ class Stretch:
     def __init__(self, first: Any) -> None:
         self.steps = [first]
         self.records = first.layout
-        self._blocks: bytes | None = None
+        self._blocks: npt.NDArray[np.uint8] | None = None
 
     def takes(self, step: Any) -> bool:
         """Whether this step continues the stretch."""

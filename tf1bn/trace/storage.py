@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..checker.arguments import FLOATS
 from ..cluster.files import RemoteFolder, is_url
 from ..errors import TraceError
-from .directory import Directory, OpenFile
+from .directory import Directory, OpenFile, read_into
 
 REALS = (*FLOATS, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 # Bytes: longer than the header of any plain array, and too short to do harm.
@@ -94,6 +94,11 @@ class Folder:
         if self._remote is not None:
             return self._copied(name)
         try:
+            # Mostly no part is a symbolic link, and to resolve the path takes longer than all else here.
+            return self._regular(name, self._directory.open(parts))
+        except (OSError, UnicodeError):
+            pass
+        try:
             target = os.path.realpath(os.path.join(self._root, name))
             inside = target.startswith(self._inside)
             opened = self._directory.open(target[len(self._inside) :].split("/")) if inside else None
@@ -107,6 +112,10 @@ class Folder:
             raise self.error(f"the file {name!r} cannot be opened: {getattr(error, 'strerror', error)}.") from error
         if not inside:
             raise self.error(f"the path {name!r} leads out of the trace's folder, to {target!r}.")
+        return self._regular(name, opened)
+
+    def _regular(self, name: str, opened: int) -> BinaryIO:
+        """The file of a descriptor, which is closed if it is no regular one."""
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             os.close(opened)
             raise self.error(f"{name!r} is not a regular file.")
@@ -183,7 +192,7 @@ class Folder:
             raise self.error(f"the path {path!r} of a vector in a block is not accepted; {reason}.")
         data = self._whole.get("")  # no path of a file is empty
         if data is None:
-            data = self._whole[""] = np.frombuffer(self.read_block(*self._block), np.uint8)
+            data = self._whole[""] = self.read_block(*self._block)
         start, dtype, count = where
         end = start + count * dtype.itemsize
         if end > data.size:
@@ -198,8 +207,8 @@ class Folder:
         where = _place(path) if isinstance(path, str) else None
         return where if where is not None and where[1].type in FLOATS and where[1].isnative else None
 
-    def read_block(self, name: str, start: int, size: int) -> bytes:
-        """So many bytes of a packed file, of one block or of several behind each other."""
+    def read_block(self, name: str, start: int, size: int) -> npt.NDArray[np.uint8]:
+        """So many bytes of a packed file, of one block or of several behind each other; read-only."""
         if size > LARGEST_VECTORS:
             raise self.error(f"a block of {size} bytes is asked for; a step has at most {LARGEST_VECTORS}.")
         file = self._packed.get(name)
@@ -210,11 +219,15 @@ class Folder:
             self._packed[name] = file
         try:
             # The length is looked at first: memory for what is not there is not asked for.
-            data = os.pread(file.fd, size, start) if start + size <= os.fstat(file.fd).st_size else b""
+            there = start + size <= os.fstat(file.fd).st_size
+            # Memory of NumPy, which asks for large pages.
+            data = np.empty(size if there else 0, np.uint8)
+            count = read_into(file.fd, data, start)
         except OSError as error:
             raise self.error(f"the file {name!r} cannot be read: {error.strerror}.") from error
-        if len(data) != size:
+        if count != size:
             raise self.error(f"the file {name!r} was cut: the block of {size} bytes at byte {start} is not there.")
+        data.setflags(write=False)
         return data
 
     def _array(

@@ -1,5 +1,7 @@
 """How well a layer as it is declared explains many steps, each from the statistics before it."""
 
+import functools
+
 import numpy as np
 
 from ...checker import error_bounds
@@ -11,30 +13,37 @@ class BlockFit:
     """The predictions of each step of a `StepBlock`, under one variance convention, compared with what was observed.
 
     Attributes:
-      expected: the predicted mean and variance, float64 [2, steps, channels].
-      within: whether both are within the expected error in every channel, bool [steps].
+      within: whether mean and variance are within the expected error in every channel, bool [steps].
     """
 
     def __init__(self, block, bessel):
         layer = block.layer
         self._block = block
-        self._predicted = error_bounds.predictions(
-            block.before,
-            block.mean,
-            block.variance,
-            block.count,
-            decay=block.decay,
-            dtype=layer.dtype,
-            rate_dtype=layer.rate_dtype,
-            bessel=bessel,
-            recurrence=layer.known_recurrence,
-            variance_from=layer.variance_from,
-        )
-        self._shares = error_bounds.largest_shares(block.after, self._predicted[0], self._predicted[1])
+        self._settings = {
+            "decay": block.decay,
+            "dtype": layer.dtype,
+            "rate_dtype": layer.rate_dtype,
+            "bessel": bessel,
+            "recurrence": layer.known_recurrence,
+            "variance_from": layer.variance_from,
+        }
+        arrays = block.before, block.after, block.mean, block.variance
+        self._shares = error_bounds.shares_of(*arrays, block.count, **self._settings)
+
+    def _predictions(self, start, end):
+        """Expected values, expected error and worst case of some steps, float64 [3, 2, steps, channels]."""
+        block, steps = self._block, slice(start, end)
+        before = np.ascontiguousarray(block.before[:, steps])
+        return error_bounds.predictions(before, block.mean[steps], block.variance[steps], block.count, **self._settings)
+
+    @functools.cached_property
+    def _predicted(self):
+        return self._predictions(0, len(self._block))
 
     @property
-    def expected(self):
-        return self._predicted[0]
+    def last(self):
+        """The predicted mean and variance of the last step, float64 [2, channels]."""
+        return self._predictions(len(self._block) - 1, len(self._block))[0, :, 0]
 
     @property
     def variance(self):
@@ -50,11 +59,10 @@ class BlockFit:
     def within(self):
         return ~np.isnan(self._shares).any(axis=0)
 
-    def part(self, start, end):
-        """The `BlockFit` of some of the steps."""
+    def part(self, block, start, end):
+        """The `BlockFit` of some of the steps, which are this ``block``."""
         part = BlockFit.__new__(BlockFit)
-        part._block = self._block.part(start, end)
-        part._predicted, part._shares = self._predicted[:, :, start:end], self._shares[:, start:end]
+        part._block, part._settings, part._shares = block, self._settings, self._shares[:, start:end]
         return part
 
     def add_to(self, worst):
@@ -62,7 +70,7 @@ class BlockFit:
         worst.add_within(self._shares, self._block.numbers, self._error)
 
     def _error(self, statistic, step):
-        values = (self._block.after, *self._predicted)
-        rows = [each[statistic, step, np.newaxis] for each in values]
+        values = (self._block.after[:, step], *self._predictions(step, step + 1)[:, :, 0])
+        rows = [each[statistic, np.newaxis] for each in values]
         (compared,) = compare_rows(*rows, self._block.layer.dtype)
         return StatisticError.of(compared, np.arange(rows[0].size), self._block.numbers[step])

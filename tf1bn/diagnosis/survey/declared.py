@@ -87,8 +87,14 @@ class Declared:
     def add_block(self, block):
         """Take the training steps of a `StepBlock`, of a layer that has trained before."""
         first = block.count, block.mean[0].tobytes(), block.variance[0].tobytes()
-        for repeated in (first == self._batch, *block.repeated[1:].tolist()):
-            self._count_batch(repeated)
+        self._count_batch(first == self._batch)
+        if block.repeated.any():
+            for repeated in block.repeated[1:].tolist():
+                self._count_batch(repeated)
+        elif len(block) > 1:
+            # As many batches as steps, each of them once.
+            self._count_batch(False)
+            self._runs, self._twice = self._runs + len(block) - 2, self._twice and len(block) == 2
         self._batch = block.count, block.mean[-1].tobytes(), block.variance[-1].tobytes()
         self.decays.add(block.decay)
         # Step by step, so that it is rounded as in `add`.

@@ -160,7 +160,8 @@ class Survey:
                 going = usual[start:] & np.append(True, block.continues[start + 1 :])
                 end = len(block) if going.all() else start + int(going.argmin())
             if end > start:
-                self._add_usual(block.part(start, end), {bessel: fit.part(start, end) for bessel, fit in fits.items()})
+                part = block.part(start, end)
+                self._add_usual(part, {bessel: fit.part(part, start, end) for bessel, fit in fits.items()})
             else:
                 self.add(block.numbers[start], block.view(start))
                 end = start + 1
@@ -184,7 +185,7 @@ class Survey:
         self.rate_rounding.add_block(block)
         for bessel, fit in fits.items():
             fit.add_to(self.fits[bessel].worst)
-            self.fits[bessel].statistic_errors.add_block(block, fit.expected)
+            self.fits[bessel].statistic_errors.add_block(block, fit.last)
         if len(fits) == 2:
             self.estimates.add_conventions(block.after[1], fits[False], fits[True])
             last = fit_step(block.view(len(block) - 1), Hypothesis(), True)

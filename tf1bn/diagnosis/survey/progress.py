@@ -77,14 +77,12 @@ class Progress:
         self.affine_trained = block.affine_trained
         if block.has_affine:
             # Whether each step shows what the one before it, which moved the statistics, did to gamma and beta.
-            last = None if self._last is None else self._last[0]
-            before = [last, *(None if unmoved else n for n, unmoved in zip(block.numbers, block.unmoved, strict=True))]
-            first = self._last is not None and self._last[1] != block.affine(0)
-            for number, moved in zip(before, (first, *block.affine_moved[1:].tolist()), strict=False):
-                if number is not None and moved:
-                    self.with_affine += 1
-                elif number is not None:
-                    self.without_affine.append(number)
+            moved_statistics = np.append(self._last is not None, ~block.unmoved[:-1])
+            moved = block.affine_moved.copy()
+            moved[0] = self._last is not None and self._last[1] != block.affine(0)
+            self.with_affine += int((moved_statistics & moved).sum())
+            for i in np.flatnonzero(moved_statistics & ~moved).tolist():
+                self.without_affine.append(block.numbers[i - 1] if i else self._last[0])
         self._last = None if block.unmoved[-1] else (block.numbers[-1], block.affine(-1))
 
     @property
