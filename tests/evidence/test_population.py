@@ -7,9 +7,9 @@ from faulty import Layer, record
 from tf1bn.diagnosis.engine import diagnose
 
 
-def ids(tmp_path, samples, start, shape=(3,)):
+def ids(tmp_path, samples, start, shape=(3,), data=(1, 2)):
     def batches(t, i):
-        return np.random.default_rng(t).normal(1, 2, (16, *shape)).astype(np.float32)
+        return np.random.default_rng(t).normal(*data, (16, *shape)).astype(np.float32)
 
     opened = record(
         tmp_path / "t",
@@ -39,6 +39,22 @@ def ids(tmp_path, samples, start, shape=(3,)):
 )
 def test_far_or_not(tmp_path, samples, start, expected):
     assert ids(tmp_path, samples, start) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "data", "expected"),
+    [
+        # Statistics of data that were smaller by a factor of 10, mean and deviation alike.
+        ((10, 36), (100, 60), ["statistics-do-not-fit"]),
+        # A tenth of the way to the same data.
+        ((10, 361), (100, 60), ["cold-start"]),
+        # A new layer, on data that are unlike its start values and on some that are like them.
+        ((0, 1), (100, 60), ["cold-start"]),
+        ((0, 1), (0.2, 1.1), []),
+    ],
+)
+def test_the_scale_of_the_data_is_no_way_from_the_start(tmp_path, start, data, expected):
+    assert ids(tmp_path, 256, start, data=data) == expected
 
 
 def test_values_of_a_sample_are_not_samples(tmp_path):

@@ -240,3 +240,13 @@ def test_a_loop_of_ones_own_is_warned_of_layers_frozen_after_compile(path):
     with pytest.warns(UserWarning, match="`trainable` of bn2 was set to False"), record(model, path):
         model(images(), training=True)
     assert verdicts(path)["bn2"] == ("ok", [])
+
+
+@pytest.mark.parametrize("setting", [{"virtual_batch_size": 4}, {"axis": [1, 2]}])
+def test_layers_of_tf_keras_that_a_trace_cannot_hold_are_listed(path, setting):
+    old = pytest.importorskip("tf_keras")
+    layers = [old.layers.BatchNormalization(name="bn", **setting), old.layers.Flatten(), old.layers.Dense(1)]
+    model = old.Sequential([old.layers.Input((6, 6, 3), batch_size=8), *layers])
+    model.compile("sgd", "mse")
+    model.fit(images(), np.zeros((8, 1)), batch_size=8, verbose=0, callbacks=[Recorder(path)])
+    assert trace.open(path).layers["bn"].unrecordable is not None

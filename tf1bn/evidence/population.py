@@ -88,6 +88,13 @@ def _start_weight(m, v, a, b, samples):
         left = float((np.abs(a - (1 - of_mean) * m) / np.sqrt(v)).max())
     if not (0.01 < of_mean < 1 and 0.01 < of_variance < 1):
         return None
+    # Near the start both are alike whatever moved them. Data of a larger scale make the ways to it short as well, but
+    # not by one factor in mean and variance.
+    ways = sorted((1 - of_mean, 1 - of_variance))
+    with np.errstate(over="ignore", divide="ignore"):
+        unsure = 4 / math.sqrt(samples) + 2 / math.sqrt(samples * float((m * m / v).sum()) + 1e-300)
+    if ways[1] > ways[0] * (1.25 + unsure):
+        return None
     # Both are as uncertain as the data's moments are.
     close = abs(of_mean - of_variance) <= 0.05 + 2 / math.sqrt(samples)
     return (of_mean + of_variance) / 2 if close and left <= 3 / math.sqrt(samples) else None

@@ -141,6 +141,23 @@ def _restarted(steps):
     )
 
 
+def _several(declared, words):
+    """That a layer is applied several times in a step, and what becomes of its updates."""
+    if declared.recomputed:
+        return (
+            "A backward pass computed the layer once more (activation checkpointing), which updated its statistics "
+            "a second time with the same batch; keep batch norm out of what is recomputed, or switch its updates off "
+            "there."
+        )
+    text = (
+        f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
+        "after the other"
+    )
+    if words.in_order:
+        return f"{text}, in the order of the calls: a step forgets as {declared.applications} steps of one call do."
+    return f"{text}; {words.no_order}, and one can be lost."
+
+
 def advise(survey, already):
     """What is worth knowing about training steps that are each as declared; ``already``: the ids of other causes."""
     worst, declared, causes = survey.best, survey.declared, []
@@ -149,21 +166,7 @@ def advise(survey, already):
     if (lost := _lost_in_halves(survey)) is not None:
         causes.append(lost)
     if declared.applications > 1 and survey.reduction is None and "one-tower-only" not in already:
-        text = (
-            f"The layer was applied {declared.applications} times in a step and updated its statistics each time, one "
-            "after the other"
-        )
-        if words_of(survey).in_order:
-            text += f", in the order of the calls: a step forgets as {declared.applications} steps of one call do."
-        else:
-            text += f"; {words_of(survey).no_order}, and one can be lost."
-        if declared.recomputed:
-            text = (
-                "A backward pass computed the layer once more (activation checkpointing), which updated its statistics "
-                "a second time with the same batch; keep batch norm out of what is recomputed, or switch its updates "
-                "off there."
-            )
-        causes.append(cause("double-update", text, worst.misfit))
+        causes.append(cause("double-update", _several(declared, words_of(survey)), worst.misfit))
     if declared.every_batch_twice and not declared.always_zero:
         text = (
             "Every batch is that of two training steps in a row and updated the statistics in both, as with the square "

@@ -91,13 +91,17 @@ def settings(layer: Any, rank: int, own_variance: str | None = None) -> trace.La
       rank: of its inputs.
       own_variance: what `variance_from` says of the backend.
     """
-    (axis,) = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+    axis, *others = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     axis = axis % rank
     old = is_old(library_of(layer))
     dtype = dtype_name(layer.moving_mean)
     problem = None
     if getattr(layer, "renorm", False):
         problem = "It does batch renormalisation as Keras computes it, which the checker does not know."
+    elif getattr(layer, "virtual_batch_size", None) is not None:
+        problem = "It takes each batch as several virtual ones, whose statistics are not those of the batch."
+    elif others:
+        problem = f"It has the statistics of each position on the axes {[axis, *others]}, which are no channels."
     elif dtype not in DTYPES:
         problem = f"Its moving statistics are {dtype}, which a trace does not hold."
     return trace.Layer(
