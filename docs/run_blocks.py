@@ -15,8 +15,8 @@ An HTML comment on the line before a block changes this: ``<!-- not run: REASON 
 only with ``--with PACKAGE``), ``<!-- exits 1 -->`` (the last command of the block ends with that status).
 In an output a line "..." stands for any number of lines, and "..." in a line for any text in that line. Of numbers with
 a decimal point or an exponent three digits count, and of those below 1e-4, such as 3.4e-07, that they are: they are
-rounding errors, which differ between processors. The number of spaces between words, and blank lines at both ends, do
-not count.
+rounding errors, which differ between processors, as does the share in "largest error 41 %". The number of spaces between
+words, and blank lines at both ends, do not count.
 
 Each page runs in a temporary folder that looks like the top of the repository: it has a copy of docs, a link to tests,
 and ``.venv/bin`` with ``tf1bn`` and ``python``, which are also on the PATH.
@@ -45,6 +45,7 @@ NOT_RUN = ("sh", "diff", "json", "text")
 _FENCE = re.compile(r"^```(\S*)[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--\s*(not run|needs|exits):?\s+(.*?)\s*-->\s*\Z", re.DOTALL)
 # With a decimal point or an exponent, and no part of a word, a version or something longer that "..." cuts off.
+_SHARE = re.compile(r"(?<=largest error )\d+(?= %)")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+(?:e[-+]?\d+)?|e[-+]?\d+)(?!\w|\.[\d.])")
 _WIDTH = "100"
 
@@ -131,7 +132,7 @@ def _pattern(line):
 
 def _canonical(line):
     """The line with what does not count made the same everywhere."""
-    return " ".join(_NUMBER.sub(_rounded, line).split())
+    return " ".join(_SHARE.sub("N", _NUMBER.sub(_rounded, line)).split())
 
 
 def _rounded(match):
