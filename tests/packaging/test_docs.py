@@ -295,6 +295,8 @@ def test_one_layer_of_the_sample_is_wrong_and_one_is_right():
         (["114.78817 is allowed"], ["115.9 is allowed"], False),
         (["off by 3.4e-07"], ["off by 1.2e-06"], True),
         (["off by 3.4e-07"], ["off by 1.2e-03"], False),
+        (["(largest error 41 % of the bound)"], ["(largest error 9 % of the bound)"], True),
+        (["41 % of the data"], ["9 % of the data"], False),
         (["2 layers"], ["3 layers"], False),
         (["off by 4.4 and ..."], ["off by 4.4 and 3e-7"], True),
     ],
