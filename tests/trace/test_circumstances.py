@@ -141,7 +141,8 @@ def test_a_gap_is_no_change_from_outside(tmp_path, left_out):
     (result,) = diagnose(written(tmp_path / "a", steps))
     assert result.verdict == "ok"
     assert ("outside of the recorded steps" in result.explanation) is (left_out == 0)
-    assert ("cold-start" in [cause.id for cause in result.causes]) is (left_out == 0)
+    # How much of the start is left cannot be known in either case.
+    assert "cold-start" not in [cause.id for cause in result.causes]
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -158,6 +158,20 @@ def _several(declared, words):
     return f"{text}; {words.no_order}, and one can be lost."
 
 
+def _cold_start(survey):
+    declared, progress = survey.declared, survey.progress
+    # What else wrote the statistics, a reset among others, left another share of their start.
+    if not progress.fresh or declared.start_weight <= DOMINATED or survey.gaps.found:
+        return None
+    text = (
+        f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
+        f"{counted(progress.updates, 'update')}"
+    )
+    if declared.decay is not None and 0 < declared.decay < 1:
+        text += f"; after {math.ceil(math.log(WARM) / math.log(declared.decay)):,} updates it is 1 %"
+    return cause("cold-start", text + ".")
+
+
 def advise(survey, already):
     """What is worth knowing about training steps that are each as declared; ``already``: the ids of other causes."""
     worst, declared, causes = survey.best, survey.declared, []
@@ -201,13 +215,6 @@ def advise(survey, already):
             f"{in_percent(lost)} of the variance, and an error below that does not show."
         )
         causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
-    # What else wrote the statistics, a reset among others, left another share of their start.
-    if survey.progress.fresh and declared.start_weight > DOMINATED and not survey.gaps.found:
-        text = (
-            f"The start values (0, 1) still make up {declared.start_weight:.0%} of the statistics after "
-            f"{counted(survey.progress.updates, 'update')}"
-        )
-        if declared.decay is not None and 0 < declared.decay < 1:
-            text += f"; after {math.ceil(math.log(WARM) / math.log(declared.decay)):,} updates it is 1 %"
-        causes.append(cause("cold-start", text + "."))
+    if (cold := _cold_start(survey)) is not None:
+        causes.append(cold)
     return causes
