@@ -15,8 +15,8 @@ An HTML comment on the line before a block changes this: ``<!-- not run: REASON 
 only with ``--with PACKAGE``), ``<!-- exits 1 -->`` (the last command of the block ends with that status).
 In an output a line "..." stands for any number of lines, and "..." in a line for any text in that line. Of numbers with
 a decimal point or an exponent three digits count, and of those below 1e-4, such as 3.4e-07, that they are: they are
-rounding errors, which differ between processors, as does the share in "largest error 41 %". The number of spaces between
-words, and blank lines at both ends, do not count.
+rounding errors, which differ between processors, as does the share in "largest error 41 %". The number of spaces
+between words, and blank lines at both ends, do not count.
 
 Each page runs in a temporary folder that looks like the top of the repository: it has a copy of docs, a link to tests,
 and ``.venv/bin`` with ``tf1bn`` and ``python``, which are also on the PATH.
