@@ -23,19 +23,6 @@ if MADE:
     for name, folder in (("KERAS_HOME", "keras"), ("MPLCONFIGDIR", "matplotlib"), ("XDG_DATA_HOME", "data")):
         os.environ.setdefault(name, os.path.join(MADE, folder))
 
-
-def roomy(folder):
-    """Whether there is a folder with much room in which programs may run."""
-    if not os.path.isdir(folder):
-        return False
-    return shutil.disk_usage(folder).free > 8e9 and not os.statvfs(folder).f_flag & os.ST_NOEXEC
-
-
-# The folders of `tmp_path` lie in memory where there is plenty: tests write 100,000 small files, each of which the
-# file system of a disk enters into its books and waits for.
-if not {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & set(os.environ) and roomy("/dev/shm"):
-    os.environ["PYTEST_DEBUG_TEMPROOT"] = "/dev/shm"
-
 # A shell's background job ignores Ctrl-C, and so would the processes that the tests start to interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
