@@ -1,5 +1,8 @@
 """What operations of TensorFlow itself do in a script, beside what they did in the real 1.15.5: shapes and errors."""
 
+import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -22,10 +25,17 @@ ERRORS = {"nchw fused": "runs (1, 3, 8, 8)", "restore": "ValueError"}
 
 
 @pytest.mark.parametrize(("name", "expected", "number"), [("static_shapes", SHAPES, 390), ("errors", ERRORS, 22)])
-def test_lines_are_those_of_1_15_5(name, expected, number, capsys):
-    assert run_script(str(SCRIPTS / f"{name}.py")) == 0
+def test_lines_are_those_of_1_15_5(name, expected, number):
+    # oneDNN, which TensorFlow uses on processors that have vectors of 512 bits, computes in NCHW.
+    done = subprocess.run(
+        [sys.executable, "-m", "tf1bn", "run", SCRIPTS / f"{name}.py"],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     recorded = (SCRIPTS / f"{name}.tf-1.15.5.txt").read_text().splitlines()
-    printed = dict(line.split(" -> ") for line in capsys.readouterr().out.splitlines())
+    printed = dict(line.split(" -> ") for line in done.stdout.splitlines())
     assert len(recorded) >= number
     assert printed == dict(line.split(" -> ") for line in recorded) | expected
 
