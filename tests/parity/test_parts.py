@@ -126,6 +126,18 @@ def test_the_first_step_and_the_first_later_one_with_other_data():
     assert compare_inputs(record(X), record(np.moveaxis(X, -1, 0)), 0).state == "bitwise"
 
 
+def test_moments_over_other_axes_of_as_many_values_do_not_show_whether_the_data_is_the_same():
+    other = record(moments=(checker.batch_moments(np.moveaxis(X, 1, -1).reshape(-1, 4)),))
+    comparison = compare_inputs(record(X), other)
+    assert (comparison.seen, comparison.reason) == (False, "the recorded moments are of 3 and of 4 channels")
+    fewer = record(moments=(checker.batch_moments(np.moveaxis(X[:2], 1, -1).reshape(-1, 4)),))
+    assert compare_inputs(record(X), fewer).seen
+    data = SameData()
+    for step, new in enumerate((record(X), other)):
+        data.add(step, record(X), new)
+    assert (data.later, data.other, data.bitwise) == (None, None, False)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [

@@ -180,9 +180,9 @@ def same_run(layers, comparisons):
     sentence = sentences.get(first.state)
     if sentence is None:
         reason = first.reason or f"the first layer's inputs are {first.error:.2g} deviations apart"
+        begin = "The data is not the same" if first.seen else "Whether the data is the same is not seen"
         sentence = (
-            f"The data is not the same ({reason}): nothing about the outputs can be concluded; the layers are judged "
-            "on their own data."
+            f"{begin} ({reason}): nothing about the outputs can be concluded; the layers are judged on their own data."
         )
         problems.append(sentence)
     elif data.other is not None:

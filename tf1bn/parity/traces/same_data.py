@@ -30,6 +30,7 @@ class InputComparison(typing.NamedTuple):
       reason: why they cannot be compared; None if they can.
       half: the unit roundoff of half precision where one of the two holds only such numbers; else 0.0.
       rounding: how far apart, in standard deviations, a unit roundoff of 1 may bring them.
+      seen: whether the records show how they compare; moments over other axes of the same values do not.
     """
 
     state: str
@@ -37,6 +38,7 @@ class InputComparison(typing.NamedTuple):
     reason: str | None = None
     half: float = 0.0
     rounding: float = 0.0
+    seen: bool = True
 
 
 class SameData:
@@ -63,7 +65,7 @@ class SameData:
         if self.first is None:
             self.first, self.first_step = comparison, step
             return
-        if comparison.state == "different":
+        if comparison.state == "different" and comparison.seen:
             self.later = self.later or (step, comparison)
             if not comparison.error <= OTHER_DATA:
                 self.other = self.other or (step, comparison)
@@ -201,8 +203,12 @@ def _is_bfloat16(values):
 def _compare_moments(old, new):
     error = 0.0
     for old_moments, new_moments in zip(old, new, strict=False):
-        if old_moments.count != new_moments.count or old_moments.mean.shape != new_moments.mean.shape:
-            return _different(f"the values per channel are {old_moments.count} and {new_moments.count}")
+        counts, channels = zip(*((each.count, each.mean.size) for each in (old_moments, new_moments)), strict=True)
+        if channels[0] != channels[1] and counts[0] * channels[0] == counts[1] * channels[1]:
+            reason = f"the recorded moments are of {channels[0]} and of {channels[1]} channels"
+            return InputComparison("different", math.inf, reason, seen=False)
+        if counts[0] != counts[1] or channels[0] != channels[1]:
+            return _different(f"the values per channel are {counts[0]} and {counts[1]}")
         error = max(error, moments_distance(old_moments, new_moments))
     state = "moments" if error <= SAME_MOMENTS else "close" if error <= CLOSE else "different"
     return InputComparison(state, error)
