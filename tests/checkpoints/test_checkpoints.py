@@ -516,7 +516,8 @@ CAUSES = {
             with_values(torch_layer(), running_mean=ZEROS, running_var=ONES)
             | {"net/bn.num_batches_tracked": np.int64(70)},
             "num_batches_tracked is 70, so the layer did run in training mode, and the statistics were reset or "
-            "replaced since, or its momentum is 0.",
+            "replaced since, were not restored with this count (load_state_dict with strict=False, where names differ)"
+            ", or its momentum is 0.",
         ),
         "the variance alone": (with_values(trained(), moving_variance=ONES), "variance is exactly 1 in all 8"),
         "the mean alone": (with_values(trained(), moving_mean=ZEROS), "mean is exactly 0 in all 8"),

@@ -107,7 +107,8 @@ def _counted_batches(batches):
         return "; num_batches_tracked is 0, so the layer never ran in training mode since it was made"
     return (
         f"; num_batches_tracked is {batches}, so the layer did run in training mode, and the statistics were reset or "
-        "replaced since, or its momentum is 0"
+        "replaced since, were not restored with this count (load_state_dict with strict=False, where names differ), or "
+        "its momentum is 0"
     )
 
 
