@@ -135,6 +135,13 @@ def test_a_correct_layer_is_taken_in_blocks(tmp_path, dtype, channels):
     assert assert_same(path) == (1, 40)
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+def test_the_rounding_of_a_rate_is_summed_in_blocks(tmp_path, channels):
+    """1 - float32(0.999) is so far from 0.001 that each step shows something of it."""
+    path = written(tmp_path / "t", steps_of(channels, 40, decay=0.999), decay=0.999)
+    assert assert_same(path) == (1, 40)
+
+
 def test_counts_of_batches_are_taken_in_blocks(tmp_path):
     """As PyTorch's layers have them; before step 20 something changed the statistics, and 3 batches were counted."""
 

@@ -124,6 +124,11 @@ def _add_terms(sums, x, y, z, unit):
         x, y, z = (np.float64(values) / unit for values in (x, y, z))
         terms = np.stack([x * x, x * z, z * z, x * y, z * y])
     usable = np.isfinite(terms).all(axis=0) & np.isfinite(y)
-    products += np.where(usable, terms, 0.0).sum(axis=2)
-    residuals[0] += float((y[usable] ** 2).sum())
+    # Step by step, so that blocks of steps give the same bits as single ones.
+    running = np.concatenate([products[:, :, np.newaxis], np.where(usable, terms, 0.0)], axis=2)
+    products[:] = np.add.accumulate(running, axis=2)[:, :, -1]
+    with np.errstate(over="ignore"):
+        squares = np.moveaxis(np.square(np.where(usable, y, 0.0)), 1, 0)
+    for square in squares.reshape(len(squares), -1).sum(axis=1).tolist():
+        residuals[0] += square
     residuals[1] += int(usable.sum())
