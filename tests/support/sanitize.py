@@ -100,7 +100,9 @@ def copy(folder, flags):
     for part in parts:
         part.mkdir(parents=True, exist_ok=True)
     files = ["setup.py", "pyproject.toml", "README.md", "LICENSE"]
-    files += [str(path.relative_to(ROOT)) for kind in ("py", "jinja") for path in (ROOT / "tf1bn").rglob(f"*.{kind}")]
+    # The package with its data, without what was built of it.
+    package = [path for path in (ROOT / "tf1bn").rglob("*") if path.is_file() and path.suffix not in (".so", ".pyc")]
+    files += [str(path.relative_to(ROOT)) for path in package]
     files += [str(path.relative_to(ROOT)) for path in (ROOT / "ext").iterdir() if path.suffix in (".pyx", ".pxd", ".h")]
     files += [f"tests/{name}" for name in TESTS] + [f"tests/support/{name}.py" for name in HELPERS]
     for part in parts:
