@@ -843,7 +843,12 @@ def main():
     parser.add_argument("--part", choices=PARTS, default="inputs", help="which cases (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the first case")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1,
+        help="processes (default: %(default)s); 0: this one, where a crash is not told",
+    )
     arguments = parser.parse_args()
     end = arguments.first + arguments.count
     context = multiprocessing.get_context("spawn")
@@ -851,10 +856,11 @@ def main():
     count = max(1, min(arguments.workers, -(-arguments.count // CHUNK)))
     current = context.RawArray("q", [-1] * count)
     started = time.perf_counter()
-    workers = [
-        context.Process(target=work, args=(arguments.seed, arguments.part, end, taken, current, failed, worker))
-        for worker in range(count)
-    ]
+    own = arguments.seed, arguments.part, end, taken, current, failed
+    if arguments.workers == 0:
+        work(*own, 0)
+        count = 0
+    workers = [context.Process(target=work, args=(*own, worker)) for worker in range(count)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -862,7 +868,7 @@ def main():
         worker.join()
         if worker.exitcode:
             failed.value = 1
-    for index, worker in zip(current, workers, strict=True):
+    for index, worker in zip(current, workers, strict=False):
         if worker.exitcode:
             failed.value = 1
             print(f"CRASHED with exit code {worker.exitcode}: seed {arguments.seed}, case {index}. To run it again:")
@@ -871,7 +877,7 @@ def main():
         return 1
     print(
         f"{arguments.count:,} cases of {arguments.part}, seed {arguments.seed}, from {arguments.first:,} on: "
-        f"no failure in {time.perf_counter() - started:.0f} s with {count} worker{'s' if count > 1 else ''}."
+        f"no failure in {time.perf_counter() - started:.0f} s with {count} worker{'' if count == 1 else 's'}."
     )
     return 0
 
