@@ -812,6 +812,17 @@ def again(seed, index, part="inputs"):
     return f"{command} --seed {seed} --first {index} --count 1"
 
 
+def passes(seed, index, part):
+    """Whether a case passes; what makes it fail is printed."""
+    try:
+        run_case(seed, index, part)
+    except Exception:
+        print(traceback.format_exc(), file=sys.stderr, flush=True)
+        print(f"FAILED: seed {seed}, case {index}. To run it again:\n    {again(seed, index, part)}", flush=True)
+        return False
+    return True
+
+
 def work(seed, part, end, taken, current, failed, worker):
     """Take chunks of cases until there are none or one has failed."""
     faulthandler.enable()
@@ -823,16 +834,8 @@ def work(seed, part, end, taken, current, failed, worker):
             break
         for index in range(first, min(end, first + CHUNK)):
             current[worker] = index
-            try:
-                run_case(seed, index, part)
-            except Exception:
-                with failed.get_lock():
-                    failed.value = 1
-                    print(traceback.format_exc(), file=sys.stderr, flush=True)
-                    print(
-                        f"FAILED: seed {seed}, case {index}. To run it again:\n    {again(seed, index, part)}",
-                        flush=True,
-                    )
+            if not passes(seed, index, part):
+                failed.value = 1
                 return
     current[worker] = -1
 
@@ -851,15 +854,29 @@ def main():
     )
     arguments = parser.parse_args()
     end = arguments.first + arguments.count
+    count = max(1, min(arguments.workers, -(-arguments.count // CHUNK))) if arguments.workers else 0
+    started = time.perf_counter()
+    ran = in_processes(arguments, count, end) if count else in_this_process(arguments, end)
+    if not ran:
+        return 1
+    print(
+        f"{arguments.count:,} cases of {arguments.part}, seed {arguments.seed}, from {arguments.first:,} on: "
+        f"no failure in {time.perf_counter() - started:.0f} s with {count} worker{'' if count == 1 else 's'}."
+    )
+    return 0
+
+
+def in_this_process(arguments, end):
+    """Run the cases here, up to the first that fails; returns whether none did."""
+    return all(passes(arguments.seed, index, arguments.part) for index in range(arguments.first, end))
+
+
+def in_processes(arguments, count, end):
+    """Run the cases in so many processes; returns whether none failed and no process crashed."""
     context = multiprocessing.get_context("spawn")
     taken, failed = context.Value("q", arguments.first), context.Value("b", 0)
-    count = max(1, min(arguments.workers, -(-arguments.count // CHUNK)))
     current = context.RawArray("q", [-1] * count)
-    started = time.perf_counter()
     own = arguments.seed, arguments.part, end, taken, current, failed
-    if arguments.workers == 0:
-        work(*own, 0)
-        count = 0
     workers = [context.Process(target=work, args=(*own, worker)) for worker in range(count)]
     for worker in workers:
         worker.start()
@@ -868,18 +885,12 @@ def main():
         worker.join()
         if worker.exitcode:
             failed.value = 1
-    for index, worker in zip(current, workers, strict=False):
+    for index, worker in zip(current, workers, strict=True):
         if worker.exitcode:
             failed.value = 1
             print(f"CRASHED with exit code {worker.exitcode}: seed {arguments.seed}, case {index}. To run it again:")
             print(f"    {again(arguments.seed, index, arguments.part)}")
-    if failed.value:
-        return 1
-    print(
-        f"{arguments.count:,} cases of {arguments.part}, seed {arguments.seed}, from {arguments.first:,} on: "
-        f"no failure in {time.perf_counter() - started:.0f} s with {count} worker{'' if count == 1 else 's'}."
-    )
-    return 0
+    return not failed.value
 
 
 if __name__ == "__main__":
