@@ -172,61 +172,9 @@ def steps_of(
     )
 
 
-def predictions(
-    before: Doubles,
-    mean: Doubles,
-    variance: Doubles,
+def declared_steps(
     count: int,
     *,
-    decay: float,
-    dtype: str,
-    rate_dtype: str | None,
-    bessel: bool,
-    recurrence: str | None,
-    variance_from: str | None,
-) -> Doubles:
-    """What each of many steps makes of the statistics before it, as a new `MovingStats` for each step has it.
-
-    Args:
-      before: [2, steps, channels], contiguous.
-      mean, variance: [steps, channels], contiguous, those of a batch of ``count`` values in each step.
-
-    Returns:
-      expected values, expected error and worst case, [3, 2, steps, channels].
-    """
-    out = np.empty((3, 2, mean.size))
-    steps = _declared_steps(count, decay, dtype, rate_dtype, bessel, recurrence, variance_from)
-    steps.predict(before.reshape(2, -1), mean.reshape(-1), variance.reshape(-1), out)
-    return out.reshape(3, *before.shape)
-
-
-def shares_of(
-    before: Doubles,
-    after: Doubles,
-    mean: Doubles,
-    variance: Doubles,
-    count: int,
-    *,
-    decay: float,
-    dtype: str,
-    rate_dtype: str | None,
-    bessel: bool,
-    recurrence: str | None,
-    variance_from: str | None,
-) -> Doubles:
-    """The `largest_shares` of `predictions` of each step, whose arrays are not made, [2, steps].
-
-    Args:
-      before, after: [2, steps, channels], contiguous; else as for `predictions`.
-    """
-    out = np.empty(before.shape[:2])
-    steps = _declared_steps(count, decay, dtype, rate_dtype, bessel, recurrence, variance_from)
-    steps.shares(before, after, mean, variance, out)
-    return out
-
-
-def _declared_steps(
-    count: int,
     decay: float,
     dtype: str,
     rate_dtype: str | None,
@@ -234,9 +182,40 @@ def _declared_steps(
     recurrence: str | None,
     variance_from: str | None,
 ) -> _native.Steps:
+    """`steps_of` layers that take ``decay``, as `MovingStats` has the settings."""
     rates = rates_of(decay, dtype, rate_dtype, recurrence)
     squares = variance_from == "squares"
     return steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)
+
+
+def predictions(steps: _native.Steps, before: Doubles, mean: Doubles, variance: Doubles) -> Doubles:
+    """What each of many steps makes of the statistics before it, as a new `MovingStats` for each step has it.
+
+    Args:
+      steps: of `declared_steps`.
+      before: [2, steps, channels], contiguous.
+      mean, variance: [steps, channels], contiguous, those of the batch of each step.
+
+    Returns:
+      expected values, expected error and worst case, [3, 2, steps, channels].
+    """
+    out = np.empty((3, 2, mean.size))
+    steps.predict(before.reshape(2, -1), mean.reshape(-1), variance.reshape(-1), out)
+    return out.reshape(3, *before.shape)
+
+
+def shares_of(steps: _native.Steps, before: Doubles, after: Doubles, mean: Doubles, variance: Doubles) -> Doubles:
+    """The largest errors in units of the expected ones of `predictions`, whose arrays are not made, [2, steps].
+
+    Args:
+      before, after: [2, steps, channels], contiguous; else as for `predictions`.
+
+    Returns:
+      NaN where an error is not within its bound, or something is not finite.
+    """
+    out = np.empty(before.shape[:2])
+    steps.shares(before, after, mean, variance, out)
+    return out
 
 
 class Update(NamedTuple):
@@ -292,14 +271,6 @@ def beyond_worst(
     with np.errstate(invalid="ignore", over="ignore"):
         outside = np.isfinite(inside) & ~(np.abs(after - value) <= worst)
     return (outside | ~(np.isfinite(after) & np.isfinite(value))).any(axis=1)
-
-
-def largest_shares(observed: Doubles, expected: Doubles, bound: Doubles) -> Doubles:
-    """The largest error in units of its bound along the last axis; NaN where one of them is not within its bound."""
-    shares = np.empty(observed.shape[:-1])
-    rows = [values.reshape(-1, observed.shape[-1]) for values in (observed, expected, bound)]
-    _native.largest_shares(*rows, shares.reshape(-1))
-    return shares
 
 
 def start_figures(values: Doubles, dtype: str, forms: int) -> Doubles:

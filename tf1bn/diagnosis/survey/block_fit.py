@@ -19,22 +19,22 @@ class BlockFit:
     def __init__(self, block, bessel):
         layer = block.layer
         self._block = block
-        self._settings = {
-            "decay": block.decay,
-            "dtype": layer.dtype,
-            "rate_dtype": layer.rate_dtype,
-            "bessel": bessel,
-            "recurrence": layer.known_recurrence,
-            "variance_from": layer.variance_from,
-        }
-        arrays = block.before, block.after, block.mean, block.variance
-        self._shares = error_bounds.shares_of(*arrays, block.count, **self._settings)
+        self._steps = error_bounds.declared_steps(
+            block.count,
+            decay=block.decay,
+            dtype=layer.dtype,
+            rate_dtype=layer.rate_dtype,
+            bessel=bessel,
+            recurrence=layer.known_recurrence,
+            variance_from=layer.variance_from,
+        )
+        self._shares = error_bounds.shares_of(self._steps, block.before, block.after, block.mean, block.variance)
 
     def _predictions(self, start, end):
         """Expected values, expected error and worst case of some steps, float64 [3, 2, steps, channels]."""
         block, steps = self._block, slice(start, end)
         before = np.ascontiguousarray(block.before[:, steps])
-        return error_bounds.predictions(before, block.mean[steps], block.variance[steps], block.count, **self._settings)
+        return error_bounds.predictions(self._steps, before, block.mean[steps], block.variance[steps])
 
     @functools.cached_property
     def _predicted(self):
@@ -62,7 +62,7 @@ class BlockFit:
     def part(self, block, start, end):
         """The `BlockFit` of some of the steps, which are this ``block``."""
         part = BlockFit.__new__(BlockFit)
-        part._block, part._settings, part._shares = block, self._settings, self._shares[:, start:end]
+        part._block, part._steps, part._shares = block, self._steps, self._shares[:, start:end]
         return part
 
     def add_to(self, worst):
