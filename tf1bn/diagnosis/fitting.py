@@ -126,8 +126,10 @@ def fit_step(view, hypothesis, bessel, updates_before=0, screened=False):
       screened: whether `IMPOSSIBLE` will do for a fit that is a finding in a few channels already: a channel beyond its
         worst case makes the whole a finding, whatever the others and a replay show.
     """
-    corrected = (bessel if hypothesis.bessel is None else hypothesis.bessel) is True
-    moments = _kept(view, assumed_moments, assumed_quantity(view, hypothesis), hypothesis.reduction, corrected)
+    quantity = assumed_quantity(view, hypothesis)
+    # Only a deviation depends on it: of all else there is one to be kept.
+    corrected = quantity == "deviation" and (bessel if hypothesis.bessel is None else hypothesis.bessel) is True
+    moments = _kept(view, assumed_moments, quantity, hypothesis.reduction, corrected)
     decays = None if moments is None else assumed_decays(view, hypothesis, updates_before, len(moments))
     if decays is None:
         return IMPOSSIBLE
