@@ -55,7 +55,7 @@ class Slope:
 
     def add_sums(self, xx, xy, yy, count):
         """Take the sums of x^2, xy and y^2, in units of how far y can be off, [steps] each, of so many terms."""
-        self._xx, self._xy, self._yy = _added(self._xx, xx), _added(self._xy, xy), _added(self._yy, yy)
+        self._xx, self._xy, self._yy = added(self._xx, xx), added(self._xy, xy), added(self._yy, yy)
         self._count += count
 
     def estimate(self):
@@ -89,8 +89,8 @@ class VarianceFactor:
 
     def add_sums(self, moved, kept, squares):
         """Take the sums of b1 - b0, b0 and v, each times v over the square of the bound, [steps] each."""
-        self._moved, self._kept = _added(self._moved, moved), _added(self._kept, kept)
-        self._squares = _added(self._squares, squares)
+        self._moved, self._kept = added(self._moved, moved), added(self._kept, kept)
+        self._squares = added(self._squares, squares)
 
     def estimate(self, rate):
         """The `Estimate` of k for this rate, 1 - decay."""
@@ -115,7 +115,7 @@ def _moved_and_kept(before, after, variance, bound):
         return [(weight * each).sum(axis=-1) for each in (after - before, before, variance)]
 
 
-def _added(total, terms):
+def added(total, terms):
     """The total after these terms were added to it one by one, as they are where each step is taken by itself."""
     for term in terms.tolist():
         total += term

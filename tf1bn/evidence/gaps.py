@@ -24,6 +24,11 @@ MOST_REPEATS = 3  # of one batch in one gap
 CLEAR = 0.5  # the share of the squared change that updates towards the recorded batches must explain
 
 
+def at_start(statistics):
+    """Whether mean and variance, [2, channels], are those of a new layer: 0 and 1."""
+    return bool((statistics[0] == 0).all() and (statistics[1] == 1).all())
+
+
 class EarlierStates:
     """A fingerprint of 64 bits of the statistics after each step; two states have the same by chance in 1 of 10^19."""
 
@@ -129,7 +134,7 @@ class Gaps:
 
     def _gap(self, number, view):
         after, before = self._after, view.before
-        if (before[0] == 0).all() and (before[1] == 1).all():
+        if at_start(before):
             return Gap(number, START)
         if np.array_equal(before, self._first):
             return Gap(number, BACK)

@@ -2,6 +2,8 @@
 
 import array
 
+from ...evidence.gaps import at_start
+
 NAME = "num_batches_tracked"
 
 
@@ -29,7 +31,7 @@ class BatchCount:
         averages_all = bool(view.updates) and view.layer.decay is None and view.decays[0] == 0
         if averages_all and before == 0:
             self.began.append(number)
-            if not _new(view.before):
+            if not at_start(view.before):
                 self.restarted.append(number)
 
     def add_block(self, block):
@@ -40,7 +42,3 @@ class BatchCount:
 
 def _number(values):
     return None if values is None or values.size != 1 else int(values[0])
-
-
-def _new(statistics):
-    return bool((statistics[0] == 0).all() and (statistics[1] == 1).all())

@@ -4,6 +4,8 @@ import array
 
 import numpy as np
 
+from ...evidence.gaps import at_start
+
 
 class Progress:
     """How far a layer has come in its steps.
@@ -40,9 +42,9 @@ class Progress:
         self.steps += 1
         self.first.setdefault("seen", number)
         if self.fresh is None:
-            self.fresh = _is_initial(view.before)
+            self.fresh = at_start(view.before)
             self.start_is_bad = not np.isfinite(view.before).all() or bool((view.before[1] < 0).any())
-        self.initial = self.fresh and _is_initial(view.after)
+        self.initial = self.fresh and at_start(view.after)
         gamma, beta = view.record.gamma, view.record.beta
         self.affine_trained = bool((gamma is not None and (gamma != 1).any()) or (beta is not None and beta.any()))
         self.affine_trained_before |= self.affine_trained and self.steps == 1
@@ -72,7 +74,7 @@ class Progress:
         self.steps += len(block)
         self.trained += len(block)
         self.updates += len(block)
-        self.initial = self.fresh and _is_initial(block.after[:, -1])
+        self.initial = self.fresh and at_start(block.after[:, -1])
         self.unmoved &= bool(block.unmoved.all())
         self.affine_trained = block.affine_trained
         if block.has_affine:
@@ -89,7 +91,3 @@ class Progress:
     def follows_training(self):
         """Whether the last step trained the layer."""
         return self.trained > 0 and self._untrained is None
-
-
-def _is_initial(statistics):
-    return bool((statistics[0] == 0).all() and (statistics[1] == 1).all())

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...checker.error_bounds import DEVIATIONS, ROUNDING, rates_of
 from ...checker.roundoff import UNIT_ROUNDOFF, sum_dtype
-from ...evidence.estimators import Estimate
+from ...evidence.estimators import Estimate, added
 
 
 class RateRounding:
@@ -129,6 +129,5 @@ def _add_terms(sums, x, y, z, unit):
     products[:] = np.add.accumulate(running, axis=2)[:, :, -1]
     with np.errstate(over="ignore"):
         squares = np.moveaxis(np.square(np.where(usable, y, 0.0)), 1, 0)
-    for square in squares.reshape(len(squares), -1).sum(axis=1).tolist():
-        residuals[0] += square
+    residuals[0] = added(residuals[0], squares.reshape(len(squares), -1).sum(axis=1))
     residuals[1] += int(usable.sum())
