@@ -158,16 +158,7 @@ class BatchNormalization:
         trainable: bool = True,
         **options: Any,
     ) -> Any: ...
-    def add_variable(
-        self,
-        name: str,
-        shape: Any = None,
-        dtype: Any = None,
-        initializer: Any = None,
-        regularizer: Any = None,
-        trainable: bool = True,
-        **options: Any,
-    ) -> Any: ...
+    add_variable = add_weight
     def build(self, input_shape: Any) -> None: ...
     def call(self, inputs: Any, training: Any = False) -> Any: ...
     def __call__(self, inputs: Any, *args: Any, scope: Any = None, **kwargs: Any) -> Any: ...

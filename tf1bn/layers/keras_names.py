@@ -68,9 +68,7 @@ def regularizer(value, argument):
     """
     if value is None or callable(value):
         return value
-    wanted = value if isinstance(value, dict) else {"class_name": value}
-    config = wanted.get("config", {})
-    weights = _REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**config)
+    weights = _l1_and_l2(value)
     if weights is None:
         raise ValueError(
             f"{unknown('regularizer', value)} `{argument}` is {value!r}; it must be a function from a variable to its "
@@ -109,13 +107,17 @@ def constraint(value, argument):
     )
 
 
+def _l1_and_l2(value):
+    """The weights of sum|w| and sum(w * w) that the name or dict of a regularizer means; None for an unknown one."""
+    wanted = value if isinstance(value, dict) else {"class_name": value}
+    return _REGULARIZERS.get(wanted.get("class_name"), lambda **_: None)(**wanted.get("config", {}))
+
+
 def regularizer_config(value):
     """What TF 1.15's config has for the name or dict of a regularizer; None for anything else."""
     if not isinstance(value, str | dict):
         return None
-    wanted = value if isinstance(value, dict) else {"class_name": value}
-    weights = _REGULARIZERS[wanted["class_name"]](**wanted.get("config", {}))
-    l1, l2 = (float(np.float32(weight)) for weight in weights)
+    l1, l2 = (float(np.float32(weight)) for weight in _l1_and_l2(value))
     return {"class_name": "L1L2", "config": {"l1": l1, "l2": l2}}
 
 

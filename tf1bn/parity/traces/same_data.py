@@ -203,12 +203,12 @@ def _is_bfloat16(values):
 def _compare_moments(old, new):
     error = 0.0
     for old_moments, new_moments in zip(old, new, strict=False):
-        counts, channels = zip(*((each.count, each.mean.size) for each in (old_moments, new_moments)), strict=True)
-        if channels[0] != channels[1] and counts[0] * channels[0] == counts[1] * channels[1]:
-            reason = f"the recorded moments are of {channels[0]} and of {channels[1]} channels"
+        old_channels, new_channels = old_moments.mean.size, new_moments.mean.size
+        if old_channels != new_channels and old_moments.count * old_channels == new_moments.count * new_channels:
+            reason = f"the recorded moments are of {old_channels} and of {new_channels} channels"
             return InputComparison("different", math.inf, reason, seen=False)
-        if counts[0] != counts[1] or channels[0] != channels[1]:
-            return _different(f"the values per channel are {counts[0]} and {counts[1]}")
+        if old_moments.count != new_moments.count or old_channels != new_channels:
+            return _different(f"the values per channel are {old_moments.count} and {new_moments.count}")
         error = max(error, moments_distance(old_moments, new_moments))
     state = "moments" if error <= SAME_MOMENTS else "close" if error <= CLOSE else "different"
     return InputComparison(state, error)

@@ -146,14 +146,16 @@ class _Model:
     def constant(self, number):
         """The array of a constant tensor, and the steps of whole numbers in its shape or None; None for an unknown."""
         found = self._stored(number)
-        if found is None or found[0] not in {**_FLOATS, **_WHOLE}:
+        if found is None:
             return None
         dtype, tensor, data = found
+        stored = _FLOATS.get(dtype) or _WHOLE.get(dtype)
+        if stored is None:
+            return None
         self._spend(data.size)
         shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
         if any(size < 0 for size in shape):
             raise ValueError("a constant has no certain shape")
-        stored = {**_FLOATS, **_WHOLE}[dtype]
         array = np.frombuffer(data, np.dtype(stored).newbyteorder("<")).astype(stored).reshape(shape)
         return (array, None) if dtype in _FLOATS else self._dequantized(tensor, array)
 
@@ -223,11 +225,11 @@ def _kernel(model, operator):
         return []
     # A transposed convolution has its output's shape first, and then the kernel.
     bias = operator.inputs[3 if operator.kind == "TRANSPOSE_CONV" else 2 :][:1]
-    parts = {"kernel": [None if each is None else each.transpose(axes) for each in kernel]}
+    parts = {"kernel": _both(kernel, lambda array: array.transpose(axes))}
     if operator.kind == "DEPTHWISE_CONV_2D":
         # [1, height, width, channels * multiplier] here.
         shape = *kernel[0].shape[1:3], -1, max(operator.multiplier, 1)
-        parts["kernel"] = [None if each is None else each.reshape(shape) for each in kernel]
+        parts["kernel"] = _both(kernel, lambda array: array.reshape(shape))
     if bias and (values := model.constant(bias[0])) is not None:
         parts["bias"] = values
     return [(_scope(model, [operator.inputs[1], *bias, *operator.outputs]), parts)]
@@ -251,8 +253,13 @@ def _vector(model, operator):
     for number in operator.inputs:
         values = model.constant(number)
         if values is not None and values[0].ndim and values[0].shape[-1] == values[0].size:
-            return number, [None if each is None else each.ravel() for each in values]
+            return number, _both(values, np.ravel)
     return None, None
+
+
+def _both(constant, function):
+    """What a function makes of the values and of the steps of a constant, if it has some."""
+    return [None if each is None else function(each) for each in constant]
 
 
 def _scope(model, tensors):
