@@ -137,6 +137,7 @@ def execute(parser, argv):
 
     0 all well; 1 a finding; 2 the command could not do its work; 130 interrupted. Every exception becomes one
     sentence on stderr; ``--verbose``, where a command has it, adds the traceback of one that is not a `Tf1bnError`.
+    ``args.own_process`` says whether the command came from the command line, and so has the process to itself.
     """
     _open_closed_streams()
     replace_what_cannot_be_encoded(sys.stdout, sys.stderr)
@@ -158,6 +159,7 @@ def execute(parser, argv):
     try:
         args = parser.parse_args(argv)
         prog, verbose = args.prog, getattr(args, "verbose", False)
+        args.own_process = argv is None
         code = args.run(args)
         sys.stdout.flush()
         return code

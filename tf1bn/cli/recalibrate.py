@@ -56,7 +56,7 @@ def run(args):
     if args.batch_size < 1:
         raise CommandError(f"`--batch-size` is {args.batch_size}; it must be 1 or more.")
     check_outputs({"--json": args.json})
-    import_tensorflow(verbose=args.verbose)
+    import_tensorflow(args.verbose, own_process=args.own_process)
     from ..recalibration import recalibrate
     from ..recalibration.files import OpError, StoredModel, fed_value, first_line, keep_log, read_rows
 

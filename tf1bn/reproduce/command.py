@@ -41,7 +41,7 @@ def _run(args, further):
     # A broken extension is found before the seconds that TensorFlow takes.
     from .. import checker  # noqa: F401
 
-    import_tensorflow(args.verbose)
+    import_tensorflow(args.verbose, own_process=args.own_process)
     from . import devices, run_and_check
 
     devices.require(args.device)
