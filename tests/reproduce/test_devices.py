@@ -27,8 +27,8 @@ def pretend(monkeypatch):
     """Sessions on "gpu" run on the CPU and say GPU:0."""
     opened = set()
 
-    def open_session(device, made=devices.open_session):
-        opened_here = made("cpu")
+    def open_session(device, made=devices.open_session, **options):
+        opened_here = made("cpu", **options)
         if device == "gpu":
             opened.add(opened_here)
         return opened_here

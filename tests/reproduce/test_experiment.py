@@ -327,6 +327,9 @@ def test_placement_is_what_the_partition_graphs_say():
 def test_what_is_asked_of_tensorflow_for_each_device(monkeypatch):
     asked = {}
     monkeypatch.setattr(devices.tf, "Session", lambda config: config)
+    for rewrite in (True, False):
+        rewriting = devices.open_session("auto", rewrite=rewrite).graph_options.rewrite_options
+        assert rewriting.disable_meta_optimizer is not rewrite
     for device in ("auto", "cpu", "gpu"):
         config = devices.open_session(device)
         assert config.gpu_options.allow_growth
@@ -336,6 +339,23 @@ def test_what_is_asked_of_tensorflow_for_each_device(monkeypatch):
         with tf.Graph().as_default(), devices.device_scope(device):
             assert tf.constant(1.0).device.endswith(expected)
             assert bool(tf.constant(1.0).device) is bool(expected)
+
+
+def test_a_sweep_of_few_steps_is_not_rewritten_and_gives_the_same_bits(monkeypatch):
+    opened, batch = [], article.EXPERIMENTS[0].batch()
+
+    def open_session(device, made=devices.open_session, **options):
+        opened.append(options)
+        return made(device, **options)
+
+    monkeypatch.setattr(devices, "open_session", open_session)
+    plain = experiment.run_sweep(batch, (0.0, 0.9), 40, (7,))
+    monkeypatch.setattr(experiment, "WORTH_REWRITING", 40)
+    rewritten = experiment.run_sweep(batch, (0.0, 0.9), 40, (7,))
+    assert opened == [{"rewrite": False}, {"rewrite": True}]
+    for name in ("mean", "variance", "test_outputs", "training_outputs"):
+        assert getattr(plain, name).tobytes() == getattr(rewritten, name).tobytes()
+    assert plain.devices == rewritten.devices
 
 
 def test_placement_is_read_from_the_run():

@@ -254,7 +254,7 @@ def test_a_gpu_run_that_lands_on_the_cpu_is_not_success(command, monkeypatch, tm
     path = tmp_path / "r.json"
     monkeypatch.setattr(devices, "require", lambda device: None)
     monkeypatch.setattr(devices, "device_scope", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(devices, "open_session", lambda device, made=devices.open_session: made("cpu"))
+    monkeypatch.setattr(devices, "open_session", lambda device, made=devices.open_session, **_: made("cpu"))
     code, out, _ = command("reproduce", *QUICK, "--device", "gpu", "--json", str(path))
     assert code == 2
     assert "the batch-norm operations ran on CPU:0" in " ".join(out.split())

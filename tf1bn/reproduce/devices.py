@@ -58,13 +58,18 @@ def device_scope(device):
     return contextlib.nullcontext() if device == "auto" else _tf.device(f"/{device.upper()}:0")
 
 
-def open_session(device):
+def open_session(device, rewrite=True):
     """A session on the current graph; GPU memory grows as it is needed, and "cpu" registers no GPU.
 
     The operations, which are small, are run one after the other by the thread that asks for them.
+
+    Args:
+      device: "auto", "cpu" or "gpu".
+      rewrite: whether TensorFlow's optimizers rewrite graphs before they run.
     """
     config = tf.ConfigProto(allow_soft_placement=True, inter_op_parallelism_threads=-1)
     config.gpu_options.allow_growth = True
+    config.graph_options.rewrite_options.disable_meta_optimizer = not rewrite
     if device == "cpu":
         config.device_count["GPU"] = 0
     return tf.Session(config=config)

@@ -14,6 +14,8 @@ from . import devices
 tf = _tf.compat.v1
 
 STATISTICS = ("moving_mean", "moving_variance")
+# Training steps of a sweep that gain as much time from a rewritten graph as it takes to rewrite it.
+WORTH_REWRITING = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +193,7 @@ def run_sweep(batch, decays, steps, test_steps, device="auto", fused=False, laye
     test_steps = sorted({step for step in test_steps if 0 <= step <= steps} | {0, 1, steps})
     with tf.Graph().as_default(), devices.device_scope(device):
         graph = _sweep_graph(batch.shape, decays, fused, layer)
-        with devices.open_session(device) as sess:
+        with devices.open_session(device, rewrite=steps >= WORTH_REWRITING) as sess:
             sess.run(tf.global_variables_initializer())
             statistics = [sess.run(graph.statistics)[np.newaxis]]
             untrained, used_devices = devices.run_with_devices(sess, graph.testing, {graph.x: batch}, scope="decay_0")
