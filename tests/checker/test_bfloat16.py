@@ -10,7 +10,7 @@ from accuracy import HARD, PATHS, assert_accurate
 
 from tf1bn._native import _moments
 from tf1bn.checker import MovingStats, batch_moments, regression
-from tf1bn.checker.prefetch import PrefetchedMoments
+from tf1bn.checker.prefetch import Prefetcher
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
@@ -73,7 +73,8 @@ def test_every_instruction_set_converts_every_number(rows):
 def test_an_audit_that_reads_ahead_has_the_same_moments():
     bits, _ = rounded(np.random.default_rng(4).normal(size=(100, 7, 3)))
     array = bits.view(ml_dtypes.bfloat16)
-    (moments,) = PrefetchedMoments([(array, "NHWC", None)]).moments()
+    with Prefetcher() as ahead:
+        (moments,) = ahead.begin([(array, "NHWC", None)]).moments()
     assert same_state(moments, batch_moments(array))
 
 

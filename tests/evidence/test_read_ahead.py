@@ -13,7 +13,7 @@ from tf1bn import trace
 from tf1bn._native import _moments
 from tf1bn._util import threads as parallel
 from tf1bn.checker import batch_moments, regression
-from tf1bn.checker.prefetch import PrefetchedMoments
+from tf1bn.checker.prefetch import Prefetcher
 from tf1bn.evidence import read_ahead
 from tf1bn.evidence.step_view import View
 
@@ -35,8 +35,11 @@ def bits(moments):
 def test_the_moments_are_those_of_each_batch(dtype, threads):
     batches = [(x, "NHWC") for x in arrays(dtype)]
     batches += [(np.ascontiguousarray(np.moveaxis(x, -1, 1)), "NCHW") for x, _ in batches]
-    ahead = PrefetchedMoments([(*batch, None) for batch in batches], threads)
-    assert bits(ahead.moments()) == bits(batch_moments(x, data_format=layout) for x, layout in batches)
+    with Prefetcher() as ahead:
+        # Two pieces at once, one behind the other in the same threads.
+        pieces = [ahead.begin([(*batch, None) for batch in part], threads) for part in (batches[:5], batches[5:])]
+        seen = [moments for piece in pieces for moments in piece.moments()]
+    assert bits(seen) == bits(batch_moments(x, data_format=layout) for x, layout in batches)
     assert threading.active_count() == 1
 
 
@@ -46,7 +49,8 @@ def test_the_line_in_the_same_pass_is_that_of_two(dtype):
     rng = np.random.default_rng(8)
     ys = [(x * 1.5 + rng.normal(0, 0.1, x.shape)).astype(dtype) for x in xs]
     pairs = [regression.ArrayPair(x, y, -1) for x, y in zip(xs, ys, strict=True)]
-    moments = PrefetchedMoments([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
+    with Prefetcher() as ahead:
+        moments = ahead.begin([(x, "NHWC", pair) for x, pair in zip(xs, pairs, strict=True)], 2).moments()
     # All but one, whose channels are shared out.
     assert [pair.sums is not None for pair in pairs] == [x.shape != (40, 60_000) for x in xs]
     for x, y, pair, one in zip(xs, ys, pairs, moments, strict=True):
@@ -122,26 +126,26 @@ def test_damage_is_met_after_all_before_it(tmp_path, damage):
     assert seen == [(0, "bn"), (0, None), (1, "bn"), (1, None)]
 
 
-def test_no_thread_is_left_by_a_caller_that_stops(tmp_path, monkeypatch):
-    class Noted(PrefetchedMoments):
-        begun, ended = [], []
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_so_many_groups_are_begun_before_the_first_is_needed(tmp_path, monkeypatch, ahead):
+    begun = []
 
-        def __init__(self, batches):
-            super().__init__(batches, threads=1)
-            self.begun.append(self)
-
-        def abandon(self):
-            super().abandon()
-            self.ended.append(self)
+    class Noted(Prefetcher):
+        def begin(self, batches):
+            begun.append(len(batches))
+            return super().begin(batches, threads=1)
 
     monkeypatch.setattr(read_ahead, "GROUP_LAYERS", 1)
-    monkeypatch.setattr(read_ahead, "PrefetchedMoments", Noted)
-    opened = write(tmp_path / "t", {"a": simulated(Layer(0.5), decay=0.5, shape=(50_000, 3), steps=4)})
+    monkeypatch.setattr(read_ahead, "GROUPS_AHEAD", ahead)
+    monkeypatch.setattr(read_ahead, "Prefetcher", Noted)
+    opened = write(tmp_path / "t", {"a": simulated(Layer(0.5), decay=0.5, shape=(50_000, 3), steps=9)})
     entries = read_ahead.read(opened, {"a"})
     next(entries)
-    assert len(Noted.begun) == 2
+    # The end of a step is an entry of its own: a group without a batch.
+    assert sum(begun) == (ahead + 2) // 2
+    assert threading.active_count() == 2
+    # A caller that stops leaves no thread.
     entries.close()
-    assert set(Noted.ended) == set(Noted.begun)
     assert threading.active_count() == 1
 
 
@@ -151,16 +155,23 @@ def test_the_caller_does_what_the_threads_could_not(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     x = next(arrays())
-    assert bits(PrefetchedMoments([(x, "NHWC", None)], 4).moments()) == bits([batch_moments(x)])
+    with Prefetcher() as ahead:
+        assert bits(ahead.begin([(x, "NHWC", None)], 4).moments()) == bits([batch_moments(x)])
 
 
 def test_an_error_comes_out_of_the_end():
     def work():
         raise MemoryError
 
-    background = parallel.BackgroundWork(work, lambda: None, 2)
+    background = parallel.BackgroundWork()
+    piece = background.add(work, lambda: None, 2)
     with pytest.raises(MemoryError):
-        background.finish()
+        piece.finish()
+    # It does not end what comes after it.
+    done = threading.Event()
+    background.add(done.set, lambda: None, 2)
+    assert done.wait(60)
+    background.close()
     assert threading.active_count() == 1
 
 
@@ -174,10 +185,47 @@ def test_control_c_stops_the_threads():
         begun.set()
         stopped.wait(60)
 
-    background = parallel.BackgroundWork(work, stopped.set, 1)
+    background = parallel.BackgroundWork()
     with pytest.raises(KeyboardInterrupt):
-        background.finish()
+        background.add(work, stopped.set, 1).finish()
     assert stopped.is_set()
+    background.close()
+    assert threading.active_count() == 1
+
+
+def test_control_c_while_a_thread_does_the_rest():
+    stopped, begun = threading.Event(), threading.Event()
+
+    def work():
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(60)
+        else:
+            begun.set()
+            signal.raise_signal(signal.SIGINT)  # its handler runs in the main thread, which waits for this one
+            stopped.wait(60)
+
+    background = parallel.BackgroundWork()
+    with pytest.raises(KeyboardInterrupt):
+        background.add(work, stopped.set, 1).finish()
+    assert stopped.is_set()
+    background.close()
+    assert threading.active_count() == 1
+
+
+def test_what_is_finished_is_begun_by_no_thread():
+    first, begun = threading.Event(), threading.Event()
+    calls = []
+
+    def blocked():
+        begun.set()
+        first.wait(60)
+
+    background = parallel.BackgroundWork()
+    background.add(blocked, first.set, 1)
+    assert begun.wait(60)
+    background.add(lambda: calls.append(threading.current_thread()), lambda: None, 1).finish()
+    background.close()
+    assert calls == [threading.main_thread()]
     assert threading.active_count() == 1
 
 

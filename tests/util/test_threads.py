@@ -13,7 +13,7 @@ import tiers
 
 from tf1bn._util import threads as parallel
 from tf1bn.checker import accumulation, batch_moments
-from tf1bn.checker.prefetch import PrefetchedMoments
+from tf1bn.checker.prefetch import Prefetcher
 
 BATCHES = {
     "rows": ((300, 100, 100), "NHWC"),
@@ -235,11 +235,10 @@ def test_callers_in_many_threads_get_the_same_bits():
     for caller in callers:
         caller.start()
     for turn in range(12):
-        prefetched = PrefetchedMoments([(*batch, None) for batch in batches], threads=3)
-        if turn % 3 == 0:
-            seen.append([moments._state.tobytes() for moments in prefetched.moments()])
-        else:
-            prefetched.abandon()
+        with Prefetcher() as ahead:
+            prefetched = ahead.begin([(*batch, None) for batch in batches], threads=3)
+            if turn % 3 == 0:
+                seen.append([moments._state.tobytes() for moments in prefetched.moments()])
     for caller in callers:
         caller.join()
     assert not errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 import operator
@@ -115,46 +116,103 @@ def run(jobs: Sequence[Iterator[int]], threads: int, progress: Progress) -> None
 
 
 class BackgroundWork:
-    """Work that other threads do until `finish` or `abandon` is called.
+    """Threads that do one piece of work after the other, until this is closed, while the caller goes on.
 
-    Args:
-      work: a function that does what no other call of it has done yet; it is called in each of the threads, and by
-        `finish` for what is left.
-      stop: a function that ends these calls early.
-      threads: how many.
+    The threads are started when they are first wanted, and none is left after `close`.
     """
 
-    def __init__(self, work: Callable[[], object], stop: Callable[[], object], threads: int) -> None:
-        self._work, self._stop = work, stop
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._pieces: collections.deque[BackgroundPiece] = collections.deque()  # in which something may be left to do
         self._threads: list[threading.Thread] = []
-        for _ in range(threads):
-            thread = threading.Thread(target=self._work_as_helper, name="tf1bn")
+        self._closed = False
+
+    def add(self, work: Callable[[], object], stop: Callable[[], object], threads: int) -> BackgroundPiece:
+        """Begin a piece of work.
+
+        Args:
+          work: a function that does what no other call of it has done yet; it is called in each of the threads, and by
+            `BackgroundPiece.finish` for what is left.
+          stop: a function that ends these calls early.
+          threads: how many threads there must be from now on, beside the caller's; 0 leaves this piece to the caller.
+        """
+        piece = BackgroundPiece(self, work, stop)
+        if threads:
+            with self._changed:
+                self._pieces.append(piece)
+                self._changed.notify_all()
+        while len(self._threads) < threads:
+            thread = threading.Thread(target=self._work, name="tf1bn")
             try:
                 thread.start()
             except RuntimeError:
                 # The system has no more threads.
                 break
             self._threads.append(thread)
+        return piece
 
-    def _work_as_helper(self):
-        # What is not done here is done by `finish`, which raises the same there.
-        with contextlib.suppress(Exception):
-            self._work()
+    def _work(self):
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pieces or self._closed)
+                if self._closed:
+                    return
+                piece = self._pieces[0]
+                piece.helpers += 1
+            # What is not done here is done by `finish`, which raises the same there.
+            with contextlib.suppress(Exception):
+                piece.work()
+            with self._changed:
+                piece.helpers -= 1
+                self._drop(piece)
+                self._changed.notify_all()
+
+    def _drop(self, piece):
+        """Let no further thread begin with a piece."""
+        with contextlib.suppress(ValueError):
+            self._pieces.remove(piece)
+
+    def _leave(self, piece):
+        """Return when no thread works on a piece; Ctrl-C stops it first and is raised then, as by `_join`."""
+        try:
+            with self._changed:
+                self._drop(piece)
+                self._changed.wait_for(lambda: not piece.helpers)
+        except KeyboardInterrupt:
+            piece.stop()
+            self._leave(piece)
+            raise
+
+    def close(self) -> None:
+        """Stop all work; returns when the threads have ended, each after its current part."""
+        with self._changed:
+            self._closed = True
+            pieces = list(self._pieces)
+            self._changed.notify_all()
+        for piece in pieces:
+            piece.stop()
+        _join(self._threads, lambda: None)
+
+
+class BackgroundPiece:
+    """A piece of work that was begun by `BackgroundWork.add`.
+
+    Attributes:
+      work, stop: as there; helpers: how many threads are in it now.
+    """
+
+    def __init__(self, owner: BackgroundWork, work: Callable[[], object], stop: Callable[[], object]) -> None:
+        self._owner, self.work, self.stop, self.helpers = owner, work, stop, 0
 
     def finish(self) -> None:
         """Do what is left in this thread, and return when everything is done."""
         try:
-            self._work()
+            self.work()
         except BaseException:
-            self._stop()
+            self.stop()
             raise
         finally:
-            _join(self._threads, self._stop)
-
-    def abandon(self) -> None:
-        """Stop the work; returns when the threads have ended, each after its current part."""
-        self._stop()
-        _join(self._threads, self._stop)
+            self._owner._leave(self)
 
 
 class _ThreadPool:

@@ -2,11 +2,12 @@
 many steps of recorded moments as one block.
 """
 
+import collections
 import functools
 
 import numpy as np
 
-from ..checker.prefetch import PrefetchedMoments
+from ..checker.prefetch import Prefetcher
 from ..checker.summation import repeated_moments, same_bits
 from ..errors import TraceError
 from .step_view import View
@@ -14,6 +15,8 @@ from .step_view import View
 # Layers are measured together, in groups of so many bytes of inputs and outputs, and of no more layers than this.
 GROUP_BYTES = 1 << 26
 GROUP_LAYERS = 32
+# So many groups are begun before the first of them is needed: threads that measure never wait for what is judged.
+GROUPS_AHEAD = 8
 # Of moments that the first pass over a trace keeps: those of a thousand layers and steps of 500 channels.
 KEPT_BYTES = 1 << 24
 # What is added to the number of unmasked values: Keras' `backend.epsilon()`, as it is unless somebody sets it.
@@ -70,20 +73,15 @@ def read(trace, names, outputs=False, blocks=False, kept=None):
     Raises:
       TraceError: the trace is damaged; raised after everything before the damage.
     """
-    groups = _Groups(trace, names, outputs, blocks, kept or KeptMoments())
-    current = following = None
-    try:
+    with Prefetcher() as prefetcher:
+        groups = _Groups(trace, names, outputs, blocks, kept or KeptMoments(), prefetcher)
+        begun = collections.deque()
         for group in groups:
-            current, following = following, group
-            if current is not None:
-                yield from current.measured()
-        current = None
-        if following is not None:
-            yield from following.measured()
-    finally:
-        for group in (current, following):
-            if group is not None:
-                group.abandon()
+            begun.append(group)
+            if len(begun) > GROUPS_AHEAD:
+                yield from begun.popleft().measured()
+        while begun:
+            yield from begun.popleft().measured()
     if groups.damage is not None:
         raise groups.damage
 
@@ -95,8 +93,9 @@ class _Groups:
       damage: the `TraceError` at which the iteration ended, or None.
     """
 
-    def __init__(self, trace, names, outputs, blocks, kept):
+    def __init__(self, trace, names, outputs, blocks, kept, prefetcher):
         self._trace, self._names, self._outputs, self._blocks, self._kept = trace, names, outputs, blocks, kept
+        self._prefetcher = prefetcher
         self.damage = None
 
     def __iter__(self):
@@ -105,12 +104,12 @@ class _Groups:
             for entry in self._entries():
                 entries.append(entry)
                 if len(entries) >= GROUP_LAYERS or sum(size for *_, size in entries) >= GROUP_BYTES:
-                    yield _Group(entries, self._kept)
+                    yield _Group(entries, self._kept, self._prefetcher)
                     entries = []
         except TraceError as error:
             self.damage = error
         if entries:
-            yield _Group(entries, self._kept)
+            yield _Group(entries, self._kept, self._prefetcher)
 
     def _entries(self):
         """Yield step, name, view, the batches to be measured, and their size in bytes."""
@@ -291,9 +290,9 @@ class StepBlock:
 class _Group:
     """Some consecutive entries, whose moments are computed by other threads from now on."""
 
-    def __init__(self, entries, kept):
+    def __init__(self, entries, kept, prefetcher):
         self._entries, self._kept = entries, kept
-        self._prefetched = PrefetchedMoments([batch for _, _, _, batches, _ in entries for batch in batches])
+        self._prefetched = prefetcher.begin([batch for _, _, _, batches, _ in entries for batch in batches])
 
     def measured(self):
         moments = iter(self._prefetched.moments())
@@ -302,6 +301,3 @@ class _Group:
                 view.take_moments([next(moments) for _ in batches])
                 self._kept.keep(step, name, view.all_moments)
             yield step, name, view
-
-    def abandon(self):
-        self._prefetched.abandon()
