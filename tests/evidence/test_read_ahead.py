@@ -188,27 +188,30 @@ def test_control_c_stops_the_threads():
     background = parallel.BackgroundWork()
     with pytest.raises(KeyboardInterrupt):
         background.add(work, stopped.set, 1).finish()
-    assert stopped.is_set()
     background.close()
+    assert stopped.is_set()
     assert threading.active_count() == 1
 
 
 def test_control_c_while_a_thread_does_the_rest():
-    stopped, begun = threading.Event(), threading.Event()
+    stopped, begun, left = threading.Event(), threading.Event(), threading.Event()
 
     def work():
         if threading.current_thread() is threading.main_thread():
             begun.wait(60)
+            left.set()
         else:
             begun.set()
-            signal.raise_signal(signal.SIGINT)  # its handler runs in the main thread, which waits for this one
+            left.wait(60)
+            # To the thread that waits for this one; a signal to this one would not wake it.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             stopped.wait(60)
 
     background = parallel.BackgroundWork()
     with pytest.raises(KeyboardInterrupt):
         background.add(work, stopped.set, 1).finish()
-    assert stopped.is_set()
     background.close()
+    assert stopped.is_set()
     assert threading.active_count() == 1
 
 

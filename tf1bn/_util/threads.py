@@ -124,6 +124,7 @@ class BackgroundWork:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._pieces: collections.deque[BackgroundPiece] = collections.deque()  # in which something may be left to do
+        self._begun: list[BackgroundPiece] = []  # the one that each thread is in now
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -142,13 +143,14 @@ class BackgroundWork:
                 self._pieces.append(piece)
                 self._changed.notify_all()
         while len(self._threads) < threads:
-            thread = threading.Thread(target=self._work, name="tf1bn")
+            # First, so that `close` knows it whenever Ctrl-C comes.
+            self._threads.append(threading.Thread(target=self._work, name="tf1bn"))
             try:
-                thread.start()
+                self._threads[-1].start()
             except RuntimeError:
                 # The system has no more threads.
+                self._threads.pop()
                 break
-            self._threads.append(thread)
         return piece
 
     def _work(self):
@@ -158,12 +160,12 @@ class BackgroundWork:
                 if self._closed:
                     return
                 piece = self._pieces[0]
-                piece.helpers += 1
+                self._begun.append(piece)
             # What is not done here is done by `finish`, which raises the same there.
             with contextlib.suppress(Exception):
                 piece.work()
             with self._changed:
-                piece.helpers -= 1
+                self._begun.remove(piece)
                 self._drop(piece)
                 self._changed.notify_all()
 
@@ -177,7 +179,7 @@ class BackgroundWork:
         try:
             with self._changed:
                 self._drop(piece)
-                self._changed.wait_for(lambda: not piece.helpers)
+                self._changed.wait_for(lambda: piece not in self._begun)
         except KeyboardInterrupt:
             piece.stop()
             self._leave(piece)
@@ -187,22 +189,22 @@ class BackgroundWork:
         """Stop all work; returns when the threads have ended, each after its current part."""
         with self._changed:
             self._closed = True
-            pieces = list(self._pieces)
+            pieces = [*self._pieces, *self._begun]
             self._changed.notify_all()
         for piece in pieces:
             piece.stop()
-        _join(self._threads, lambda: None)
+        _join([thread for thread in self._threads if thread.is_alive()], lambda: None)
 
 
 class BackgroundPiece:
     """A piece of work that was begun by `BackgroundWork.add`.
 
     Attributes:
-      work, stop: as there; helpers: how many threads are in it now.
+      work, stop: as there.
     """
 
     def __init__(self, owner: BackgroundWork, work: Callable[[], object], stop: Callable[[], object]) -> None:
-        self._owner, self.work, self.stop, self.helpers = owner, work, stop, 0
+        self._owner, self.work, self.stop = owner, work, stop
 
     def finish(self) -> None:
         """Do what is left in this thread, and return when everything is done."""

@@ -181,11 +181,12 @@ def declared_steps(
     bessel: bool,
     recurrence: str | None,
     variance_from: str | None,
+    weighted: bool = False,
 ) -> _native.Steps:
     """`steps_of` layers that take ``decay``, as `MovingStats` has the settings."""
     rates = rates_of(decay, dtype, rate_dtype, recurrence)
     squares = variance_from == "squares"
-    return steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares)
+    return steps_of(count, rates, dtype=dtype, bessel=bessel, recurrence=recurrence, squares=squares, weighted=weighted)
 
 
 def predictions(steps: _native.Steps, before: Doubles, mean: Doubles, variance: Doubles) -> Doubles:
@@ -194,7 +195,7 @@ def predictions(steps: _native.Steps, before: Doubles, mean: Doubles, variance: 
     Args:
       steps: of `declared_steps`.
       before: [2, steps, channels], contiguous.
-      mean, variance: [steps, channels], contiguous, those of the batch of each step.
+      mean, variance: [steps, channels], or [channels] of one step, contiguous, those of the batch of each step.
 
     Returns:
       expected values, expected error and worst case, [3, 2, steps, channels].

@@ -45,7 +45,7 @@ class Prefetcher:
         for accumulation, (_, _, pair) in zip(accumulations, batches, strict=True):
             accumulation.add_to(tasks, pair if pair is not None and pair.goes_with(accumulation) else None)
         if threads is None:
-            threads = default_threads(sum(accumulation.size for accumulation in accumulations), few=0)
+            threads = default_threads(sum(accumulation.size for accumulation in accumulations), few=1) - 1
         with _native.DefaultEnvironment():
             return PrefetchedMoments(accumulations, self._work.add(tasks.run, tasks.stop, threads))
 

@@ -105,9 +105,11 @@ class ArrayPair:
         mid, at = x.mean(axis=0), y.mean(axis=0)
         x = x - mid
         slope = (x * (y - at)).sum(axis=0) / np.square(x).sum(axis=0)
-        first = np.stack([mid, at, slope])
-        first[2, ~np.isfinite(first).all(axis=0)] = 0.0
-        first[~np.isfinite(first)] = 0.0
+        first = np.array([mid, at, slope])
+        finite = np.isfinite(first)
+        if not finite.all():
+            first[2, ~finite.all(axis=0)] = 0.0
+            first[~finite] = 0.0
         return first
 
     def goes_with(self, accumulation):

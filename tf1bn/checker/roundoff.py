@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ SMALLEST = {"bfloat16": 2.0**-126, "float16": 2.0**-24, "float32": 2.0**-126, "f
 SIGNIFICAND_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
+@functools.cache
 def unit_roundoff(*dtypes: npt.DTypeLike) -> float:
     """The largest unit roundoff among ``dtypes``; bfloat16 counts as float32, the dtype of the statistics it goes with.
 
@@ -68,7 +70,8 @@ def bfloat16_bits(array: npt.NDArray[Any], declared: bool) -> Bfloat16Bits | Non
     """
     if isinstance(array, Bfloat16Bits):
         return array
-    if array.dtype.name == "bfloat16":
+    # The name of a dtype takes long to make, and none of NumPy's own is this one.
+    if array.dtype.isbuiltin != 1 and array.dtype.name == "bfloat16":
         return array.view(np.uint16).view(Bfloat16Bits)
     return array.view(Bfloat16Bits) if declared and array.dtype.type is np.uint16 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
@@ -284,7 +285,8 @@ def _declared(survey):
     """How many steps train a layer, and what the trace declares of it, as the JSON has them; empty if not compared."""
     if survey is None:
         return {}
-    settings = {name: value for name, value in dataclasses.asdict(survey.layer).items() if value is not None}
+    # Not by `dataclasses.asdict`, which took a tenth of an audit of small layers.
+    settings = {name: copy.copy(value) for name, value in vars(survey.layer).items() if value is not None}
     return {"training_steps": survey.progress.trained, "settings": settings}
 
 
@@ -312,7 +314,7 @@ def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:
             "added_bound": diagnosis.added_bound,
             **{
                 kind: {
-                    name: None if error is None else dataclasses.asdict(error)
+                    name: None if error is None else dict(vars(error))
                     for name, error in getattr(diagnosis, kind).items()
                 }
                 for kind in ("worst", "accumulated", "outputs")

@@ -88,15 +88,14 @@ class OutputErrors:
             ]
             self._added.take(added, *bounds, number, line)
             if line.training:
-                inherited = np.zeros_like(added)
-                bounds = [inherited, inherited]
-            elif (statistics := expected()) is None:
+                self._inherited.take_none(number, line)
                 return
-            else:
-                mean, variance, *errors = (values[line.mask] for values in statistics)
-                true_slope, true_centre = self._line(moments, mean, variance, gamma, beta)
-                inherited = np.hypot((own_slope - true_slope) * np.sqrt(moments.variance), own_centre - true_centre)
-                bounds = [self._spread(moments, mean, variance, *pair, gamma) for pair in (errors[:2], errors[2:])]
+            if (statistics := expected()) is None:
+                return
+            mean, variance, *errors = (values[line.mask] for values in statistics)
+            true_slope, true_centre = self._line(moments, mean, variance, gamma, beta)
+            inherited = np.hypot((own_slope - true_slope) * np.sqrt(moments.variance), own_centre - true_centre)
+            bounds = [self._spread(moments, mean, variance, *pair, gamma) for pair in (errors[:2], errors[2:])]
         self._inherited.take(inherited, *bounds, number, line)
 
     def _line(self, moments, mean, variance, gamma, beta):
@@ -119,6 +118,12 @@ class _Largest:
 
     def __init__(self):
         self.error, self._rank = None, -1.0
+
+    def take_none(self, number, line):
+        """Take errors and bounds that are 0 in all channels."""
+        if self.error is None:
+            self._rank, last = 0.0, int(np.flatnonzero(line.mask)[-1])
+            self.error = OutputError(number, last, line.training, 0.0, 0.0, 0.0)
 
     def take(self, error, expected_error, worst_case, number, line):
         """Take errors and both bounds, [channels of the line] each."""

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from .. import checker
+from ..checker import error_bounds
 from ..checker.regression import fit_line
 from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
 from .averaged import corrected_statistics
@@ -242,8 +242,18 @@ def _batch_statistics(moments, variance_from):
     Returns:
       (mean, variance, worst case of the mean, worst case of the variance), (expected errors of both): [channels] each.
     """
-    zeros = np.zeros(moments.mean.size)
-    stats = checker.MovingStats(zeros, zeros, decay=0.0, variance_from=variance_from)
-    stats.update(moments)
-    expected_errors, worst_case = stats.two_bounds()
-    return (stats.mean, stats.variance, *worst_case), tuple(expected_errors)
+    steps = error_bounds.declared_steps(
+        moments.count,
+        decay=0.0,
+        dtype="float32",
+        rate_dtype=None,
+        bessel=False,
+        recurrence="difference",
+        variance_from=variance_from,
+        weighted=moments.weight != moments.count,
+    )
+    before = np.zeros((2, 1, moments.mean.size))
+    values, expected_errors, worst_case = error_bounds.predictions(steps, before, moments.mean, moments.variance)[
+        :, :, 0
+    ]
+    return (*values, *worst_case), tuple(expected_errors)

@@ -26,7 +26,7 @@ def print_audit(result, path, out, *, quiet=False, values=False, in_full=False):
     several = sum(layer["verdict"] == FINDING for layer in layers) > 1
     usual = usual_settings(layers)
     rows = [Row(layer, layer["name"], _first_step(layer, several), _with_settings(layer, usual)) for layer in layers]
-    if not quiet and (head := head_line(result)) is not None:
+    if not quiet and (head := head_line(result, usual)) is not None:
         out.print(Text(head))
         out.print()
     shown = print_layers(rows, out, quiet=quiet, in_full=in_full)

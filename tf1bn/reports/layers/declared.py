@@ -12,11 +12,14 @@ from ..._util.text import counted
 SHOWN = ("decay", "epsilon", "data_format", "axis", "dtype", "fused")
 
 
-def head_line(result):
-    """The framework, the steps and what every layer declares, a sentence; None where the result says none of it."""
+def head_line(result, usual):
+    """The framework, the steps and what every layer declares, a sentence; None where the result says none of it.
+
+    Args:
+      result: the dict of the audit's JSON; usual: the `usual_settings` of its layers.
+    """
     layers = result["layers"]
     framework = _framework(result.get("about"))
-    usual = usual_settings(layers)
     settings = ", ".join(usual.values())
     if settings and len(layers) > 1:
         alike = not any(own_settings(layer, usual) for layer in layers)
@@ -53,7 +56,7 @@ def usual_settings(layers):
     """What more than half of the layers declare alike: dict from names of settings to words."""
     usual = {}
     for name in SHOWN:
-        texts = [in_words({name: _dict(layer.get("settings")).get(name)}) for layer in layers]
+        texts = [_in_words(name, _dict(layer.get("settings")).get(name)) for layer in layers]
         for text, count in collections.Counter(texts).most_common(1):
             if text and 2 * count > len(layers):
                 usual[name] = text
@@ -63,22 +66,23 @@ def usual_settings(layers):
 def own_settings(layer, usual):
     """What a layer declares other than the usual settings, in words; "" if that is nothing."""
     settings = _dict(layer.get("settings"))
-    texts = {name: in_words({name: settings.get(name)}) for name in SHOWN}
+    texts = {name: _in_words(name, settings.get(name)) for name in SHOWN}
     return ", ".join(text for name, text in texts.items() if text and text != usual.get(name))
 
 
 def in_words(settings):
     """Settings as text: "decay 0.9, epsilon 0.001, NHWC, float32, population variance"."""
-    parts = []
-    for name in SHOWN:
-        value = settings.get(name)
-        if name == "fused" and isinstance(value, bool):
-            parts.append("variance with N/(N-1)" if value else "population variance")
-        elif name in ("data_format", "dtype") and isinstance(value, str):
-            parts.append(value)
-        elif isinstance(value, (int, float)):
-            parts.append(f"{name} {value:.9g}")
-    return ", ".join(parts)
+    texts = (_in_words(name, settings.get(name)) for name in SHOWN)
+    return ", ".join(text for text in texts if text)
+
+
+def _in_words(name, value):
+    """A setting as text; "" where it is not declared."""
+    if name == "fused" and isinstance(value, bool):
+        return "variance with N/(N-1)" if value else "population variance"
+    if name in ("data_format", "dtype") and isinstance(value, str):
+        return value
+    return f"{name} {value:.9g}" if isinstance(value, (int, float)) else ""
 
 
 def _steps(layers):

@@ -11,7 +11,7 @@ from importlib import resources
 
 from ..._util.printable import printable
 from ...errors import PlotUnavailableError
-from ..layers.declared import head_line, head_of_comparison
+from ..layers.declared import head_line, head_of_comparison, usual_settings
 from ..packages import import_for
 from ..parity import data_sentence, headline, matched_names
 from . import checkpoints, comparisons, graphs, layers, summary, traces
@@ -49,7 +49,7 @@ def page(result, title=None, *, curves=None, plots="not-ok"):
         kind=kind,
         worst=worst,
         verdict=result.get("headline") or (headline(result) if compared else summary.overall_verdict(counts, worst)),
-        about=head_of_comparison(result) if compared else head_line(result),
+        about=head_of_comparison(result) if compared else head_line(result, usual_settings(result["layers"])),
         problems=problems,
         notes=_notes(result, problems),
         counts=counts,
