@@ -87,7 +87,7 @@ class ArrayPair:
         if self._direct:
             self._arrays = [array.reshape(-1, self._channels) for array in self._arrays]
         self._copies = max(1, LANES // self._channels)
-        self._parts = []
+        self._parts, self._sums = [], None
         with np.errstate(all="ignore"):
             self.first = self._sample()
 
@@ -123,10 +123,16 @@ class ArrayPair:
         self._parts.append(np.zeros_like(self._tiled))
         return self._arrays[1].reshape(-1).view(np.uint8), self._tiled, self._parts[-1]
 
+    def fold(self):
+        """Add up what the parts that `part` returned have summed; none of them is summed into any more."""
+        if self._parts:
+            self._sums, self._parts = self._fold(self._parts), []
+
     @property
     def sums(self):
         """The sums [3, channels] over all parts that `part` returned; None if it was not called."""
-        return self._fold(self._parts) if self._parts else None
+        self.fold()
+        return self._sums
 
     def _fold(self, parts):
         return np.sum(parts, axis=0).reshape(3, self._copies, self._channels).sum(axis=1)

@@ -13,7 +13,7 @@ from .. import __version__
 from .._util.text import in_percent
 from ..checker.roundoff import HALVES
 from ..evidence.error_propagation import AccumulatedError
-from ..evidence.output_errors import OutputError
+from ..evidence.outputs.errors import OutputError
 from ..evidence.statistic_error import StatisticError
 from ..results import Result
 from ..verdicts import FINDING, OK, UNDECIDABLE, cause_entry

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from .._util.threads import Progress, run
 from ..checker.accumulation import default_threads
 from ..errors import TraceError
-from ..evidence.read_ahead import KeptMoments, StepBlock, read
+from ..evidence.read_ahead import KeptMoments, read
+from ..evidence.step_block import StepBlock
 from ..evidence.step_view import COMPARABLE
 from ..trace import Layer, Step, Trace
 from ..verdicts import UNDECIDABLE
@@ -161,7 +162,7 @@ def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, out
         if isinstance(view, StepBlock):
             together.append((step.number, name, view))
             continue
-        # The blocks of some steps come before all else of these steps.
+        # Blocks come before what comes after them.
         _feed_blocks(together, consumers)
         together.clear()
         if view is not None:
@@ -169,6 +170,7 @@ def _feed(trace: TraceLike, consumers: Mapping[str, StepConsumer], progress, out
                 consumers[name].add(step.number, view)
         elif progress is not None:
             progress(step)
+    _feed_blocks(together, consumers)
 
 
 def _feed_blocks(blocks, consumers):

@@ -5,7 +5,7 @@ import math
 
 from .._util.text import in_percent
 from ..evidence.estimators import Estimate, likely_decays
-from ..evidence.output_fit import BATCH
+from ..evidence.outputs.fit import BATCH
 from ..evidence.reachable import MOST
 from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence

@@ -12,7 +12,7 @@ import math
 from .._util.text import SHOWN_RANGES, apart, ranges
 from ..checker.roundoff import HALVES
 from ..evidence.estimators import Slope, VarianceFactor, factor_terms, rate_terms
-from ..evidence.output_fit import BATCH, MOVING, OutputFit
+from ..evidence.outputs.fit import BATCH, MOVING, OutputFit
 from ..verdicts import FINDING
 from .causes import cause, rank, sentence
 from .fitting import fit_step

@@ -1,15 +1,12 @@
-"""Reading the layers of a trace: step by step, while other threads compute the moments of the steps that follow, or
-many steps of recorded moments as one block.
+"""Reading the layers of a trace: step by step or many steps as one block, while other threads compute the moments of
+the steps that follow.
 """
 
 import collections
-import functools
-
-import numpy as np
 
 from ..checker.prefetch import Prefetcher
-from ..checker.summation import repeated_moments, same_bits
 from ..errors import TraceError
+from .step_block import Gathering, StepBlock
 from .step_view import View
 
 # Layers are measured together, in groups of so many bytes of inputs and outputs, and of no more layers than this.
@@ -75,15 +72,24 @@ def read(trace, names, outputs=False, blocks=False, kept=None):
     """
     with Prefetcher() as prefetcher:
         groups = _Groups(trace, names, outputs, blocks, kept or KeptMoments(), prefetcher)
-        begun = collections.deque()
-        for group in groups:
-            begun.append(group)
-            if len(begun) > GROUPS_AHEAD:
-                yield from begun.popleft().measured()
-        while begun:
-            yield from begun.popleft().measured()
+        gathering = Gathering() if blocks else None
+        for entry in _measured(groups):
+            yield from (entry,) if gathering is None else gathering.take(*entry)
+        if gathering is not None:
+            yield from gathering.rest()
     if groups.damage is not None:
         raise groups.damage
+
+
+def _measured(groups):
+    """Yield the entries of `_Groups`, so many of which are begun before the first is needed."""
+    begun = collections.deque()
+    for group in groups:
+        begun.append(group)
+        if len(begun) > GROUPS_AHEAD:
+            yield from begun.popleft().measured()
+    while begun:
+        yield from begun.popleft().measured()
 
 
 class _Groups:
@@ -123,7 +129,9 @@ class _Groups:
                 left_out = {name: count + steps[0].left_out for name, count in left_out.items()}
             together = set()
             for name in () if stretch is None else stretch.records:
-                block = StepBlock.of(stretch, name, left_out[name], mask_epsilon) if name in self._names else None
+                block = (
+                    StepBlock.of_stretch(stretch, name, left_out[name], mask_epsilon) if name in self._names else None
+                )
                 if block is not None:
                     together.add(name)
                     yield steps[0], name, block, [], block.nbytes
@@ -136,155 +144,6 @@ class _Groups:
                         yield step, name, view, *view.batches_to_measure(self._outputs)
                 yield step, None, None, [], 0
             left_out.update(dict.fromkeys(together, 0))
-
-
-class StepBlock:
-    """Consecutive steps that train a layer once, with recorded moments and all alike, as arrays.
-
-    Args:
-      layer: the `trace.Layer`.
-      record: the `trace.Record` of the steps, for what they have in common.
-      numbers: their numbers; count: of the values per channel of each batch.
-      arrays: by name [steps, channels], as they were written: the moving statistics, "mean" and "variance" of the
-        batches, and perhaps "gamma" and "beta".
-      view: a function that returns the `View` of a step by its index.
-      left_out: how many runs of the model before the first step are not in the trace.
-
-    Attributes:
-      layer, numbers, count, left_out: as above.
-      decay: that of the steps.
-    """
-
-    def __init__(self, layer, record, numbers, count, arrays, view, left_out=0):
-        self.layer, self.numbers, self.count, self.view, self.left_out = layer, numbers, count, view, left_out
-        self.decay = record.decay
-        self._record, self._arrays = record, arrays
-
-    @classmethod
-    def of(cls, stretch, name, left_out, mask_epsilon):
-        """The block of a layer in what `trace.Trace.stretches` gives; None if its steps have to be taken one by one."""
-        record = stretch.records[name]
-        layer = record.layer
-        plain = not (layer.renorm or layer.zero_debias) and {*record.holds} <= {"moments", "gamma", "beta", "state"}
-        plain = plain and {*record.state_names} <= {"num_batches_tracked", "num_batches_tracked_after"}
-        once = record.training == record.updated == (True,) and record.recomputed == (False,)
-        if not plain or not once or record.decay is None or record.reduction not in (None, "none"):
-            return None
-        ((count, mean, variance),) = record.moments_paths()
-        statistics = [f"moving_{which}_{when}" for when in ("before", "after") for which in ("mean", "variance")]
-        names = [*statistics, *(name for name in ("gamma", "beta") if name in record.holds)]
-        try:
-            arrays = stretch.vectors([*record.paths(*names), mean, variance])
-        except TraceError:
-            return None  # raised again where a step is read
-        if count < 2 or arrays is None or len({array.dtype for array in arrays[: len(statistics)]}) > 1:
-            return None
-
-        def view(i):
-            return View(stretch.steps[i].layers[name], left_out=0 if i else left_out, mask_epsilon=mask_epsilon)
-
-        numbers = [step.number for step in stretch.steps]
-        arrays = dict(zip([*names, "mean", "variance"], arrays, strict=True))
-        return cls(layer, record, numbers, count, arrays, view, left_out)
-
-    def __len__(self):
-        return len(self.numbers)
-
-    def part(self, start, end):
-        """The `StepBlock` of some of the steps."""
-        arrays = {name: array[start:end] for name, array in self._arrays.items()}
-        part = StepBlock(
-            self.layer, self._record, self.numbers[start:end], self.count, arrays, lambda i: self.view(start + i)
-        )
-        part.before, part.after = self.before[:, start:end], self.after[:, start:end]
-        part.mean, part.variance = self.mean[start:end], self.variance[start:end]
-        return part
-
-    @property
-    def nbytes(self):
-        """The bytes of its arrays in the trace."""
-        return sum(array.nbytes for array in self._arrays.values())
-
-    def _statistics(self, when):
-        names = [f"moving_{statistic}_{when}" for statistic in ("mean", "variance")]
-        statistics = np.empty((2, *self._arrays[names[0]].shape))
-        statistics[0], statistics[1] = (self._arrays[name] for name in names)
-        return statistics
-
-    @functools.cached_property
-    def before(self):
-        """The moving mean and variance before each step, float64 [2, steps, channels]."""
-        return self._statistics("before")
-
-    @functools.cached_property
-    def after(self):
-        """The moving mean and variance after each step, float64 [2, steps, channels]."""
-        return self._statistics("after")
-
-    @functools.cached_property
-    def mean(self):
-        """The mean of each batch, float64 [steps, channels]."""
-        return np.ascontiguousarray(self._arrays["mean"], np.float64)
-
-    @functools.cached_property
-    def variance(self):
-        """The population variance of each batch, float64 [steps, channels]."""
-        return np.ascontiguousarray(self._arrays["variance"], np.float64)
-
-    @functools.cached_property
-    def unmoved(self):
-        """Whether a step left the bits of both statistics as they were, bool [steps]."""
-        pairs = [
-            [self._arrays[f"moving_{name}_{when}"] for when in ("before", "after")] for name in ("mean", "variance")
-        ]
-        return same_bits(*pairs[0]) & same_bits(*pairs[1])
-
-    @functools.cached_property
-    def continues(self):
-        """Whether a step starts from what the step before it left, bool [steps]; the first is taken to do so."""
-        same = np.ones(len(self), bool)
-        same[1:] = (self.before[:, 1:] == self.after[:, :-1]).all(axis=(0, 2))
-        return same
-
-    @functools.cached_property
-    def negative(self):
-        """Whether any variance in a step is negative or NaN, bool [steps]."""
-        return ~(
-            (self.before[1].min(axis=1) >= 0) & (self.after[1].min(axis=1) >= 0) & (self.variance.min(axis=1) >= 0)
-        )
-
-    @functools.cached_property
-    def repeated(self):
-        """Whether the batch of a step has the bits of the one before, bool [steps]; False for the first."""
-        return repeated_moments(self.mean, self.variance)
-
-    @property
-    def _affine(self):
-        return [self._arrays.get(name) for name in ("gamma", "beta")]
-
-    @property
-    def has_affine(self):
-        """Whether gamma or beta are recorded."""
-        return any(values is not None for values in self._affine)
-
-    def affine(self, i):
-        """The bytes of gamma and beta before a step, None for what is not recorded."""
-        return tuple(None if values is None else values[i].tobytes() for values in self._affine)
-
-    @functools.cached_property
-    def affine_moved(self):
-        """Whether gamma or beta are not those of the step before, bool [steps]; False for the first."""
-        moved = np.zeros(len(self), bool)
-        for values in self._affine:
-            if values is not None:
-                moved[1:] |= ~same_bits(values[1:], values[:-1])
-        return moved
-
-    @property
-    def affine_trained(self):
-        """Whether gamma or beta have other values than an initializer gives, before the last step."""
-        gamma, beta = self._affine
-        return bool((gamma is not None and (gamma[-1] != 1).any()) or (beta is not None and beta[-1].any()))
 
 
 class _Group:

@@ -109,6 +109,8 @@ class View:
     def take_moments(self, moments):
         """Use these `Moments`, one for each of `batches_to_measure`, and compute none."""
         self._all_moments = list(moments)
+        for pair in self.pairs.values():
+            pair.fold()
 
     @functools.cached_property
     def moments(self):

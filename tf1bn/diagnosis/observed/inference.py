@@ -3,7 +3,7 @@
 import math
 
 from ..._util.text import counted, ranges
-from ...evidence.output_fit import BATCH, MOVING
+from ...evidence.outputs.fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause
 from .wording import words_of

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from ..._util.text import between
-from ...evidence.output_fit import BATCH, FUSED_FLOOR, MOVING
-from ...evidence.output_forms import AFTER, CORRECTED, DEVIATION, ORDER, OUTSIDE, RECIPROCAL, UNROOTED
+from ...evidence.outputs.fit import BATCH, FUSED_FLOOR, MOVING
+from ...evidence.outputs.forms import AFTER, CORRECTED, DEVIATION, ORDER, OUTSIDE, RECIPROCAL, UNROOTED
 from ..causes import Explanation, cause
 from .wording import words_of
 
@@ -108,7 +108,7 @@ def _not_finite(seen, epsilon, where):
     """The `Cause` of outputs that are NaN or infinite where the inputs and statistics are finite.
 
     Args:
-      seen: the `evidence.output_fit.NotFiniteOutputs`.
+      seen: the `evidence.outputs.fit.NotFiniteOutputs`.
       epsilon: the declared one, or None.
     """
     text = (

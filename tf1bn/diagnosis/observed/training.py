@@ -4,7 +4,7 @@ import math
 
 from ..._util.text import apart, counted, in_percent, ranges
 from ...checker.roundoff import HALVES, UNIT_ROUNDOFF, sum_dtype
-from ...evidence.output_fit import BATCH, MOVING
+from ...evidence.outputs.fit import BATCH, MOVING
 from ...verdicts import ADVISORY, FINDING, OK
 from ..causes import cause, rate_sentence
 from .wording import all_training_steps, words_of

@@ -105,7 +105,7 @@ class Declared:
         if block.decay in (0, 1):
             (self.ones if block.decay else self.zeros).extend(block.numbers)
         self.counts.add(block.count)
-        self.from_moments = True
+        self.from_moments |= block.from_moments
 
     @property
     def decay(self):

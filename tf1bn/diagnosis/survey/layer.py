@@ -8,8 +8,8 @@ from ...evidence import averaged
 from ...evidence.error_propagation import StatisticErrors
 from ...evidence.estimators import Estimates
 from ...evidence.gaps import Gaps
-from ...evidence.output_errors import OutputErrors
-from ...evidence.output_fit import OutputFit
+from ...evidence.outputs.errors import OutputErrors
+from ...evidence.outputs.fit import OutputFit
 from ...evidence.population import Population
 from ...verdicts import FINDING, OK
 from ..anomalies import Anomalies
@@ -135,10 +135,7 @@ class Survey:
             self.population.add(number, view)
         for fit in self.fits.values():
             fit.statistic_errors.before_updates(number, view, updates_before)
-        self.outputs.add(number, view)
-        for line in self.outputs.lines:
-            for fit in self.fits.values():
-                fit.output_errors.add(number, line, fit.statistic_errors.expected)
+        self._add_output(number, view)
         if view.updates:
             self.declared.add(number, view)
         self.anomalies.add(number, view)
@@ -178,7 +175,7 @@ class Survey:
         self.progress.add_block(block)
         self.gaps.add_block(block)
         self.counted.add_block(block)
-        self.outputs.lines = []
+        self._add_outputs(block)
         self.declared.add_block(block)
         self.anomalies.add_block(block)
         self.estimates.add_block(block)
@@ -190,6 +187,19 @@ class Survey:
             self.estimates.add_conventions(block.after[1], fits[False], fits[True])
             last = fit_step(block.view(len(block) - 1), Hypothesis(), True)
             self.estimates.resolution = last.comparison.resolution
+
+    def _add_output(self, number, view):
+        """Take the outputs of a step, before its updates."""
+        self.outputs.add(number, view)
+        for line in self.outputs.lines:
+            for fit in self.fits.values():
+                fit.output_errors.add(number, line, fit.statistic_errors.expected)
+
+    def _add_outputs(self, block):
+        """Take those of a `StepBlock`, in which a layer trains, so that they show nothing of the moving statistics."""
+        self.outputs.lines = []
+        for i, number in enumerate(block.numbers if block.outputs else ()):
+            self._add_output(number, block.view(i))
 
     def _train(self, number, view, updates_before):
         """Compare a training step; returns its `Fit` as declared by convention, or nothing if it cannot be."""

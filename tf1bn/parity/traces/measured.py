@@ -9,7 +9,7 @@ import dataclasses
 import math
 
 from ...evidence.estimators import Estimate, likely_decays
-from ...evidence.output_fit import BATCH, MOVING
+from ...evidence.outputs.fit import BATCH, MOVING
 from ...verdicts import FINDING, OK
 from . import wording
 

@@ -2,7 +2,7 @@
 
 Of each output line (slope s and value c at the batch's mean) follows T = gamma / s, which is sqrt(V + epsilon) in the
 usual formula. The others relate T, V and epsilon otherwise, or shift the line. For each the interval of epsilon that
-every channel allows is kept, as `output_fit.SourceFit` does for the usual one.
+every channel allows is kept, as `outputs.fit.SourceFit` does for the usual one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ..checker.roundoff import SMALLEST
+from ...checker.roundoff import SMALLEST
 
 OUTSIDE, AFTER, DEVIATION, UNROOTED, RECIPROCAL, ORDER, CORRECTED = (
     "outside the root",
@@ -64,7 +64,7 @@ def fit_forms(line):
     """By formula (misfit, smallest epsilon, largest epsilon), for the outputs of one application.
 
     Args:
-      line: the `output_fit.OutputLine`.
+      line: the `outputs.fit.OutputLine`.
     """
     slope, centre, rest = line.fitted
     mean, variance, mean_bound, variance_bound = line.statistics

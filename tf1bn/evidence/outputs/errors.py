@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ..checker.roundoff import SMALLEST
+from ...checker.roundoff import SMALLEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class OutputErrors:
 
         Args:
           number: the step's.
-          line: the `output_fit.OutputLine` of the outputs.
+          line: the `outputs.fit.OutputLine` of the outputs.
           expected: a function without arguments that returns the expected moving mean and variance, the expected
             errors and the worst cases of both, [channels] each, or None; called only if they are needed.
         """

@@ -9,12 +9,12 @@ import dataclasses
 
 import numpy as np
 
-from ..checker import error_bounds
-from ..checker.regression import fit_line
-from ..checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
-from .averaged import corrected_statistics
-from .output_forms import FORMS, LOWER, Fit, FormFit, fit_forms, lower_precision
-from .step_view import select_channels
+from ...checker import error_bounds
+from ...checker.regression import fit_line
+from ...checker.roundoff import BFLOAT16_ROUNDOFF, SMALLEST, unit_roundoff
+from ..averaged import corrected_statistics
+from ..step_view import select_channels
+from .forms import FORMS, LOWER, Fit, FormFit, fit_forms, lower_precision
 
 FUSED_FLOOR = 1.001e-5  # the smallest epsilon of the fused kernel (TF 1.4 and later)
 BATCH, MOVING = "batch", "moving"
