@@ -1,5 +1,6 @@
 """The command ``tf1bn`` and its subcommands."""
 
+import gc
 import sys
 
 from .. import __version__
@@ -68,8 +69,11 @@ def main(argv=None):
 
     The command line's ``audit``, ``parity`` and ``inspect`` do their work in a process of its own, see `supervise`.
     """
-    if argv is None and sys.argv[1:2] and sys.argv[1] in _SUPERVISED:
-        code = supervise.fork(f"tf1bn {sys.argv[1]}")
-        if code is not None:
-            return code
-    return command.execute(parser(), argv)
+    if argv is not None or not sys.argv[1:2] or sys.argv[1] not in _SUPERVISED:
+        return command.execute(parser(), argv)
+    code = supervise.fork(f"tf1bn {sys.argv[1]}")
+    if code is None:
+        code = command.execute(parser(), argv)
+        # The process ends here: to look for garbage once more would take longer than to print the report.
+        gc.freeze()
+    return code
