@@ -145,29 +145,38 @@ static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff
     }
 }
 
-/* A binary tree over rows whose number is a power of two; returns where its sum is, `out` or `spare`. */
+/* The tree of eight terms; `term(i)` is the i-th. */
+#define EIGHT(term) (((term(0) + term(1)) + (term(2) + term(3))) + ((term(4) + term(5)) + (term(6) + term(7))))
+
+/* A binary tree over rows whose number is a power of two; returns where its sum is, `out` or `spare`. Eight rows at a
+ * time stay in registers. */
 static INLINED T *NAMED(add_tree)(ptrdiff_t rows, ptrdiff_t width, const T *x, const T *w, const T *center, T *out,
                                   T *spare, int square, int weighted) {
-    if (rows == 1) {
-        for (ptrdiff_t c = 0; c < width; c += LANES)
-            AT(out + c) = TERM(x + c, GET(center + c), w + c);
-        return out;
-    }
-    for (ptrdiff_t r = 0; r < rows / 2; r++, x += 2 * width, w += 2 * width)
+#define ROW_TERM(i) TERM(x + (i)*width + c, middle, w + (i)*width + c)
+#define ROW_SUM(i) GET(from + (i)*width + c)
+    const ptrdiff_t leaves = rows < 8 ? rows : 8;
+    for (ptrdiff_t r = 0; r < rows / leaves; r++, x += leaves * width, w += leaves * width)
         for (ptrdiff_t c = 0; c < width; c += LANES) {
             V middle = GET(center + c);
-            AT(out + r * width + c) = TERM(x + c, middle, w + c) + TERM(x + width + c, middle, w + width + c);
+            AT(out + r * width + c) = leaves == 8   ? EIGHT(ROW_TERM)
+                                      : leaves == 4 ? (ROW_TERM(0) + ROW_TERM(1)) + (ROW_TERM(2) + ROW_TERM(3))
+                                      : leaves == 2 ? ROW_TERM(0) + ROW_TERM(1)
+                                                    : ROW_TERM(0);
         }
-    for (rows /= 2; rows > 1; rows /= 2) {
+    for (rows /= leaves; rows > 1;) {
+        const ptrdiff_t together = rows < 8 ? 2 : 8;
         const T *from = out;
-        for (ptrdiff_t r = 0; r < rows / 2; r++, from += 2 * width)
+        rows /= together;
+        for (ptrdiff_t r = 0; r < rows; r++, from += together * width)
             for (ptrdiff_t c = 0; c < width; c += LANES)
-                AT(spare + r * width + c) = GET(from + c) + GET(from + width + c);
+                AT(spare + r * width + c) = together == 8 ? EIGHT(ROW_SUM) : ROW_SUM(0) + ROW_SUM(1);
         T *sums = spare;
         spare = out;
         out = sums;
     }
     return out;
+#undef ROW_TERM
+#undef ROW_SUM
 }
 
 static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, const T *w,
@@ -404,4 +413,5 @@ static void NAMED(take)(const Rows *step, T *state) {
 #undef AT
 #undef GET
 #undef TERM
+#undef EIGHT
 #undef WELFORD_UPDATE
