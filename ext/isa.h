@@ -15,10 +15,12 @@
 #if defined(__GNUC__)
 #define INLINED inline __attribute__((always_inline))
 #define RESTRICT __restrict__
+#define UNROLLED _Pragma("GCC unroll 16")
 #define PREFETCH(address) __builtin_prefetch((const void *)(address), 0, 2)
 #else
 #define INLINED inline
 #define RESTRICT __restrict
+#define UNROLLED
 #define PREFETCH(address) ((void)(address))
 #endif
 

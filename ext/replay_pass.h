@@ -105,6 +105,75 @@ static INLINED void NAMED(add_lanes)(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t 
     }
 }
 
+/* All orders of lanes, together, over groups of 16 rows of a constant width of at most half a vector: so narrow, each
+ * order alone would wait for its additions. `x` is the first row of a group. */
+static INLINED void NAMED(add_groups)(const ptrdiff_t width, ptrdiff_t groups, const T *x, const T *centers, T *state,
+                                      int square) {
+    enum { MOST = 8 };
+    V sums[4][MOST], tiled[4][MOST];
+    UNROLLED
+    for (int i = 0; i < 4; i++) {
+        const ptrdiff_t lanes = 2 << i;
+        T center[16 * BAND + BEYOND];
+        T *to = state + FIRST_SLOT[TWO_LANES + i] * width;
+        for (ptrdiff_t lane = 0; square && lane < lanes; lane++)
+            NAMED(copy)(center + lane * width, centers + (TWO_LANES + i) * width, width);
+        UNROLLED
+        for (ptrdiff_t j = 0; j < MOST; j++)
+            if (j * LANES < lanes * width) {
+                sums[i][j] = GET(to + j * LANES);
+                if (square)
+                    tiled[i][j] = GET(center + j * LANES);
+            }
+    }
+    for (; groups > 0; groups--, x += 16 * width) {
+        UNROLLED
+        for (int i = 0; i < 4; i++) {
+            const ptrdiff_t lanes = 2 << i;
+            UNROLLED
+            for (ptrdiff_t part = 0; part < 8; part++)
+                UNROLLED
+                for (ptrdiff_t j = 0; j < MOST; j++)
+                    if (part < 16 / lanes && j * LANES < lanes * width) {
+                        V term = GET(x + part * lanes * width + j * LANES);
+                        if (square) {
+                            term -= tiled[i][j];
+                            term *= term;
+                        }
+                        sums[i][j] += term;
+                    }
+        }
+    }
+    UNROLLED
+    for (int i = 0; i < 4; i++) {
+        const ptrdiff_t n = (2 << i) * width;
+        T *to = state + FIRST_SLOT[TWO_LANES + i] * width;
+        UNROLLED
+        for (ptrdiff_t j = 0; j < MOST; j++)
+            if (j * LANES < n)
+                NAMED(put)(to + j * LANES, n - j * LANES, &sums[i][j]);
+    }
+}
+
+/* All orders of lanes; `square` and `weighted` are constants where it is called. */
+static INLINED void NAMED(add_all_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, const T *w,
+                                         const T *centers, T *state, int square, int weighted) {
+    const int grouped = !weighted && 2 * width <= LANES && first % 16 == 0 && rows >= 16;
+    const ptrdiff_t done = grouped ? rows & ~(ptrdiff_t)15 : 0;
+    if (grouped && width == 1)
+        NAMED(add_groups)(1, rows / 16, x, centers, state, square);
+    else if (grouped && width == 2)
+        NAMED(add_groups)(2, rows / 16, x, centers, state, square);
+    else if (grouped && LANES >= 6 && width == 3)
+        NAMED(add_groups)(3, rows / 16, x, centers, state, square);
+    else if (grouped && LANES >= 8)
+        NAMED(add_groups)(4, rows / 16, x, centers, state, square);
+    for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
+        NAMED(add_lanes)
+        (SUM_SLOTS[order], rows - done, width, first + done, x + done * width, w + done * width,
+         centers + order * width, state + FIRST_SLOT[order] * width, square, weighted);
+}
+
 /* The orders that go from row to row, together, because each waits for its last addition. */
 static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
                                        const NAMED(Packed) *packed, const T *centers, T *state, int square,
@@ -344,7 +413,7 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
                                      int weighted) {
     NAMED(Packed) packed;
     T centers[(SUMS - 1) * BAND + BEYOND] = {0};
-    const ptrdiff_t most = PACKED / width, ld = step->channels, values = step->rows * ld;
+    const ptrdiff_t most = PACKED / width & ~(ptrdiff_t)31, ld = step->channels, values = step->rows * ld;
     const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
     const T *back_weights = step->back_weights;
     const int welford = !square && !weighted && step->welford, narrow = welford && width <= LANES;
@@ -367,10 +436,8 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
             NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
         if (welford && !narrow)
             NAMED(take_welford)(rows, width, first, &packed, state);
-        for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
-            NAMED(add_lanes)
-            (SUM_SLOTS[order], rows, width, first, packed.front, packed.front_weights, centers + order * width,
-             state + FIRST_SLOT[order] * width, square, weighted);
+        NAMED(add_all_lanes)
+        (rows, width, first, packed.front, packed.front_weights, centers, state, square, weighted);
         NAMED(add_pairwise)
         (rows, width, first, packed.front, packed.front_weights, centers + PAIRWISE * width,
          state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
@@ -381,7 +448,7 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
 }
 
 static void NAMED(take)(const Rows *step, T *state) {
-    const ptrdiff_t channels = step->channels, most = CACHED / channels > 1 ? CACHED / channels : 1;
+    const ptrdiff_t channels = step->channels, most = CACHED / channels > 32 ? CACHED / channels & ~(ptrdiff_t)31 : 32;
     for (ptrdiff_t done = 0; done < step->rows;) {
         Rows part = *step;
         ptrdiff_t left = step->rows - done;
