@@ -19,6 +19,12 @@ typedef struct {
     T front_weights[PACKED + BEYOND], back_weights[PACKED + BEYOND];
 } NAMED(Packed);
 
+/* Rows as they are taken, `width` values apart, packed or where they lie; backwards `back_stride` values apart. */
+typedef struct {
+    const T *front, *back, *front_weights, *back_weights;
+    ptrdiff_t back_stride;
+} NAMED(View);
+
 static const INTEGER NAMED(COLUMN)[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 /* Writes the first n columns of a vector. */
@@ -105,78 +111,9 @@ static INLINED void NAMED(add_lanes)(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t 
     }
 }
 
-/* All orders of lanes, together, over groups of 16 rows of a constant width of at most half a vector: so narrow, each
- * order alone would wait for its additions. `x` is the first row of a group. */
-static INLINED void NAMED(add_groups)(const ptrdiff_t width, ptrdiff_t groups, const T *x, const T *centers, T *state,
-                                      int square) {
-    enum { MOST = 8 };
-    V sums[4][MOST], tiled[4][MOST];
-    UNROLLED
-    for (int i = 0; i < 4; i++) {
-        const ptrdiff_t lanes = 2 << i;
-        T center[16 * BAND + BEYOND];
-        T *to = state + FIRST_SLOT[TWO_LANES + i] * width;
-        for (ptrdiff_t lane = 0; square && lane < lanes; lane++)
-            NAMED(copy)(center + lane * width, centers + (TWO_LANES + i) * width, width);
-        UNROLLED
-        for (ptrdiff_t j = 0; j < MOST; j++)
-            if (j * LANES < lanes * width) {
-                sums[i][j] = GET(to + j * LANES);
-                if (square)
-                    tiled[i][j] = GET(center + j * LANES);
-            }
-    }
-    for (; groups > 0; groups--, x += 16 * width) {
-        UNROLLED
-        for (int i = 0; i < 4; i++) {
-            const ptrdiff_t lanes = 2 << i;
-            UNROLLED
-            for (ptrdiff_t part = 0; part < 8; part++)
-                UNROLLED
-                for (ptrdiff_t j = 0; j < MOST; j++)
-                    if (part < 16 / lanes && j * LANES < lanes * width) {
-                        V term = GET(x + part * lanes * width + j * LANES);
-                        if (square) {
-                            term -= tiled[i][j];
-                            term *= term;
-                        }
-                        sums[i][j] += term;
-                    }
-        }
-    }
-    UNROLLED
-    for (int i = 0; i < 4; i++) {
-        const ptrdiff_t n = (2 << i) * width;
-        T *to = state + FIRST_SLOT[TWO_LANES + i] * width;
-        UNROLLED
-        for (ptrdiff_t j = 0; j < MOST; j++)
-            if (j * LANES < n)
-                NAMED(put)(to + j * LANES, n - j * LANES, &sums[i][j]);
-    }
-}
-
-/* All orders of lanes; `square` and `weighted` are constants where it is called. */
-static INLINED void NAMED(add_all_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, const T *w,
-                                         const T *centers, T *state, int square, int weighted) {
-    const int grouped = !weighted && 2 * width <= LANES && first % 16 == 0 && rows >= 16;
-    const ptrdiff_t done = grouped ? rows & ~(ptrdiff_t)15 : 0;
-    if (grouped && width == 1)
-        NAMED(add_groups)(1, rows / 16, x, centers, state, square);
-    else if (grouped && width == 2)
-        NAMED(add_groups)(2, rows / 16, x, centers, state, square);
-    else if (grouped && LANES >= 6 && width == 3)
-        NAMED(add_groups)(3, rows / 16, x, centers, state, square);
-    else if (grouped && LANES >= 8)
-        NAMED(add_groups)(4, rows / 16, x, centers, state, square);
-    for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
-        NAMED(add_lanes)
-        (SUM_SLOTS[order], rows - done, width, first + done, x + done * width, w + done * width,
-         centers + order * width, state + FIRST_SLOT[order] * width, square, weighted);
-}
-
 /* The orders that go from row to row, together, because each waits for its last addition. */
 static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                       const NAMED(Packed) *packed, const T *centers, T *state, int square,
+                                       const NAMED(View) *view, const T *centers, T *state, int square,
                                        int weighted) {
     T *block = state + FIRST_SLOT[BLOCKED] * width, *shifted = state + FIRST_SLOT[SHIFTED] * width;
     T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
@@ -189,12 +126,12 @@ static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff
                 block[c] = 0;
             }
         for (ptrdiff_t c = 0; c < width; c += LANES) {
-            const T *front = packed->front + r * width + c, *back = packed->back + r * width + c;
-            const T *w = packed->front_weights + r * width + c, *back_w = packed->back_weights + r * width + c;
+            const T *front = view->front + r * width + c, *back = view->back + r * view->back_stride + c;
+            const T *w = view->front_weights + r * width + c, *back_w = view->back_weights + r * width + c;
             V center = GET(centers + c), back_center = GET(centers + BACKWARDS * width + c);
             V block_center = GET(centers + BLOCKED * width + c);
             V s0 = GET(in_order + c), s1 = GET(backwards + c), s2 = GET(block + c), s3 = GET(shifted + c);
-            for (ptrdiff_t i = 0; i < run; i++, front += width, back += width, w += width, back_w += width) {
+            for (ptrdiff_t i = 0; i < run; i++, front += width, back += view->back_stride, w += width, back_w += width) {
                 s0 += TERM(front, center, w);
                 s1 += TERM(back, back_center, back_w);
                 s2 += TERM(front, block_center, w);
@@ -276,7 +213,7 @@ static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff
 
 /* Welford's update from both ends, together, in one or two vectors of columns. */
 static INLINED void NAMED(welford_rows)(ptrdiff_t n, int two, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                        const T *front, const T *back, T *mean, T *back_mean) {
+                                        const T *front, const T *back, ptrdiff_t back_stride, T *mean, T *back_mean) {
     T *square = mean + width, *back_square = back_mean + width;
     V m0 = GET(mean), s0 = GET(square), b0 = GET(back_mean), t0 = GET(back_square);
     V m1 = m0, s1 = s0, b1 = b0, t1 = t0;
@@ -286,7 +223,7 @@ static INLINED void NAMED(welford_rows)(ptrdiff_t n, int two, ptrdiff_t rows, pt
         b1 = GET(back_mean + LANES);
         t1 = GET(back_square + LANES);
     }
-    for (ptrdiff_t r = 0; r < rows; r++, front += width, back += width) {
+    for (ptrdiff_t r = 0; r < rows; r++, front += width, back += back_stride) {
         V k = (T)(first + r + 1) - (V){0};
         WELFORD_UPDATE(front, k, m0, s0);
         WELFORD_UPDATE(back, k, b0, t0);
@@ -358,54 +295,19 @@ static INLINED void NAMED(spread)(const T *weights, ptrdiff_t count, ptrdiff_t l
     memset(out, 0, BEYOND * sizeof(T));
 }
 
-/* The orders that go from row to row and Welford's update from both ends, in one vector of columns: what waits for a
- * division leaves time for the rest. */
-static INLINED void NAMED(take_narrow)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                       const NAMED(Packed) *packed, T *state) {
-    T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
-    T *block = state + FIRST_SLOT[BLOCKED] * width, *blocks = block + width;
-    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width, *square = mean + width;
-    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width, *back_square = back_mean + width;
-    const T *front = packed->front, *back = packed->back;
-    V s0 = GET(in_order), s1 = GET(backwards), s2 = GET(block), s3 = GET(blocks);
-    V m0 = GET(mean), q0 = GET(square), m1 = GET(back_mean), q1 = GET(back_square);
-    for (ptrdiff_t r = 0; r < rows;) {
-        ptrdiff_t into = (first + r) % step->length, end = r + step->length - into;
-        end = end < rows ? end : rows;
-        if (into == 0) {
-            s3 += s2;
-            s2 = (V){0};
-        }
-        for (; r < end; r++, front += width, back += width) {
-            V k = (T)(first + r + 1) - (V){0};
-            s0 += GET(front);
-            s1 += GET(back);
-            s2 += GET(front);
-            WELFORD_UPDATE(front, k, m0, q0);
-            WELFORD_UPDATE(back, k, m1, q1);
-        }
-    }
-    NAMED(put)(in_order, width, &s0);
-    NAMED(put)(backwards, width, &s1);
-    NAMED(put)(block, width, &s2);
-    NAMED(put)(blocks, width, &s3);
-    NAMED(put)(mean, width, &m0);
-    NAMED(put)(square, width, &q0);
-    NAMED(put)(back_mean, width, &m1);
-    NAMED(put)(back_square, width, &q1);
-}
+#include "replay_narrow.h"
 
-static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(Packed) *packed,
+static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(View) *view,
                                         T *state) {
     T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width;
     T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width;
     ptrdiff_t c = 0;
     for (; c + LANES < width; c += 2 * LANES)
         NAMED(welford_rows)
-        (width - c, 1, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
+        (width - c, 1, rows, width, first, view->front + c, view->back + c, view->back_stride, mean + c, back_mean + c);
     if (c < width)
         NAMED(welford_rows)
-        (width - c, 0, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
+        (width - c, 0, rows, width, first, view->front + c, view->back + c, view->back_stride, mean + c, back_mean + c);
 }
 
 /* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
@@ -424,25 +326,34 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
     for (ptrdiff_t done = 0; done < step->rows;) {
         ptrdiff_t rows = step->rows - done < most ? step->rows - done : most, first = step->first + done;
         ptrdiff_t last = step->rows - 1 - done;
-        NAMED(pack)(front + done * ld + channel, rows, ld, width, front + values, packed.front);
-        NAMED(pack)(back + last * ld + channel, rows, -ld, width, back + values, packed.back);
+        NAMED(View) view = {packed.front, packed.back, packed.front_weights, packed.back_weights, width};
+        /* Contiguous rows are taken where they lie, if what is read beyond them is there, too. */
+        if (ld == width && values - (done + rows) * ld >= BEYOND)
+            view.front = front + done * ld;
+        else
+            NAMED(pack)(front + done * ld + channel, rows, ld, width, front + values, packed.front);
+        if (ld == width && width > 1 && done * ld >= BEYOND) {
+            view.back = back + last * ld;
+            view.back_stride = -ld;
+        } else
+            NAMED(pack)(back + last * ld + channel, rows, -ld, width, back + values, packed.back);
         if (weighted) {
             NAMED(spread)(front_weights + done, rows, 1, width, packed.front_weights);
             NAMED(spread)(back_weights + last, rows, -1, width, packed.back_weights);
         }
         if (narrow)
-            NAMED(take_narrow)(step, rows, width, first, &packed, state);
+            NAMED(take_narrow)(step->length, rows, width, first, &view, state);
         else
-            NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
+            NAMED(add_in_rows)(step, rows, width, first, &view, centers, state, square, weighted);
         if (welford && !narrow)
-            NAMED(take_welford)(rows, width, first, &packed, state);
+            NAMED(take_welford)(rows, width, first, &view, state);
         NAMED(add_all_lanes)
-        (rows, width, first, packed.front, packed.front_weights, centers, state, square, weighted);
+        (rows, width, first, view.front, view.front_weights, centers, state, square, weighted);
         NAMED(add_pairwise)
-        (rows, width, first, packed.front, packed.front_weights, centers + PAIRWISE * width,
+        (rows, width, first, view.front, view.front_weights, centers + PAIRWISE * width,
          state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
         if (welford)
-            NAMED(welford_lanes)(rows, width, first, packed.front, means, means + WELFORD_LANE_COUNT * width);
+            NAMED(welford_lanes)(rows, width, first, view.front, means, means + WELFORD_LANE_COUNT * width);
         done += rows;
     }
 }
