@@ -1,10 +1,12 @@
 /* The orders of summation for one instruction set, of both types; included once for each, with ISA(x) to name it. */
 
 #define T float
+#define SINGLE
 #define INTEGER int32_t
 #define NAMED(x) ISA(x##_float)
 #include "replay_pass.h"
 #undef T
+#undef SINGLE
 #undef INTEGER
 #undef NAMED
 #define T double

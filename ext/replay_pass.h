@@ -112,13 +112,13 @@ static INLINED void NAMED(add_lanes)(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t 
 }
 
 /* The orders that go from row to row, together, because each waits for its last addition. */
-static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+static INLINED void NAMED(add_in_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
                                        const NAMED(View) *view, const T *centers, T *state, int square,
                                        int weighted) {
     T *block = state + FIRST_SLOT[BLOCKED] * width, *shifted = state + FIRST_SLOT[SHIFTED] * width;
     T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
     for (ptrdiff_t r = 0; r < rows;) {
-        ptrdiff_t into = (first + r) % step->length, run = step->length - into;
+        ptrdiff_t into = (first + r) % length, run = length - into;
         run = run < rows - r ? run : rows - r;
         if (into == 0)
             for (ptrdiff_t c = 0; c < width; c++) {
@@ -310,16 +310,72 @@ static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff
         (width - c, 0, rows, width, first, view->front + c, view->back + c, view->back_stride, mean + c, back_mean + c);
 }
 
+/* All orders over rows; `square`, `weighted` and `welford` are constants where it is called. */
+static INLINED void NAMED(take_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                     const NAMED(View) *view, const T *centers, T *state, int square, int weighted,
+                                     int welford) {
+    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
+    const int narrow = welford && width <= LANES;
+    if (narrow)
+        NAMED(take_narrow)(length, rows, width, first, view, state);
+    else
+        NAMED(add_in_rows)(length, rows, width, first, view, centers, state, square, weighted);
+    if (welford && !narrow)
+        NAMED(take_welford)(rows, width, first, view, state);
+    NAMED(add_all_lanes)
+    (rows, width, first, view->front, view->front_weights, centers, state, square, weighted);
+    NAMED(add_pairwise)
+    (rows, width, first, view->front, view->front_weights, centers + PAIRWISE * width,
+     state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
+    if (welford)
+        NAMED(welford_lanes)(rows, width, first, view->front, means, means + WELFORD_LANE_COUNT * width);
+}
+
+#ifdef SINGLE
+#include "replay_single.h"
+
+/* All orders over some of the rows of one channel; returns over how many. pause: how many chunks are not to be predicted,
+ * and how many after the next one that was predicted badly. */
+static INLINED ptrdiff_t NAMED(take_single)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t first, const NAMED(View) *view,
+                                            const T *centers, T *state, int square, ptrdiff_t *pause) {
+    const T *means = state + FIRST_WELFORD_SLOT[WELFORD], *back_means = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS];
+    ptrdiff_t most = square ? rows : rows < CHUNK ? rows : CHUNK, whole = most & ~(ptrdiff_t)(GROUP - 1);
+    int grouped = whole && first % GROUP == 0;
+    if (square && grouped) {
+        NAMED(take_single_squares)(length, whole, first, view->front, view->back, centers, state);
+        return whole;
+    }
+    /* Up to 2^24 every number of a row is a float; what is not finite is never proven. */
+    if (!square && grouped && first >= EARLIEST && first + whole <= 1 << 24 && pause[0] <= 0 &&
+        means[0] - means[0] == 0 && back_means[0] - back_means[0] == 0) {
+        if (NAMED(take_predicted)(length, whole, first, view->front, view->back, state) >= whole / 2)
+            pause[1] = 1;
+        else {
+            pause[0] = pause[1];
+            pause[1] *= 2;
+        }
+        return whole;
+    }
+    pause[0]--;
+    if (first % GROUP && most > GROUP)
+        most = GROUP - first % GROUP;
+    NAMED(take_rows)(length, most, 1, first, view, centers, state, square, 0, !square);
+    return most;
+}
+#endif
+
 /* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
 static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdiff_t width, T *state, int square,
                                      int weighted) {
     NAMED(Packed) packed;
     T centers[(SUMS - 1) * BAND + BEYOND] = {0};
+#ifdef SINGLE
+    ptrdiff_t pause[2] = {0, 1};
+#endif
     const ptrdiff_t most = PACKED / width & ~(ptrdiff_t)31, ld = step->channels, values = step->rows * ld;
     const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
     const T *back_weights = step->back_weights;
-    const int welford = !square && !weighted && step->welford, narrow = welford && width <= LANES;
-    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
+    const int welford = !square && !weighted && step->welford;
     if (square)
         NAMED(pack)
         ((const T *)step->centers + channel, SUMS - 1, ld, width, (const T *)step->centers + (SUMS - 1) * ld, centers);
@@ -341,19 +397,18 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
             NAMED(spread)(front_weights + done, rows, 1, width, packed.front_weights);
             NAMED(spread)(back_weights + last, rows, -1, width, packed.back_weights);
         }
-        if (narrow)
-            NAMED(take_narrow)(step->length, rows, width, first, &view, state);
-        else
-            NAMED(add_in_rows)(step, rows, width, first, &view, centers, state, square, weighted);
-        if (welford && !narrow)
-            NAMED(take_welford)(rows, width, first, &view, state);
-        NAMED(add_all_lanes)
-        (rows, width, first, view.front, view.front_weights, centers, state, square, weighted);
-        NAMED(add_pairwise)
-        (rows, width, first, view.front, view.front_weights, centers + PAIRWISE * width,
-         state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
-        if (welford)
-            NAMED(welford_lanes)(rows, width, first, view.front, means, means + WELFORD_LANE_COUNT * width);
+        for (ptrdiff_t taken = 0; taken < rows;) {
+            ptrdiff_t some = rows - taken;
+#ifdef SINGLE
+            if (!weighted && width == 1 && (square || welford))
+                some = NAMED(take_single)(step->length, some, first + taken, &view, centers, state, square, pause);
+            else
+#endif
+                NAMED(take_rows)(step->length, some, width, first, &view, centers, state, square, weighted, welford);
+            taken += some;
+            view.front += some;
+            view.back += some;
+        }
         done += rows;
     }
 }
