@@ -1,8 +1,9 @@
 /* The orders of summation for one type T and one instruction set.
  *
- * Rows are packed, some thousand values at a time, and every order then takes them from the cache. Loops go over vectors
- * of LANES columns. Where the columns end within a vector, what lies behind them is read, and is not changed by what
- * is written; arrays have room for that at their ends, and what is filled from row to row is filled in sequence. */
+ * Rows are packed, unless they are contiguous, some thousand values at a time, and every order then takes them from the
+ * cache. Loops go over vectors of LANES columns. Where the columns end within a vector, what lies behind them is read,
+ * and is not changed by what is written; arrays have room for that at their ends, and what is filled from row to row is
+ * filled in sequence. */
 
 #define V NAMED(Vector)
 #define LANES ((ptrdiff_t)(sizeof(V) / sizeof(T)))
@@ -117,6 +118,7 @@ static INLINED void NAMED(add_in_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff
                                        int weighted) {
     T *block = state + FIRST_SLOT[BLOCKED] * width, *shifted = state + FIRST_SLOT[SHIFTED] * width;
     T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
+    const ptrdiff_t back_stride = view->back_stride;
     for (ptrdiff_t r = 0; r < rows;) {
         ptrdiff_t into = (first + r) % length, run = length - into;
         run = run < rows - r ? run : rows - r;
@@ -131,7 +133,7 @@ static INLINED void NAMED(add_in_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff
             V center = GET(centers + c), back_center = GET(centers + BACKWARDS * width + c);
             V block_center = GET(centers + BLOCKED * width + c);
             V s0 = GET(in_order + c), s1 = GET(backwards + c), s2 = GET(block + c), s3 = GET(shifted + c);
-            for (ptrdiff_t i = 0; i < run; i++, front += width, back += view->back_stride, w += width, back_w += width) {
+            for (ptrdiff_t i = 0; i < run; i++, front += width, back += back_stride, w += width, back_w += width) {
                 s0 += TERM(front, center, w);
                 s1 += TERM(back, back_center, back_w);
                 s2 += TERM(front, block_center, w);
@@ -204,66 +206,6 @@ static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff
     }
 }
 
-#define WELFORD_UPDATE(x, k, mean, squares)                                                                            \
-    do {                                                                                                               \
-        V x_ = GET(x), deviation_ = x_ - mean;                                                                         \
-        mean += deviation_ / (k);                                                                                      \
-        squares += deviation_ * (x_ - mean);                                                                           \
-    } while (0)
-
-/* Welford's update from both ends, together, in one or two vectors of columns. */
-static INLINED void NAMED(welford_rows)(ptrdiff_t n, int two, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                        const T *front, const T *back, ptrdiff_t back_stride, T *mean, T *back_mean) {
-    T *square = mean + width, *back_square = back_mean + width;
-    V m0 = GET(mean), s0 = GET(square), b0 = GET(back_mean), t0 = GET(back_square);
-    V m1 = m0, s1 = s0, b1 = b0, t1 = t0;
-    if (two) {
-        m1 = GET(mean + LANES);
-        s1 = GET(square + LANES);
-        b1 = GET(back_mean + LANES);
-        t1 = GET(back_square + LANES);
-    }
-    for (ptrdiff_t r = 0; r < rows; r++, front += width, back += back_stride) {
-        V k = (T)(first + r + 1) - (V){0};
-        WELFORD_UPDATE(front, k, m0, s0);
-        WELFORD_UPDATE(back, k, b0, t0);
-        if (two) {
-            WELFORD_UPDATE(front + LANES, k, m1, s1);
-            WELFORD_UPDATE(back + LANES, k, b1, t1);
-        }
-    }
-    NAMED(put)(mean, n, &m0);
-    NAMED(put)(square, n, &s0);
-    NAMED(put)(back_mean, n, &b0);
-    NAMED(put)(back_square, n, &t0);
-    if (two) {
-        NAMED(put)(mean + LANES, n - LANES, &m1);
-        NAMED(put)(square + LANES, n - LANES, &s1);
-        NAMED(put)(back_mean + LANES, n - LANES, &b1);
-        NAMED(put)(back_square + LANES, n - LANES, &t1);
-    }
-}
-
-/* Welford's update of row i in lane i mod WELFORD_LANE_COUNT. */
-static INLINED void NAMED(welford_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, T *means,
-                                         T *squares) {
-    while (rows > 0) {
-        ptrdiff_t lane = first % WELFORD_LANE_COUNT, taken = WELFORD_LANE_COUNT - lane;
-        V k = (T)(first / WELFORD_LANE_COUNT + 1) - (V){0};
-        taken = taken < rows ? taken : rows;
-        for (ptrdiff_t j = 0; j < taken * width; j += LANES) {
-            T *mean = means + lane * width + j, *square = squares + lane * width + j;
-            V m = GET(mean), s = GET(square);
-            WELFORD_UPDATE(x + j, k, m, s);
-            NAMED(put)(mean, taken * width - j, &m);
-            NAMED(put)(square, taken * width - j, &s);
-        }
-        first += taken;
-        rows -= taken;
-        x += taken * width;
-    }
-}
-
 /* Packs `width` columns of rows that are `ld` values apart, of an array that ends at `end`. */
 static INLINED void NAMED(pack)(const T *rows, ptrdiff_t count, ptrdiff_t ld, ptrdiff_t width, const T *end, T *out) {
     if (ld == width) {
@@ -295,20 +237,8 @@ static INLINED void NAMED(spread)(const T *weights, ptrdiff_t count, ptrdiff_t l
     memset(out, 0, BEYOND * sizeof(T));
 }
 
+#include "replay_welford.h"
 #include "replay_narrow.h"
-
-static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(View) *view,
-                                        T *state) {
-    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width;
-    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width;
-    ptrdiff_t c = 0;
-    for (; c + LANES < width; c += 2 * LANES)
-        NAMED(welford_rows)
-        (width - c, 1, rows, width, first, view->front + c, view->back + c, view->back_stride, mean + c, back_mean + c);
-    if (c < width)
-        NAMED(welford_rows)
-        (width - c, 0, rows, width, first, view->front + c, view->back + c, view->back_stride, mean + c, back_mean + c);
-}
 
 /* All orders over rows; `square`, `weighted` and `welford` are constants where it is called. */
 static INLINED void NAMED(take_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
@@ -333,35 +263,6 @@ static INLINED void NAMED(take_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t
 
 #ifdef SINGLE
 #include "replay_single.h"
-
-/* All orders over some of the rows of one channel; returns over how many. pause: how many chunks are not to be predicted,
- * and how many after the next one that was predicted badly. */
-static INLINED ptrdiff_t NAMED(take_single)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t first, const NAMED(View) *view,
-                                            const T *centers, T *state, int square, ptrdiff_t *pause) {
-    const T *means = state + FIRST_WELFORD_SLOT[WELFORD], *back_means = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS];
-    ptrdiff_t most = square ? rows : rows < CHUNK ? rows : CHUNK, whole = most & ~(ptrdiff_t)(GROUP - 1);
-    int grouped = whole && first % GROUP == 0;
-    if (square && grouped) {
-        NAMED(take_single_squares)(length, whole, first, view->front, view->back, centers, state);
-        return whole;
-    }
-    /* Up to 2^24 every number of a row is a float; what is not finite is never proven. */
-    if (!square && grouped && first >= EARLIEST && first + whole <= 1 << 24 && pause[0] <= 0 &&
-        means[0] - means[0] == 0 && back_means[0] - back_means[0] == 0) {
-        if (NAMED(take_predicted)(length, whole, first, view->front, view->back, state) >= whole / 2)
-            pause[1] = 1;
-        else {
-            pause[0] = pause[1];
-            pause[1] *= 2;
-        }
-        return whole;
-    }
-    pause[0]--;
-    if (first % GROUP && most > GROUP)
-        most = GROUP - first % GROUP;
-    NAMED(take_rows)(length, most, 1, first, view, centers, state, square, 0, !square);
-    return most;
-}
 #endif
 
 /* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
@@ -372,7 +273,7 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
 #ifdef SINGLE
     ptrdiff_t pause[2] = {0, 1};
 #endif
-    const ptrdiff_t most = PACKED / width & ~(ptrdiff_t)31, ld = step->channels, values = step->rows * ld;
+    const ptrdiff_t most = PACKED / width & ~(ptrdiff_t)(GROUP - 1), ld = step->channels, values = step->rows * ld;
     const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
     const T *back_weights = step->back_weights;
     const int welford = !square && !weighted && step->welford;
@@ -414,7 +315,7 @@ static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdif
 }
 
 static void NAMED(take)(const Rows *step, T *state) {
-    const ptrdiff_t channels = step->channels, most = CACHED / channels > 32 ? CACHED / channels & ~(ptrdiff_t)31 : 32;
+    const ptrdiff_t channels = step->channels, groups = CACHED / channels / GROUP, most = GROUP * (groups ? groups : 1);
     for (ptrdiff_t done = 0; done < step->rows;) {
         Rows part = *step;
         ptrdiff_t left = step->rows - done;

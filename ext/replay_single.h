@@ -1,7 +1,7 @@
 /* The orders over the rows of one channel, of floats; included by replay_pass.h.
  *
- * Where rows are added one after the other nothing is gained by wider vectors. So all orders are taken in the same loops,
- * in which each has the time to wait, and Welford's update is made without waiting for its divisions. */
+ * Where rows are added one after the other nothing is gained by wider vectors. So all orders are taken in the same
+ * loops, in which each has the time to wait, and Welford's update is made without waiting for its divisions. */
 
 /* What the lanes have summed. */
 typedef struct {
@@ -104,7 +104,7 @@ typedef struct {
     NAMED(Mask) wrong;
 } NAMED(Updates);
 
-/* A vector as wide as the registers: compilers shuffle no other fast. */
+/* A vector as wide as the registers, since compilers shuffle no other fast; F16C comes with AVX2. */
 #ifdef ISA_HAS_F16C
 typedef V NAMED(Own);
 #define RUNNING_SUMS(v)                                                                                                \
@@ -125,8 +125,8 @@ typedef T NAMED(Own) __attribute__((vector_size(16)));
 #endif
 #define P NAMED(Own)
 
-/* Predicts the quotients of AHEAD rows, of which the first has the number `first`, counted from 0, and that begin `after`
- * rows after those that have the mean `mean`. */
+/* Predicts the quotients of AHEAD rows, of which the first has the number `first`, counted from 0, and that begin
+ * `after` rows after those that have the mean `mean`. */
 static INLINED void NAMED(predict)(NAMED(Updates) *updates, const T *x, T mean, T after, T first, T *quotients) {
     static const T count[] = {0, 1, 2, 3, 4, 5, 6, 7};
     P steps, inner = {0}, before = updates->before - (P){0}, from = mean - (P){0};
@@ -148,8 +148,7 @@ static INLINED void NAMED(predict)(NAMED(Updates) *updates, const T *x, T mean, 
 }
 
 /* Proves the means before and after each row of a vector, and makes the products that Welford's update sums. */
-static INLINED void NAMED(prove)(NAMED(Updates) *updates, const T *x, ptrdiff_t r,
-                                const V *k) {
+static INLINED void NAMED(prove)(NAMED(Updates) *updates, const T *x, ptrdiff_t r, const V *k) {
     V values = GET(x + r), mean = GET(updates->means + r), next = GET(updates->means + r + 1);
     V deviation = values - mean, proven = mean + deviation / *k;
     updates->wrong |= (NAMED(Mask))proven ^ (NAMED(Mask))next;
@@ -172,6 +171,7 @@ static ptrdiff_t NAMED(correct)(NAMED(Updates) *updates, const T *x, ptrdiff_t r
     return proven;
 }
 
+/* Whether any bit is set. */
 static INLINED int NAMED(any)(const NAMED(Mask) *mask) {
     uint64_t parts[sizeof *mask / 8];
     memcpy(parts, mask, sizeof parts);
@@ -237,6 +237,7 @@ static INLINED ptrdiff_t NAMED(take_predicted)(ptrdiff_t length, ptrdiff_t rows,
             WELFORD_UPDATE(front + r + i, turn, mean[i / LANES], square[i / LANES]);
         }
         NAMED(add_group)(&lanes, front + r, none, fours + r / 4, 0);
+        /* As above. */
         __asm__ volatile("");
         UNROLLED
         for (int i = 0; i < GROUP; i++) {
@@ -268,6 +269,35 @@ static INLINED ptrdiff_t NAMED(take_predicted)(ptrdiff_t length, ptrdiff_t rows,
     backwards[1] = q1;
     NAMED(add_pairwise)(rows / 4, 1, first / 4, fours, fours, zeros, state + FIRST_SLOT[PAIRWISE] + 2, 0, 0);
     return proven;
+}
+
+/* All orders over some of the rows of one channel; returns over how many. pause: how many chunks are not to be
+ * predicted, and how many after the next one that was predicted badly. */
+static INLINED ptrdiff_t NAMED(take_single)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t first, const NAMED(View) *view,
+                                            const T *centers, T *state, int square, ptrdiff_t *pause) {
+    const T *means = state + FIRST_WELFORD_SLOT[WELFORD], *back_means = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS];
+    ptrdiff_t most = square ? rows : rows < CHUNK ? rows : CHUNK, whole = most & ~(ptrdiff_t)(GROUP - 1);
+    int grouped = whole && first % GROUP == 0;
+    if (square && grouped) {
+        NAMED(take_single_squares)(length, whole, first, view->front, view->back, centers, state);
+        return whole;
+    }
+    /* Up to 2^24 every number of a row is a float; what is not finite is never proven. */
+    if (!square && grouped && first >= EARLIEST && first + whole <= 1 << 24 && pause[0] <= 0 &&
+        means[0] - means[0] == 0 && back_means[0] - back_means[0] == 0) {
+        if (NAMED(take_predicted)(length, whole, first, view->front, view->back, state) >= whole / 2)
+            pause[1] = 1;
+        else {
+            pause[0] = pause[1];
+            pause[1] *= 2;
+        }
+        return whole;
+    }
+    pause[0]--;
+    if (first % GROUP && most > GROUP)
+        most = GROUP - first % GROUP;
+    NAMED(take_rows)(length, most, 1, first, view, centers, state, square, 0, !square);
+    return most;
 }
 
 #undef PAIRS
