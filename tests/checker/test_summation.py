@@ -135,7 +135,7 @@ def test_every_instruction_set_gives_the_bits_of_the_loops(dtype, variant):
 @pytest.mark.parametrize("variant", _replay.variants)
 @pytest.mark.parametrize("kind", ["normal", "bytes", "outliers", "tiny", "huge", "ends in infinity", "has a NaN"])
 def test_one_channel_of_many_rows_gives_the_bits_of_the_loops(kind, variant):
-    """Its Welford updates are predicted, badly if sums of rows overflow; blocks end anywhere, and rows are left over."""
+    """Welford updates are predicted, badly if sums of rows overflow; blocks end anywhere, and rows are left over."""
     rng = np.random.default_rng(4)
     batch = rng.normal(3, 2, (2500, 1)).astype(np.float32)
     if kind == "bytes":
