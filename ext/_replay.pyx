@@ -42,6 +42,8 @@ variants = tuple([KERNELS[i].name.decode("ascii") for i in range(KERNEL_COUNT)])
 slots = SLOTS  # of the state, for each channel
 sums = SUMS
 welfords = WELFORDS
+cdef enum:
+    ORDERS = SUMS + WELFORDS
 
 ctypedef fused real:
     float
@@ -91,57 +93,122 @@ def take(const real[:, ::1] front not None, const real[:, ::1] back not None, co
             own.take_double(&step, &state[0, 0])
 
 
-def totals(const real[:, ::1] state not None, Py_ssize_t count, real[:, ::1] out not None):
-    """Write the sums [sums, channels] of the `count` rows that `state` took to `out`."""
+cdef void add_totals(const real *state, Py_ssize_t channels, Py_ssize_t count, real *out) noexcept nogil:
+    """Write the sums [SUMS, channels] of the `count` rows that `state` took to `out`."""
     cdef Py_ssize_t i, first, width, slot, c
     cdef int order
     cdef const real *band
-    if state.shape[0] != SLOTS or out.shape[0] != SUMS or out.shape[1] != state.shape[1]:
-        raise ValueError("State and result must have the same channels.")
-    out[:, :] = 0
-    with nogil:
-        for i in range((out.shape[1] + BAND - 1) // BAND):
-            first = i * BAND
-            width = min(<Py_ssize_t> BAND, out.shape[1] - first)
-            band = &state[0, 0] + first * SLOTS
-            for order in range(SUMS):
-                for slot in range(SUM_SLOTS[order]):
-                    if order == PAIRWISE and not (count >> slot) & 1:
-                        continue
-                    for c in range(width):
-                        out[order, first + c] += band[(FIRST_SLOT[order] + slot) * width + c]
+    for i in range(SUMS * channels):
+        out[i] = 0
+    for i in range((channels + BAND - 1) // BAND):
+        first = i * BAND
+        width = min(<Py_ssize_t> BAND, channels - first)
+        band = state + first * SLOTS
+        for order in range(SUMS):
+            for slot in range(SUM_SLOTS[order]):
+                if order == PAIRWISE and not (count >> slot) & 1:
+                    continue
+                for c in range(width):
+                    out[order * channels + first + c] += band[(FIRST_SLOT[order] + slot) * width + c]
 
 
-def welford_moments(real[:, ::1] state not None, Py_ssize_t count, real[:, :, ::1] out not None):
-    """Write Welford's means and sums of squared deviations [2, welfords, channels] of `count` rows to `out`.
+cdef void merge_lanes(real *state, Py_ssize_t channels, Py_ssize_t count, real *means, real *squares) noexcept nogil:
+    """Write Welford's means and sums of squared deviations [WELFORDS, channels] of `count` rows.
 
     Lanes are merged in `state`, into the first, by the pairwise update.
     """
     cdef Py_ssize_t i, first, width, lane, lanes, c
     cdef int order
-    cdef real *means
-    cdef real *squares
+    cdef real *own
+    cdef real *own_squares
     cdef real merged, added, share, d
-    if not (state.shape[0] == SLOTS and out.shape[0] == 2 and out.shape[1] == WELFORDS
-            and out.shape[2] == state.shape[1]):
-        raise ValueError("State and result must have the same channels.")
-    with nogil:
-        for i in range((out.shape[2] + BAND - 1) // BAND):
-            first = i * BAND
-            width = min(<Py_ssize_t> BAND, out.shape[2] - first)
-            for order in range(WELFORDS):
-                lanes = WELFORD_SLOTS[order]
-                means = &state[0, 0] + first * SLOTS + FIRST_WELFORD_SLOT[order] * width
-                squares = means + lanes * width
-                merged = <real> ((count + lanes - 1) // lanes)
-                for lane in range(1, min(lanes, count)):
-                    added = <real> ((count + lanes - 1 - lane) // lanes)
-                    share = added / (merged + added)
-                    for c in range(width):
-                        d = means[lane * width + c] - means[c]
-                        means[c] += d * share
-                        squares[c] += squares[lane * width + c] + d * d * (merged * share)
-                    merged += added
+    for i in range((channels + BAND - 1) // BAND):
+        first = i * BAND
+        width = min(<Py_ssize_t> BAND, channels - first)
+        for order in range(WELFORDS):
+            lanes = WELFORD_SLOTS[order]
+            own = state + first * SLOTS + FIRST_WELFORD_SLOT[order] * width
+            own_squares = own + lanes * width
+            merged = <real> ((count + lanes - 1) // lanes)
+            for lane in range(1, min(lanes, count)):
+                added = <real> ((count + lanes - 1 - lane) // lanes)
+                share = added / (merged + added)
                 for c in range(width):
-                    out[0, order, first + c] = means[c]
-                    out[1, order, first + c] = squares[c]
+                    d = own[lane * width + c] - own[c]
+                    own[c] += d * share
+                    own_squares[c] += own_squares[lane * width + c] + d * d * (merged * share)
+                merged += added
+            for c in range(width):
+                means[order * channels + first + c] = own[c]
+                squares[order * channels + first + c] = own_squares[c]
+
+
+cdef bint fit(Py_ssize_t slots, Py_ssize_t channels, Py_ssize_t divisors, Py_ssize_t pair, Py_ssize_t orders,
+              Py_ssize_t out_channels) noexcept:
+    return slots == SLOTS and divisors == SUMS - 1 and pair == 2 and orders == ORDERS and channels == out_channels
+
+
+def totals(const real[:, ::1] state not None, Py_ssize_t count, real[:, ::1] out not None):
+    """Write the sums [sums, channels] of the `count` rows that `state` took to `out`."""
+    if state.shape[0] != SLOTS or out.shape[0] != SUMS or out.shape[1] != state.shape[1]:
+        raise ValueError("State and result must have the same channels.")
+    if out.shape[1] == 0:
+        return
+    with nogil:
+        add_totals(&state[0, 0], state.shape[1], count, &out[0, 0])
+
+
+def means(real[:, ::1] state not None, Py_ssize_t count, const real[::1] divisors not None, bint welford,
+          real[:, :, ::1] out not None):
+    """Write the means of all orders but the shifted one to `out`, and Welford's variances, if it has been updated.
+
+    state: after `count` rows; Welford's lanes are merged in it. divisors: [sums - 1], of the sums.
+    out: [2, sums + welfords, channels], means and variances.
+    """
+    cdef Py_ssize_t order, c, channels = state.shape[1]
+    if not fit(state.shape[0], channels, divisors.shape[0], out.shape[0], out.shape[1], out.shape[2]):
+        raise ValueError("State, divisors and result must fit each other.")
+    if channels == 0:
+        return
+    with nogil:
+        add_totals(&state[0, 0], channels, count, &out[0, 0, 0])
+        for order in range(SUMS - 1):
+            for c in range(channels):
+                out[0, order, c] /= divisors[order]
+        if welford:
+            merge_lanes(&state[0, 0], channels, count, &out[0, SUMS, 0], &out[1, SUMS, 0])
+            for order in range(SUMS, ORDERS):
+                for c in range(channels):
+                    out[1, order, c] /= divisors[0]
+
+
+def variances(const real[:, ::1] state not None, Py_ssize_t count, const real[::1] divisors not None, bint welford,
+              bint squares, real[:, :, ::1] out not None):
+    """Write the variances that `means` has not written, and the shifted mean, to `out`.
+
+    state: after the second pass. squares: whether its centers were 0, so that the mean's square is subtracted. What has
+    not been summed repeats the first order.
+    """
+    cdef Py_ssize_t order, c, channels = state.shape[1]
+    cdef real rest
+    if not fit(state.shape[0], channels, divisors.shape[0], out.shape[0], out.shape[1], out.shape[2]):
+        raise ValueError("State, divisors and result must fit each other.")
+    if channels == 0:
+        return
+    with nogil:
+        add_totals(&state[0, 0], channels, count, &out[1, 0, 0])
+        for order in range(SUMS - 1):
+            for c in range(channels):
+                out[1, order, c] /= divisors[order]
+                if squares:
+                    out[1, order, c] -= out[0, order, c] * out[0, order, c]
+        for c in range(channels):
+            if squares:
+                out[0, SUMS - 1, c], out[1, SUMS - 1, c] = out[0, 0, c], out[1, 0, c]
+            else:
+                rest = out[1, SUMS - 1, c] / divisors[0]
+                out[0, SUMS - 1, c], out[1, SUMS - 1, c] = out[0, 0, c] + rest, out[1, 0, c] - rest * rest
+        if not welford:
+            for order in range(SUMS, ORDERS):
+                for c in range(channels):
+                    out[0, order, c], out[1, order, c] = out[0, 0, c], out[1, 0, c]

@@ -15,10 +15,16 @@
 #if defined(__GNUC__)
 #define INLINED inline __attribute__((always_inline))
 #define RESTRICT __restrict__
+#ifdef __clang__
+#define UNROLLED _Pragma("unroll 16")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
 #define PREFETCH(address) __builtin_prefetch((const void *)(address), 0, 2)
 #else
 #define INLINED inline
 #define RESTRICT __restrict
+#define UNROLLED
 #define PREFETCH(address) ((void)(address))
 #endif
 

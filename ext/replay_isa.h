@@ -1,10 +1,16 @@
 /* The orders of summation for one instruction set, of both types; included once for each, with ISA(x) to name it. */
 
 #define T float
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector) /* GCC from 12 on, clang */
+#define SINGLE
+#endif
+#endif
 #define INTEGER int32_t
 #define NAMED(x) ISA(x##_float)
 #include "replay_pass.h"
 #undef T
+#undef SINGLE
 #undef INTEGER
 #undef NAMED
 #define T double

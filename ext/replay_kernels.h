@@ -28,6 +28,10 @@ enum { BAND = 32 };
  * before those that follow. */
 enum { PACKED = 2048, BEYOND = 32, CACHED = 1 << 15 };
 
+/* Rows of one channel that are taken together; those whose Welford updates are predicted and then proven, in steps of
+ * so many, and after how many others. */
+enum { GROUP = 32, CHUNK = 512, AHEAD = 16, EARLIEST = 1024 };
+
 /* Rows of a batch: those that follow from the front, and as many from the back, whose last row comes first. */
 typedef struct {
     const void *front, *back;

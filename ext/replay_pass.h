@@ -1,8 +1,9 @@
 /* The orders of summation for one type T and one instruction set.
  *
- * Rows are packed, some thousand values at a time, and every order then takes them from the cache. Loops go over vectors
- * of LANES columns. Where the columns end within a vector, what lies behind them is read, and is not changed by what
- * is written; arrays have room for that at their ends, and what is filled from row to row is filled in sequence. */
+ * Rows are packed, unless they are contiguous, some thousand values at a time, and every order then takes them from the
+ * cache. Loops go over vectors of LANES columns. Where the columns end within a vector, what lies behind them is read,
+ * and is not changed by what is written; arrays have room for that at their ends, and what is filled from row to row is
+ * filled in sequence. */
 
 #define V NAMED(Vector)
 #define LANES ((ptrdiff_t)(sizeof(V) / sizeof(T)))
@@ -18,6 +19,12 @@ typedef struct {
     T front[PACKED + BEYOND], back[PACKED + BEYOND];
     T front_weights[PACKED + BEYOND], back_weights[PACKED + BEYOND];
 } NAMED(Packed);
+
+/* Rows as they are taken, `width` values apart, packed or where they lie; backwards `back_stride` values apart. */
+typedef struct {
+    const T *front, *back, *front_weights, *back_weights;
+    ptrdiff_t back_stride;
+} NAMED(View);
 
 static const INTEGER NAMED(COLUMN)[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
@@ -106,13 +113,14 @@ static INLINED void NAMED(add_lanes)(ptrdiff_t lanes, ptrdiff_t rows, ptrdiff_t 
 }
 
 /* The orders that go from row to row, together, because each waits for its last addition. */
-static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                       const NAMED(Packed) *packed, const T *centers, T *state, int square,
+static INLINED void NAMED(add_in_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                       const NAMED(View) *view, const T *centers, T *state, int square,
                                        int weighted) {
     T *block = state + FIRST_SLOT[BLOCKED] * width, *shifted = state + FIRST_SLOT[SHIFTED] * width;
     T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
+    const ptrdiff_t back_stride = view->back_stride;
     for (ptrdiff_t r = 0; r < rows;) {
-        ptrdiff_t into = (first + r) % step->length, run = step->length - into;
+        ptrdiff_t into = (first + r) % length, run = length - into;
         run = run < rows - r ? run : rows - r;
         if (into == 0)
             for (ptrdiff_t c = 0; c < width; c++) {
@@ -120,12 +128,12 @@ static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff
                 block[c] = 0;
             }
         for (ptrdiff_t c = 0; c < width; c += LANES) {
-            const T *front = packed->front + r * width + c, *back = packed->back + r * width + c;
-            const T *w = packed->front_weights + r * width + c, *back_w = packed->back_weights + r * width + c;
+            const T *front = view->front + r * width + c, *back = view->back + r * view->back_stride + c;
+            const T *w = view->front_weights + r * width + c, *back_w = view->back_weights + r * width + c;
             V center = GET(centers + c), back_center = GET(centers + BACKWARDS * width + c);
             V block_center = GET(centers + BLOCKED * width + c);
             V s0 = GET(in_order + c), s1 = GET(backwards + c), s2 = GET(block + c), s3 = GET(shifted + c);
-            for (ptrdiff_t i = 0; i < run; i++, front += width, back += width, w += width, back_w += width) {
+            for (ptrdiff_t i = 0; i < run; i++, front += width, back += back_stride, w += width, back_w += width) {
                 s0 += TERM(front, center, w);
                 s1 += TERM(back, back_center, back_w);
                 s2 += TERM(front, block_center, w);
@@ -145,29 +153,38 @@ static INLINED void NAMED(add_in_rows)(const Rows *step, ptrdiff_t rows, ptrdiff
     }
 }
 
-/* A binary tree over rows whose number is a power of two; returns where its sum is, `out` or `spare`. */
+/* The tree of eight terms; `term(i)` is the i-th. */
+#define EIGHT(term) (((term(0) + term(1)) + (term(2) + term(3))) + ((term(4) + term(5)) + (term(6) + term(7))))
+
+/* A binary tree over rows whose number is a power of two; returns where its sum is, `out` or `spare`. Eight rows at a
+ * time stay in registers. */
 static INLINED T *NAMED(add_tree)(ptrdiff_t rows, ptrdiff_t width, const T *x, const T *w, const T *center, T *out,
                                   T *spare, int square, int weighted) {
-    if (rows == 1) {
-        for (ptrdiff_t c = 0; c < width; c += LANES)
-            AT(out + c) = TERM(x + c, GET(center + c), w + c);
-        return out;
-    }
-    for (ptrdiff_t r = 0; r < rows / 2; r++, x += 2 * width, w += 2 * width)
+#define ROW_TERM(i) TERM(x + (i)*width + c, middle, w + (i)*width + c)
+#define ROW_SUM(i) GET(from + (i)*width + c)
+    const ptrdiff_t leaves = rows < 8 ? rows : 8;
+    for (ptrdiff_t r = 0; r < rows / leaves; r++, x += leaves * width, w += leaves * width)
         for (ptrdiff_t c = 0; c < width; c += LANES) {
             V middle = GET(center + c);
-            AT(out + r * width + c) = TERM(x + c, middle, w + c) + TERM(x + width + c, middle, w + width + c);
+            AT(out + r * width + c) = leaves == 8   ? EIGHT(ROW_TERM)
+                                      : leaves == 4 ? (ROW_TERM(0) + ROW_TERM(1)) + (ROW_TERM(2) + ROW_TERM(3))
+                                      : leaves == 2 ? ROW_TERM(0) + ROW_TERM(1)
+                                                    : ROW_TERM(0);
         }
-    for (rows /= 2; rows > 1; rows /= 2) {
+    for (rows /= leaves; rows > 1;) {
+        const ptrdiff_t together = rows < 8 ? 2 : 8;
         const T *from = out;
-        for (ptrdiff_t r = 0; r < rows / 2; r++, from += 2 * width)
+        rows /= together;
+        for (ptrdiff_t r = 0; r < rows; r++, from += together * width)
             for (ptrdiff_t c = 0; c < width; c += LANES)
-                AT(spare + r * width + c) = GET(from + c) + GET(from + width + c);
+                AT(spare + r * width + c) = together == 8 ? EIGHT(ROW_SUM) : ROW_SUM(0) + ROW_SUM(1);
         T *sums = spare;
         spare = out;
         out = sums;
     }
     return out;
+#undef ROW_TERM
+#undef ROW_SUM
 }
 
 static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, const T *w,
@@ -186,66 +203,6 @@ static INLINED void NAMED(add_pairwise)(ptrdiff_t rows, ptrdiff_t width, ptrdiff
             NAMED(put)(state + slot * width + c, width - c, &values);
         }
         r += size;
-    }
-}
-
-#define WELFORD_UPDATE(x, k, mean, squares)                                                                            \
-    do {                                                                                                               \
-        V x_ = GET(x), deviation_ = x_ - mean;                                                                         \
-        mean += deviation_ / (k);                                                                                      \
-        squares += deviation_ * (x_ - mean);                                                                           \
-    } while (0)
-
-/* Welford's update from both ends, together, in one or two vectors of columns. */
-static INLINED void NAMED(welford_rows)(ptrdiff_t n, int two, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                        const T *front, const T *back, T *mean, T *back_mean) {
-    T *square = mean + width, *back_square = back_mean + width;
-    V m0 = GET(mean), s0 = GET(square), b0 = GET(back_mean), t0 = GET(back_square);
-    V m1 = m0, s1 = s0, b1 = b0, t1 = t0;
-    if (two) {
-        m1 = GET(mean + LANES);
-        s1 = GET(square + LANES);
-        b1 = GET(back_mean + LANES);
-        t1 = GET(back_square + LANES);
-    }
-    for (ptrdiff_t r = 0; r < rows; r++, front += width, back += width) {
-        V k = (T)(first + r + 1) - (V){0};
-        WELFORD_UPDATE(front, k, m0, s0);
-        WELFORD_UPDATE(back, k, b0, t0);
-        if (two) {
-            WELFORD_UPDATE(front + LANES, k, m1, s1);
-            WELFORD_UPDATE(back + LANES, k, b1, t1);
-        }
-    }
-    NAMED(put)(mean, n, &m0);
-    NAMED(put)(square, n, &s0);
-    NAMED(put)(back_mean, n, &b0);
-    NAMED(put)(back_square, n, &t0);
-    if (two) {
-        NAMED(put)(mean + LANES, n - LANES, &m1);
-        NAMED(put)(square + LANES, n - LANES, &s1);
-        NAMED(put)(back_mean + LANES, n - LANES, &b1);
-        NAMED(put)(back_square + LANES, n - LANES, &t1);
-    }
-}
-
-/* Welford's update of row i in lane i mod WELFORD_LANE_COUNT. */
-static INLINED void NAMED(welford_lanes)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const T *x, T *means,
-                                         T *squares) {
-    while (rows > 0) {
-        ptrdiff_t lane = first % WELFORD_LANE_COUNT, taken = WELFORD_LANE_COUNT - lane;
-        V k = (T)(first / WELFORD_LANE_COUNT + 1) - (V){0};
-        taken = taken < rows ? taken : rows;
-        for (ptrdiff_t j = 0; j < taken * width; j += LANES) {
-            T *mean = means + lane * width + j, *square = squares + lane * width + j;
-            V m = GET(mean), s = GET(square);
-            WELFORD_UPDATE(x + j, k, m, s);
-            NAMED(put)(mean, taken * width - j, &m);
-            NAMED(put)(square, taken * width - j, &s);
-        }
-        first += taken;
-        rows -= taken;
-        x += taken * width;
     }
 }
 
@@ -280,99 +237,85 @@ static INLINED void NAMED(spread)(const T *weights, ptrdiff_t count, ptrdiff_t l
     memset(out, 0, BEYOND * sizeof(T));
 }
 
-/* The orders that go from row to row and Welford's update from both ends, in one vector of columns: what waits for a
- * division leaves time for the rest. */
-static INLINED void NAMED(take_narrow)(const Rows *step, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
-                                       const NAMED(Packed) *packed, T *state) {
-    T *in_order = state + FIRST_SLOT[IN_ORDER] * width, *backwards = state + FIRST_SLOT[BACKWARDS] * width;
-    T *block = state + FIRST_SLOT[BLOCKED] * width, *blocks = block + width;
-    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width, *square = mean + width;
-    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width, *back_square = back_mean + width;
-    const T *front = packed->front, *back = packed->back;
-    V s0 = GET(in_order), s1 = GET(backwards), s2 = GET(block), s3 = GET(blocks);
-    V m0 = GET(mean), q0 = GET(square), m1 = GET(back_mean), q1 = GET(back_square);
-    for (ptrdiff_t r = 0; r < rows;) {
-        ptrdiff_t into = (first + r) % step->length, end = r + step->length - into;
-        end = end < rows ? end : rows;
-        if (into == 0) {
-            s3 += s2;
-            s2 = (V){0};
-        }
-        for (; r < end; r++, front += width, back += width) {
-            V k = (T)(first + r + 1) - (V){0};
-            s0 += GET(front);
-            s1 += GET(back);
-            s2 += GET(front);
-            WELFORD_UPDATE(front, k, m0, q0);
-            WELFORD_UPDATE(back, k, m1, q1);
-        }
-    }
-    NAMED(put)(in_order, width, &s0);
-    NAMED(put)(backwards, width, &s1);
-    NAMED(put)(block, width, &s2);
-    NAMED(put)(blocks, width, &s3);
-    NAMED(put)(mean, width, &m0);
-    NAMED(put)(square, width, &q0);
-    NAMED(put)(back_mean, width, &m1);
-    NAMED(put)(back_square, width, &q1);
+#include "replay_welford.h"
+#include "replay_narrow.h"
+
+/* All orders over rows; `square`, `weighted` and `welford` are constants where it is called. */
+static INLINED void NAMED(take_rows)(ptrdiff_t length, ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first,
+                                     const NAMED(View) *view, const T *centers, T *state, int square, int weighted,
+                                     int welford) {
+    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
+    const int narrow = welford && width <= LANES;
+    if (narrow)
+        NAMED(take_narrow)(length, rows, width, first, view, state);
+    else
+        NAMED(add_in_rows)(length, rows, width, first, view, centers, state, square, weighted);
+    if (welford && !narrow)
+        NAMED(take_welford)(rows, width, first, view, state);
+    NAMED(add_all_lanes)
+    (rows, width, first, view->front, view->front_weights, centers, state, square, weighted);
+    NAMED(add_pairwise)
+    (rows, width, first, view->front, view->front_weights, centers + PAIRWISE * width,
+     state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
+    if (welford)
+        NAMED(welford_lanes)(rows, width, first, view->front, means, means + WELFORD_LANE_COUNT * width);
 }
 
-static INLINED void NAMED(take_welford)(ptrdiff_t rows, ptrdiff_t width, ptrdiff_t first, const NAMED(Packed) *packed,
-                                        T *state) {
-    T *mean = state + FIRST_WELFORD_SLOT[WELFORD] * width;
-    T *back_mean = state + FIRST_WELFORD_SLOT[WELFORD_BACKWARDS] * width;
-    ptrdiff_t c = 0;
-    for (; c + LANES < width; c += 2 * LANES)
-        NAMED(welford_rows)
-        (width - c, 1, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
-    if (c < width)
-        NAMED(welford_rows)
-        (width - c, 0, rows, width, first, packed->front + c, packed->back + c, mean + c, back_mean + c);
-}
+#ifdef SINGLE
+#include "replay_single.h"
+#endif
 
 /* All orders in a band of `width` channels; `square` and `weighted` are constants where it is called. */
 static INLINED void NAMED(take_band)(const Rows *step, ptrdiff_t channel, ptrdiff_t width, T *state, int square,
                                      int weighted) {
     NAMED(Packed) packed;
     T centers[(SUMS - 1) * BAND + BEYOND] = {0};
-    const ptrdiff_t most = PACKED / width, ld = step->channels, values = step->rows * ld;
+#ifdef SINGLE
+    ptrdiff_t pause[2] = {0, 1};
+#endif
+    const ptrdiff_t most = PACKED / width & ~(ptrdiff_t)(GROUP - 1), ld = step->channels, values = step->rows * ld;
     const T *front = step->front, *back = step->back, *front_weights = step->front_weights;
     const T *back_weights = step->back_weights;
-    const int welford = !square && !weighted && step->welford, narrow = welford && width <= LANES;
-    T *means = state + FIRST_WELFORD_SLOT[WELFORD_LANES] * width;
+    const int welford = !square && !weighted && step->welford;
     if (square)
         NAMED(pack)
         ((const T *)step->centers + channel, SUMS - 1, ld, width, (const T *)step->centers + (SUMS - 1) * ld, centers);
     for (ptrdiff_t done = 0; done < step->rows;) {
         ptrdiff_t rows = step->rows - done < most ? step->rows - done : most, first = step->first + done;
         ptrdiff_t last = step->rows - 1 - done;
-        NAMED(pack)(front + done * ld + channel, rows, ld, width, front + values, packed.front);
-        NAMED(pack)(back + last * ld + channel, rows, -ld, width, back + values, packed.back);
+        NAMED(View) view = {packed.front, packed.back, packed.front_weights, packed.back_weights, width};
+        /* Contiguous rows are taken where they lie, if what is read beyond them is there, too. */
+        if (ld == width && values - (done + rows) * ld >= BEYOND)
+            view.front = front + done * ld;
+        else
+            NAMED(pack)(front + done * ld + channel, rows, ld, width, front + values, packed.front);
+        if (ld == width && width > 1 && done * ld >= BEYOND) {
+            view.back = back + last * ld;
+            view.back_stride = -ld;
+        } else
+            NAMED(pack)(back + last * ld + channel, rows, -ld, width, back + values, packed.back);
         if (weighted) {
             NAMED(spread)(front_weights + done, rows, 1, width, packed.front_weights);
             NAMED(spread)(back_weights + last, rows, -1, width, packed.back_weights);
         }
-        if (narrow)
-            NAMED(take_narrow)(step, rows, width, first, &packed, state);
-        else
-            NAMED(add_in_rows)(step, rows, width, first, &packed, centers, state, square, weighted);
-        if (welford && !narrow)
-            NAMED(take_welford)(rows, width, first, &packed, state);
-        for (int order = TWO_LANES; order <= SIXTEEN_LANES; order++)
-            NAMED(add_lanes)
-            (SUM_SLOTS[order], rows, width, first, packed.front, packed.front_weights, centers + order * width,
-             state + FIRST_SLOT[order] * width, square, weighted);
-        NAMED(add_pairwise)
-        (rows, width, first, packed.front, packed.front_weights, centers + PAIRWISE * width,
-         state + FIRST_SLOT[PAIRWISE] * width, square, weighted);
-        if (welford)
-            NAMED(welford_lanes)(rows, width, first, packed.front, means, means + WELFORD_LANE_COUNT * width);
+        for (ptrdiff_t taken = 0; taken < rows;) {
+            ptrdiff_t some = rows - taken;
+#ifdef SINGLE
+            if (!weighted && width == 1 && (square || welford))
+                some = NAMED(take_single)(step->length, some, first + taken, &view, centers, state, square, pause);
+            else
+#endif
+                NAMED(take_rows)(step->length, some, width, first, &view, centers, state, square, weighted, welford);
+            taken += some;
+            view.front += some;
+            view.back += some;
+        }
         done += rows;
     }
 }
 
 static void NAMED(take)(const Rows *step, T *state) {
-    const ptrdiff_t channels = step->channels, most = CACHED / channels > 1 ? CACHED / channels : 1;
+    const ptrdiff_t channels = step->channels, groups = CACHED / channels / GROUP, most = GROUP * (groups ? groups : 1);
     for (ptrdiff_t done = 0; done < step->rows;) {
         Rows part = *step;
         ptrdiff_t left = step->rows - done;
@@ -404,4 +347,5 @@ static void NAMED(take)(const Rows *step, T *state) {
 #undef AT
 #undef GET
 #undef TERM
+#undef EIGHT
 #undef WELFORD_UPDATE

@@ -123,13 +123,34 @@ def test_every_instruction_set_gives_the_bits_of_the_loops(dtype, variant):
     """In vectors that are full, in their rest, in several bands, and with what is not finite or not normal."""
     rng = np.random.default_rng(3)
     smallest = np.finfo(dtype).smallest_subnormal
-    for channels in (1, 3, 8, 9, 40):
+    for channels in (1, 2, 3, 4, 8, 9, 40):
         batch = rng.normal(3, 2, (140, channels)).astype(dtype)
         batch[:, ::5] = rng.integers(-9, 9, batch[:, ::5].shape) * smallest
         batch[7, ::7], batch[90, 1::7], batch[3, 2::7] = np.nan, np.inf, -np.inf
         batch[9, 3::7], batch[:, 4::7] = np.finfo(dtype).max, -0.0
         check_orders(batch, None, variant)
         check_orders(batch, rng.uniform(0, 2, 140), variant)
+
+
+@pytest.mark.parametrize("variant", _replay.variants)
+@pytest.mark.parametrize("kind", ["normal", "bytes", "outliers", "tiny", "huge", "ends in infinity", "has a NaN"])
+def test_one_channel_of_many_rows_gives_the_bits_of_the_loops(kind, variant):
+    """Welford updates are predicted, badly if sums of rows overflow; blocks end anywhere, and rows are left over."""
+    rng = np.random.default_rng(4)
+    batch = rng.normal(3, 2, (2500, 1)).astype(np.float32)
+    if kind == "bytes":
+        batch = np.floor(rng.uniform(0, 256, batch.shape)).astype(np.float32)
+    elif kind == "outliers":
+        batch[rng.random(len(batch)) < 0.02] *= np.float32(1e9)
+    elif kind == "tiny":
+        batch *= np.float32(1e-42)
+    elif kind == "huge":
+        batch *= np.float32(1e37)
+    elif kind == "ends in infinity":
+        batch[-1] = np.inf
+    elif kind == "has a NaN":
+        batch[1600] = np.nan
+    check_orders(batch, None, variant)
 
 
 @pytest.mark.parametrize("block", [1, 5, 64, 2**16])

@@ -296,9 +296,18 @@ def test_replays_that_do_not_fit_are_refused():
     for state, out in (((slots, 2), (sums, 3)), ((slots, 2), (sums - 1, 2)), ((slots - 1, 2), (sums, 2))):
         with pytest.raises(ValueError, match="same channels"):
             _replay.totals(np.zeros(state), 1, np.zeros(out))
-    for state, out in (((slots, 2), (2, welfords, 3)), ((slots, 2), (1, welfords, 2)), ((9, 2), (2, welfords, 2))):
-        with pytest.raises(ValueError, match="same channels"):
-            _replay.welford_moments(np.zeros(state), 1, np.zeros(out))
+    orders = sums + welfords
+    for state, divisors, out in (
+        ((slots, 2), sums - 1, (2, orders, 3)),
+        ((slots, 2), sums - 1, (1, orders, 2)),
+        ((slots, 2), sums - 1, (2, orders - 1, 2)),
+        ((slots, 2), sums, (2, orders, 2)),
+        ((9, 2), sums - 1, (2, orders, 2)),
+    ):
+        with pytest.raises(ValueError, match="State, divisors and result must fit"):
+            _replay.means(np.zeros(state), 1, np.ones(divisors), True, np.zeros(out))
+        with pytest.raises(ValueError, match="State, divisors and result must fit"):
+            _replay.variances(np.zeros(state), 1, np.ones(divisors), True, False, np.zeros(out))
 
 
 def test_a_read_only_state_is_refused():

@@ -43,56 +43,36 @@ def layer_moments(batch, dtype, weights=None, squares=False, variant=None):
       means, variances: ``dtype`` [orders, C].
     """
     count, channels = math.prod(batch.shape[:-1]), batch.shape[-1]
-    means, variances = np.empty((2, len(ORDERS), channels), dtype)
-    of_sums, shifted, of_welford = slice(len(_SUMS)), len(_SUMS), slice(len(_SUMS) + 1, None)
-    divisors = np.full((len(_SUMS), 1), count, dtype)
+    moments = np.empty((2, len(ORDERS), channels), dtype)
+    divisors = np.full(len(_SUMS), count, dtype)
     welford = weights is None and not squares
     with np.errstate(all="ignore"):
         if weights is not None:
             weights = np.repeat(np.asarray(weights, dtype), count // max(1, batch.shape[0]))
             # Their sum is made in the same order, and rounded as often.
             ones = np.broadcast_to(dtype.type(1), (count, 1))
-            divisors = _sums(_state_after(ones, dtype, weights, variant=variant), count)[of_sums]
-        state = _state_after(batch, dtype, weights, welford=welford, variant=variant)
-        means[of_sums] = _sums(state, count)[of_sums] / divisors
-        if welford:
-            moments = np.empty((2, len(_WELFORDS), channels), dtype)
-            _native.welford_moments(state, count, moments)
-            means[of_welford], variances[of_welford] = moments[0], moments[1] / divisors[0]
-        # As large as many rows of the batch, and the next one is too.
-        del state
-        centers = np.zeros_like(means[of_sums]) if squares else means[of_sums]
-        totals = _sums(_state_after(batch, dtype, weights, centers, variant=variant), count)
-        variances[of_sums] = totals[of_sums] / divisors
-        if squares:
-            variances[of_sums] -= means[of_sums] * means[of_sums]
-            means[shifted], variances[shifted] = means[0], variances[0]
-        else:
-            rest = totals[shifted] / divisors[0]
-            means[shifted], variances[shifted] = means[0] + rest, variances[0] - rest * rest
-        if not welford:
-            means[of_welford], variances[of_welford] = means[0], variances[0]
-    return means, variances
+            totals = np.empty((_native.sums, 1), dtype)
+            _native.totals(_state_after(ones, dtype, weights, variant=variant), count, totals)
+            divisors[:] = totals[: len(_SUMS), 0]
+        # Not kept: a state is as large as many rows of the batch.
+        _native.means(_state_after(batch, dtype, weights, None, welford, variant), count, divisors, welford, moments)
+        centers = np.zeros_like(moments[0, : len(_SUMS)]) if squares else moments[0, : len(_SUMS)]
+        state = _state_after(batch, dtype, weights, centers, False, variant)
+        _native.variances(state, count, divisors, welford, squares, moments)
+    return moments[0], moments[1]
 
 
 def _state_after(batch, dtype, weights, centers=None, welford=False, variant=None):
     """The extension's state of all orders after the whole of a batch [..., C]; ``weights``: one per row, or None."""
     count, channels = math.prod(batch.shape[:-1]), batch.shape[-1]
     state = np.zeros((_native.slots, channels), dtype)
-    done = 0
+    length, done = max(1, -(-count // WORKERS)), 0
     for front, back in zip(_blocks(batch, dtype, False), _blocks(batch, dtype, True), strict=True):
         left = count - done
         own = (None, None) if weights is None else (weights[done : done + len(front)], weights[left - len(back) : left])
-        _native.take(front, back, *own, centers, done, max(1, -(-count // WORKERS)), welford, state, variant)
+        _native.take(front, back, *own, centers, done, length, welford, state, variant)
         done += len(front)
     return state
-
-
-def _sums(state, count):
-    """The sums [orders, C] of the ``count`` rows that the state took."""
-    sums = np.empty((_native.sums, state.shape[1]), state.dtype)
-    _native.totals(state, count, sums)
-    return sums
 
 
 def _blocks(batch, dtype, backwards):
