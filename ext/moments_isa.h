@@ -83,14 +83,15 @@ static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
 #undef T
 #undef SLICE
 
-/* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
+/* Adds up groups of lanes, pairwise: [copies, width] to [width]. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
     while (copies > 1) {
-        copies /= 2;
-        for (ptrdiff_t j = 0; j < copies * width; j++) {
-            sum[j] += sum[j + copies * width];
-            square[j] += square[j + copies * width];
+        ptrdiff_t kept = (copies + 1) / 2;
+        for (ptrdiff_t j = 0; j < (copies - kept) * width; j++) {
+            sum[j] += sum[j + kept * width];
+            square[j] += square[j + kept * width];
         }
+        copies = kept;
     }
 }
 
@@ -153,71 +154,41 @@ typedef double ISA(Four) __attribute__((vector_size(32)));
 typedef int64_t ISA(Mask) __attribute__((vector_size(32)));
 typedef double ISA(Unaligned) __attribute__((vector_size(32), aligned(8), may_alias));
 
-#define GET(pointer) (*(const ISA(Unaligned) *)(pointer))
 #define CHOSEN(mask, a, b) ((ISA(Four))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
-
-/* How many of n weights, at least one, differ from the one before; found: the least and the largest of them, and how
- * many are negative or not finite, of which the other two may know nothing. */
-static ptrdiff_t ISA(survey)(const double *weights, ptrdiff_t n, double *found) {
-    ISA(Four) least = weights[0] - (ISA(Four)){0}, largest = least;
-    ISA(Mask) same = {0}, accepted = {0};
-    ptrdiff_t i = 1, changes;
-    double low = weights[0], high = low, refused = (low >= 0.0) & (low <= DBL_MAX) ? 0.0 : 1.0;
-#ifdef ISA_HAS_F16C /* else there may be no vectors to compare, and compilers make worse of these than of the loop below */
-    for (; i + 4 <= n; i += 4) {
-        ISA(Four) w = GET(weights + i);
-        least = CHOSEN(w < least, w, least);
-        largest = CHOSEN(w > largest, w, largest);
-        /* True is -1. */
-        same += w == GET(weights + i - 1);
-        accepted += (w >= 0.0) & (w <= DBL_MAX);
-    }
-#endif
-    changes = i - 1;
-    refused += (double)changes;
-    for (int j = 0; j < 4; j++) {
-        low = least[j] < low ? least[j] : low;
-        high = largest[j] > high ? largest[j] : high;
-        changes += (ptrdiff_t)same[j];
-        refused += (double)accepted[j];
-    }
-    for (; i < n; i++) {
-        double w = weights[i];
-        low = w < low ? w : low;
-        high = w > high ? w : high;
-        changes += w != weights[i - 1];
-        refused += (w >= 0.0) & (w <= DBL_MAX) ? 0.0 : 1.0;
-    }
-    found[0] = low;
-    found[1] = high;
-    found[2] = refused;
-    return changes;
-}
-
-/* Writes n weights times two factors, and their sums: those of every eighth, and what these lost to rounding. */
-static void ISA(scale)(const double *RESTRICT weights, ptrdiff_t n, double factor, double more, double *RESTRICT out,
-                       double *RESTRICT sums) {
-    ISA(Four) high[2] = {{0}, {0}}, low[2] = {{0}, {0}};
-    ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 2; k++) {
-            ISA(Four) w = GET(weights + i + 4 * k) * factor * more, sum = high[k] + w, part = sum - high[k];
-            *(ISA(Unaligned) *)(out + i + 4 * k) = w;
-            low[k] += (high[k] - (sum - part)) + (w - part);
-            high[k] = sum;
-        }
-    memcpy(sums, high, sizeof high);
-    memcpy(sums + 8, low, sizeof low);
-    for (int j = 0; i < n; i++, j++) {
-        double w = weights[i] * factor * more, sum = sums[j] + w;
-        out[i] = w;
-        sums[8 + j] += two_sum_low(sums[j], w, sum);
-        sums[j] = sum;
-    }
-}
-
-#undef GET
+#define T uint8_t
+#define NAMED(x) ISA(x##_uint8)
+#include "moments_weights.h"
+#undef NAMED
+#undef T
+#define T float
+#define NAMED(x) ISA(x##_weight32)
+#include "moments_weights.h"
+#undef NAMED
+#undef T
+#define T double
+#define NAMED(x) ISA(x##_weight64)
+#include "moments_weights.h"
+#undef NAMED
+#undef T
 #undef CHOSEN
+
+/* The weight of each row for each of its lanes, [rows, width]; few lanes have loops that compilers unroll. */
+static INLINED void ISA(spread_width)(const double *RESTRICT weights, ptrdiff_t rows, ptrdiff_t width,
+                                      double *RESTRICT out) {
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < width; j++)
+            out[i * width + j] = weights[i];
+}
+
+static void ISA(spread)(const double *weights, ptrdiff_t rows, ptrdiff_t width, double *out) {
+    switch (width) {
+    case 2: ISA(spread_width)(weights, rows, 2, out); break;
+    case 3: ISA(spread_width)(weights, rows, 3, out); break;
+    case 4: ISA(spread_width)(weights, rows, 4, out); break;
+    case 8: ISA(spread_width)(weights, rows, 8, out); break;
+    default: ISA(spread_width)(weights, rows, width, out);
+    }
+}
 
 static const Kernels ISA(kernels) = {
     ISA_NAME,
@@ -227,6 +198,7 @@ static const Kernels ISA(kernels) = {
     ISA(fold),
     ISA(settle),
     ISA(merge),
-    ISA(survey),
-    ISA(scale),
+    {ISA(survey_uint8), ISA(survey_weight32), ISA(survey_weight64)},
+    {ISA(take_uint8), ISA(take_weight32), ISA(take_weight64)},
+    ISA(spread),
 };

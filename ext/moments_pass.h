@@ -145,8 +145,12 @@ static void NAMED(pass)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff
  * else one for each lane. */
 static void NAMED(weighted)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
                             const double *weights, ptrdiff_t ld, double *part, double *sum, double *square) {
-    if (ld == 1)
+    if (ld == 1 && shift)
         NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, 1, BY_ROW, part, sum, square);
-    else
+    else if (ld == 1)
+        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, weights, 1, BY_ROW, part, sum, square);
+    else if (shift)
         NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, ld, BY_LANE, part, sum, square);
+    else
+        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, weights, ld, BY_LANE, part, sum, square);
 }

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Doubles = NDArray[np.float64]
+_Weights = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
 _Real = NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.float64]
 
 version: str
@@ -22,7 +23,9 @@ class DefaultEnvironment:
 
 @final
 class Batch:
-    def __new__(cls, batch: NDArray[Any], bfloat16: bool = False, weights: _Doubles | None = None) -> Batch: ...
+    def __new__(
+        cls, batch: NDArray[Any], bfloat16: bool = False, weights: _Weights | None = None, factor: float = 1.0
+    ) -> Batch: ...
     @property
     def count(self) -> int: ...
     @property
@@ -67,10 +70,7 @@ class Tasks:
     def run(self, variant: str | None = None) -> None: ...
 
 def merge_states(state: _Doubles, other: _Doubles, share: float, variant: str | None = None) -> None: ...
-def survey_weights(weights: _Doubles, variant: str | None = None) -> tuple[float, float, int]: ...
-def scale_weights(
-    weights: _Doubles, factor: float, more: float, out: _Doubles, variant: str | None = None
-) -> list[float]: ...
+def survey_weights(weights: _Weights, variant: str | None = None) -> tuple[float, float, list[float]]: ...
 def add_residuals(
     x: _Real, y: _Real, line: _Doubles, sums: _Doubles, bfloat16: bool = False, variant: str | None = None
 ) -> None: ...

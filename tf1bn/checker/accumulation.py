@@ -21,16 +21,17 @@ class Accumulation:
     """The moments of one array while they are made, in parts.
 
     Args:
-      array: as `arguments.checked_batch` returns it; weights: None, or float64 [items], as the extension takes them.
+      array: as `arguments.checked_batch` returns it; weights: None, or one for each item, which
+        times the factor are at most 1, as the extension takes them.
 
     Attributes:
       count: elements per channel; size: bytes to be read.
       contiguous: whether the rows follow each other in memory and are read as they are, all channels at once.
     """
 
-    def __init__(self, array, data_format, weights=None):
+    def __init__(self, array, data_format, weights=None, factor=1.0):
         self._channels = array.shape[CHANNEL_AXIS[data_format]]
-        self._batch = _reader(array, data_format, weights)
+        self._batch = _reader(array, data_format, weights, factor)
         self.count = self._batch.count
         self.size = self._batch.rows * self._channels * self._batch.itemsize
         self._slabs, self._segments = _cut(self._batch, self._channels, self.size) if self.count else ([], [])
@@ -79,9 +80,9 @@ class Accumulation:
         return state
 
 
-def _reader(array, data_format, weights=None):
+def _reader(array, data_format, weights=None, factor=1.0):
     moved = array if data_format == "NHWC" else np.moveaxis(array, 1, -1)
-    return _native.Batch(moved, isinstance(array, Bfloat16Bits), weights)
+    return _native.Batch(moved, isinstance(array, Bfloat16Bits), weights, factor)
 
 
 def small_state(array, data_format):
