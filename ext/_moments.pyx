@@ -35,7 +35,6 @@ from moments_chunks cimport (
     SPREAD,
     WEIGHT_FLOAT32,
     WEIGHT_FLOAT64,
-    WEIGHT_UINT8,
     Kernels,
     Pair,
     Scratch,
@@ -116,7 +115,7 @@ cdef class DefaultEnvironment:
 
 
 cdef class _Buffer:
-    """Weights: contiguous numbers of float64, float32 or uint8, whose buffer is not released while this object lives."""
+    """Weights: contiguous numbers of float64 or float32, whose buffer is not released while this object lives."""
 
     cdef Py_buffer view
     cdef bint has_buffer
@@ -125,11 +124,11 @@ cdef class _Buffer:
     def __cinit__(self, values):
         PyObject_GetBuffer(values, &self.view, PyBUF_FORMAT | PyBUF_ND)
         self.has_buffer = True
-        if self.view.ndim != 1 or self.view.format not in (b"d", b"f", b"B"):
-            raise TypeError("The weights must be a vector of float64, float32 or uint8.")
+        if self.view.ndim != 1 or self.view.format not in (b"d", b"f"):
+            raise TypeError("The weights must be a vector of float64 or float32.")
         if <uintptr_t> self.view.buf % self.view.itemsize:
             raise ValueError("The weights must be aligned.")
-        self.kind = {b"d": WEIGHT_FLOAT64, b"f": WEIGHT_FLOAT32, b"B": WEIGHT_UINT8}[self.view.format]
+        self.kind = {b"d": WEIGHT_FLOAT64, b"f": WEIGHT_FLOAT32}[self.view.format]
 
     def __dealloc__(self):
         if self.has_buffer:
@@ -388,7 +387,7 @@ def merge_states(double[:, ::1] state not None, const double[:, ::1] other not N
 
 
 def survey_weights(weights not None, variant=None):
-    """The least and the largest of weights, a vector of float64, float32 or uint8, and numbers that add up to their sum.
+    """The least and the largest of weights, a vector of float64 or float32, and numbers that add up to their sum.
 
     The exact sum of these is that of the weights, as good as exact; one of them is not finite if one of the weights is
     not, or if these have no finite sum. Zeros if there are no weights.

@@ -17,7 +17,6 @@ cdef extern from "moments_kernels.h" nogil:
         FLOAT32
         FLOAT64
         KINDS
-        WEIGHT_UINT8
         WEIGHT_FLOAT32
         WEIGHT_FLOAT64
     ctypedef struct Kernels:
@@ -50,7 +49,8 @@ cdef extern from *:
         MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 1024,        /* channels whose sums stay in the first-level cache: all that there is room for */
-        SPREAD = 32768,     /* weights at most of a chunk */
+        SPREAD = 32768,     /* weights at most of a chunk, or of the lanes of some rows */
+        SPREAD_ROWS = 32,   /* whose lanes, 64 to 1,024, are given their weights at a time */
         STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied, */
         STRETCH_ROWS = 24,  /* and rows of lanes */
         MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
@@ -63,6 +63,7 @@ cdef extern from *:
         PROBE_ROWS
         WIDE
         SPREAD
+        SPREAD_ROWS
         STRETCH
         STRETCH_ROWS
         MAX_TRIES
@@ -114,7 +115,7 @@ cdef struct Scratch:
     void *memory            # what all the others are parts of
     char *tile              # CHUNK bytes
     double *weights         # [SPREAD]: of the rows of a chunk
-    double *spread          # [SPREAD]: of its lanes; or sums of what weighs the same
+    double *spread          # [SPREAD]: of lanes; or sums of what weighs the same
     Py_ssize_t *ends        # [SPREAD]: where stretches of equal weights end
 
 
@@ -144,18 +145,28 @@ cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char 
         kernels.sums[walk.kind](data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum,
                                 scratch.lane_square)
         return
-    if copies > 1 and lanes > copies:
-        kernels.spread(weights, rows * copies, lanes // copies, scratch.spread)
-        weights = scratch.spread
-    kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
-                                     scratch.part, scratch.lane_sum, scratch.lane_square)
+    cdef Py_ssize_t done = 0, count
+    while copies > 1 and lanes > copies and done < rows:
+        # So few at a time that their weights stay in the first-level cache.
+        count = min(<Py_ssize_t> SPREAD_ROWS, rows - done)
+        kernels.spread(weights + done * copies, count * copies, lanes // copies, scratch.spread)
+        kernels.weighted_sums[walk.kind](data + done * stride * walk.itemsize, stride, count, lanes, shift,
+                                         scratch.spread, lanes, scratch.part, scratch.lane_sum, scratch.lane_square)
+        done += count
+    if done == 0:
+        kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
+                                         scratch.part, scratch.lane_sum, scratch.lane_square)
 
 
 cdef inline Py_ssize_t copies_beside(const Block *block) noexcept nogil:
     """How many rows of a block lie side by side in the lanes."""
+    cdef Py_ssize_t width = block.channels * block.run
     if block.side > 1:
         return block.side
-    return copies_of(block.channels * block.run) if block.row_stride == block.channels * block.run else 1
+    # One weight for a whole row is worth more than lanes that are even.
+    if block.row_stride != width or (block.weights != NULL and width >= RUN_LANES):
+        return 1
+    return copies_of(width)
 
 
 cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const Block *block, Py_ssize_t first,
@@ -163,9 +174,7 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
                                 const Scratch *scratch) noexcept nogil:
     """Sums of `count` rows, [channels, run] each, as lane_sum and lane_square [channels, run]."""
     cdef Py_ssize_t width = block.channels * block.run
-    # More weights than `spread` has room for are taken row by row.
-    cdef bint fits = weights == NULL or block.side > 1 or count * width <= SPREAD
-    cdef Py_ssize_t copies = copies_beside(block) if fits else 1
+    cdef Py_ssize_t copies = copies_beside(block)
     cdef Py_ssize_t lanes = copies * width
     cdef Py_ssize_t stride = lanes if copies > 1 else block.row_stride
     cdef Py_ssize_t rows = count // copies
@@ -373,9 +382,7 @@ cdef inline void add_poison(const Kernels *kernels, const Walk *walk, const Bloc
 cdef inline double weight_of(const Weights *weights, Py_ssize_t item) noexcept nogil:
     if weights.kind == WEIGHT_FLOAT64:
         return (<const double *> weights.values)[item]
-    if weights.kind == WEIGHT_FLOAT32:
-        return (<const float *> weights.values)[item]
-    return (<const unsigned char *> weights.values)[item]
+    return (<const float *> weights.values)[item]
 
 
 cdef inline double take_weights(const Kernels *kernels, const Weights *weights, Py_ssize_t first, Py_ssize_t rows,
@@ -418,14 +425,10 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
 cdef inline bint is_stretched(const Walk *walk, const Block *block, Py_ssize_t rows, Py_ssize_t group,
                               Py_ssize_t stretches) noexcept nogil:
     """Whether stretches are long enough to be summed for themselves, in elements and in rows of lanes."""
-    cdef Py_ssize_t width = group * block.run
+    cdef Py_ssize_t lanes = max(group * block.run * block.side, RUN_LANES)
     if walk.mode == LONG_RUNS:
         return rows >= stretches * STRETCH
-    if block.side > 1:
-        width *= block.side
-    elif block.row_stride == width:
-        width *= copies_of(width)
-    return rows * group >= stretches * max(<Py_ssize_t> STRETCH, STRETCH_ROWS * width)
+    return rows * group >= stretches * max(<Py_ssize_t> STRETCH, STRETCH_ROWS * lanes)
 
 
 cdef inline void find_stretches(Py_ssize_t count, const Scratch *scratch) noexcept nogil:
@@ -493,7 +496,9 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
         offset = 0
         if walk.mode == ROWS:
             group = channels if channels <= MAX_LANES else WIDE
-            c = copies_of(channels) if inner == channels * size else 1
+            c = 1
+            if inner == channels * size and (weights == NULL or channels < RUN_LANES):
+                c = copies_of(channels)
             if walk.grain > 1 and inner == channels * size:
                 # These begin and end with whole weights; see `plan`.
                 block.side = c = walk.grain
@@ -522,8 +527,6 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                     rows *= min(max(fit // (run * channels), <Py_ssize_t> 1), count // run)
                 group = min(max(fit // rows, <Py_ssize_t> 1), <Py_ssize_t> MAX_LANES)
         if weights != NULL:
-            if block.run == 1 and block.side == 1 and (walk.mode == GATHERED or copies_of(group) > 1):
-                rows = min(rows, max(SPREAD // group, <Py_ssize_t> 1))
             block.by_run = walk.mode == LONG_RUNS and weights.item % run == 0
             c = block.run if walk.mode == SHORT_RUNS or block.by_run else block.side
             block.weight = take_weights(kernels, weights, first, rows, c, &scale, &stretches, scratch)

@@ -150,16 +150,27 @@ static void ISA(merge)(ptrdiff_t n, double *RESTRICT state, ptrdiff_t ld, const 
     }
 }
 
-typedef double ISA(Four) __attribute__((vector_size(32)));
-typedef int64_t ISA(Mask) __attribute__((vector_size(32)));
-typedef double ISA(Unaligned) __attribute__((vector_size(32), aligned(8), may_alias));
+#if defined(ISA_HAS_F16C)
+#define WIDTH 4
+#define LARGER(a, b) _mm256_max_pd(a, b)
+#define SMALLER(a, b) _mm256_min_pd(a, b)
+#define PLUS(a, b) _mm256_fmadd_pd(a, _mm256_set1_pd(1.0), b) /* by the units that multiply; rounded once as any */
+#else
+#define WIDTH 2
+#define PLUS(a, b) ((a) + (b))
+#ifdef TF1BN_X86
+#define LARGER(a, b) _mm_max_pd(a, b)
+#define SMALLER(a, b) _mm_min_pd(a, b)
+#else
+#define CHOSEN(mask, a, b) ((ISA(Vector))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
+#define LARGER(a, b) CHOSEN((a) > (b), a, b)
+#define SMALLER(a, b) CHOSEN((a) < (b), a, b)
+#endif
+#endif
+typedef double ISA(Vector) __attribute__((vector_size(WIDTH * 8)));
+typedef double ISA(Unaligned) __attribute__((vector_size(WIDTH * 8), aligned(8), may_alias));
+typedef int64_t ISA(Mask) __attribute__((vector_size(WIDTH * 8)));
 
-#define CHOSEN(mask, a, b) ((ISA(Four))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
-#define T uint8_t
-#define NAMED(x) ISA(x##_uint8)
-#include "moments_weights.h"
-#undef NAMED
-#undef T
 #define T float
 #define NAMED(x) ISA(x##_weight32)
 #include "moments_weights.h"
@@ -170,24 +181,33 @@ typedef double ISA(Unaligned) __attribute__((vector_size(32), aligned(8), may_al
 #include "moments_weights.h"
 #undef NAMED
 #undef T
+#undef WIDTH
+#undef LARGER
+#undef SMALLER
+#undef PLUS
 #undef CHOSEN
 
-/* The weight of each row for each of its lanes, [rows, width]; few lanes have loops that compilers unroll. */
-static INLINED void ISA(spread_width)(const double *RESTRICT weights, ptrdiff_t rows, ptrdiff_t width,
-                                      double *RESTRICT out) {
-    for (ptrdiff_t i = 0; i < rows; i++)
+/* The weight of each row for each of its lanes, [rows, width]. */
+static void ISA(spread)(const double *RESTRICT weights, ptrdiff_t rows, ptrdiff_t width, double *RESTRICT out) {
+    ptrdiff_t i = 0;
+#ifdef ISA_HAS_F16C
+    if (width < 8) { /* too few lanes for a loop over them: `width` vectors from four weights */
+        __m256i places[7];
+        for (int k = 0; k < width; k++)
+            for (int j = 0; j < 4; j++) {
+                int32_t place = 2 * (int32_t)((4 * k + j) / width), pair[2] = {place, place + 1};
+                memcpy((char *)&places[k] + 8 * j, pair, 8);
+            }
+        for (; i + 4 <= rows; i += 4) {
+            __m256i w = _mm256_loadu_si256((const __m256i *)(weights + i));
+            for (int k = 0; k < width; k++)
+                _mm256_storeu_si256((__m256i *)(out + i * width + 4 * k), _mm256_permutevar8x32_epi32(w, places[k]));
+        }
+    }
+#endif
+    for (; i < rows; i++)
         for (ptrdiff_t j = 0; j < width; j++)
             out[i * width + j] = weights[i];
-}
-
-static void ISA(spread)(const double *weights, ptrdiff_t rows, ptrdiff_t width, double *out) {
-    switch (width) {
-    case 2: ISA(spread_width)(weights, rows, 2, out); break;
-    case 3: ISA(spread_width)(weights, rows, 3, out); break;
-    case 4: ISA(spread_width)(weights, rows, 4, out); break;
-    case 8: ISA(spread_width)(weights, rows, 8, out); break;
-    default: ISA(spread_width)(weights, rows, width, out);
-    }
 }
 
 static const Kernels ISA(kernels) = {
@@ -198,7 +218,7 @@ static const Kernels ISA(kernels) = {
     ISA(fold),
     ISA(settle),
     ISA(merge),
-    {ISA(survey_uint8), ISA(survey_weight32), ISA(survey_weight64)},
-    {ISA(take_uint8), ISA(take_weight32), ISA(take_weight64)},
+    {ISA(survey_weight32), ISA(survey_weight64)},
+    {ISA(take_weight32), ISA(take_weight64)},
     ISA(spread),
 };

@@ -13,7 +13,7 @@ enum { MAX_LANES = 1024, CACHE_LINE = 64, AHEAD = 8192 };
 
 /* Of the elements in memory; all are computed with in double. */
 enum Kind { FLOAT16, BFLOAT16, FLOAT32, FLOAT64, KINDS };
-enum WeightKind { WEIGHT_UINT8, WEIGHT_FLOAT32, WEIGHT_FLOAT64, WEIGHT_KINDS };
+enum WeightKind { WEIGHT_FLOAT32, WEIGHT_FLOAT64, WEIGHT_KINDS };
 enum Weighting { UNWEIGHTED, BY_ROW, BY_LANE };
 
 typedef struct {

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Doubles = NDArray[np.float64]
-_Weights = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
+_Weights = NDArray[np.float64] | NDArray[np.float32]
 _Real = NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.float64]
 
 version: str

@@ -13,13 +13,13 @@ from .._native import moments as _native
 from .accumulation import Accumulation, accumulated
 
 _LARGE = 900  # weights with larger exponents are scaled: else their sum, or a power of two, might be infinite
-_AS_THEY_ARE = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.uint8))  # read by the extension
+_READ = (np.dtype(np.float64), np.dtype(np.float32))  # read by the extension
 
 
 class Weights(NamedTuple):
     """One weight for each item, [items], the least and the largest, and numbers whose exact sum is theirs."""
 
-    values: npt.NDArray[np.float64] | npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+    values: npt.NDArray[np.float64] | npt.NDArray[np.float32]
     least: float
     largest: float
     sums: list[float]
@@ -42,7 +42,9 @@ def checked_weights(weights, items):
         raise ValueError(
             f"`weights` has shape {array.shape}; it must have shape {(items,)}, one weight for each item of axis 0."
         )
-    array = np.require(array, array.dtype if array.dtype in _AS_THEY_ARE else np.float64, ["C", "A"])
+    # Others are converted, to float32 if it holds all of them.
+    dtype = np.promote_types(array.dtype, np.float32) if array.dtype.kind in "iuf" else None
+    array = np.require(array, dtype if dtype in _READ else np.float64, ["C", "A"])
     least, largest, sums = _native.survey_weights(array)
     if least < 0 or not math.isfinite(sum(sums)):
         infinite = array[~np.isfinite(array)]
