@@ -188,6 +188,10 @@ cdef class Batch:
         return self.walk.count
 
     @property
+    def channels(self):
+        return self.walk.channels
+
+    @property
     def grain(self):
         return self.walk.grain
 

@@ -381,7 +381,7 @@ def case_cut(dice, index):
     """The work is cut into segments, slabs and bands as that of large batches is, on several threads."""
     weighted = dice.chance(0.2)
     given = Input(dice, huge=not weighted, items=weighted)
-    weights = np.asarray(draw_weights(dice, given.batch.shape[0]), np.float64) if weighted else None
+    weights = draw_weights(dice, given.batch.shape[0]) if weighted else None
     cut = {
         "_THREADED_BYTES": 1,
         "_SEGMENT_BYTES": dice.pick((16, 64, 256, 4096)),

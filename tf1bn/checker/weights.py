@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._native import moments as _native
-from .accumulation import Accumulation, accumulated
+from .accumulation import Accumulation, accumulated, is_small, reader
 
 _LARGE = 900  # weights with larger exponents are scaled: else their sum, or a power of two, might be infinite
 _READ = (np.dtype(np.float64), np.dtype(np.float32))  # read by the extension
@@ -89,13 +89,16 @@ def weighted_state(array, data_format, weights, threads, progress):
         scaled = math.frexp(weights.largest)[1]
         values = np.ldexp(weights.values, -scaled)
         weights = Weights(values, *_native.survey_weights(values))
+    # To at most 1 by a power of two, so that neither a sum of weights nor one of weighted squares overflows.
+    factor = math.ldexp(1.0, -math.frexp(weights.largest)[1])
     if array.size == 0 or weights.least == weights.largest > 0:
-        accumulation = Accumulation(array, data_format)
+        count, state = accumulated(Accumulation(array, data_format), threads, progress)
+    elif is_small(array):
+        count, state = _small_state(reader(array, data_format, weights.values, factor))
+        progress.add(array.size, report=True)
     else:
-        # To at most 1 by a power of two, so that neither a sum of weights nor one of weighted squares overflows.
-        factor = math.ldexp(1.0, -math.frexp(weights.largest)[1])
         accumulation = _WeightedAccumulation(array, data_format, weights.values, factor)
-    count, state = accumulated(accumulation, threads, progress)
+        count, state = accumulated(accumulation, threads, progress)
     try:
         weight = math.ldexp(math.fsum(weights.sums) * (count / max(1, len(weights.values))), scaled)
     except OverflowError:
@@ -104,6 +107,22 @@ def weighted_state(array, data_format, weights, threads, progress):
             f"`weights` reaches {largest}, and all elements together have no finite weight; scale all of them."
         ) from None
     return count, weight, state
+
+
+def _small_state(batch):
+    """Count and state [4, channels] of a batch of the extension that is not cut; `_WeightedAccumulation` has the same."""
+    state, poison = np.empty((4, batch.channels)), np.zeros(batch.channels)
+    if batch.accumulate_weighted(state, poison, 0, batch.rows)[0] == 0:
+        state.fill(np.nan)
+    _poison(state, poison)
+    return batch.count, state
+
+
+def _poison(state, poison):
+    """Make the channels NaN of which `poison` [channels] says so."""
+    if poison.any():
+        with np.errstate(invalid="ignore"):  # which a signaling NaN of the batch would raise
+            state[0::2] += poison
 
 
 class _WeightedAccumulation(Accumulation):
@@ -133,7 +152,6 @@ class _WeightedAccumulation(Accumulation):
                 if min(weight, total) > 0:
                     _native.merge_states(large, small, min(weight, total) / (weight + total))
                 state, total = large, total + weight
-            with np.errstate(invalid="ignore"):  # which a signaling NaN of the batch would raise
-                state[0::2] += poison
+            _poison(state, poison)
             merged[:, channel : channel + width] = state
         return merged
