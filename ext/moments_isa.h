@@ -65,10 +65,12 @@ static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
 #else
 #define SLICE 16
 #endif
+#define LOAD(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #define NAMED(x) ISA(x##_float32)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
+#undef LOAD
 #undef W
 #undef T
 #undef SLICE

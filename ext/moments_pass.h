@@ -49,8 +49,8 @@ static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrd
                                           int shifted, const double *weights, ptrdiff_t ld, int weighting,
                                           double *RESTRICT part, double *RESTRICT square, W *room) {
     ptrdiff_t j = 0;
-#if defined(CONVERT) && defined(ISA_HAS_AVX512)
-    for (; j + 8 <= n; j += 8) {
+#if defined(LOAD) && defined(ISA_HAS_AVX512)
+    for (; (sizeof(T) == 2 || weighting != UNWEIGHTED) && j + 8 <= n; j += 8) {
         __m512d x[8], y[8], sum;
         for (int row = 0; row < 8; row++) {
             x[row] = LOAD(p + row * s + j);
