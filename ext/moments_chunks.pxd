@@ -27,6 +27,7 @@ cdef extern from "moments_kernels.h" nogil:
                                Py_ssize_t, double *, double *, double *) noexcept nogil
         void (**lines)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                        double *) noexcept nogil
+        void (*clear)(double *, double *, Py_ssize_t) noexcept nogil
         void (*fold)(double *, double *, Py_ssize_t, Py_ssize_t) noexcept nogil
         Py_ssize_t (*settle)(Py_ssize_t, double, const double *, const double *, const double *, double *,
                              double *, double *) noexcept nogil
@@ -45,7 +46,7 @@ cdef extern from *:
     """
     enum {
         CHUNK = 131072,     /* bytes that stay in the second-level cache */
-        MIN_ROWS = 256,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
+        MIN_ROWS = 512,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
         MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 1024,        /* channels whose sums stay in the first-level cache: all that there is room for */
@@ -181,8 +182,7 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
     cdef Py_ssize_t left = count - rows * copies
     cdef const char *data = block.data + first * block.row_stride * walk.itemsize
     cdef const double *shift = scratch.lane_shift if shifted else NULL
-    memset(scratch.lane_sum, 0, lanes * sizeof(double))
-    memset(scratch.lane_square, 0, lanes * sizeof(double))
+    kernels.clear(scratch.lane_sum, scratch.lane_square, lanes)
     sum_lanes(kernels, walk, data, stride, rows, lanes, shift, weights, copies if block.side == 1 else 1, scratch)
     if left:
         sum_lanes(kernels, walk, data + rows * lanes * walk.itemsize, lanes, 1, left * width, shift,
@@ -275,8 +275,7 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
             lane_shift = scratch.lane_shift
             for j in range(RUN_LANES):
                 scratch.lane_shift[j] = shift[c]
-        memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
-        memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+        kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
         if block.stretched or block.by_run:
             memset(scratch.spread, 0, 2 * RUN_LANES * sizeof(double))
         stretch = 0
@@ -285,8 +284,7 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
             if block.by_run:
                 sum_run(kernels, walk, data, block.run, lane_shift, NULL, scratch)
                 add_stretch(RUN_LANES, weights[i], scratch.spread, scratch)
-                memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
-                memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+                kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
                 continue
             if not block.stretched:
                 sum_run(kernels, walk, data, block.run, lane_shift,
@@ -297,8 +295,7 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
                 count = min(scratch.ends[stretch], (i + 1) * block.run) - j
                 sum_run(kernels, walk, data, count, lane_shift, NULL, scratch)
                 add_stretch(RUN_LANES, weights[j], scratch.spread, scratch)
-                memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
-                memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+                kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
                 data += count * walk.itemsize
                 j += count
                 if j == scratch.ends[stretch]:

@@ -85,8 +85,24 @@ static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
 #undef T
 #undef SLICE
 
+/* Makes lanes 0. Not where the number of lanes is a constant: compilers make slow instructions of that. */
+static void ISA(clear)(double *sum, double *square, ptrdiff_t lanes) {
+    memset(sum, 0, lanes * sizeof(double));
+    memset(square, 0, lanes * sizeof(double));
+}
+
 /* Adds up groups of lanes, pairwise: [copies, width] to [width]. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
+    if (copies == 64 && width == 1) { /* as after every long run: loops that are unrolled */
+#define HALVE(n)                                                                                                       \
+    for (int j = 0; j < (n); j++) {                                                                                    \
+        sum[j] += sum[j + (n)];                                                                                        \
+        square[j] += square[j + (n)];                                                                                  \
+    }
+        HALVE(32) HALVE(16) HALVE(8) HALVE(4) HALVE(2) HALVE(1)
+#undef HALVE
+        return;
+    }
     while (copies > 1) {
         ptrdiff_t kept = (copies + 1) / 2;
         for (ptrdiff_t j = 0; j < (copies - kept) * width; j++) {
@@ -217,6 +233,7 @@ static const Kernels ISA(kernels) = {
     {ISA(pass_float16), ISA(pass_bfloat16), ISA(pass_float32), ISA(pass_float64)},
     {ISA(weighted_float16), ISA(weighted_bfloat16), ISA(weighted_float32), ISA(weighted_float64)},
     {ISA(line_float16), ISA(line_bfloat16), ISA(line_float32), ISA(line_float64)},
+    ISA(clear),
     ISA(fold),
     ISA(settle),
     ISA(merge),

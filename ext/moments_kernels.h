@@ -22,6 +22,7 @@ typedef struct {
     void (*weighted_sums[KINDS])(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, const double *,
                                  ptrdiff_t, double *, double *, double *);
     void (*lines[KINDS])(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
+    void (*clear)(double *, double *, ptrdiff_t);
     void (*fold)(double *, double *, ptrdiff_t, ptrdiff_t);
     ptrdiff_t (*settle)(ptrdiff_t, double, const double *, const double *, const double *, double *, double *,
                         double *);

@@ -67,7 +67,7 @@ static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrd
         for (int row = 0; row < 8; row++)
             x[row] *= y[row];
         _mm512_storeu_pd(part + j, _mm512_loadu_pd(part + j) + sum);
-        sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+        sum = ISA(plus)(ISA(plus)(x[0] + x[1], x[2] + x[3]), ISA(plus)(x[4] + x[5], x[6] + x[7]));
         _mm512_storeu_pd(square + j, _mm512_loadu_pd(square + j) + sum);
     }
     if (j == n)
