@@ -6,8 +6,8 @@ float64 buffers of the caller. `tf1bn.checker.moments` documents the results and
 A state is a float64 array [4, channels]: mean and its low-order word, then the population variance and
 its low-order word.
 
-How a batch is read, in `moments_chunks.pxd`: a chunk at a time, small enough for the second-level cache, so that
-memory is passed over once. Of a chunk, the sums and the sums of squares about a shift per channel are taken;
+How a batch is read, in `moments_chunks.pxd`: a chunk at a time, small enough for a cache, so that memory is passed
+over once. Of a chunk, the sums and the sums of squares about a shift per channel are taken;
 where the shift turns out not to suit the data, they are taken again about a better one, from the cache. The
 kernels say what suits.
 """

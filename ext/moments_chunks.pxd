@@ -45,9 +45,8 @@ cdef extern from "moments_kernels.h" nogil:
 cdef extern from *:
     """
     enum {
-        CHUNK = 131072,     /* bytes that stay in the second-level cache */
-        MIN_ROWS = 512,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
-        MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
+        CHUNK = 131072,     /* bytes that stay in the second-level cache, of all chunks but those of wide rows */
+        MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow; its end costs as much as some twenty */
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 1024,        /* channels whose sums stay in the first-level cache: all that there is room for */
         SPREAD = 32768,     /* weights at most of a chunk, or of the lanes of some rows */
@@ -59,7 +58,6 @@ cdef extern from *:
     """
     enum:
         CHUNK
-        MIN_ROWS
         MAX_ROWS
         PROBE_ROWS
         WIDE
@@ -499,8 +497,7 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
             if walk.grain > 1 and inner == channels * size:
                 # These begin and end with whole weights; see `plan`.
                 block.side = c = walk.grain
-            rows = min(max(fit // (c * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
-            rows = min(c * min(rows, limit), count)
+            rows = min(c * limit, count)
             block.row_stride = inner // size
         elif walk.mode == GATHERED:
             # Channels that lie closer together than rows are gathered together.
@@ -516,8 +513,7 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                 # These begin and end with whole runs; see `grain`.
                 block.run = run
                 group = min(channels, MAX_LANES // run)
-                rows = min(max(fit // (run * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
-                rows = run * min(min(rows, limit), count // run)
+                rows = run * min(limit, count // run)
             else:
                 block.run = rows = min(min(count, run - offset), min(fit, limit * RUN_LANES))
                 if block.run == run:

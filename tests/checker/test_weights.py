@@ -271,16 +271,29 @@ def test_weights_that_the_extension_does_not_read_are_refused(values, message):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 @pytest.mark.parametrize("kind", ["uniform", "runs", "some zero"])
 @pytest.mark.parametrize(
-    "shape",
-    [(4099, 1), (1500, 3), (900, 8), (300, 64), (300, 71), (90, 7, 7, 3), (700, 13, 1), (60, 16, 5), (40, 61, 2)],
+    ("shape", "data_format"),
+    [
+        ((4099, 1), "NHWC"),
+        ((1500, 3), "NHWC"),
+        ((900, 8), "NHWC"),
+        ((300, 64), "NHWC"),
+        ((300, 71), "NHWC"),
+        ((90, 7, 7, 3), "NHWC"),
+        ((700, 13, 1), "NHWC"),
+        ((60, 16, 5), "NHWC"),
+        ((40, 61, 2), "NHWC"),
+        ((60, 5, 9, 9), "NCHW"),
+        ((12, 3, 31, 30), "NCHW"),
+    ],
     ids=str,
 )
-def test_weighted_moments_have_the_same_bits_on_all_instruction_sets(shape, kind, dtype):
-    """Rows that share a weight lie side by side, or each lane has its own weight, or each row."""
+def test_weighted_moments_have_the_same_bits_on_all_instruction_sets(shape, data_format, kind, dtype):
+    """Rows that share a weight lie side by side, or each lane has its own weight, or each row, or each long run."""
     rng = np.random.default_rng(9)
     batch, weights = rng.normal(3, 2, shape).astype(np.float32), WEIGHTS[kind](rng, shape[0]).astype(np.float32)
     batch = (batch.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else batch.astype(dtype)
-    seen = set()
+    batch = np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
+    shape, seen = batch.shape, set()
     for values in (weights, weights.astype(np.float64)):
         reader = _moments.Batch(batch, dtype == "bfloat16", values, 0.25)
         for variant in _moments.variants:
@@ -306,6 +319,17 @@ def test_weights_of_every_dtype_are_their_numbers(dtype):
     moments, expected = (batch_moments(batch, weights=each) for each in (weights.astype(dtype), weights.astype(float)))
     assert moments.weight == expected.weight
     assert moments._state.tobytes() == expected._state.tobytes()
+
+
+@pytest.mark.parametrize("variant", _moments.variants)
+def test_rows_that_weigh_very_little_lose_no_digits(variant):
+    """Their products with small squares would be 0."""
+    batch, weights = np.random.default_rng(5).normal(3, 2, (100, 3)) * 1e-30, np.arange(100.0) / 128
+    states = np.empty((2, 4, 3))
+    for state, factor in zip(states, (1.0, 2.0**-900), strict=True):
+        reader = _moments.Batch(batch, weights=weights, factor=factor)
+        assert reader.accumulate_weighted(state, np.zeros(3), 0, 100, variant=variant)[0] == weights.sum() * factor
+    np.testing.assert_array_equal(states[0], states[1])
 
 
 def test_integers_that_float32_does_not_hold_are_kept():

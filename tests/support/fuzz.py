@@ -396,7 +396,7 @@ def case_cut(dice, index):
         if given.batch.size > 2**16 and len(given.batch.shape) > 2:
             cut["_BAND_BYTES"] = accumulation._BAND_BYTES = 1024
         seen = given.moments(weights=weights, threads=1)
-        check(seen, given, weights)
+        check(seen, given, None if weights is None else np.asarray(weights, np.float64))
         if dice.chance(0.3):
             other = given.moments(weights=weights, threads=2 + dice.below(3))
             assert same_bits(seen, other), "the number of threads changed bits"

@@ -110,7 +110,7 @@ def weighted_state(array, data_format, weights, threads, progress):
 
 
 def _small_state(batch):
-    """Count and state [4, channels] of a batch of the extension that is not cut; `_WeightedAccumulation` has the same."""
+    """Count and state [4, channels] of a `Batch` that is not cut; a `_WeightedAccumulation` has the same, but later."""
     state, poison = np.empty((4, batch.channels)), np.zeros(batch.channels)
     if batch.accumulate_weighted(state, poison, 0, batch.rows)[0] == 0:
         state.fill(np.nan)
