@@ -323,12 +323,12 @@ def test_weights_of_every_dtype_are_their_numbers(dtype):
 
 @pytest.mark.parametrize("variant", _moments.variants)
 def test_rows_that_weigh_very_little_lose_no_digits(variant):
-    """Their products with small squares would be 0."""
-    batch, weights = np.random.default_rng(5).normal(3, 2, (100, 3)) * 1e-30, np.arange(100.0) / 128
+    """Their products with small squares would be 0. No weight is left over by the vectors that find the largest."""
+    batch, weights = np.random.default_rng(5).normal(3, 2, (97, 3)) * 1e-30, np.arange(97.0) / 128
     states = np.empty((2, 4, 3))
     for state, factor in zip(states, (1.0, 2.0**-900), strict=True):
         reader = _moments.Batch(batch, weights=weights, factor=factor)
-        assert reader.accumulate_weighted(state, np.zeros(3), 0, 100, variant=variant)[0] == weights.sum() * factor
+        assert reader.accumulate_weighted(state, np.zeros(3), 0, 97, variant=variant)[0] == weights.sum() * factor
     np.testing.assert_array_equal(states[0], states[1])
 
 
