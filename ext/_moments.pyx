@@ -6,13 +6,13 @@ float64 buffers of the caller. `tf1bn.checker.moments` documents the results and
 A state is a float64 array [4, channels]: mean and its low-order word, then the population variance and
 its low-order word.
 
-How a batch is read, in `moments_chunks.pxd`: a chunk at a time, small enough for the second-level cache, so that
-memory is passed over once. Of a chunk, the sums and the sums of squares about a shift per channel are taken;
+How a batch is read, in `moments_chunks.pxd`: a chunk at a time, small enough for a cache, so that memory is passed
+over once. Of a chunk, the sums and the sums of squares about a shift per channel are taken;
 where the shift turns out not to suit the data, they are taken again about a better one, from the cache. The
 kernels say what suits.
 """
 
-from cpython.buffer cimport PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pythread cimport (
     WAIT_LOCK,
     PyThread_acquire_lock,
@@ -33,6 +33,8 @@ from moments_chunks cimport (
     MAX_LANES,
     MAX_VARIANTS,
     SPREAD,
+    WEIGHT_FLOAT32,
+    WEIGHT_FLOAT64,
     Kernels,
     Pair,
     Scratch,
@@ -112,11 +114,33 @@ cdef class DefaultEnvironment:
         fesetenv(&self.saved)
 
 
+cdef class _Buffer:
+    """Weights: contiguous numbers of float64 or float32, whose buffer is not released while this object lives."""
+
+    cdef Py_buffer view
+    cdef bint has_buffer
+    cdef int kind
+
+    def __cinit__(self, values):
+        PyObject_GetBuffer(values, &self.view, PyBUF_FORMAT | PyBUF_ND)
+        self.has_buffer = True
+        if self.view.ndim != 1 or self.view.format not in (b"d", b"f"):
+            raise TypeError("The weights must be a vector of float64 or float32.")
+        if <uintptr_t> self.view.buf % self.view.itemsize:
+            raise ValueError("The weights must be aligned.")
+        self.kind = {b"d": WEIGHT_FLOAT64, b"f": WEIGHT_FLOAT32}[self.view.format]
+
+    def __dealloc__(self):
+        if self.has_buffer:
+            PyBuffer_Release(&self.view)
+
+
 cdef class Batch:
     """A batch (float16, float32 or float64, channels last), whose buffer is not released while this object lives.
 
     bfloat16: whether the batch, of uint16, holds the bits of bfloat16 numbers.
-    weights: None, or one for each item of axis 0, none negative and none above 1.
+    weights: None, or one for each item of axis 0, as `survey_weights` takes them; none is negative, and times the
+    factor, a power of two, none is above 1.
 
     count: elements per channel; rows: how many of them differ in address, which is what `accumulate` counts; grain:
     ranges of rows begin at multiples of it.
@@ -126,11 +150,12 @@ cdef class Batch:
     cdef bint has_buffer
     cdef Walk walk
     cdef const char *base
-    cdef const double[::1] weights
+    cdef _Buffer weights
+    cdef double factor
     cdef bint weighted
     cdef readonly object count
 
-    def __cinit__(self, batch, bint bfloat16=False, weights=None):
+    def __cinit__(self, batch, bint bfloat16=False, weights=None, double factor=1.0):
         PyObject_GetBuffer(batch, &self.view, PyBUF_RECORDS_RO)
         self.has_buffer = True
         text = self.view.format
@@ -144,9 +169,10 @@ cdef class Batch:
         self.walk.kind = {b"e": FLOAT16, b"H": BFLOAT16, b"f": FLOAT32, b"d": FLOAT64}[code]
         self.walk.itemsize = self.view.itemsize
         self.walk.swapped = (text[0] == c"<" and BIG_ENDIAN) or (text[0] in b">!" and not BIG_ENDIAN)
-        self.weights = weights
+        self.factor = factor
         if weights is not None:
-            if self.weights.shape[0] != self.view.shape[0]:
+            self.weights = _Buffer(weights)
+            if self.weights.view.shape[0] != self.view.shape[0]:
                 raise ValueError(f"The weights must be {self.view.shape[0]}, one for each item.")
         self.weighted = weights is not None
         with nogil:
@@ -160,6 +186,10 @@ cdef class Batch:
     @property
     def rows(self):
         return self.walk.count
+
+    @property
+    def channels(self):
+        return self.walk.channels
 
     @property
     def grain(self):
@@ -217,7 +247,8 @@ cdef class Batch:
         self.check(state, first, count, channel)
         if not self.weighted or poison.shape[0] != channels:
             raise ValueError("The batch must have weights, and the poison must have the channels of the state.")
-        weights.values, weights.poison = &self.weights[0], &poison[0]
+        weights.values, weights.poison = <const char *> self.weights.view.buf, &poison[0]
+        weights.kind, weights.itemsize, weights.factor = self.weights.kind, self.weights.view.itemsize, self.factor
         weights.item = walk.count // self.view.shape[0]
         weights.high, weights.low = high, low
         allocate(&scratch, channels, walk.mode == GATHERED, True)
@@ -359,33 +390,29 @@ def merge_states(double[:, ::1] state not None, const double[:, ::1] other not N
         kernels.merge(state.shape[1], &state[0, 0], state.shape[1], &other[0, 0], other.shape[1], share)
 
 
-def survey_weights(const double[::1] weights not None, variant=None):
-    """The least and the largest of some weights, and how many are negative or not finite; zeros if there are none."""
-    cdef const Kernels *kernels = find_variant(variant)
-    cdef double found[3]
-    found[0] = found[1] = found[2] = 0.0
-    with nogil:
-        if weights.shape[0]:
-            kernels.survey(&weights[0], weights.shape[0], found)
-    return found[0], found[1], <Py_ssize_t> found[2]
+def survey_weights(weights not None, variant=None):
+    """The least and the largest of weights, a vector of float64 or float32, and numbers that add up to their sum.
 
-
-def scale_weights(const double[::1] weights not None, double factor, double more, double[::1] out not None,
-                  variant=None):
-    """Write the weights times two factors to `out`; returns numbers whose exact sum is that of these, as good as exact."""
+    The exact sum of these is that of the weights, as good as exact; one of them is not finite if one of the weights is
+    not, or if these have no finite sum. Zeros if there are no weights.
+    """
     cdef const Kernels *kernels = find_variant(variant)
+    cdef _Buffer buffer = _Buffer(weights)
+    cdef Py_ssize_t count = buffer.view.shape[0]
+    cdef const char *values = <const char *> buffer.view.buf
     cdef Py_ssize_t done, i
-    cdef double sums[16]
-    if out.shape[0] != weights.shape[0]:
-        raise ValueError("There must be as many results as weights.")
-    total = []
+    cdef double least = 0.0, largest = 0.0
+    cdef double found[34]
+    sums = []
     # In parts, so that what is lost to rounding is small enough to be added up plainly.
-    for done in range(0, weights.shape[0], 65536):
+    for done in range(0, count, 65536):
         with nogil:
-            kernels.scale(&weights[done], min(<Py_ssize_t> 65536, weights.shape[0] - done), factor, more, &out[done],
-                          sums)
-        total.extend([sums[i] for i in range(16)])
-    return total
+            kernels.survey[buffer.kind](values + done * buffer.view.itemsize, min(<Py_ssize_t> 65536, count - done),
+                                        found)
+        least = found[0] if done == 0 else min(least, found[0])
+        largest = found[1] if done == 0 else max(largest, found[1])
+        sums.extend([found[i] for i in range(2, 34)])
+    return least, largest, sums
 
 
 ctypedef fused real:

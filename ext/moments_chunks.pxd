@@ -17,6 +17,8 @@ cdef extern from "moments_kernels.h" nogil:
         FLOAT32
         FLOAT64
         KINDS
+        WEIGHT_FLOAT32
+        WEIGHT_FLOAT64
     ctypedef struct Kernels:
         const char *name
         void (**sums)(const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, double *, double *,
@@ -25,12 +27,14 @@ cdef extern from "moments_kernels.h" nogil:
                                Py_ssize_t, double *, double *, double *) noexcept nogil
         void (**lines)(const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                        double *) noexcept nogil
+        void (*clear)(double *, double *, Py_ssize_t) noexcept nogil
         void (*fold)(double *, double *, Py_ssize_t, Py_ssize_t) noexcept nogil
         Py_ssize_t (*settle)(Py_ssize_t, double, const double *, const double *, const double *, double *,
                              double *, double *) noexcept nogil
         void (*merge)(Py_ssize_t, double *, Py_ssize_t, const double *, Py_ssize_t, double) noexcept nogil
-        Py_ssize_t (*survey)(const double *, Py_ssize_t, double *) noexcept nogil
-        void (*scale)(const double *, Py_ssize_t, double, double, double *, double *) noexcept nogil
+        void (**survey)(const void *, Py_ssize_t, double *) noexcept nogil
+        Py_ssize_t (**take)(const void *, Py_ssize_t, double, double *, double *) noexcept nogil
+        void (*spread)(const double *, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
     enum:
         MAX_VARIANTS
     double TINY
@@ -41,24 +45,26 @@ cdef extern from "moments_kernels.h" nogil:
 cdef extern from *:
     """
     enum {
-        CHUNK = 131072,     /* bytes that stay in the second-level cache */
-        MIN_ROWS = 256,     /* of a chunk of wide rows: its end costs as much as some twenty rows */
-        MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow */
+        CHUNK = 131072,     /* bytes that stay in the second-level cache, of all chunks but those of wide rows */
+        MAX_ROWS = 512,     /* of a chunk: what the kernels' rounding errors allow; its end costs as much as some twenty */
         PROBE_ROWS = 32,    /* of the first chunk of many */
         WIDE = 1024,        /* channels whose sums stay in the first-level cache: all that there is room for */
-        SPREAD = 32768,     /* weights at most of a chunk */
-        STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied */
+        SPREAD = 32768,     /* weights at most of a chunk, or of the lanes of some rows */
+        SPREAD_ROWS = 32,   /* whose lanes, 64 to 1,024, are given their weights at a time */
+        STRETCH = 2048,     /* elements of equal weight that are summed before they are multiplied, */
+        STRETCH_ROWS = 24,  /* and rows of lanes */
         MAX_TRIES = 4       /* given shift, zero, mean, exact mean of a constant */
     };
     """
     enum:
         CHUNK
-        MIN_ROWS
         MAX_ROWS
         PROBE_ROWS
         WIDE
         SPREAD
+        SPREAD_ROWS
         STRETCH
+        STRETCH_ROWS
         MAX_TRIES
 
 
@@ -68,15 +74,20 @@ cdef struct Block:
     Py_ssize_t rows, row_stride
     Py_ssize_t channels, channel_stride
     Py_ssize_t run
-    const double *weights   # NULL, or one for each row; in the mode LONG_RUNS for each element of the runs
+    const double *weights   # NULL, or one for each row; in the mode LONG_RUNS for each run, or element of the runs
+    Py_ssize_t side         # contiguous rows that share each weight and lie side by side in the lanes, or 1
+    bint by_run             # in the mode LONG_RUNS: whether the weights are those of runs
     bint stretched          # whether many neighbours weigh the same: then each such stretch is summed for itself
     double weight           # of all elements of a channel together, or how many there are
 
 
 cdef struct Weights:
-    # That of each item, neighbours in memory being `item` rows; what all that has been merged weighs, in two words;
-    # [channels]: NaN where what weighs nothing is not finite, else 0.
-    const double *values
+    # That of each item times a power of two, at most 1 then, neighbours in memory being `item` rows; what all that has
+    # been merged weighs, in two words; [channels]: NaN where what weighs nothing is not finite, else 0.
+    const char *values
+    int kind
+    Py_ssize_t itemsize
+    double factor
     Py_ssize_t item
     double high, low
     double *poison
@@ -103,7 +114,7 @@ cdef struct Scratch:
     void *memory            # what all the others are parts of
     char *tile              # CHUNK bytes
     double *weights         # [SPREAD]: of the rows of a chunk
-    double *spread          # [SPREAD]: of its lanes; or sums of what weighs the same
+    double *spread          # [SPREAD]: of lanes; or sums of what weighs the same
     Py_ssize_t *ends        # [SPREAD]: where stretches of equal weights end
 
 
@@ -125,25 +136,6 @@ cdef inline Py_ssize_t copies_of(Py_ssize_t width) noexcept nogil:
     return copies
 
 
-cdef inline void spread_weights(const double *weights, Py_ssize_t rows, Py_ssize_t width, double *out) noexcept nogil:
-    """The weight of each row for each of its lanes, [rows, width]; few lanes have loops that a compiler unrolls."""
-    cdef Py_ssize_t i, c
-    if width == 2:
-        for i in range(rows):
-            out[2 * i] = out[2 * i + 1] = weights[i]
-    elif width == 3:
-        for i in range(rows):
-            out[3 * i] = out[3 * i + 1] = out[3 * i + 2] = weights[i]
-    elif width == 4:
-        for i in range(rows):
-            for c in range(4):
-                out[4 * i + c] = weights[i]
-    else:
-        for i in range(rows):
-            for c in range(width):
-                out[i * width + c] = weights[i]
-
-
 cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char *data, Py_ssize_t stride,
                            Py_ssize_t rows, Py_ssize_t lanes, const double *shift, const double *weights,
                            Py_ssize_t copies, const Scratch *scratch) noexcept nogil:
@@ -152,11 +144,28 @@ cdef inline void sum_lanes(const Kernels *kernels, const Walk *walk, const char 
         kernels.sums[walk.kind](data, stride, rows, lanes, shift, scratch.part, scratch.lane_sum,
                                 scratch.lane_square)
         return
-    if copies > 1 and lanes > copies:
-        spread_weights(weights, rows * copies, lanes // copies, scratch.spread)
-        weights = scratch.spread
-    kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
-                                     scratch.part, scratch.lane_sum, scratch.lane_square)
+    cdef Py_ssize_t done = 0, count
+    while copies > 1 and lanes > copies and done < rows:
+        # So few at a time that their weights stay in the first-level cache.
+        count = min(<Py_ssize_t> SPREAD_ROWS, rows - done)
+        kernels.spread(weights + done * copies, count * copies, lanes // copies, scratch.spread)
+        kernels.weighted_sums[walk.kind](data + done * stride * walk.itemsize, stride, count, lanes, shift,
+                                         scratch.spread, lanes, scratch.part, scratch.lane_sum, scratch.lane_square)
+        done += count
+    if done == 0:
+        kernels.weighted_sums[walk.kind](data, stride, rows, lanes, shift, weights, lanes if copies > 1 else 1,
+                                         scratch.part, scratch.lane_sum, scratch.lane_square)
+
+
+cdef inline Py_ssize_t copies_beside(const Block *block) noexcept nogil:
+    """How many rows of a block lie side by side in the lanes."""
+    cdef Py_ssize_t width = block.channels * block.run
+    if block.side > 1:
+        return block.side
+    # One weight for a whole row is worth more than lanes that are even.
+    if block.row_stride != width or (block.weights != NULL and width >= RUN_LANES):
+        return 1
+    return copies_of(width)
 
 
 cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const Block *block, Py_ssize_t first,
@@ -164,18 +173,15 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
                                 const Scratch *scratch) noexcept nogil:
     """Sums of `count` rows, [channels, run] each, as lane_sum and lane_square [channels, run]."""
     cdef Py_ssize_t width = block.channels * block.run
-    # More weights than `spread` has room for are taken row by row.
-    cdef bint fits = weights == NULL or count * width <= SPREAD
-    cdef Py_ssize_t copies = copies_of(width) if block.row_stride == width and fits else 1
+    cdef Py_ssize_t copies = copies_beside(block)
     cdef Py_ssize_t lanes = copies * width
     cdef Py_ssize_t stride = lanes if copies > 1 else block.row_stride
     cdef Py_ssize_t rows = count // copies
     cdef Py_ssize_t left = count - rows * copies
     cdef const char *data = block.data + first * block.row_stride * walk.itemsize
     cdef const double *shift = scratch.lane_shift if shifted else NULL
-    memset(scratch.lane_sum, 0, lanes * sizeof(double))
-    memset(scratch.lane_square, 0, lanes * sizeof(double))
-    sum_lanes(kernels, walk, data, stride, rows, lanes, shift, weights, copies, scratch)
+    kernels.clear(scratch.lane_sum, scratch.lane_square, lanes)
+    sum_lanes(kernels, walk, data, stride, rows, lanes, shift, weights, copies if block.side == 1 else 1, scratch)
     if left:
         sum_lanes(kernels, walk, data + rows * lanes * walk.itemsize, lanes, 1, left * width, shift,
                   weights + rows * copies if weights != NULL else NULL, left, scratch)
@@ -184,19 +190,22 @@ cdef inline void sum_contiguous(const Kernels *kernels, const Walk *walk, const 
 
 cdef inline void add_stretch(Py_ssize_t width, double weight, double *sums, const Scratch *scratch) noexcept nogil:
     cdef Py_ssize_t j
+    cdef const double *total = scratch.lane_sum
+    cdef const double *square = scratch.lane_square
     for j in range(width):
-        sums[j] += weight * scratch.lane_sum[j]
-        sums[width + j] += weight * scratch.lane_square[j]
+        sums[j] += weight * total[j]
+    for j in range(width):
+        sums[width + j] += weight * square[j]
 
 
 cdef inline void sum_rows(const Kernels *kernels, const Walk *walk, const Block *block, const double *shift,
                    const Scratch *scratch) noexcept nogil:
     """Sums of a block whose rows are contiguous, [channels, run] each."""
     cdef Py_ssize_t width = block.channels * block.run
-    cdef Py_ssize_t lanes = copies_of(width) * width if block.row_stride == width else width
+    cdef Py_ssize_t lanes = copies_beside(block) * width
     cdef Py_ssize_t c, j, k
     cdef Py_ssize_t first = 0, stretch = 0
-    cdef bint shifted = block.weights != NULL
+    cdef bint shifted = False
     cdef double total, square
     for c in range(block.channels):
         shifted |= shift[c] != 0.0
@@ -208,8 +217,9 @@ cdef inline void sum_rows(const Kernels *kernels, const Walk *walk, const Block 
             scratch.lane_shift[j] = scratch.lane_shift[j - width]
     if block.stretched:
         memset(scratch.spread, 0, 2 * width * sizeof(double))
-        while first < block.rows:
-            sum_contiguous(kernels, walk, block, first, scratch.ends[stretch] - first, shifted, NULL, scratch)
+        while first * block.side < block.rows:
+            sum_contiguous(kernels, walk, block, first * block.side, (scratch.ends[stretch] - first) * block.side,
+                           shifted, NULL, scratch)
             add_stretch(width, block.weights[first], scratch.spread, scratch)
             first = scratch.ends[stretch]
             stretch += 1
@@ -259,17 +269,21 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
     cdef const double *weights = block.weights
     for c in range(block.channels):
         lane_shift = NULL
-        if shift[c] != 0.0 or weights != NULL:
+        if shift[c] != 0.0:
             lane_shift = scratch.lane_shift
             for j in range(RUN_LANES):
                 scratch.lane_shift[j] = shift[c]
-        memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
-        memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
-        if block.stretched:
+        kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
+        if block.stretched or block.by_run:
             memset(scratch.spread, 0, 2 * RUN_LANES * sizeof(double))
         stretch = 0
         for i in range(block.rows):
             data = block.data + (i * block.row_stride + c * block.channel_stride) * walk.itemsize
+            if block.by_run:
+                sum_run(kernels, walk, data, block.run, lane_shift, NULL, scratch)
+                add_stretch(RUN_LANES, weights[i], scratch.spread, scratch)
+                kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
+                continue
             if not block.stretched:
                 sum_run(kernels, walk, data, block.run, lane_shift,
                         weights + i * block.run if weights != NULL else NULL, scratch)
@@ -279,13 +293,12 @@ cdef inline void sum_runs(const Kernels *kernels, const Walk *walk, const Block 
                 count = min(scratch.ends[stretch], (i + 1) * block.run) - j
                 sum_run(kernels, walk, data, count, lane_shift, NULL, scratch)
                 add_stretch(RUN_LANES, weights[j], scratch.spread, scratch)
-                memset(scratch.lane_sum, 0, RUN_LANES * sizeof(double))
-                memset(scratch.lane_square, 0, RUN_LANES * sizeof(double))
+                kernels.clear(scratch.lane_sum, scratch.lane_square, RUN_LANES)
                 data += count * walk.itemsize
                 j += count
                 if j == scratch.ends[stretch]:
                     stretch += 1
-        if block.stretched:
+        if block.stretched or block.by_run:
             memcpy(scratch.lane_sum, scratch.spread, RUN_LANES * sizeof(double))
             memcpy(scratch.lane_square, scratch.spread + RUN_LANES, RUN_LANES * sizeof(double))
         kernels.fold(scratch.lane_sum, scratch.lane_square, RUN_LANES, 1)
@@ -361,6 +374,12 @@ cdef inline void add_poison(const Kernels *kernels, const Walk *walk, const Bloc
         poison[c] += scratch.sum[c]
 
 
+cdef inline double weight_of(const Weights *weights, Py_ssize_t item) noexcept nogil:
+    if weights.kind == WEIGHT_FLOAT64:
+        return (<const double *> weights.values)[item]
+    return (<const float *> weights.values)[item]
+
+
 cdef inline double take_weights(const Kernels *kernels, const Weights *weights, Py_ssize_t first, Py_ssize_t rows,
                                 Py_ssize_t step, double *scale, Py_ssize_t *stretches,
                                 const Scratch *scratch) noexcept nogil:
@@ -372,36 +391,39 @@ cdef inline double take_weights(const Kernels *kernels, const Weights *weights, 
     cdef Py_ssize_t item = first // weights.item
     cdef Py_ssize_t place = first - item * weights.item
     cdef Py_ssize_t count = rows // step
-    cdef Py_ssize_t lanes = min(count, <Py_ssize_t> 64)
     cdef Py_ssize_t i = 0, end
-    cdef double total = 0.0
-    cdef double found[3]
+    cdef double value
+    cdef double found[2]
     cdef int exponent
     if weights.item == step:
-        memcpy(scratch.weights, weights.values + item, count * sizeof(double))
-    while weights.item != step and i < count:
-        end = min(count, i + (weights.item - place) // step)
-        while i < end:
-            scratch.weights[i] = weights.values[item]
-            i += 1
-        place = 0
-        item += 1
-    stretches[0] = kernels.survey(scratch.weights, count, found) + 1
-    frexp(found[1], &exponent)
+        stretches[0] = 1 + kernels.take[weights.kind](weights.values + item * weights.itemsize, count, weights.factor,
+                                                      scratch.weights, found)
+    else:
+        while i < count:
+            end = min(count, i + (weights.item - place) // step)
+            value = weight_of(weights, item)
+            while i < end:
+                scratch.spread[i] = value
+                i += 1
+            place = 0
+            item += 1
+        stretches[0] = 1 + kernels.take[WEIGHT_FLOAT64](scratch.spread, count, weights.factor, scratch.weights, found)
+    frexp(found[0], &exponent)
     scale[0] = 1.0
     if exponent < -100:
         scale[0] = ldexp(1.0, min(-exponent, 900))
-        for i in range(count):
-            scratch.weights[i] *= scale[0]
-    memset(scratch.lane_sum, 0, lanes * sizeof(double))
-    kernels.sums[FLOAT64](scratch.weights, lanes, count // lanes, lanes, NULL, scratch.part, scratch.lane_sum,
-                          scratch.lane_square)
-    if count % lanes:
-        kernels.sums[FLOAT64](scratch.weights + count - count % lanes, 0, 1, count % lanes, NULL, scratch.part,
-                              scratch.lane_sum, scratch.lane_square)
-    for i in range(lanes):
-        total += scratch.lane_sum[i]
-    return total * step
+        memcpy(scratch.spread, scratch.weights, count * sizeof(double))
+        kernels.take[WEIGHT_FLOAT64](scratch.spread, count, scale[0], scratch.weights, found)
+    return found[1] * step
+
+
+cdef inline bint is_stretched(const Walk *walk, const Block *block, Py_ssize_t rows, Py_ssize_t group,
+                              Py_ssize_t stretches) noexcept nogil:
+    """Whether stretches are long enough to be summed for themselves, in elements and in rows of lanes."""
+    cdef Py_ssize_t lanes = max(group * block.run * block.side, RUN_LANES)
+    if walk.mode == LONG_RUNS:
+        return rows >= stretches * STRETCH
+    return rows * group >= stretches * max(<Py_ssize_t> STRETCH, STRETCH_ROWS * lanes)
 
 
 cdef inline void find_stretches(Py_ssize_t count, const Scratch *scratch) noexcept nogil:
@@ -454,7 +476,8 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
     cdef double scale = 1.0
     cdef Block block
     block.weights = NULL
-    block.stretched = False
+    block.side = 1
+    block.by_run = block.stretched = False
     for c in range(channels):
         scratch.shift[c] = 0.0
     if count > 4 * fit // channels:
@@ -468,9 +491,13 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
         offset = 0
         if walk.mode == ROWS:
             group = channels if channels <= MAX_LANES else WIDE
-            c = copies_of(channels) if inner == channels * size else 1
-            rows = min(max(fit // (c * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
-            rows = min(c * min(rows, limit), count)
+            c = 1
+            if inner == channels * size and (weights == NULL or channels < RUN_LANES):
+                c = copies_of(channels)
+            if walk.grain > 1 and inner == channels * size:
+                # These begin and end with whole weights; see `plan`.
+                block.side = c = walk.grain
+            rows = min(c * limit, count)
             block.row_stride = inner // size
         elif walk.mode == GATHERED:
             # Channels that lie closer together than rows are gathered together.
@@ -486,20 +513,18 @@ cdef inline void accumulate(const Kernels *kernels, const char *base, const Walk
                 # These begin and end with whole runs; see `grain`.
                 block.run = run
                 group = min(channels, MAX_LANES // run)
-                rows = min(max(fit // (run * group), <Py_ssize_t> MIN_ROWS), <Py_ssize_t> MAX_ROWS)
-                rows = run * min(min(rows, limit), count // run)
+                rows = run * min(limit, count // run)
             else:
                 block.run = rows = min(min(count, run - offset), min(fit, limit * RUN_LANES))
                 if block.run == run:
                     rows *= min(max(fit // (run * channels), <Py_ssize_t> 1), count // run)
                 group = min(max(fit // rows, <Py_ssize_t> 1), <Py_ssize_t> MAX_LANES)
         if weights != NULL:
-            if block.run == 1 and (walk.mode == GATHERED or copies_of(group) > 1):
-                rows = min(rows, max(SPREAD // group, <Py_ssize_t> 1))
-            c = block.run if walk.mode == SHORT_RUNS else 1
+            block.by_run = walk.mode == LONG_RUNS and weights.item % run == 0
+            c = block.run if walk.mode == SHORT_RUNS or block.by_run else block.side
             block.weight = take_weights(kernels, weights, first, rows, c, &scale, &stretches, scratch)
             block.weights = scratch.weights
-            block.stretched = rows * (1 if walk.mode == LONG_RUNS else group) >= stretches * STRETCH
+            block.stretched = not block.by_run and is_stretched(walk, &block, rows, group, stretches)
             if block.stretched:
                 find_stretches(rows // c, scratch)
         else:

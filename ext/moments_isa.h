@@ -65,10 +65,12 @@ static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
 #else
 #define SLICE 16
 #endif
+#define LOAD(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #define NAMED(x) ISA(x##_float32)
 #include "moments_pass.h"
 #include "line_pass.h"
 #undef NAMED
+#undef LOAD
 #undef W
 #undef T
 #undef SLICE
@@ -83,14 +85,31 @@ static INLINED __m512d ISA(plus)(__m512d a, __m512d b) {
 #undef T
 #undef SLICE
 
-/* Adds up groups of lanes: [copies, width] to [width], `copies` a power of two. */
+/* Makes lanes 0. Not where the number of lanes is a constant: compilers make slow instructions of that. */
+static void ISA(clear)(double *sum, double *square, ptrdiff_t lanes) {
+    memset(sum, 0, lanes * sizeof(double));
+    memset(square, 0, lanes * sizeof(double));
+}
+
+/* Adds up groups of lanes, pairwise: [copies, width] to [width]. */
 static void ISA(fold)(double *RESTRICT sum, double *RESTRICT square, ptrdiff_t copies, ptrdiff_t width) {
+    if (copies == 64 && width == 1) { /* as after every long run: loops that are unrolled */
+#define HALVE(n)                                                                                                       \
+    for (int j = 0; j < (n); j++) {                                                                                    \
+        sum[j] += sum[j + (n)];                                                                                        \
+        square[j] += square[j + (n)];                                                                                  \
+    }
+        HALVE(32) HALVE(16) HALVE(8) HALVE(4) HALVE(2) HALVE(1)
+#undef HALVE
+        return;
+    }
     while (copies > 1) {
-        copies /= 2;
-        for (ptrdiff_t j = 0; j < copies * width; j++) {
-            sum[j] += sum[j + copies * width];
-            square[j] += square[j + copies * width];
+        ptrdiff_t kept = (copies + 1) / 2;
+        for (ptrdiff_t j = 0; j < (copies - kept) * width; j++) {
+            sum[j] += sum[j + kept * width];
+            square[j] += square[j + kept * width];
         }
+        copies = kept;
     }
 }
 
@@ -149,84 +168,76 @@ static void ISA(merge)(ptrdiff_t n, double *RESTRICT state, ptrdiff_t ld, const 
     }
 }
 
-typedef double ISA(Four) __attribute__((vector_size(32)));
-typedef int64_t ISA(Mask) __attribute__((vector_size(32)));
-typedef double ISA(Unaligned) __attribute__((vector_size(32), aligned(8), may_alias));
+#if defined(ISA_HAS_F16C)
+#define WIDTH 4
+#define LARGER(a, b) _mm256_max_pd(a, b)
+#define SMALLER(a, b) _mm256_min_pd(a, b)
+#define PLUS(a, b) _mm256_fmadd_pd(a, _mm256_set1_pd(1.0), b) /* by the units that multiply; rounded once as any */
+#else
+#define WIDTH 2
+#define PLUS(a, b) ((a) + (b))
+#ifdef TF1BN_X86
+#define LARGER(a, b) _mm_max_pd(a, b)
+#define SMALLER(a, b) _mm_min_pd(a, b)
+#else
+#define CHOSEN(mask, a, b) ((ISA(Vector))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
+#define LARGER(a, b) CHOSEN((a) > (b), a, b)
+#define SMALLER(a, b) CHOSEN((a) < (b), a, b)
+#endif
+#endif
+typedef double ISA(Vector) __attribute__((vector_size(WIDTH * 8)));
+typedef double ISA(Unaligned) __attribute__((vector_size(WIDTH * 8), aligned(8), may_alias));
+typedef int64_t ISA(Mask) __attribute__((vector_size(WIDTH * 8)));
 
-#define GET(pointer) (*(const ISA(Unaligned) *)(pointer))
-#define CHOSEN(mask, a, b) ((ISA(Four))(((mask) & (ISA(Mask))(a)) | (~(mask) & (ISA(Mask))(b))))
+#define T float
+#define NAMED(x) ISA(x##_weight32)
+#include "moments_weights.h"
+#undef NAMED
+#undef T
+#define T double
+#define NAMED(x) ISA(x##_weight64)
+#include "moments_weights.h"
+#undef NAMED
+#undef T
+#undef WIDTH
+#undef LARGER
+#undef SMALLER
+#undef PLUS
+#undef CHOSEN
 
-/* How many of n weights, at least one, differ from the one before; found: the least and the largest of them, and how
- * many are negative or not finite, of which the other two may know nothing. */
-static ptrdiff_t ISA(survey)(const double *weights, ptrdiff_t n, double *found) {
-    ISA(Four) least = weights[0] - (ISA(Four)){0}, largest = least;
-    ISA(Mask) same = {0}, accepted = {0};
-    ptrdiff_t i = 1, changes;
-    double low = weights[0], high = low, refused = (low >= 0.0) & (low <= DBL_MAX) ? 0.0 : 1.0;
-#ifdef ISA_HAS_F16C /* else there may be no vectors to compare, and compilers make worse of these than of the loop below */
-    for (; i + 4 <= n; i += 4) {
-        ISA(Four) w = GET(weights + i);
-        least = CHOSEN(w < least, w, least);
-        largest = CHOSEN(w > largest, w, largest);
-        /* True is -1. */
-        same += w == GET(weights + i - 1);
-        accepted += (w >= 0.0) & (w <= DBL_MAX);
+/* The weight of each row for each of its lanes, [rows, width]. */
+static void ISA(spread)(const double *RESTRICT weights, ptrdiff_t rows, ptrdiff_t width, double *RESTRICT out) {
+    ptrdiff_t i = 0;
+#ifdef ISA_HAS_F16C
+    if (width < 8) { /* too few lanes for a loop over them: `width` vectors from four weights */
+        __m256i places[7];
+        for (int k = 0; k < width; k++)
+            for (int j = 0; j < 4; j++) {
+                int32_t place = 2 * (int32_t)((4 * k + j) / width), pair[2] = {place, place + 1};
+                memcpy((char *)&places[k] + 8 * j, pair, 8);
+            }
+        for (; i + 4 <= rows; i += 4) {
+            __m256i w = _mm256_loadu_si256((const __m256i *)(weights + i));
+            for (int k = 0; k < width; k++)
+                _mm256_storeu_si256((__m256i *)(out + i * width + 4 * k), _mm256_permutevar8x32_epi32(w, places[k]));
+        }
     }
 #endif
-    changes = i - 1;
-    refused += (double)changes;
-    for (int j = 0; j < 4; j++) {
-        low = least[j] < low ? least[j] : low;
-        high = largest[j] > high ? largest[j] : high;
-        changes += (ptrdiff_t)same[j];
-        refused += (double)accepted[j];
-    }
-    for (; i < n; i++) {
-        double w = weights[i];
-        low = w < low ? w : low;
-        high = w > high ? w : high;
-        changes += w != weights[i - 1];
-        refused += (w >= 0.0) & (w <= DBL_MAX) ? 0.0 : 1.0;
-    }
-    found[0] = low;
-    found[1] = high;
-    found[2] = refused;
-    return changes;
+    for (; i < rows; i++)
+        for (ptrdiff_t j = 0; j < width; j++)
+            out[i * width + j] = weights[i];
 }
-
-/* Writes n weights times two factors, and their sums: those of every eighth, and what these lost to rounding. */
-static void ISA(scale)(const double *RESTRICT weights, ptrdiff_t n, double factor, double more, double *RESTRICT out,
-                       double *RESTRICT sums) {
-    ISA(Four) high[2] = {{0}, {0}}, low[2] = {{0}, {0}};
-    ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 2; k++) {
-            ISA(Four) w = GET(weights + i + 4 * k) * factor * more, sum = high[k] + w, part = sum - high[k];
-            *(ISA(Unaligned) *)(out + i + 4 * k) = w;
-            low[k] += (high[k] - (sum - part)) + (w - part);
-            high[k] = sum;
-        }
-    memcpy(sums, high, sizeof high);
-    memcpy(sums + 8, low, sizeof low);
-    for (int j = 0; i < n; i++, j++) {
-        double w = weights[i] * factor * more, sum = sums[j] + w;
-        out[i] = w;
-        sums[8 + j] += two_sum_low(sums[j], w, sum);
-        sums[j] = sum;
-    }
-}
-
-#undef GET
-#undef CHOSEN
 
 static const Kernels ISA(kernels) = {
     ISA_NAME,
     {ISA(pass_float16), ISA(pass_bfloat16), ISA(pass_float32), ISA(pass_float64)},
     {ISA(weighted_float16), ISA(weighted_bfloat16), ISA(weighted_float32), ISA(weighted_float64)},
     {ISA(line_float16), ISA(line_bfloat16), ISA(line_float32), ISA(line_float64)},
+    ISA(clear),
     ISA(fold),
     ISA(settle),
     ISA(merge),
-    ISA(survey),
-    ISA(scale),
+    {ISA(survey_weight32), ISA(survey_weight64)},
+    {ISA(take_weight32), ISA(take_weight64)},
+    ISA(spread),
 };

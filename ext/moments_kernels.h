@@ -13,6 +13,7 @@ enum { MAX_LANES = 1024, CACHE_LINE = 64, AHEAD = 8192 };
 
 /* Of the elements in memory; all are computed with in double. */
 enum Kind { FLOAT16, BFLOAT16, FLOAT32, FLOAT64, KINDS };
+enum WeightKind { WEIGHT_FLOAT32, WEIGHT_FLOAT64, WEIGHT_KINDS };
 enum Weighting { UNWEIGHTED, BY_ROW, BY_LANE };
 
 typedef struct {
@@ -21,12 +22,14 @@ typedef struct {
     void (*weighted_sums[KINDS])(const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, const double *,
                                  ptrdiff_t, double *, double *, double *);
     void (*lines[KINDS])(const void *, const void *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double *, double *);
+    void (*clear)(double *, double *, ptrdiff_t);
     void (*fold)(double *, double *, ptrdiff_t, ptrdiff_t);
     ptrdiff_t (*settle)(ptrdiff_t, double, const double *, const double *, const double *, double *, double *,
                         double *);
     void (*merge)(ptrdiff_t, double *, ptrdiff_t, const double *, ptrdiff_t, double);
-    ptrdiff_t (*survey)(const double *, ptrdiff_t, double *);
-    void (*scale)(const double *, ptrdiff_t, double, double, double *, double *);
+    void (*survey[WEIGHT_KINDS])(const void *, ptrdiff_t, double *);
+    ptrdiff_t (*take[WEIGHT_KINDS])(const void *, ptrdiff_t, double, double *, double *);
+    void (*spread)(const double *, ptrdiff_t, ptrdiff_t, double *);
 } Kernels;
 
 /* Knuth's two-sum: what the sum of a and b loses. */

@@ -49,8 +49,8 @@ static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrd
                                           int shifted, const double *weights, ptrdiff_t ld, int weighting,
                                           double *RESTRICT part, double *RESTRICT square, W *room) {
     ptrdiff_t j = 0;
-#if defined(CONVERT) && defined(ISA_HAS_AVX512)
-    for (; j + 8 <= n; j += 8) {
+#if defined(LOAD) && defined(ISA_HAS_AVX512)
+    for (; (sizeof(T) == 2 || weighting != UNWEIGHTED) && j + 8 <= n; j += 8) {
         __m512d x[8], y[8], sum;
         for (int row = 0; row < 8; row++) {
             x[row] = LOAD(p + row * s + j);
@@ -67,7 +67,7 @@ static INLINED void NAMED(terms_of_eight)(const T *RESTRICT p, ptrdiff_t s, ptrd
         for (int row = 0; row < 8; row++)
             x[row] *= y[row];
         _mm512_storeu_pd(part + j, _mm512_loadu_pd(part + j) + sum);
-        sum = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+        sum = ISA(plus)(ISA(plus)(x[0] + x[1], x[2] + x[3]), ISA(plus)(x[4] + x[5], x[6] + x[7]));
         _mm512_storeu_pd(square + j, _mm512_loadu_pd(square + j) + sum);
     }
     if (j == n)
@@ -145,8 +145,12 @@ static void NAMED(pass)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff
  * else one for each lane. */
 static void NAMED(weighted)(const void *p, ptrdiff_t stride, ptrdiff_t rows, ptrdiff_t lanes, const double *shift,
                             const double *weights, ptrdiff_t ld, double *part, double *sum, double *square) {
-    if (ld == 1)
+    if (ld == 1 && shift)
         NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, 1, BY_ROW, part, sum, square);
-    else
+    else if (ld == 1)
+        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, weights, 1, BY_ROW, part, sum, square);
+    else if (shift)
         NAMED(rows)((const T *)p, stride, rows, lanes, shift, 1, weights, ld, BY_LANE, part, sum, square);
+    else
+        NAMED(rows)((const T *)p, stride, rows, lanes, NULL, 0, weights, ld, BY_LANE, part, sum, square);
 }

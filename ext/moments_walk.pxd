@@ -11,13 +11,15 @@ cdef extern from *:
     enum {
         MAX_AXES = 64,      /* NumPy's limit */
         SHORT_RUN = 512,    /* elements of the longest runs that lie side by side in the lanes */
-        RUN_LANES = 64      /* lanes that a long run of one channel is cut into */
+        RUN_LANES = 64,     /* lanes that a long run of one channel is cut into */
+        SIDE_LANES = 512    /* of rows that share a weight, side by side */
     };
     """
     enum:
         MAX_AXES
         SHORT_RUN
         RUN_LANES
+        SIDE_LANES
 
 ctypedef fused word:
     uint16_t
@@ -114,6 +116,20 @@ cdef inline void gather(const char *base, const Walk *walk, Py_ssize_t first, Py
         source += walk.stride[axis]
 
 
+cdef inline Py_ssize_t rows_beside(Py_ssize_t channels, Py_ssize_t item) noexcept nogil:
+    """How many of the `item` contiguous rows that share a weight lie side by side in the lanes: a divisor of these."""
+    cdef Py_ssize_t side = min(item, SIDE_LANES // channels)
+    cdef Py_ssize_t found = 1
+    while side > 1 and side * channels >= 48:
+        if item % side == 0:
+            if side * channels % 16 == 0:
+                return side
+            if found == 1:
+                found = side
+        side -= 1
+    return found
+
+
 cdef inline void plan(Py_buffer *view, bint by_items, Walk *walk, const char **start) noexcept nogil:
     """Fill `walk` from a view whose last axis is the channels, and find the address of its first element.
 
@@ -182,6 +198,8 @@ cdef inline void plan(Py_buffer *view, bint by_items, Walk *walk, const char **s
     if (walk.axes == 1 and walk.channel_stride == walk.itemsize
             and (walk.channels >= 16 or stride == walk.channels * walk.itemsize)):
         walk.mode = ROWS
+        if by_items and walk.channels < RUN_LANES and stride == walk.channels * walk.itemsize:
+            walk.grain = rows_beside(walk.channels, walk.count // view.shape[0])
     elif walk.axes <= 2 and stride == walk.itemsize and size > 1:
         if (walk.channel_stride == size * stride and size * walk.axes <= SHORT_RUN
                 and (size <= RUN_LANES or walk.count // size >= 16)

@@ -240,20 +240,101 @@ def test_weighted_squares_of_large_numbers_do_not_overflow():
 
 
 @pytest.mark.parametrize("variant", _moments.variants)
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 64, 1001, 70_003])
-def test_weights_are_surveyed_and_scaled(count, variant):
-    weights = np.random.default_rng(count).integers(0, 3, count) * 0.1
-    expected = (weights.min(), weights.max(), 0) if count else (0.0, 0.0, 0)
-    assert _moments.survey_weights(weights, variant) == expected
-    scaled = np.empty_like(weights)
-    sums = _moments.scale_weights(weights, 2.0**-3, 2.0**-900, scaled, variant)
-    np.testing.assert_array_equal(scaled, weights * 2.0**-903)
-    assert math.fsum(sums) == math.fsum(scaled)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 64, 1001, 70_003])
+def test_weights_are_surveyed(count, dtype, variant):
+    weights = (np.random.default_rng(count).integers(0, 3, count) * 0.1).astype(dtype)
+    least, largest, sums = _moments.survey_weights(weights, variant)
+    assert (least, largest) == ((weights.min(), weights.max()) if count else (0.0, 0.0))
+    assert math.fsum(sums) == math.fsum(weights)
     for place in {0, count // 2, count - 1} if count else ():
-        for bad in (-1.0, np.nan, np.inf, -np.inf):
-            changed = weights.copy()
+        changed = weights.copy()
+        changed[place] = -1.0
+        assert _moments.survey_weights(changed, variant)[0] == -1.0
+        changed[place] = 7.0
+        assert _moments.survey_weights(changed, variant)[1] == 7.0
+        for bad in (np.nan, np.inf, -np.inf):
             changed[place] = bad
-            assert _moments.survey_weights(changed, variant)[2] == 1
+            assert not np.isfinite(_moments.survey_weights(changed, variant)[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [(np.ones(3, np.uint8), "float64 or float32"), (np.ones((3, 1)), "vector")]
+)
+def test_weights_that_the_extension_does_not_read_are_refused(values, message):
+    with pytest.raises(TypeError, match=message):
+        _moments.survey_weights(values)
+    with pytest.raises(TypeError, match=message):
+        _moments.Batch(np.ones((3, 2)), weights=values)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["uniform", "runs", "some zero"])
+@pytest.mark.parametrize(
+    ("shape", "data_format"),
+    [
+        ((4099, 1), "NHWC"),
+        ((1500, 3), "NHWC"),
+        ((900, 8), "NHWC"),
+        ((300, 64), "NHWC"),
+        ((300, 71), "NHWC"),
+        ((90, 7, 7, 3), "NHWC"),
+        ((700, 13, 1), "NHWC"),
+        ((60, 16, 5), "NHWC"),
+        ((40, 61, 2), "NHWC"),
+        ((60, 5, 9, 9), "NCHW"),
+        ((12, 3, 31, 30), "NCHW"),
+    ],
+    ids=str,
+)
+def test_weighted_moments_have_the_same_bits_on_all_instruction_sets(shape, data_format, kind, dtype):
+    """Rows that share a weight lie side by side, or each lane has its own weight, or each row, or each long run."""
+    rng = np.random.default_rng(9)
+    batch, weights = rng.normal(3, 2, shape).astype(np.float32), WEIGHTS[kind](rng, shape[0]).astype(np.float32)
+    batch = (batch.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else batch.astype(dtype)
+    batch = np.moveaxis(batch, 1, -1) if data_format == "NCHW" else batch
+    shape, seen = batch.shape, set()
+    for values in (weights, weights.astype(np.float64)):
+        reader = _moments.Batch(batch, dtype == "bfloat16", values, 0.25)
+        for variant in _moments.variants:
+            state, poison = np.empty((4, shape[-1])), np.zeros(shape[-1])
+            total = reader.accumulate_weighted(state, poison, 0, reader.rows, variant=variant)
+            seen.add((state.tobytes(), poison.tobytes(), total))
+    assert len(seen) == 1
+    assert total[0] == pytest.approx(math.fsum(weights * 0.25) * math.prod(shape[1:-1]), rel=1e-15)
+    if dtype in ("float32", "float64"):
+        values = batch.reshape(-1, shape[-1]).astype(np.float64)
+        weights = np.repeat(weights.astype(np.float64), len(values) // len(weights))
+        mean = np.average(values, axis=0, weights=weights)
+        np.testing.assert_allclose(state[0], mean, rtol=1e-14)
+        np.testing.assert_allclose(state[2], np.average(np.square(values - mean), axis=0, weights=weights), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.int64, np.float16, np.float32, np.dtype(">f4"), np.dtype(">f8")]
+)
+def test_weights_of_every_dtype_are_their_numbers(dtype):
+    batch = np.random.default_rng(5).normal(3, 2, (90, 3)).astype(np.float32)
+    weights = np.random.default_rng(6).integers(0, 5, 90)
+    moments, expected = (batch_moments(batch, weights=each) for each in (weights.astype(dtype), weights.astype(float)))
+    assert moments.weight == expected.weight
+    assert moments._state.tobytes() == expected._state.tobytes()
+
+
+@pytest.mark.parametrize("variant", _moments.variants)
+def test_rows_that_weigh_very_little_lose_no_digits(variant):
+    """Their products with small squares would be 0. No weight is left over by the vectors that find the largest."""
+    batch, weights = np.random.default_rng(5).normal(3, 2, (97, 3)) * 1e-30, np.arange(97.0) / 128
+    states = np.empty((2, 4, 3))
+    for state, factor in zip(states, (1.0, 2.0**-900), strict=True):
+        reader = _moments.Batch(batch, weights=weights, factor=factor)
+        assert reader.accumulate_weighted(state, np.zeros(3), 0, 97, variant=variant)[0] == weights.sum() * factor
+    np.testing.assert_array_equal(states[0], states[1])
+
+
+def test_integers_that_float32_does_not_hold_are_kept():
+    weights = np.array([2**24 + 1, 1, 2**52 - 1])
+    assert batch_moments(np.ones((3, 2)), weights=weights).weight == 2**24 + 1 + 2**52
 
 
 def test_weights_that_are_not_aligned_are_read():

@@ -21,16 +21,17 @@ class Accumulation:
     """The moments of one array while they are made, in parts.
 
     Args:
-      array: as `arguments.checked_batch` returns it; weights: None, or float64 [items], as the extension takes them.
+      array: as `arguments.checked_batch` returns it; weights: None, or one for each item, which
+        times the factor are at most 1, as the extension takes them.
 
     Attributes:
       count: elements per channel; size: bytes to be read.
       contiguous: whether the rows follow each other in memory and are read as they are, all channels at once.
     """
 
-    def __init__(self, array, data_format, weights=None):
+    def __init__(self, array, data_format, weights=None, factor=1.0):
         self._channels = array.shape[CHANNEL_AXIS[data_format]]
-        self._batch = _reader(array, data_format, weights)
+        self._batch = reader(array, data_format, weights, factor)
         self.count = self._batch.count
         self.size = self._batch.rows * self._channels * self._batch.itemsize
         self._slabs, self._segments = _cut(self._batch, self._channels, self.size) if self.count else ([], [])
@@ -79,9 +80,15 @@ class Accumulation:
         return state
 
 
-def _reader(array, data_format, weights=None):
+def reader(array, data_format, weights=None, factor=1.0):
+    """The `Batch` of the extension; the arguments are those of an `Accumulation`."""
     moved = array if data_format == "NHWC" else np.moveaxis(array, 1, -1)
-    return _native.Batch(moved, isinstance(array, Bfloat16Bits), weights)
+    return _native.Batch(moved, isinstance(array, Bfloat16Bits), weights, factor)
+
+
+def is_small(array):
+    """Whether an array has elements, and too few to be cut."""
+    return 0 < array.nbytes < _SEGMENT_BYTES // 8
 
 
 def small_state(array, data_format):
@@ -89,9 +96,9 @@ def small_state(array, data_format):
 
     An `Accumulation` has the same, but takes longer than a small batch.
     """
-    if array.nbytes >= _SEGMENT_BYTES // 8 or array.size == 0:
+    if not is_small(array):
         return None
-    batch, state = _reader(array, data_format), np.empty((4, array.shape[CHANNEL_AXIS[data_format]]))
+    batch, state = reader(array, data_format), np.empty((4, array.shape[CHANNEL_AXIS[data_format]]))
     batch.accumulate(state, 0, batch.rows)
     return batch.count, state
 

@@ -102,7 +102,7 @@ def _moments_of_chunks(array, data_format, weights, threads, progress, dtype):
     # As if it were in memory, without its values.
     checked_batch(np.broadcast_to(np.zeros((), array.dtype), array.shape), data_format, dtype)
     if weights is not None:
-        weights = checked_weights(weights, array.shape[0])
+        weights = checked_weights(weights, array.shape[0]).values
     counter = Progress(progress, array.size)
     of_chunk = partial(_chunk_moments, data_format=data_format, weights=weights, threads=threads, dtype=dtype)
     result = reduced(array, CHANNEL_AXIS[data_format], of_chunk, Moments.merge, _side_by_side)
