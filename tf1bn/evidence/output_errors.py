@@ -87,6 +87,8 @@ class OutputErrors:
                 for errors in (line.expected_errors, worst_case)
             ]
             self._added.take(added, *bounds, number, line)
+            if line.after_updates:
+                return  # what they should be between the updates of a step is not known
             if line.training:
                 inherited = np.zeros_like(added)
                 bounds = [inherited, inherited]
