@@ -108,6 +108,8 @@ LINES = {
     "ndarray.ptp": "import numpy as np; print(list(np.array([[1, 2], [7, 3]]).ptp(axis=0)) == [6, 1])",
     "ndarray.tostring": "import numpy as np; print(np.array([1], np.uint8).tostring() == b'\\x01')",
     "array.tostring": "import array; print(array.array('b', [1]).tostring() == b'\\x01')",
+    "Dataset.value": "import h5py; file = h5py.File('x', 'w', driver='core', backing_store=False)\n"
+    "file['a'] = [1.5, 2]; file['b'] = 3\nprint((list(file['a'].value), file['b'].value.item()) == ([1.5, 2], 3))",
     "Thread.isAlive": "import threading; print(threading.Thread().isAlive() is False)",
 }
 ABSTRACT = sorted(table.NAMES["collections"])
@@ -220,6 +222,21 @@ def test_old_methods_keep_lines_and_what_is_there(play):
         "AttributeError: 'bytes' object has no attribute 'tostring'",
     ]
     assert err.splitlines()[1].endswith("line 5, in <module>")
+
+
+def test_the_value_of_anything_but_a_dataset_is_its_own(play):
+    source = """
+        import h5py, enum
+        class Kind(enum.Enum):
+            one = 1
+        Kind.one.name, setattr(Kind, "kept", 2)
+        print(Kind.one.value)
+        h5py.File("x", "w", driver="core", backing_store=False).value
+        """
+    status, out, err = play(source)
+    assert (status, out) == (1, "1\n")
+    assert err.splitlines()[-1] == "AttributeError: 'File' object has no attribute 'value'"
+    assert "lent" not in err
 
 
 def test_an_argspec_that_could_not_be_is_refused(play):

@@ -229,20 +229,18 @@ class OutputFit:
         least = max(min(LEAST_EPSILON, declared), SMALLEST["float32"])
 
         def compared(statistics, scales, offsets):
-            values = np.stack(statistics, axis=1), np.stack(scales), np.stack(offsets)
-            return list(zip(*compare_sources(fitted, moments, *values[0], *values[1:], unit, least), strict=True))
+            values = (*np.stack(statistics, axis=1), np.stack(scales), np.stack(offsets))
+            return list(zip(*compare_sources(fitted, moments, *values, unit, least), strict=True))
 
-        read = [(*statistics[:, mask], zero, zero) for statistics in _readable(view, training)]
-        best = 0
+        read, best = [(*statistics[:, mask], zero, zero) for statistics in _readable(view, training)], 0
         if len(read) > 1:
-            results = compared(read, [gamma] * len(read), [beta] * len(read))
-            best = min(range(len(read)), key=lambda k: (not results[k][1] <= declared <= results[k][2], results[k][0]))
+            fits = compared(read, [gamma] * len(read), [beta] * len(read))
+            best = min(range(len(read)), key=lambda k: (not fits[k][1] <= declared <= fits[k][2], fits[k][0]))
         moving = read[best]
         right = batch if training else moving
         sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
-        for source, result in zip(
-            sources, compared([batch, moving, right], [gamma] * 2 + [beta], [beta] * 2 + [gamma])
-        ):
+        results = compared([batch, moving, right], [gamma, gamma, beta], [beta, beta, gamma])
+        for source, result in zip(sources, results, strict=True):
             source.add(*result)
         errors = expected_errors if training else (zero, zero)
         self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right, errors, best > 0))

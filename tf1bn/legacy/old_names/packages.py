@@ -49,3 +49,8 @@ def Imputer(missing_values="NaN", strategy="mean", axis=0, verbose=0, copy=True)
         raise ValueError(f"`axis` is {axis!r}; only columns are filled today, with 0: transpose the data.")
     missing_values = np.nan if missing_values == "NaN" else missing_values
     return SimpleImputer(missing_values=missing_values, strategy=strategy, copy=copy)
+
+
+def dataset_value(dataset):
+    """All of a `h5py.Dataset`, which was its ``value`` before h5py 3."""
+    return dataset[()]

@@ -112,6 +112,10 @@ FUNCTIONS = {
     "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
 }
 
+# Attributes that have left types of a package: the package, and the function that gives what they were. Only sources
+# that import the package are changed.
+ATTRIBUTES = {"value": ("h5py", f"{_OWN}.packages.dataset_value")}
+
 # Methods that have left types of C, where nothing can be lent; calls of them in the script's source are changed.
 METHODS = {
     "isAlive": "is_alive",
