@@ -348,6 +348,20 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     assert [row["optional"] for row in report["names"]] == [False, True, False]
 
 
+def test_a_name_that_the_script_puts_there_is_there(told):
+    source = """
+        import tensorflow as tf, other
+        from tensorflow.contrib.learn.python.learn.datasets import mnist
+        mnist.PIXELS = 28 * 28
+        tf.my_layer = other.make
+        tf.other_layer
+        def use():
+            return mnist.PIXELS, tf.my_layer.name, tf.given(1)
+        """
+    found = told(source, other="import tensorflow as tf\ndef make():\n    tf.given = max\n")
+    assert {name for name, status in found.items() if status == "gone"} == {"tf.other_layer"}
+
+
 def test_a_module_that_is_not_found_is_not_passed_over(told, capsys, tmp_path, monkeypatch):
     source = """
         import os, cPickle, numpy, tensorflow as tf, beside.inner, not_installed_anywhere.deep
@@ -387,7 +401,7 @@ HERE = "os.path.dirname(os.path.abspath(__file__))"
         f"sys.path.append(os.path.join({HERE}, 'lib', 'deep'))",
         f"HERE = {HERE}\nLIB = os.path.join(HERE, 'lib')\nsys.path.append(LIB + '/deep')",
         "sys.path.insert(0, os.path.join(os.getcwd(), 'lib', os.curdir, 'deep'))",
-        f"def add(at):\n    if at not in sys.path:\n        sys.path.insert(0, at)\nadd(os.path.join({HERE}, 'lib/deep'))",
+        f"def add(at):\n    if at not in sys.path: sys.path.insert(0, at)\nadd(os.path.join({HERE}, 'lib/deep'))",
         "from setup_path import here",
     ],
 )

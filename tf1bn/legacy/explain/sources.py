@@ -66,6 +66,7 @@ class Sources:
         self.files = list(self._trees)
         self._names = {}
         self.uses, self.unread, self.at_run_time = [], [], []
+        assigned = set()
         for path in self.files:
             reader, found = _Reader(self, path, self.names(path)), {}
             for use in reader.uses():
@@ -74,6 +75,9 @@ class Sources:
             self.uses += sorted(found.values(), key=lambda use: (use.line, use.name))
             self.unread += reader.unread
             self.at_run_time += reader.at_run_time
+            assigned |= reader.assigned
+        # What the script itself puts there, it finds there.
+        self.uses = [use for use in self.uses if not assigned.intersection(_and_above(use.name))]
 
     def names(self, path):
         """The names that the top level of a source binds to something of TensorFlow or to a module of the script."""
@@ -126,7 +130,7 @@ class _Reader:
 
     def __init__(self, sources, path, names):
         self._sources, self._path, self._top = sources, path, names
-        self.unread, self.at_run_time = [], []
+        self.unread, self.at_run_time, self.assigned = [], [], set()
 
     def uses(self):
         """Yields each `Use` of the source."""
@@ -149,6 +153,8 @@ class _Reader:
                 if isinstance(meant, str) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
                     yield Use(meant, self._path, node.lineno, optional)
                     continue
+                if isinstance(meant, str) and isinstance(node, ast.Attribute):
+                    self.assigned.add(meant)
             if isinstance(node, ast.Try):
                 expected = expects(node, _OPTIONAL)
                 body = list(self._walk(node.body, scopes, optional or expected))
@@ -270,6 +276,12 @@ class _Reader:
     def _own(self, node):
         """The file of the module of the script that a ``from`` names; None if it is not the script's."""
         return self._sources.module(node.module or "", self._path, node.level)
+
+
+def _and_above(name):
+    """A name below ``tensorflow``, and those above it."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def _asks_for_a_name(node):
