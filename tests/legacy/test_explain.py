@@ -164,7 +164,7 @@ def test_a_python_2_source_is_read(told):
         ("layers.batch_normalization", "lent", None),
         ("layers.BatchNormalization", "lent", None),
         ("python.layers.normalization.BatchNorm", "lent", None),
-        ("layers.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("layers.no_such", "gone", "nor has `tf.compat.v1` of 2"),
         ("keras.layers.Dense", "needs", "tf_keras"),
         ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.GRUCell", "needs", "tf_keras"),
@@ -182,7 +182,7 @@ def test_a_python_2_source_is_read(told):
         ("core.framework.graph_pb2.GraphDef", "there", None),
         ("core.no_such", "gone", "no `tensorflow.core.no_such`"),
         ("contrib.slim.init_ops.zeros_initializer", "lent", None),
-        ("contrib.slim.init_ops.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("contrib.slim.init_ops.no_such", "gone", "nor has `tf.compat.v1` of 2"),
         ("python.ops.gen_nn_ops._max_pool_grad", "lent", None),
         ("python.ops.math_ops.mul", "there", None),
         ("python.ops.gen_nn_ops._no_such", "gone", "no `tensorflow.python.ops.gen_nn_ops`"),
@@ -237,7 +237,9 @@ def test_the_command(told, capsys, bare, tmp_path):
     assert cli.main(["run", "--explain", "script.py", "--its-own"]) == 1
     gone, needs, lent, there, summary = capsys.readouterr().out.splitlines()
     version = names.table()["tensorflow"]
-    assert gone == f"gone    tf.seq (script.py:3): neither TensorFlow 1.15.5 nor {version} has `tf.seq`."
+    assert (
+        gone == f"gone    tf.seq (script.py:3): TensorFlow 1.15.5 has no `tf.seq`, nor has `tf.compat.v1` of {version}."
+    )
     assert needs == (
         "needs   tf.contrib.layers.layer_norm (script.py:2), tf.contrib.layers.unit_norm (script.py:2): "
         "`pip install tf_slim`, or `tf1bn[legacy]`."
@@ -254,7 +256,7 @@ def test_the_command(told, capsys, bare, tmp_path):
     assert report["names"][-1] == {
         "name": "tf.seq",
         "status": "gone",
-        "use": f"neither TensorFlow 1.15.5 nor {version} has `tf.seq`",
+        "use": f"TensorFlow 1.15.5 has no `tf.seq`, nor has `tf.compat.v1` of {version}",
         "optional": False,
         "places": [{"file": "script.py", "line": 3}],
     }

@@ -338,6 +338,7 @@ def test_packages_whose_names_moved(play, installed):
         sklearn__model_selection="KFold = 'KFold'\nGridSearchCV = 'GridSearchCV'\n",
         sklearn__externals="",
         sklearn__preprocessing="",
+        sklearn__manifold="def TSNE(n_components=2, max_iter=None):\n    return n_components, max_iter\n",
         sklearn__impute="def SimpleImputer(**arguments):\n    return arguments\n",
         scipy__ndimage="def rotate(*arguments, **options):\n    return arguments, options\n",
         scipy__sparse__linalg="eigsh = 'eigsh'\n",
@@ -355,6 +356,7 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         from sklearn.externals import joblib
         from sklearn import grid_search
         from sklearn.preprocessing import Imputer
+        from sklearn.manifold import TSNE
         from skimage.measure import compare_ssim, compare_psnr, compare_mse, compare_nrmse
         from scipy.sparse.linalg.eigen.arpack import eigsh
         import skimage.filter, numpy, scipy.ndimage
@@ -363,7 +365,7 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         print(cv2.CV_AA, KFold, joblib.dump, grid_search.GridSearchCV, skimage.filter.sobel)
         print(compare_mse, compare_nrmse, compare_psnr)
         print(compare_ssim(1, 2, data_range=3), compare_ssim(1, 2, multichannel=True))
-        print(Imputer(strategy="median"))
+        print(Imputer(strategy="median"), TSNE(3, n_iter=300), TSNE(max_iter=5))
         Imputer(axis=1)
         """
     status, out, err = play(source)
@@ -374,13 +376,13 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         "16 KFold dump GridSearchCV sobel",
         "mse nrmse psnr",
         "((1, 2), {'data_range': 3}) ((1, 2), {'channel_axis': -1})",
-        "{'missing_values': nan, 'strategy': 'median', 'copy': True}",
+        "{'missing_values': nan, 'strategy': 'median', 'copy': True} (3, 300) (2, 5)",
     ]
     assert "ValueError: `axis` is 1; only columns are filled today" in err
     names = "cv2.CV_AA scipy.ndimage.rotate scipy.sparse.linalg.eigen.arpack skimage.filter "
     names += "skimage.measure.compare_mse skimage.measure.compare_nrmse "
     names += "skimage.measure.compare_psnr skimage.measure.compare_ssim sklearn.cross_validation "
-    names += "sklearn.externals.joblib sklearn.grid_search sklearn.preprocessing.Imputer"
+    names += "sklearn.externals.joblib sklearn.grid_search sklearn.manifold.TSNE sklearn.preprocessing.Imputer"
     assert err.endswith(lent(*names.split()))
 
 

@@ -1,5 +1,6 @@
 """What functions of matplotlib, scikit-image and scikit-learn did that have moved, or that do less since."""
 
+import inspect
 import os
 import sys
 
@@ -54,3 +55,11 @@ def Imputer(missing_values="NaN", strategy="mean", axis=0, verbose=0, copy=True)
 def dataset_value(dataset):
     """All of a `h5py.Dataset`, which was its ``value`` before h5py 3."""
     return dataset[()]
+
+
+def tsne(real, lent, *args, **kwargs):
+    """`sklearn.manifold.TSNE`, which took ``n_iter`` for what is ``max_iter`` today."""
+    if "n_iter" in kwargs and "n_iter" not in inspect.signature(real).parameters:
+        lent()
+        kwargs["max_iter"] = kwargs.pop("n_iter")
+    return real(*args, **kwargs)

@@ -110,6 +110,7 @@ FUNCTIONS = {
     "numpy.load": f"{_OWN}.numpy_names.load",
     "numpy.reshape": f"{_OWN}.numpy_names.reshape",
     "scipy.ndimage.rotate": f"{_OWN}.packages.rotate",
+    "sklearn.manifold.TSNE": f"{_OWN}.packages.tsne",
 }
 
 # Attributes that have left types of a package: the package, and the function that gives what they were. Only sources
