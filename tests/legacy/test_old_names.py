@@ -65,6 +65,27 @@ LINES = {
     "inspect.getargspec": "import inspect\n"
     "s = inspect.getargspec(lambda a, b=2, *c, **d: 0); print(s == (['a', 'b'], 'c', 'd', (2,)) and s.keywords == 'd')",
     "numpy.Inf": "import numpy as np; print(np.Inf > 1e300)",
+    "numpy.Infinity": "import numpy as np; print(np.Infinity > 1e300)",
+    "numpy.NAN": "import numpy as np; print(np.isnan(np.NAN))",
+    "numpy.NINF": "import numpy as np; print(np.NINF < -1e300)",
+    "numpy.NZERO": "import numpy as np; print(str(np.NZERO) == '-0.0')",
+    "numpy.PINF": "import numpy as np; print(np.PINF > 1e300)",
+    "numpy.PZERO": "import numpy as np; print(str(np.PZERO) == '0.0')",
+    "numpy.asfarray": "import numpy as np; a = np.asfarray\n"
+    "print([a(x, *t).dtype.name for x, t in (([1], ()), ([1], ('f4',)), ([1], (int,)))] == "
+    "['float64', 'float32', 'float64'])",
+    "numpy.bool8": "import numpy as np; print(np.bool8 is np.bool_)",
+    "numpy.cast": "import numpy as np; print(np.cast['int32']([1.5, 2]).tolist() == [1, 2])",
+    "numpy.clongfloat": "import numpy as np; print(np.clongfloat is np.clongdouble)",
+    "numpy.in1d": "import numpy as np; print(np.in1d([[1, 2], [3, 4]], [2, 3]).tolist() == [False, True, True, False])",
+    "numpy.issubclass_": "import numpy as np; print(np.issubclass_(bool, int))",
+    "numpy.longcomplex": "import numpy as np; print(np.longcomplex is np.clongdouble)",
+    "numpy.longfloat": "import numpy as np; print(np.longfloat is np.longdouble)",
+    "numpy.mat": "import numpy as np; print((np.mat('1 2; 3 4') * np.mat([[1], [1]])).tolist() == [[3], [7]])",
+    "numpy.msort": "import numpy as np; print(np.msort([[3, 1], [1, 2]]).tolist() == [[1, 1], [3, 2]])",
+    "numpy.sctypes": "import numpy as np; print(np.sctypes['float'][:2] == [np.float16, np.float32])",
+    "numpy.singlecomplex": "import numpy as np; print(np.singlecomplex is np.complex64)",
+    "numpy.typeDict": "import numpy as np; print(np.typeDict['float32'] is np.float32)",
     "numpy.NaN": "import numpy as np; print(np.isnan(np.NaN))",
     "numpy.alltrue": "import numpy as np; print(bool(np.alltrue([1, 2])))",
     "numpy.array": "import numpy as np; a = np.array([[1, 2], [3]])\n"
