@@ -81,7 +81,8 @@ LINES = {
     "numpy.issubclass_": "import numpy as np; print(np.issubclass_(bool, int))",
     "numpy.longcomplex": "import numpy as np; print(np.longcomplex is np.clongdouble)",
     "numpy.longfloat": "import numpy as np; print(np.longfloat is np.longdouble)",
-    "numpy.mat": "import numpy as np; print((np.mat('1 2; 3 4') * np.mat([[1], [1]])).tolist() == [[3], [7]])",
+    "numpy.mat": "import numpy as np; m = np.mat('1 2; 3 4')\n"
+    "print((type(m), m.tolist()) == (np.matrix, [[1, 2], [3, 4]]))",
     "numpy.msort": "import numpy as np; print(np.msort([[3, 1], [1, 2]]).tolist() == [[1, 1], [3, 2]])",
     "numpy.sctypes": "import numpy as np; print(np.sctypes['float'][:2] == [np.float16, np.float32])",
     "numpy.singlecomplex": "import numpy as np; print(np.singlecomplex is np.complex64)",
