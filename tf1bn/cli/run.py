@@ -47,8 +47,8 @@ def add_arguments(parser):
         choices=("auto", "moments", "inputs", "all"),
         default="auto",
         help="auto: inputs and outputs of the first 3 training and 3 inference steps, up to 256 MiB or half of "
-        "--max-bytes, which decide what normalised the outputs, and of all other steps the moments of the inputs, which "
-        "decide what updated the statistics; moments; inputs or all: inputs and outputs of every step",
+        "--max-bytes, which decide what normalised the outputs, and of all other steps the moments of the inputs, "
+        "which decide what updated the statistics; moments; inputs or all: inputs and outputs of every step",
     )
     group.add_argument("--every", metavar="N", type=int, default=1, help="record each Nth step")
     group.add_argument("--steps", metavar="N", type=int, help="record the first N steps")
