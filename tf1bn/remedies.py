@@ -149,6 +149,8 @@ REMEDIES = {
         "torch": "Call `model.eval()` before evaluation; `torch.no_grad()` does not stop the buffers.",
         "keras": "Evaluate with `training=False`.",
     },
+    "validation-leak/both-modes": "Call the layer once, with the placeholder for `is_training`; or make both calls "
+    "inside of the functions that tf.cond takes.",
     "batch-stats-at-inference": {
         "": "Run inference in inference mode.",
         "tensorflow1": "Pass `is_training=False`; look whether the placeholder is fed and the export was made with it.",

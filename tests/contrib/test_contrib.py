@@ -84,7 +84,7 @@ def test_every_listed_name_is_there():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("rnn.UGRNNCell", "use tf.nn.rnn_cell"),
+        ("rnn.UGRNNCell", "use another cell of tf.nn.rnn_cell"),
         ("seq2seq.dynamic_decode", "a decoding loop of your own"),
         ("crf.CrfForwardRnnCell", "crf_log_norm or crf_decode"),
         ("training.stratified_sample", "tf.train and tf.data"),

@@ -68,6 +68,7 @@ def test_names_away_from_layers_print_what_they_print_in_1_15_5(name, capsys):
         ("slim", "tf1bn"),
         ("losses", "tf_slim"),
         ("rnn.NASCell", "tf.nn.rnn_cell.RNNCell"),
+        ("rnn.LayerNormBasicLSTMCell", "tf.nn.rnn_cell.RNNCell"),
         ("crf.crf_decode", "tf1bn"),
         ("keras.initializers.he_normal", "tf.keras.initializers.he_normal"),
         ("framework.nest.is_sequence", "tf.nest.is_nested"),

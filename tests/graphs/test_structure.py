@@ -34,6 +34,8 @@ WRONG = {
     "leak-assign.meta": ("net", "finding", "validation-leak", "`Assign`, `Assign_1`"),
     "leak-where.meta": ("net", "finding", "validation-leak", "`Assign`, `Assign_1`"),
     "leak-2.meta": ("bn", "finding", "validation-leak", "`AssignVariableOp`, `AssignVariableOp_1`"),
+    "leak-called-twice.meta": ("bn", "finding", "validation-leak", "`bn/AssignMovingAvg_1` run in evaluation too"),
+    "leak-called-twice-rank-2.meta": ("bn", "finding", "validation-leak", "`cond/Merge` chooses between"),
     "double-gan.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),
     "double-towers.meta": ("net/bn", "finding", "double-update", "does 3 updates"),
     "double-in-place.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),

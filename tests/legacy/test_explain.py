@@ -23,7 +23,7 @@ def told(tmp_path, monkeypatch):
     def tell(source, **beside):
         for name, content in {"script": source, **beside}.items():
             path = tmp_path / f"{name}.py"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(content))
         report = explain("script.py")
         assert report["tensorflow"].startswith("2.")
@@ -164,7 +164,7 @@ def test_a_python_2_source_is_read(told):
         ("layers.batch_normalization", "lent", None),
         ("layers.BatchNormalization", "lent", None),
         ("python.layers.normalization.BatchNorm", "lent", None),
-        ("layers.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("layers.no_such", "gone", "nor has `tf.compat.v1` of 2"),
         ("keras.layers.Dense", "needs", "tf_keras"),
         ("nn.rnn_cell.GRUCell", "needs", "tf_keras"),
         ("contrib.rnn.GRUCell", "needs", "tf_keras"),
@@ -182,7 +182,7 @@ def test_a_python_2_source_is_read(told):
         ("core.framework.graph_pb2.GraphDef", "there", None),
         ("core.no_such", "gone", "no `tensorflow.core.no_such`"),
         ("contrib.slim.init_ops.zeros_initializer", "lent", None),
-        ("contrib.slim.init_ops.no_such", "gone", "neither TensorFlow 1.15.5 nor 2"),
+        ("contrib.slim.init_ops.no_such", "gone", "nor has `tf.compat.v1` of 2"),
         ("python.ops.gen_nn_ops._max_pool_grad", "lent", None),
         ("python.ops.math_ops.mul", "there", None),
         ("python.ops.gen_nn_ops._no_such", "gone", "no `tensorflow.python.ops.gen_nn_ops`"),
@@ -237,7 +237,9 @@ def test_the_command(told, capsys, bare, tmp_path):
     assert cli.main(["run", "--explain", "script.py", "--its-own"]) == 1
     gone, needs, lent, there, summary = capsys.readouterr().out.splitlines()
     version = names.table()["tensorflow"]
-    assert gone == f"gone    tf.seq (script.py:3): neither TensorFlow 1.15.5 nor {version} has `tf.seq`."
+    assert (
+        gone == f"gone    tf.seq (script.py:3): TensorFlow 1.15.5 has no `tf.seq`, nor has `tf.compat.v1` of {version}."
+    )
     assert needs == (
         "needs   tf.contrib.layers.layer_norm (script.py:2), tf.contrib.layers.unit_norm (script.py:2): "
         "`pip install tf_slim`, or `tf1bn[legacy]`."
@@ -254,7 +256,7 @@ def test_the_command(told, capsys, bare, tmp_path):
     assert report["names"][-1] == {
         "name": "tf.seq",
         "status": "gone",
-        "use": f"neither TensorFlow 1.15.5 nor {version} has `tf.seq`",
+        "use": f"TensorFlow 1.15.5 has no `tf.seq`, nor has `tf.compat.v1` of {version}",
         "optional": False,
         "places": [{"file": "script.py", "line": 3}],
     }
@@ -348,6 +350,20 @@ def test_a_name_that_the_script_asks_for_is_not_in_the_way(told):
     assert [row["optional"] for row in report["names"]] == [False, True, False]
 
 
+def test_a_name_that_the_script_puts_there_is_there(told):
+    source = """
+        import tensorflow as tf, other
+        from tensorflow.contrib.learn.python.learn.datasets import mnist
+        mnist.PIXELS = 28 * 28
+        tf.my_layer = other.make
+        tf.other_layer
+        def use():
+            return mnist.PIXELS, tf.my_layer.name, tf.given(1)
+        """
+    found = told(source, other="import tensorflow as tf\ndef make():\n    tf.given = max\n")
+    assert {name for name, status in found.items() if status == "gone"} == {"tf.other_layer"}
+
+
 def test_a_module_that_is_not_found_is_not_passed_over(told, capsys, tmp_path, monkeypatch):
     source = """
         import os, cPickle, numpy, tensorflow as tf, beside.inner, not_installed_anywhere.deep
@@ -374,3 +390,66 @@ def test_a_module_that_is_not_found_is_not_passed_over(told, capsys, tmp_path, m
     found = told(source, **{"lib/elsewhere": "import deeper as ops\n", "lib/deeper": "import tensorflow as tf\n"})
     assert found["tf.gone_there"] == "gone"
     assert "elsewhere" not in [row["module"] for row in explain("script.py")["unread"]]
+
+
+HERE = "os.path.dirname(os.path.abspath(__file__))"
+
+
+@pytest.mark.parametrize(
+    "adding",
+    [
+        "sys.path.append('lib/deep')",
+        "sys.path.insert(0, './lib/deep/')",
+        f"sys.path.append(os.path.join({HERE}, 'lib', 'deep'))",
+        f"HERE = {HERE}\nLIB = os.path.join(HERE, 'lib')\nsys.path.append(LIB + '/deep')",
+        "sys.path.insert(0, os.path.join(os.getcwd(), 'lib', os.curdir, 'deep'))",
+        f"def add(at):\n    if at not in sys.path: sys.path.insert(0, at)\nadd(os.path.join({HERE}, 'lib/deep'))",
+        "from setup_path import here",
+    ],
+)
+def test_folders_that_a_script_adds_to_its_path_are_followed(adding, told):
+    source = f"import os, sys\n{adding}\nfrom inner import tf\ntf.gone_there\n"
+    beside = {"lib/deep/inner": "import tensorflow as tf\ntf.gone_inside\n"}
+    beside["setup_path"] = "import os, sys\nhere = os.path.dirname(__file__)\nsys.path.append(here + '/lib/deep')\n"
+    found = told(source, **beside)
+    assert {name for name, status in found.items() if status == "gone"} == {"tf.gone_there", "tf.gone_inside"}
+    assert explain("script.py")["unread"] == []
+
+
+@pytest.mark.parametrize("adding", ["no_such", "sys.argv[1]", "0", "None + 'lib'", "LIB", "os.path.join(x, 'lib')"])
+def test_folders_that_cannot_be_read_are_left(adding, told):
+    source = f"import os, sys\nLIB = LIB\nsys.path.append({adding})\nsys.path.append()\nimport inner\n"
+    told(source, **{"lib/inner": "import tensorflow as tf\n"})
+    assert [row["module"] for row in explain("script.py")["unread"]] == ["inner"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "import_module('nets.' + name)",
+        "importlib.import_module('nets.%s' % name)",
+        "importlib.import_module('nets.{}'.format(name))",
+        "__import__(f'nets.{name}', fromlist=['x'])",
+        "importlib.import_module('nets' + '.' + name)",
+        "importlib.import_module('nets.resnet')",
+    ],
+)
+def test_modules_that_importlib_may_import_are_read(call, told, capsys):
+    beside = {"nets/__init__": "", "nets/resnet": "import tensorflow as tf\ntf.gone_there\n", "nets/notes": ""}
+    found = told(
+        f"import importlib\nfrom importlib import import_module\ndef net(name):\n    return {call}\n", **beside
+    )
+    assert found["tf.gone_there"] == "gone"
+    assert explain("script.py")["at_run_time"] == []
+
+
+@pytest.mark.parametrize("call", ["importlib.import_module(name)", "__import__('elsewhere.' + name)"])
+def test_modules_that_cannot_be_named_are_told(call, told, capsys):
+    told(f"import importlib\ndef net(name):\n    return {call}\n")
+    report = explain("script.py")
+    assert [(row["call"], row["places"]) for row in report["at_run_time"]] == [
+        (call, [{"file": "script.py", "line": 3}])
+    ]
+    assert report["ok"]
+    cli.main(["run", "--explain", "script.py"])
+    assert f"unread  {call} (script.py:3): the name is made at run time" in capsys.readouterr().out

@@ -65,6 +65,28 @@ LINES = {
     "inspect.getargspec": "import inspect\n"
     "s = inspect.getargspec(lambda a, b=2, *c, **d: 0); print(s == (['a', 'b'], 'c', 'd', (2,)) and s.keywords == 'd')",
     "numpy.Inf": "import numpy as np; print(np.Inf > 1e300)",
+    "numpy.Infinity": "import numpy as np; print(np.Infinity > 1e300)",
+    "numpy.NAN": "import numpy as np; print(np.isnan(np.NAN))",
+    "numpy.NINF": "import numpy as np; print(np.NINF < -1e300)",
+    "numpy.NZERO": "import numpy as np; print(str(np.NZERO) == '-0.0')",
+    "numpy.PINF": "import numpy as np; print(np.PINF > 1e300)",
+    "numpy.PZERO": "import numpy as np; print(str(np.PZERO) == '0.0')",
+    "numpy.asfarray": "import numpy as np; a = np.asfarray\n"
+    "print([a(x, *t).dtype.name for x, t in (([1], ()), ([1], ('f4',)), ([1], (int,)))] == "
+    "['float64', 'float32', 'float64'])",
+    "numpy.bool8": "import numpy as np; print(np.bool8 is np.bool_)",
+    "numpy.cast": "import numpy as np; print(np.cast['int32']([1.5, 2]).tolist() == [1, 2])",
+    "numpy.clongfloat": "import numpy as np; print(np.clongfloat is np.clongdouble)",
+    "numpy.in1d": "import numpy as np; print(np.in1d([[1, 2], [3, 4]], [2, 3]).tolist() == [False, True, True, False])",
+    "numpy.issubclass_": "import numpy as np; print(np.issubclass_(bool, int))",
+    "numpy.longcomplex": "import numpy as np; print(np.longcomplex is np.clongdouble)",
+    "numpy.longfloat": "import numpy as np; print(np.longfloat is np.longdouble)",
+    "numpy.mat": "import numpy as np; m = np.mat('1 2; 3 4')\n"
+    "print((type(m), m.tolist()) == (np.matrix, [[1, 2], [3, 4]]))",
+    "numpy.msort": "import numpy as np; print(np.msort([[3, 1], [1, 2]]).tolist() == [[1, 1], [3, 2]])",
+    "numpy.sctypes": "import numpy as np; print(np.sctypes['float'][:2] == [np.float16, np.float32])",
+    "numpy.singlecomplex": "import numpy as np; print(np.singlecomplex is np.complex64)",
+    "numpy.typeDict": "import numpy as np; print(np.typeDict['float32'] is np.float32)",
     "numpy.NaN": "import numpy as np; print(np.isnan(np.NaN))",
     "numpy.alltrue": "import numpy as np; print(bool(np.alltrue([1, 2])))",
     "numpy.array": "import numpy as np; a = np.array([[1, 2], [3]])\n"
@@ -108,6 +130,8 @@ LINES = {
     "ndarray.ptp": "import numpy as np; print(list(np.array([[1, 2], [7, 3]]).ptp(axis=0)) == [6, 1])",
     "ndarray.tostring": "import numpy as np; print(np.array([1], np.uint8).tostring() == b'\\x01')",
     "array.tostring": "import array; print(array.array('b', [1]).tostring() == b'\\x01')",
+    "Dataset.value": "import h5py; file = h5py.File('x', 'w', driver='core', backing_store=False)\n"
+    "file['a'] = [1.5, 2]; file['b'] = 3\nprint((list(file['a'].value), file['b'].value.item()) == ([1.5, 2], 3))",
     "Thread.isAlive": "import threading; print(threading.Thread().isAlive() is False)",
 }
 ABSTRACT = sorted(table.NAMES["collections"])
@@ -222,6 +246,21 @@ def test_old_methods_keep_lines_and_what_is_there(play):
     assert err.splitlines()[1].endswith("line 5, in <module>")
 
 
+def test_the_value_of_anything_but_a_dataset_is_its_own(play):
+    source = """
+        import h5py, enum
+        class Kind(enum.Enum):
+            one = 1
+        Kind.one.name, setattr(Kind, "kept", 2)
+        print(Kind.one.value)
+        h5py.File("x", "w", driver="core", backing_store=False).value
+        """
+    status, out, err = play(source)
+    assert (status, out) == (1, "1\n")
+    assert err.splitlines()[-1] == "AttributeError: 'File' object has no attribute 'value'"
+    assert "lent" not in err
+
+
 def test_an_argspec_that_could_not_be_is_refused(play):
     status, _, err = play("import inspect\ninspect.getargspec(lambda *, a: a)\n")
     assert status == 1
@@ -321,6 +360,7 @@ def test_packages_whose_names_moved(play, installed):
         sklearn__model_selection="KFold = 'KFold'\nGridSearchCV = 'GridSearchCV'\n",
         sklearn__externals="",
         sklearn__preprocessing="",
+        sklearn__manifold="def TSNE(n_components=2, max_iter=None):\n    return n_components, max_iter\n",
         sklearn__impute="def SimpleImputer(**arguments):\n    return arguments\n",
         scipy__ndimage="def rotate(*arguments, **options):\n    return arguments, options\n",
         scipy__sparse__linalg="eigsh = 'eigsh'\n",
@@ -338,6 +378,7 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         from sklearn.externals import joblib
         from sklearn import grid_search
         from sklearn.preprocessing import Imputer
+        from sklearn.manifold import TSNE
         from skimage.measure import compare_ssim, compare_psnr, compare_mse, compare_nrmse
         from scipy.sparse.linalg.eigen.arpack import eigsh
         import skimage.filter, numpy, scipy.ndimage
@@ -346,7 +387,7 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         print(cv2.CV_AA, KFold, joblib.dump, grid_search.GridSearchCV, skimage.filter.sobel)
         print(compare_mse, compare_nrmse, compare_psnr)
         print(compare_ssim(1, 2, data_range=3), compare_ssim(1, 2, multichannel=True))
-        print(Imputer(strategy="median"))
+        print(Imputer(strategy="median"), TSNE(3, n_iter=300), TSNE(max_iter=5))
         Imputer(axis=1)
         """
     status, out, err = play(source)
@@ -357,13 +398,13 @@ mean_squared_error, normalized_root_mse, peak_signal_noise_ratio = "mse", "nrmse
         "16 KFold dump GridSearchCV sobel",
         "mse nrmse psnr",
         "((1, 2), {'data_range': 3}) ((1, 2), {'channel_axis': -1})",
-        "{'missing_values': nan, 'strategy': 'median', 'copy': True}",
+        "{'missing_values': nan, 'strategy': 'median', 'copy': True} (3, 300) (2, 5)",
     ]
     assert "ValueError: `axis` is 1; only columns are filled today" in err
     names = "cv2.CV_AA scipy.ndimage.rotate scipy.sparse.linalg.eigen.arpack skimage.filter "
     names += "skimage.measure.compare_mse skimage.measure.compare_nrmse "
     names += "skimage.measure.compare_psnr skimage.measure.compare_ssim sklearn.cross_validation "
-    names += "sklearn.externals.joblib sklearn.grid_search sklearn.preprocessing.Imputer"
+    names += "sklearn.externals.joblib sklearn.grid_search sklearn.manifold.TSNE sklearn.preprocessing.Imputer"
     assert err.endswith(lent(*names.split()))
 
 

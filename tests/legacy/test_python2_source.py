@@ -169,6 +169,9 @@ def test_lines_are_those_of_the_source():
         ({"main.py": "def f():\n    import a", "a.py": "import main, a, nowhere, os"}, False),
         ({"main.py": "import a", "a.py": "a = b c", "other.py": "print 1"}, False),
         ({"main.py": "import six, a", "a.py": "print 1"}, False),
+        ({"main.py": "import sys, b\nsys.path.append('lib')\nimport a", "b.py": "", "lib/a.py": "print 1"}, True),
+        ({"main.py": "import b, a", "b.py": "import sys\nsys.path.insert(0, 'lib')", "lib/a.py": "print 1"}, True),
+        ({"main.py": "import sys\nsys.path.append('lib')\nimport a", "other/a.py": "print 1"}, False),
     ],
 )
 def test_which_scripts_are_python_2(tmp_path, files, expected):

@@ -342,7 +342,7 @@ def test_what_1_15_had_elsewhere(play):
     [
         (
             "from tensorflow.contrib.rnn import UGRNNCell",
-            r"ImportError: .*`tf\.contrib\.rnn\.UGRNNCell`.*use tf\.nn\.rnn_cell",
+            r"ImportError: .*`tf\.contrib\.rnn\.UGRNNCell`.*use another cell of tf\.nn\.rnn_cell",
         ),
         ("import tensorflow.contrib.ffmpeg", r"ModuleNotFoundError: .*`tf\.contrib\.ffmpeg`"),
         (

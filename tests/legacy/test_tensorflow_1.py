@@ -89,3 +89,33 @@ def test_scripts_whose_queues_are_filled_end_as_in_1_15_5(how, status, last, tmp
     out, err = capsys.readouterr()
     assert out.split("\n") == ["[b'a', b'b']", *([last] if last else []), ""]
     assert ("KeyError: 'mine'" in err) is (how == "error")
+
+
+# What TF 1.15.5 printed; in Python 3 a half of 100 is 50.0.
+DIMENSIONS = """
+    import numpy as np
+    import tensorflow as tf
+    print(tf.get_variable("v", [3, 100 / 2], initializer=tf.truncated_normal_initializer(stddev=0.02)).shape)
+    print(tf.placeholder(tf.float32, [None, 100 / 2]).shape, tf.TensorShape([np.float32(7)]), tf.Dimension(8.0))
+    print(tf.contrib.slim.conv2d(tf.placeholder(tf.float32, [None, 8, 8, 4]), 8 / 2, 3).shape)
+    try:
+        tf.get_variable("w", [3, 50.5])
+    except ValueError as error:
+        print(error)
+    """
+
+
+def test_whole_floats_are_dimensions_as_in_1_15_5(tmp_path, capsys):
+    import tensorflow
+
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(DIMENSIONS))
+    assert run_script(str(script)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "(3, 50)",
+        "(?, 50) (7,) 8",
+        "(?, 8, 8, 4)",
+        "Ambiguous dimension: 50.5",
+    ]
+    with pytest.raises(TypeError, match="integer"):
+        tensorflow.compat.v1.Dimension(8.0)

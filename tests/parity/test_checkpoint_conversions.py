@@ -399,3 +399,21 @@ def test_what_to_do_is_about_the_conversion(change, cause, advice, compare):
     result = compare(old, {**old, name: change(old[name])})
     (found,) = [each for layer in result["layers"] for each in layer["causes"]]
     assert (found["id"], advice in found["remedy"]) == (cause, True)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.9, 0.998])
+def test_variances_that_are_all_alike_show_no_correction(factor, compare):
+    """Two trainings after a few steps: what is left of the start value 1, by a decay that is 1 - 1/N, as 0.9 is."""
+    old = network()
+    name = next(name for name in old if name.endswith("moving_variance"))
+    random = np.random.default_rng(0)
+    left = [np.float32(0.9) * (1 + 1e-7 * random.uniform(size=CHANNELS)).astype(np.float32) for _ in range(2)]
+    result = compare({**old, name: left[0]}, {**old, name: np.float32(factor) * left[1]})
+    assert [each["id"] for layer in result["layers"] for each in layer["causes"]] == ["unexplained"]
+
+
+def test_one_channel_shows_a_correction_by_a_small_number(compare):
+    old = {f"bn/{role}": values for role, values in draw(1, 1).items()}
+    new = {**old, "bn/moving_variance": old["bn/moving_variance"] * np.float32(8 / 7)}
+    (layer,) = compare(old, new)["layers"]
+    assert [cause["id"] for cause in layer["causes"]] == ["bessel"]

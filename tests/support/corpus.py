@@ -6,7 +6,8 @@ FOLDER has for each repository of tests/legacy/corpus.tsv a git directory, OWNER
 not there is cloned into it from GitHub if that can be reached. The columns: the entry script, how many sources it may
 import, and how many names of TensorFlow are there, lent, in packages that are not installed, and gone; what is in the
 way follows. The list has, besides, the folders that a script puts on sys.path, the commit that was looked at, and of
-the scripts that were run for real (docs/old-scripts.md has the results) their arguments and what data they got.
+the scripts that were run for real (docs/old-scripts.md has the results) their arguments and what data they got. Those
+that say "blind" in the last column were chosen when the package was finished, and nobody had looked at them before.
 """
 
 import argparse
@@ -41,8 +42,8 @@ def git_directory(folder, repository):
     return base if done.returncode == 0 else None
 
 
-def write_sources(git, folder):
-    """Write the Python sources of the newest commit into a folder; returns the commit."""
+def write_sources(git, folder, entry):
+    """Write the Python sources of the newest commit, and the entry script, into a folder; returns the commit."""
     # Nothing is fetched for what a partial copy leaves out.
     environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1"}
 
@@ -51,10 +52,10 @@ def write_sources(git, folder):
         return subprocess.run(command, capture_output=True, check=check, env=environment).stdout
 
     top = Path(folder).resolve()
-    for entry in output("ls-tree", "-r", "-z", "HEAD").decode().split("\0"):
-        kind, _, name = entry.partition("\t")
+    for found in output("ls-tree", "-r", "-z", "HEAD").decode().split("\0"):
+        kind, _, name = found.partition("\t")
         path = Path(folder, name)
-        if name.endswith(".py") and top in path.resolve().parents:
+        if (name.endswith(".py") or name == entry) and top in path.resolve().parents:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = output("cat-file", "blob", f"HEAD:{name}", check=False)
             target = path.parent / os.fsdecode(content)
@@ -71,7 +72,7 @@ def row(folder, repository, entry, python_path):
     if git is None:
         return f"| {repository} | {entry} | not reached |", []
     with tempfile.TemporaryDirectory() as work:
-        commit = write_sources(git, work)
+        commit = write_sources(git, work, entry)
         os.environ["PYTHONPATH"] = os.pathsep.join(os.path.join(work, path) for path in python_path.split())
         try:
             report = explain(os.path.join(work, entry))

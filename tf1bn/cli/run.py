@@ -46,9 +46,9 @@ def add_arguments(parser):
         "--keep",
         choices=("auto", "moments", "inputs", "all"),
         default="auto",
-        help="auto: inputs and outputs of the first 3 training and 3 inference steps, up to 256 MiB, which decide what "
-        "normalised the outputs, and of all other steps the moments of the inputs, which decide what updated the "
-        "statistics; moments; inputs or all: inputs and outputs of every step",
+        help="auto: inputs and outputs of the first 3 training and 3 inference steps, up to 256 MiB or half of "
+        "--max-bytes, which decide what normalised the outputs, and of all other steps the moments of the inputs, "
+        "which decide what updated the statistics; moments; inputs or all: inputs and outputs of every step",
     )
     group.add_argument("--every", metavar="N", type=int, default=1, help="record each Nth step")
     group.add_argument("--steps", metavar="N", type=int, help="record the first N steps")

@@ -123,7 +123,9 @@ RNN = {
 }
 # These stand on the cells of `tf.nn.rnn_cell`.
 CELLS = "contrib._other.cells"
-RNN |= dict.fromkeys(("NASCell", "OutputProjectionWrapper", "stack_bidirectional_dynamic_rnn"), CELLS)
+RNN |= dict.fromkeys(
+    ("LayerNormBasicLSTMCell", "NASCell", "OutputProjectionWrapper", "stack_bidirectional_dynamic_rnn"), CELLS
+)
 RNN |= {name: f"tf.nn.{name}" for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn")}
 DATASETS = {name: f"tf.data.{name}" for name in ("Dataset", "Iterator", "FixedLengthRecordDataset", "TFRecordDataset")}
 DATASETS |= {"TextLineDataset": "tf.data.TextLineDataset"}

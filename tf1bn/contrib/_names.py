@@ -189,7 +189,7 @@ TREE = {
 
 # What to use instead of names that are not here; without an entry the answer is general.
 _INSTEAD = {
-    "rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
+    "rnn": "another cell of tf.nn.rnn_cell, or a cell of your own below its RNNCell; both need the package tf_keras",
     "cudnn_rnn": "tf.nn.rnn_cell, which needs the package tf_keras",
     "seq2seq": "a decoding loop of your own with tf.while_loop; the package tensorflow_addons, which had it after "
     "TensorFlow 1.15, does not import beside TensorFlow 2.21",

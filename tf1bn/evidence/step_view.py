@@ -30,6 +30,8 @@ class View:
       updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
         update, the first of them stands for it.
       reduction: "pooled" or "mean" where the updates of several replicas were reduced to one; else None.
+      in_both_modes: whether the layer ran on one batch in training and in inference. Where that left the statistics
+        alone, the step counts as a test: a tf.cond chooses between the two outputs, and needs both.
       record_reduction: what the record says of it, also where it holds one replica's batch alone; or None.
       left_out: how many runs of the model since the layer's step before are not in the trace.
       before, after: the moving mean and variance as float64 [2, channels], of all channels.
@@ -57,6 +59,10 @@ class View:
         self.decays = [of_applications[i] for i in self.updates]
         self.decay = record.decay if not self.decays else self.decays[0] if len(set(self.decays)) == 1 else None
         self.before, self.after, self.unmoved = _around(record)
+        self.in_both_modes = bool(self.updates) and _in_both_modes(record)
+        if self.in_both_modes and self.unmoved and (record.gamma is not None or record.beta is not None):
+            # Without gamma and beta nothing would tell it from a training step that lacks its updates.
+            self.updates, self.decays, self.reduction, self._reduced = [], [], None, []
         self.pairs, self.kept = {}, {}
         self._weights = record.weights or (None,) * record.applications
         self._all_moments = all_moments
@@ -289,3 +295,20 @@ def _divided_by_more(moments, epsilon, dtype):
 
 def _length(array, axis):
     return array.shape[axis] if -array.ndim <= axis < array.ndim else None
+
+
+def _in_both_modes(record):
+    """Whether a record holds one batch twice, in training and in inference."""
+    kept = record.inputs if record.inputs is not None else record.moments
+    if len(set(record.training)) < 2 or kept is None:
+        return False
+    trained, tested = ([kept[i] for i, flag in enumerate(record.training) if flag is mode] for mode in (True, False))
+    return any(_same(one, other) for one in trained for other in tested)
+
+
+def _same(batch, other):
+    """Whether two batches, arrays or `Moments`, are the same."""
+    if isinstance(batch, np.ndarray):
+        return batch.dtype == other.dtype and np.array_equal(batch, other)
+    same = batch.count == other.count and batch.mean.tobytes() == other.mean.tobytes()
+    return same and batch.variance.tobytes() == other.variance.tobytes()

@@ -1,7 +1,9 @@
 """The state of this process that an old script may change, and that is put back afterwards."""
 
 import contextlib
+import functools
 import logging
+import numbers
 import os
 import sys
 import warnings
@@ -71,7 +73,7 @@ def tensorflow_1():
     used = bool(tf.get_default_graph().get_operations())
     try:
         # A graph that the caller has begun is left alone; `tf.reset_default_graph` then does not work in the script.
-        with tf.Graph().as_default() if used else contextlib.nullcontext():
+        with tf.Graph().as_default() if used else contextlib.nullcontext(), _whole_floats(tf.Dimension):
             yield
             _close_sessions(tf, before)
     finally:
@@ -87,6 +89,26 @@ def tensorflow_1():
                 tf.enable_v2_behavior()
             for enabled, enable, disable in switches:
                 (enable if enabled else disable)()
+
+
+@contextlib.contextmanager
+def _whole_floats(dimension):
+    """Makes ``50.0`` a dimension, as ``100 / 2`` is in Python 3."""
+    initialize = dimension.__init__
+
+    @functools.wraps(initialize)
+    def of_any_number(self, value):
+        if isinstance(value, numbers.Real) and not hasattr(value, "__index__"):
+            if int(value) != value:
+                raise ValueError(f"Ambiguous dimension: {value}")
+            value = int(value)
+        initialize(self, value)
+
+    dimension.__init__ = of_any_number
+    try:
+        yield
+    finally:
+        dimension.__init__ = initialize
 
 
 class _OwnFlags:

@@ -1,11 +1,10 @@
-"""What in one source only Python 2 has, found in the syntax tree of Python 3, and which files the source imports.
+"""What in one source only Python 2 has, found in the syntax tree of Python 3.
 
 Whether a whole script is Python 2, its imports and sources that Python 3 cannot parse included, is decided by
 `python2_translation.is_python2`.
 """
 
 import ast
-import os
 import warnings
 
 _NAMES = {"xrange", "raw_input", "unicode", "basestring", "unichr", "long", "reduce", "execfile", "cmp", "reload"}
@@ -74,24 +73,3 @@ def parsed(source, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(source, path)
-
-
-def imported_files(tree, path, folder):
-    """Yields the paths of files beside the source and below ``folder`` that it may import."""
-    above = os.path.dirname(path)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            level, names = 0, [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            level, module = node.level, [node.module] if node.module else []
-            names = [".".join(module), *(".".join([*module, alias.name]) for alias in node.names)]
-        else:
-            continue
-        roots = [os.path.join(above, *[os.pardir] * (level - 1))] if level else dict.fromkeys((folder, above))
-        for root in roots:
-            for name in names:
-                parts = name.split(".") if name else []
-                for end in range(len(parts) + 1):
-                    base = os.path.normpath(os.path.join(root, *parts[:end]))
-                    files = (os.path.join(base, "__init__.py"), f"{base}.py") if end else ()
-                    yield from filter(os.path.isfile, files)

@@ -24,7 +24,8 @@ import warnings
 from ..errors import CommandError
 from . import python2_semantics
 from .old_names.methods import OldMethods, has_old_methods
-from .python2_detection import bindings, imported_files, parsed, python2_only
+from .own_imports import added_folders, imported_files
+from .python2_detection import bindings, parsed, python2_only
 from .python2_semantics import DIVIDE, DIVIDE_IN_PLACE, ROUND
 
 _SOURCE = "__tf1bn_source__"
@@ -79,11 +80,12 @@ def syntax_tree(data, path):
 def is_python2(data, path, folder):
     """Whether a script is Python 2.
 
-    It is if its first line says so, or if only Python 2 can run its source, or one below ``folder`` that it imports.
+    It is if its first line says so, or if only Python 2 can run its source, or one that it imports, below ``folder`` or
+    below a folder that it adds to ``sys.path``.
     """
     if _SHEBANG.match(data):
         return True
-    waiting, seen = [(data, path)], {path}
+    waiting, seen, folders, trees = [(data, path)], {path}, [folder], []
     while waiting:
         data, path = waiting.pop()
         try:
@@ -100,7 +102,13 @@ def is_python2(data, path, folder):
         if reason:
             return True
         if reason is None:
-            for found in imported_files(tree, path, folder):
+            trees.append((tree, path))
+            added = [place for place in added_folders(tree, path, folder) if place not in folders]
+            folders += added
+            # What was read before may import from a folder that is added now.
+            files = [found for place in folders for found in imported_files(tree, path, place)]
+            files += [found for place in added for one in trees[:-1] for found in imported_files(*one, place)]
+            for found in files:
                 if found not in seen:
                     seen.add(found)
                     with contextlib.suppress(OSError):

@@ -161,6 +161,9 @@ def _variance(old, new, roles):
     if not ((before > 0) & (after > 0)).any() or (before < 0).any() or (after < 0).any():
         return [], roles
     unit = 2.0 ** -min(BITS[new.stored("variance")], BITS[old.stored("variance")])
+    if before.size > 1 and np.ptp(before) <= 64 * _ROUNDINGS * unit * before.max():
+        # Variances that are all alike are what is left of a start value: .81 after two steps is .9 after one, squared.
+        return [], roles
     declared = [layer.declared["epsilon"] for layer in (old, new) if "epsilon" in layer.declared]
     cause = _deviation(before, after, dict.fromkeys([*declared, *_EPSILONS]), unit) or _factor(before, after, unit)
     return ([cause], _without(roles, ["variance"])) if cause else ([], roles)
@@ -209,9 +212,9 @@ def _factor(before, after, unit):
     positive = before > 0
     if ((after > 0) != positive).any():
         return None
+    slack = _ROUNDINGS * 2 * unit
     ratios = after[positive] / before[positive]
     factor = float(np.median(ratios))
-    slack = _ROUNDINGS * 2 * unit
     if (np.abs(ratios - factor) > slack * factor).any() or abs(factor - 1) <= slack:
         return None
     larger = max(factor, 1 / factor)
@@ -234,6 +237,8 @@ def _reordered(old, new, roles):
         role
         for role in roles
         if old.flat(role).size > 1
+        # Of two or three values alone, each so many times, many vectors are another order.
+        and np.unique(old.flat(role)).size >= min(4, old.flat(role).size)
         and (np.sort(rounded(old.flat(role), new.stored(role))) == np.sort(new.flat(role))).all()
     ]
     if not explained:

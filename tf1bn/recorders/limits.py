@@ -24,7 +24,7 @@ class Limits:
       keep: "moments": count, mean and variance of every input, which decide what updated the statistics; "inputs": the
         inputs; "all": inputs and outputs, which also decide what normalised them; "auto": inputs and outputs of the
         first 3 training and the first 3 inference steps, inputs of those whose moments do not decide, both together
-        up to 256 MiB, and moments of everything else.
+        up to 256 MiB and half of ``max_bytes``, and moments of everything else.
       every: record each so many-th step, from the first of `steps` on.
       steps: None for all; a number for the first so many; or a slice of them, such as slice(100, 200).
       layers: None for all; or a pattern, or several, as of `fnmatch`, for the names of the layers: "encoder.*".
@@ -52,6 +52,7 @@ class Limits:
             raise TypeError(f"`layers` is {shown(layers)}; it must be a pattern for names, a list of them, or None.")
         self._full_steps = {True: 0, False: 0}
         self._full_bytes = 0
+        self._most_full = FULL_BYTES if self.max_bytes is None else min(FULL_BYTES, self.max_bytes // 2)
 
     def takes_step(self, number: int) -> bool:
         """Whether the step with this number, counted from 0, is recorded."""
@@ -79,10 +80,10 @@ class Limits:
 
         ``decided`` says whether they do; it is asked only where the inputs may be kept.
         """
-        return self.keep == "auto" and self._full_bytes + size <= FULL_BYTES and not decided() and self._fits(size)
+        return self.keep == "auto" and self._full_bytes + size <= self._most_full and not decided() and self._fits(size)
 
     def _fits(self, size: int) -> bool:
-        if self._full_bytes + size > FULL_BYTES:
+        if self._full_bytes + size > self._most_full:
             return False
         self._full_bytes += size
         return True

@@ -451,6 +451,30 @@ def _(tf):
     leaking(tf, where=True)
 
 
+def called_twice(tf, rank=4, **arguments):
+    """Calls in training and in inference, both outside of the tf.cond that chooses between them."""
+    x = conv(tf, images(tf)) if rank == 4 else tf.layers.dense(tf.placeholder(tf.float32, [None, 6]), 4)
+    train = contrib(tf, x, scope="bn", **arguments)
+    test = contrib(tf, x, scope="bn", reuse=True, is_training=False, **arguments)
+    y = tf.cond(tf.placeholder(tf.bool, [], "training"), lambda: train, lambda: test)
+    minimize(tf, loss_of(tf, y))
+
+
+@case(RIGHT, "right-called-twice")
+def _(tf):
+    called_twice(tf)
+
+
+@case(WRONG, "leak-called-twice")
+def _(tf):
+    called_twice(tf, updates_collections=None)
+
+
+@case(WRONG, "leak-called-twice-rank-2")
+def _(tf):
+    called_twice(tf, rank=2, updates_collections=None, scale=True)
+
+
 def gan(tf, layer):
     with tf.variable_scope("generator"):
         fake = generator(tf, tf.placeholder(tf.float32, [None, 5]))

@@ -34,6 +34,13 @@ with tf.variable_scope("rare"):
     show("nas", [out[:, -1], state.c, state.h])
     out, state = rnn.static_rnn(rnn.NASCell(3, num_proj=2, use_bias=True), steps, dtype=tf.float32, scope="projected")
     show("projected", [out[-1], state.c, state.h])
+    for name, cell in [("normed", rnn.LayerNormBasicLSTMCell(3, forget_bias=0.5, norm_gain=0.5, norm_shift=0.25)),
+                       ("plain", rnn.LayerNormBasicLSTMCell(2, layer_norm=False, activation=tf.nn.relu))]:
+        out, state = tf.nn.dynamic_rnn(cell, x, sequence_length=[4, 2, 3], dtype=tf.float32, scope=name)
+        show(name, [out[:, -1], out[:, 0], state.c, state.h])
+    cell = rnn.MultiRNNCell([rnn.LayerNormBasicLSTMCell(2) for _ in range(2)])
+    out, state = rnn.static_rnn(cell, steps, dtype=tf.float32, scope="two")
+    show("two", [out[-1], state[1].c])
     cell = rnn.OutputProjectionWrapper(rnn.GRUCell(3), 2, activation=tf.tanh)
     out, state = rnn.static_rnn(cell, steps, dtype=tf.float32, scope="wrapped")
     show("wrapped", [out[0], out[-1], state])

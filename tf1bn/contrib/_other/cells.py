@@ -58,6 +58,85 @@ class NASCell(RNNCell):
         return output, LSTMStateTuple(memory, output)
 
 
+class LayerNormBasicLSTMCell(RNNCell):
+    """An LSTM cell whose gates and memory are normalised over their units, with dropout of what comes into the memory.
+
+    Args:
+      num_units: the size of the state.
+      forget_bias: what is added to the forget gate.
+      input_size: not used.
+      activation: the function of what comes into the memory, and of the output.
+      layer_norm: whether there is a normalisation; without it the kernel has a bias.
+      norm_gain, norm_shift: the start values of gamma and beta.
+      dropout_keep_prob: the share that is kept, a float or a tensor; a float 1 drops nothing.
+      dropout_prob_seed: the seed of the dropout.
+      reuse: whether variables of the scope are used again.
+    """
+
+    def __init__(
+        self,
+        num_units,
+        forget_bias=1.0,
+        input_size=None,
+        activation=tf.tanh,
+        layer_norm=True,
+        norm_gain=1.0,
+        norm_shift=0.0,
+        dropout_keep_prob=1.0,
+        dropout_prob_seed=None,
+        reuse=None,
+    ):
+        super().__init__(_reuse=reuse)
+        self._num_units, self._forget_bias, self._activation = num_units, forget_bias, activation
+        self._layer_norm, self._start = layer_norm, {"gamma": norm_gain, "beta": norm_shift}
+        self._keep, self._seed = dropout_keep_prob, dropout_prob_seed
+
+    @property
+    def state_size(self):
+        return LSTMStateTuple(self._num_units, self._num_units)
+
+    @property
+    def output_size(self):
+        return self._num_units
+
+    def build(self, inputs_shape):
+        width = 4 * self._num_units
+        self.kernel = self.add_variable("kernel", [inputs_shape[-1] + self._num_units, width])
+        if not self._layer_norm:
+            self.bias = self.add_variable("bias", [width])
+        self._norms = {
+            scope: [
+                self.add_variable(f"{scope}/{name}", [self._num_units], initializer=tf.constant_initializer(value))
+                for name, value in self._start.items()
+            ]
+            for scope in ("input", "transform", "forget", "output", "state")[: 5 * bool(self._layer_norm)]
+        }
+        self.built = True
+
+    def _normalised(self, value, scope):
+        if not self._layer_norm:
+            return value
+        gamma, beta = self._norms[scope]
+        mean, variance = tf.nn.moments(value, [1], keep_dims=True)
+        return tf.nn.batch_normalization(value, mean, variance, beta, gamma, 1e-12)
+
+    def call(self, inputs, state):
+        memory, output = state
+        gates = tf.matmul(tf.concat([inputs, output], 1), self.kernel)
+        if not self._layer_norm:
+            gates = tf.nn.bias_add(gates, self.bias)
+        scopes = ("input", "transform", "forget", "output")
+        parts = zip(tf.split(gates, 4, axis=1), scopes, strict=True)
+        taken, new, kept, given = (self._normalised(part, scope) for part, scope in parts)
+        new = self._activation(new)
+        if not isinstance(self._keep, float) or self._keep < 1:
+            new = tf.nn.dropout(new, self._keep, seed=self._seed)
+        memory = memory * tf.sigmoid(kept + self._forget_bias) + tf.sigmoid(taken) * new
+        memory = self._normalised(memory, "state")
+        output = self._activation(memory) * tf.sigmoid(given)
+        return output, LSTMStateTuple(memory, output)
+
+
 class OutputProjectionWrapper(RNNCell):
     """A cell whose output is projected to `output_size` by a linear layer, and then given to `activation`."""
 

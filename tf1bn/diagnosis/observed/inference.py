@@ -46,6 +46,13 @@ def trained_without_updates(survey):
     progress, words = survey.progress, words_of(survey)
     if progress.trained or not progress.affine_moved:
         return None
+    if progress.in_both_modes_unmoved == progress.tested:
+        text = (
+            "Each step runs the layer in training and in inference on the same batch, and gamma or beta changed from "
+            f"step to step ({progress.affine_moved} of {counted(progress.tested - 1, 'time')}), but the statistics "
+            f"never did. {words.no_updates}"
+        )
+        return cause("not-updated", text)
     text = (
         f"Gamma or beta changed from step to step ({progress.affine_moved} of {counted(progress.tested - 1, 'time')}) "
         "although every step runs the layer in inference, and the statistics did not"

@@ -120,8 +120,18 @@ def untrained_steps(survey):
     if len(alone) < 2 or progress.with_affine < 2:
         return None
     count = len(alone) + progress.with_affine
+    which = f"{len(alone)} of {count} {{}}steps ({ranges(alone, range(alone[-1] + 1))})"
+    if progress.in_both_modes == progress.trained:
+        return cause(
+            "validation-leak",
+            "Each step runs the layer twice on the same batch, in training and in inference, and updates the "
+            f"statistics: also {which.format('')}, which left gamma and beta as they were and so trained nothing. "
+            "That is what a tf.cond does that chooses between two calls made outside of it: it needs both, "
+            "whichever way it goes, so evaluation data go into the statistics.",
+            variant="both-modes",
+        )
     text = (
-        f"In {len(alone)} of {count} training steps ({ranges(alone, range(alone[-1] + 1))}) the statistics moved and "
+        f"In {which.format('training ')} the statistics moved and "
         "gamma and beta did not, which the other steps train. These steps may train another part of the model and run "
         "this layer's updates as well, as a discriminator's steps do with a generator's layers; or the optimizer skips "
         "them or runs once for several passes, as with accumulated gradients, each of which updates the statistics; or "

@@ -23,6 +23,8 @@ class Progress:
       unmoved: whether every training step left the statistics as they were, bit by bit.
       with_affine: how many training steps moved the statistics and changed gamma or beta, as the next step shows.
       without_affine: the numbers of those that moved the statistics alone.
+      in_both_modes: how many steps ran the layer on the same batch in training and in inference, and moved the
+        statistics; in_both_modes_unmoved: how many did and left them alone, which count as tests.
     """
 
     def __init__(self):
@@ -34,6 +36,7 @@ class Progress:
         self.affine_moved = 0
         self.unmoved = True
         self.with_affine, self.without_affine = 0, array.array("q")
+        self.in_both_modes = self.in_both_modes_unmoved = 0
         self._last = None  # the number of the last step, if it moved the statistics in training, with gamma and beta
         self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
 
@@ -59,12 +62,14 @@ class Progress:
             self.affine_moved += 1
         self._untrained = None if view.updates else (state, view.after.tobytes())
         if view.updates:
+            self.in_both_modes += view.in_both_modes and not view.unmoved
             self.trained += 1
             self.first.setdefault("trained", number)
             self.unmoved &= view.unmoved
             self.updates += len(view.updates)
         else:
             self.tested += 1
+            self.in_both_modes_unmoved += view.in_both_modes
             if not view.unmoved:
                 self.first.setdefault("moved", number)
                 self.updates += len(view.training)

@@ -35,6 +35,8 @@ class OutputLine:
       statistics: the observed mean and variance that the layer had to use, and how far rounding can take both in the
         worst case, [channels] each.
       expected_errors: how far rounding is expected to take both.
+      after_updates: whether the statistics are not those from before the step: the application ran beside one that
+        updates them, and read them later.
     """
 
     training: bool
@@ -46,6 +48,7 @@ class OutputLine:
     unit: float
     statistics: tuple
     expected_errors: tuple
+    after_updates: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,18 +225,36 @@ class OutputFit:
                 return
             expected_errors = expected_errors[2:]
         zero = np.zeros(moments.mean.size)
-        moving = *view.before[:, mask], zero, zero
-        right = batch if training else moving
-        sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
-        statistics = np.stack([batch, moving, right], axis=1)
-        scales, offsets = np.stack([gamma, gamma, beta]), np.stack([beta, beta, gamma])
         declared = LEAST_EPSILON if view.layer.epsilon is None else view.layer.epsilon
         least = max(min(LEAST_EPSILON, declared), SMALLEST["float32"])
-        results = compare_sources(fitted, moments, *statistics, scales, offsets, unit, least)
-        for source, *result in zip(sources, *results, strict=True):
+
+        def compared(statistics, scales, offsets):
+            values = (*np.stack(statistics, axis=1), np.stack(scales), np.stack(offsets))
+            return list(zip(*compare_sources(fitted, moments, *values, unit, least), strict=True))
+
+        read, best = [(*statistics[:, mask], zero, zero) for statistics in _readable(view, training)], 0
+        if len(read) > 1:
+            fits = compared(read, [gamma] * len(read), [beta] * len(read))
+            best = min(range(len(read)), key=lambda k: (not fits[k][1] <= declared <= fits[k][2], fits[k][0]))
+        moving = read[best]
+        right = batch if training else moving
+        sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
+        results = compared([batch, moving, right], [gamma, gamma, beta], [beta, beta, gamma])
+        for source, result in zip(sources, results, strict=True):
             source.add(*result)
         errors = expected_errors if training else (zero, zero)
-        self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right, errors))
+        self.lines.append(OutputLine(training, mask, fitted, moments, gamma, beta, unit, right, errors, best > 0))
+
+
+def _readable(view, training):
+    """The moving mean and variance, [2, channels], that an application may have read: a list, the usual first.
+
+    In a step that also updates them, nothing orders one in inference before or after either update.
+    """
+    if training or not view.updates or view.unmoved:
+        return [view.before]
+    before, after = view.before, view.after
+    return [before, after, np.stack([before[0], after[1]]), np.stack([after[0], before[1]])]
 
 
 def _batch_statistics(moments, variance_from):

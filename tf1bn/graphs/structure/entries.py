@@ -8,9 +8,10 @@ _NUMBERS = ("mean_error", "mean_bound", "variance_error", "variance_bound")
 _STEPS = ("first_step", "inherited_error", "inherited_bound", "added_error", "added_bound")
 
 
-def entry(name, explanation, severity=FINDING, *, doubt=False):
+def entry(name, explanation, severity=FINDING, *, doubt=False, variant=None):
     """A cause in a graph of TensorFlow; with ``doubt`` it is one of two explanations, so the layer is undecidable."""
-    return {**cause_entry(name, explanation, severity, framework="tensorflow", release="1"), "doubt": doubt}
+    known = cause_entry(name, explanation, severity, framework="tensorflow", release="1", variant=variant)
+    return {**known, "doubt": doubt}
 
 
 def beside(own, siblings):

@@ -3,6 +3,7 @@
 from ..._util.text import quoted
 from ...graphdef.training import A_CALL
 from ...verdicts import ADVISORY
+from .both_modes import chosen_too_late
 from .entries import entry
 
 _TITLES = {"mean": "moving mean", "variance": "moving variance"}
@@ -214,6 +215,8 @@ def _leak(layer, facts):
                     f"run whatever `{one.flag.name}` is: each evaluation moves the statistics towards its own data.",
                 )
             ]
+    if found := chosen_too_late(layer, facts):
+        return found
     if inside is not None:
         outside = [
             update.op.name

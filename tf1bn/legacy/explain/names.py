@@ -84,7 +84,11 @@ def _public(parts):
             return Fate(LENT)
         if part in table()["gone"].get(path, ()):
             return Fate(GONE_AWAY, f"`tf.{name}` has left TensorFlow, and tf1bn lends nothing in its place")
-        return Fate(GONE_AWAY, f"neither TensorFlow {table()['before']} nor {table()['tensorflow']} has `tf.{name}`")
+        # Version 2 has more in its own namespace, such as `tf.optimizers`.
+        return Fate(
+            GONE_AWAY,
+            f"TensorFlow {table()['before']} has no `tf.{name}`, nor has `tf.compat.v1` of {table()['tensorflow']}",
+        )
     return Fate(THERE)
 
 

@@ -17,8 +17,9 @@ def explain(script):
       The keys are format, version, ok, script, tensorflow (the release whose names are known), files, and names: a list
       of dicts with name, status ("there", "lent", "needs", "gone" or "unknown"), use (what to do, or None), optional
       (whether the script expects that it may be missing) and places, each with file and line; and unread: modules that
-      were not found, each with module, optional and places. It is ok if every name that is not optional is there or
-      lent, and no module that is not optional is unread.
+      were not found, each with module, optional and places; and at_run_time: imports of modules whose names are made at
+      run time, each with call, optional and places. It is ok if every name that is not optional is there or lent, and
+      no module that is not optional is unread.
 
     Raises:
       CommandError: the script or one of its modules cannot be read, or is neither Python 3 nor Python 2.
@@ -26,6 +27,7 @@ def explain(script):
     sources = Sources(script)
     rows = [_row(name, uses) for name, uses in _by_name(sources.uses)]
     unread = [{"module": name, **_where(uses)} for name, uses in _by_name(sources.unread)]
+    at_run_time = [{"call": name, **_where(uses)} for name, uses in _by_name(sources.at_run_time)]
     return {
         "format": FORMAT,
         "version": 1,
@@ -36,6 +38,7 @@ def explain(script):
         "files": [_relative(path) for path in sources.files],
         "names": rows,
         "unread": unread,
+        "at_run_time": at_run_time,
     }
 
 
@@ -94,6 +97,10 @@ def to_text(report):
     if unread:
         use = "not found here and so not read; install it, or put the script's folders on PYTHONPATH"
         lines.append(f"unread  {', '.join(unread)}: {use}.")
+    calls = [f"{row['call']} ({_places(row)})" for row in report["at_run_time"]]
+    if calls:
+        use = "the name is made at run time, so what it imports was not read; run --explain on it too"
+        lines.append(f"unread  {', '.join(calls)}: {use}.")
     for status in (names.LENT, names.THERE):
         listing = ", ".join(row["name"] for row in rows if row["status"] == status)
         lines += [f"{status:8}{listing}"] * bool(listing)

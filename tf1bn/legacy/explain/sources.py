@@ -10,8 +10,9 @@ import pathlib
 import sys
 
 from ...errors import CommandError
+from ..own_imports import added_folders, imported_by_call, imported_files
 from ..own_modules import python_path
-from ..python2_detection import MODULES, expects, imported_files
+from ..python2_detection import MODULES, expects
 from ..python2_translation import syntax_tree
 from .names import IN_THE_WAY, fate
 
@@ -30,7 +31,9 @@ class Use:
 
 
 class Sources:
-    """The script and those of its own modules that it may import, from its folder and from those of PYTHONPATH.
+    """The script and those of its own modules that it may import.
+
+    They lie in its folder, in those of PYTHONPATH, and in those that it adds to ``sys.path``, where that can be read.
 
     Args:
       script: the path of the script.
@@ -39,6 +42,7 @@ class Sources:
       files: the paths of the sources, the script first.
       uses: a list of `Use`, in the order of files and lines.
       unread: a list of `Use` too, whose names are modules that were not found, neither here nor installed.
+      at_run_time: a list of `Use` too, of imports of modules whose names are made at run time, as they are written.
 
     Raises:
       CommandError: a source cannot be read, is neither Python 3 nor Python 2, is Python 2 and fissix is not installed,
@@ -52,11 +56,17 @@ class Sources:
             path = waiting.pop(0)
             if path not in self._trees:
                 self._trees[path] = _tree(path, script if path == os.path.abspath(script) else None)
+                added = added_folders(self._trees[path], path, self._folders[0])
+                added = [folder for folder in added if folder not in self._folders]
+                self._folders += added
                 for folder in self._folders:
                     waiting += imported_files(self._trees[path], path, folder)
+                for folder in added:
+                    waiting += [file for one, tree in self._trees.items() for file in imported_files(tree, one, folder)]
         self.files = list(self._trees)
         self._names = {}
-        self.uses, self.unread = [], []
+        self.uses, self.unread, self.at_run_time = [], [], []
+        assigned = set()
         for path in self.files:
             reader, found = _Reader(self, path, self.names(path)), {}
             for use in reader.uses():
@@ -64,6 +74,10 @@ class Sources:
                 found.setdefault((use.name, use.line), use)
             self.uses += sorted(found.values(), key=lambda use: (use.line, use.name))
             self.unread += reader.unread
+            self.at_run_time += reader.at_run_time
+            assigned |= reader.assigned
+        # What the script itself puts there, it finds there.
+        self.uses = [use for use in self.uses if not assigned.intersection(_and_above(use.name))]
 
     def names(self, path):
         """The names that the top level of a source binds to something of TensorFlow or to a module of the script."""
@@ -116,7 +130,7 @@ class _Reader:
 
     def __init__(self, sources, path, names):
         self._sources, self._path, self._top = sources, path, names
-        self.unread = []
+        self.unread, self.at_run_time, self.assigned = [], [], set()
 
     def uses(self):
         """Yields each `Use` of the source."""
@@ -132,11 +146,15 @@ class _Reader:
                     yield Use(name, self._path, node.lineno, optional)
                 self.unread += [Use(name, self._path, node.lineno, optional) for name in self._not_found(node)]
                 continue
+            if isinstance(node, ast.Call) and self._is_unknown_import(node):
+                self.at_run_time.append(Use(ast.unparse(node), self._path, node.lineno, optional))
             if isinstance(node, (ast.Attribute, ast.Name, ast.Call)):
                 meant = self._meaning(node, scopes)
                 if isinstance(meant, str) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
                     yield Use(meant, self._path, node.lineno, optional)
                     continue
+                if isinstance(meant, str) and isinstance(node, ast.Attribute):
+                    self.assigned.add(meant)
             if isinstance(node, ast.Try):
                 expected = expects(node, _OPTIONAL)
                 body = list(self._walk(node.body, scopes, optional or expected))
@@ -229,6 +247,13 @@ class _Reader:
             if not self._sources.has(top, self._path) and importlib.util.find_spec(top) is None:
                 yield top
 
+    def _is_unknown_import(self, node):
+        """Whether a call imports a module whose name, or the package that it lies in, is not written down."""
+        start = imported_by_call(node)
+        if start is None or (start and not start.endswith(".")):
+            return False
+        return not start or not self._sources.has(start.partition(".")[0], self._path)
+
     def _import(self, alias):
         top, _, rest = alias.name.partition(".")
         if top == "tensorflow":
@@ -251,6 +276,12 @@ class _Reader:
     def _own(self, node):
         """The file of the module of the script that a ``from`` names; None if it is not the script's."""
         return self._sources.module(node.module or "", self._path, node.level)
+
+
+def _and_above(name):
+    """A name below ``tensorflow``, and those above it."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def _asks_for_a_name(node):

@@ -4,8 +4,8 @@ import functools
 import importlib
 import types
 
-from .methods import CALL
-from .table import FUNCTIONS, METHODS, MODULES, NAMES
+from .methods import CALL, READ
+from .table import ATTRIBUTES, FUNCTIONS, METHODS, MODULES, NAMES
 
 # Modules of which the script gets a stand-in: those of the tables and the packages above them.
 _PATHS = {
@@ -29,7 +29,7 @@ class OldNames:
         self._say = say
         self._stand_ins = {}
         self.lent = set()
-        self.builtins = {CALL: self.call_method}
+        self.builtins = {CALL: self.call_method, READ: self.read_attribute}
 
     def seen(self, module):
         """What the script sees of an imported module: itself, or a stand-in that has the old names too."""
@@ -71,6 +71,19 @@ class OldNames:
             return getattr(owner, name)(*args, **kwargs)
         self.lent.add(f"{type(owner).__name__}.{name}")
         return _found(successor)(owner, *args, **kwargs) if of_numpy else getattr(owner, successor)(*args, **kwargs)
+
+    def read_attribute(self, owner, name):
+        """``owner.name`` for an attribute that types of a package have lost."""
+        module, successor = ATTRIBUTES[name]
+        if type(owner).__module__.partition(".")[0] != module or hasattr(owner, name):
+            return getattr(owner, name)
+        try:
+            value = _found(successor)(owner)
+        except Exception:
+            # What never had it is told so.
+            return getattr(owner, name)
+        self.lent.add(f"{type(owner).__name__}.{name}")
+        return value
 
     def _lends(self, path):
         def lent(less=None):

@@ -2,11 +2,55 @@
 
 import contextlib
 import re
+import warnings
 
 import numpy as np
 
 # What NumPy, and Python's "%d", say of an array in the place of a number.
 _ONE_NUMBER = re.compile("^only 0-dimensional arrays can be converted|^%. format: .* is required, not numpy.ndarray$")
+
+
+NINF, PZERO, NZERO = -np.inf, 0.0, -0.0
+
+sctypes = {
+    "int": [np.int8, np.int16, np.int32, np.int64],
+    "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+    "float": [np.float16, np.float32, np.float64, np.longdouble],
+    "complex": [np.complex64, np.complex128, np.clongdouble],
+    "others": [bool, object, bytes, str, np.void],
+}
+
+
+class _Casts:
+    """`numpy.cast`, which had a function for each dtype."""
+
+    def __getitem__(self, dtype):
+        return lambda values: np.asarray(values).astype(dtype)
+
+
+cast = _Casts()
+
+
+def asfarray(a, dtype=np.float64):
+    """The array ``a`` with a dtype of floats: float64 in the place of any other."""
+    return np.asarray(a, dtype if np.issubdtype(dtype, np.inexact) else np.float64)
+
+
+def in1d(ar1, ar2, *args, **kwargs):
+    """For each element of ``ar1``, as a vector, whether it is in ``ar2``."""
+    return np.isin(np.ravel(ar1), ar2, *args, **kwargs)
+
+
+def mat(data, dtype=None):
+    """`numpy.asmatrix`, without the warning that it may leave one day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        return np.asmatrix(data, dtype)
+
+
+def msort(a):
+    """A copy of ``a`` that is sorted along its first axis."""
+    return np.sort(a, axis=0)
 
 
 def asscalar(a):

@@ -1,5 +1,6 @@
 """What functions of matplotlib, scikit-image and scikit-learn did that have moved, or that do less since."""
 
+import inspect
 import os
 import sys
 
@@ -49,3 +50,16 @@ def Imputer(missing_values="NaN", strategy="mean", axis=0, verbose=0, copy=True)
         raise ValueError(f"`axis` is {axis!r}; only columns are filled today, with 0: transpose the data.")
     missing_values = np.nan if missing_values == "NaN" else missing_values
     return SimpleImputer(missing_values=missing_values, strategy=strategy, copy=copy)
+
+
+def dataset_value(dataset):
+    """All of a `h5py.Dataset`, which was its ``value`` before h5py 3."""
+    return dataset[()]
+
+
+def tsne(real, lent, *args, **kwargs):
+    """`sklearn.manifold.TSNE`, which took ``n_iter`` for what is ``max_iter`` today."""
+    if "n_iter" in kwargs and "n_iter" not in inspect.signature(real).parameters:
+        lent()
+        kwargs["max_iter"] = kwargs.pop("n_iter")
+    return real(*args, **kwargs)
