@@ -9,6 +9,7 @@ import re
 
 # What is seen, or is a plain line break: everything else is written as its escape.
 _LINES = re.compile(r"[^\n]+")
+_NUMBERS = {float, int, bool, type(None)}
 
 
 def printable(text):
@@ -24,17 +25,21 @@ def printable(text):
 
 def printable_lines(text):
     """`printable`, except that line breaks stay."""
-    return _LINES.sub(lambda line: printable(line[0]), text)
+    return text if text.isprintable() else _LINES.sub(lambda line: printable(line[0]), text)
 
 
 def printable_values(value):
     """A result, as JSON holds it, with all its texts `printable`, keys included."""
     if isinstance(value, str):
         return printable(value)
+    # Most of a result are numbers, for which a call each would take as long as all else here.
     if isinstance(value, dict):
-        return {printable_values(key): printable_values(item) for key, item in value.items()}
+        return {
+            printable_values(key): item if type(item) in _NUMBERS else printable_values(item)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [printable_values(item) for item in value]
+        return [item if type(item) in _NUMBERS else printable_values(item) for item in value]
     return value
 
 

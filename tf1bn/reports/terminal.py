@@ -26,19 +26,32 @@ def console(**options):
             # rich would exit with 1, which means a finding here.
             raise BrokenPipeError
 
+        whole = True
+
         def render(self, renderable, options=None):
-            # Whatever is printed, a name in it steers no terminal.
+            # What a table, for one, renders in its cells is seen here again as a part of the whole.
             segments = super().render(renderable, options)
-            return _without_trailing_blanks(
-                segment if segment.control else segment._replace(text=printable_lines(segment.text))
-                for segment in segments
-            )
+            return self.clean(segments) if self.whole else segments
+
+        def clean(self, segments):
+            self.whole = False
+            try:
+                # Whatever is printed, a name in it steers no terminal.
+                yield from _without_trailing_blanks(map(_printable_segment, segments))
+            finally:
+                self.whole = True
 
     out = Console(highlight=False, **options)
     if not out.is_terminal and "width" not in options:
         # A pipe has no width of its own.
         out.width = max(out.width, 80)
     return out
+
+
+def _printable_segment(segment):
+    if segment.control or segment.text.isprintable():
+        return segment
+    return segment._replace(text=printable_lines(segment.text))
 
 
 def _without_trailing_blanks(segments):
