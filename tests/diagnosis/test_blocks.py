@@ -111,6 +111,17 @@ def test_inputs_are_gathered(tmp_path, channels, outputs, monkeypatch):
     assert assert_same(path) == (3, 24)
 
 
+@pytest.mark.parametrize("outputs", [False, True])
+def test_few_inputs_stay_open(tmp_path, outputs, monkeypatch):
+    more = {"decay": 0.9, "shape": (8, 7, 5), "steps": 12, "outputs": outputs}
+    path = write(tmp_path / "t", {"a": simulated(Layer(0.9), **more)}).path
+    # Room for those of 4 of the 12 steps, float32, without the outputs.
+    monkeypatch.setattr(step_block, "OPEN_BYTES", 4 * 4 * 8 * 7 * 5)
+    found = [view for _, _, view in read(trace.open(path), {"a"}, outputs, True) if view is not None]
+    assert [len(view) for view in found] == ([3, 3, 3, 3] if outputs else [5, 5, 2])
+    assert_same(path)
+
+
 @pytest.mark.parametrize("name", tiers.slow_but(sorted(faults.FAULTS)[::12], sorted(faults.FAULTS)))
 def test_every_fault_shows_the_same(tmp_path, name):
     config = faults.FAULTS[name].configs[0]

@@ -13,7 +13,7 @@ from .step_view import View
 GROUP_BYTES = 1 << 26
 GROUP_LAYERS = 32
 # So many groups are begun before the first of them is needed: threads that measure never wait for what is judged.
-GROUPS_AHEAD = 8
+GROUPS_AHEAD = 4
 # Of moments that the first pass over a trace keeps: those of a thousand layers and steps of 500 channels.
 KEPT_BYTES = 1 << 24
 # What is added to the number of unmasked values: Keras' `backend.epsilon()`, as it is unless somebody sets it.

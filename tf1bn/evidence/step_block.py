@@ -9,8 +9,10 @@ from ..errors import TraceError
 from .step_view import View
 
 STATISTICS = [f"moving_{which}_{when}" for when in ("before", "after") for which in ("mean", "variance")]
-# So many bytes of steps that were read one by one are gathered, of all layers.
+# So many bytes of steps that were read one by one are gathered, of all layers, and so many of their inputs and outputs
+# stay open: they may be in memory, or in copies of files from elsewhere.
 GATHERED_BYTES = 1 << 24
+OPEN_BYTES = 1 << 26
 
 
 class StepBlock:
@@ -64,10 +66,7 @@ class StepBlock:
         records = [view.record for view in views]
         arrays = {name: np.array([getattr(record, name) for record in records]) for name in _names(records[0])}
         moments = [view.all_moments[0] for view in views]
-        arrays["mean"], arrays["variance"] = (
-            [getattr(each, name) for each in moments] for name in ("mean", "variance")
-        )
-        arrays = {name: np.array(array) for name, array in arrays.items()}
+        arrays |= {name: np.array([getattr(each, name) for each in moments]) for name in ("mean", "variance")}
         return cls(records[0], numbers, moments[0].count, arrays, views.__getitem__, views[0].left_out)
 
     def __len__(self):
@@ -208,7 +207,8 @@ class Gathering:
     """Makes a `StepBlock` of consecutive steps of a layer, and passes on in its place what belongs to none."""
 
     def __init__(self):
-        self._steps, self._kinds, self._bytes = {}, {}, 0
+        self._steps, self._kinds = {}, {}
+        self._bytes = self._open = 0
 
     def take(self, step, name, view):
         """Take what `read_ahead.read` yields; yields what is to be passed on now, in the order of each layer."""
@@ -226,7 +226,8 @@ class Gathering:
         self._kinds[name] = kind
         self._steps.setdefault(name, []).append((step, view))
         self._bytes += _bytes_of(view)
-        if self._bytes > GATHERED_BYTES:
+        self._open += _open_bytes(view)
+        if self._bytes > GATHERED_BYTES or self._open > OPEN_BYTES:
             yield from self.rest()
 
     def rest(self):
@@ -237,6 +238,7 @@ class Gathering:
     def _gathered(self, name):
         steps, views = zip(*self._steps.pop(name), strict=True)
         self._bytes -= sum(map(_bytes_of, views))
+        self._open -= sum(map(_open_bytes, views))
         if len(views) == 1:
             return steps[0], name, views[0]
         return steps[0], name, StepBlock.of_views([step.number for step in steps], views)
@@ -245,3 +247,9 @@ class Gathering:
 def _bytes_of(view):
     """About as much memory as a `step_view.View` keeps: moments, statistics, gamma and beta, and sums of outputs."""
     return (8 if view.pairs else 5) * view.before.nbytes
+
+
+def _open_bytes(view):
+    """The bytes of a view's inputs, and of its outputs where they are compared."""
+    inputs = view.record.inputs or ()
+    return sum(array.nbytes for array in inputs) * (2 if view.pairs else 1)
