@@ -64,6 +64,8 @@ REMEDIES = {
         "flax": "Give the `batch_stats` that `apply(..., mutable=['batch_stats'])` returns to the next step, and save "
         "them with the params.",
     },
+    "not-updated/withheld": "Nothing, where these passes are to leave the statistics alone; if they train the layer on "
+    "its data, let them update the statistics.",
     "empty-batch": "Do not run the layer on empty batches (a filter that leaves nothing, a tower without data), and "
     "restore the statistics from before.",
     "single-value": "Drop the last, incomplete batch of an epoch in training (drop_remainder, drop_last), and restore "

@@ -83,6 +83,9 @@ class LayerComparison:
         self.steps += 1
         pairs = zip((old, new), self._mask_epsilons, strict=True)
         views = old_view, new_view = tuple(View(record, mask_epsilon=epsilon) for record, epsilon in pairs)
+        if old_view.withheld is not new_view.withheld and old.training == new.training:
+            # One of the runs was told to leave its statistics alone: the other's rule is what shows that it did.
+            views = old_view, new_view = tuple(v.with_all_updates() if v.withheld else v for v in views)
         if old_view.before.shape != new_view.before.shape:
             self.channels = old_view.before.shape[1], new_view.before.shape[1]
             return
