@@ -28,6 +28,8 @@ def pairs_by_name(old, new, all_old, all_new):
     pairs = []
     for match in (
         lambda old, new: unique_pairs(old, new, plain_path, plain_path),
+        # A converter to one name of all levels writes "model_6" for "model.6".
+        lambda old, new: unique_pairs(old, new, _flat, _flat),
         # The levels in common are those of all layers, the matched ones too.
         lambda old, new: unique_pairs(old, new, _below_common_levels(all_old), _below_common_levels(all_new)),
         _common_ends,
@@ -57,6 +59,11 @@ def plain_path(name):
             # Some converters write a layer's name twice.
             parts.append(part)
     return tuple(parts)
+
+
+def _flat(name):
+    """A name with one separator for all, wrappers included."""
+    return re.sub(r"[/._]+", "_", name.lower())
 
 
 def _below_common_levels(names):
