@@ -169,6 +169,11 @@ REMEDIES = {
     "std-in-output/corrected": "Normalise by the population variance, in PyTorch `x.var(..., unbiased=False)`.",
     "epsilon/added": "Leave epsilon out of the moving variance in the conversion; the layer adds it.",
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
+    "epsilon/large": {
+        "": "Nothing, if it is meant; else pass momentum or decay by name, and leave epsilon at its default.",
+        "torch": "Nothing, if it is meant; else pass `momentum=` by name (PyTorch's is 1 - decay): the second argument "
+        "of `BatchNorm2d` is eps.",
+    },
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
     "never recovers from NaN: restore it.",
     "bad-variance": "Restore it, or recompute it from data (`tf1bn.recalibrate`). Negative values come from a "
@@ -205,7 +210,7 @@ REMEDIES = {
     "cold-start": "Train longer before you evaluate (the report says how long), use a smaller decay, or recompute the "
     "statistics from training data with `tf1bn.recalibrate`.",
     "rounding": "Nothing.",
-    "missing-variable": "Save all global variables; give parity --map if only names differ.",
+    "missing-variable": "Save all variables that the layer has; give parity --map if only names differ.",
     "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
     "negated": "Correct the sign in the conversion; some formats store the negative mean, to be added.",
     "folded": "Nothing for inference; if it is a finding, fold anew with the model's epsilon. To train on, keep the "

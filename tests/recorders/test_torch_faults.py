@@ -239,3 +239,16 @@ def test_an_average_of_all_batches_by_a_momentum_for_each(torch, record, path, r
                 norm(images(torch, seed))
     (result,) = diagnose(trace.open(path))
     assert (result.verdict, [cause.id for cause in result.causes]) == ("ok", expected)
+
+
+def test_a_momentum_in_the_place_of_epsilon_is_advised_on(torch, record, path):
+    """As in eriklindernoren/PyTorch-GAN: the second argument is eps. An epsilon as usual is not mentioned."""
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3, 0.8), torch.nn.BatchNorm2d(3, 1e-2))
+    with record(model, path):
+        for seed in range(3):
+            model(images(torch, seed))
+    odd, usual = diagnose(trace.open(path))
+    assert (odd.verdict, usual.verdict) == ("ok", "ok")
+    assert [(cause.id, cause.severity) for cause in odd.causes if cause.id == "epsilon"] == [("epsilon", "advisory")]
+    assert "sqrt(v / (v + 0.8)), 0.75 where v is 1" in odd.explanation
+    assert "epsilon" not in [cause.id for cause in usual.causes]

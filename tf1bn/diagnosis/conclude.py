@@ -24,7 +24,7 @@ from .observed import inference, training
 from .observed.gaps import changed_between_steps
 from .observed.outputs import outputs as explain_outputs
 from .observed.population import does_not_fit
-from .observed.values import values
+from .observed.values import large_epsilon, values
 from .observed.wording import all_training_steps
 
 
@@ -148,6 +148,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
         causes += [*training.advise(survey, {cause.id for cause in causes}), *does_not_fit(survey)]
+        causes += [] if (large := large_epsilon(survey)) is None else [large]
     changed = changed_between_steps(survey)
     if changed is not None:
         causes.append(changed)
