@@ -252,3 +252,20 @@ def test_a_momentum_in_the_place_of_epsilon_is_advised_on(torch, record, path):
     assert [(cause.id, cause.severity) for cause in odd.causes if cause.id == "epsilon"] == [("epsilon", "advisory")]
     assert "sqrt(v / (v + 0.8)), 0.75 where v is 1" in odd.explanation
     assert "epsilon" not in [cause.id for cause in usual.causes]
+
+
+def test_a_model_saved_whole_while_it_is_recorded_does_not_need_tf1bn(torch, record, path, tmp_path):
+    model = small(torch)
+    with record(model, path):
+        model(images(torch, 0))
+        torch.save(model, tmp_path / "whole.pt")
+        twin = copy.deepcopy(model)
+        twin(images(torch, 1))
+    code = (
+        "import sys, torch; sys.modules['tf1bn'] = None; model = torch.load(sys.argv[1], weights_only=False); "
+        "print(model(torch.zeros(2, 3, 6, 6)).isfinite().all().item())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "whole.pt")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert b"tf1bn" not in (tmp_path / "whole.pt").read_bytes()
+    assert len(list(trace.open(path))) == 1
