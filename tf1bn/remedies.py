@@ -64,6 +64,8 @@ REMEDIES = {
         "flax": "Give the `batch_stats` that `apply(..., mutable=['batch_stats'])` returns to the next step, and save "
         "them with the params.",
     },
+    "not-updated/withheld": "Nothing, where these passes are to leave the statistics alone; if they train the layer on "
+    "its data, let them update the statistics.",
     "empty-batch": "Do not run the layer on empty batches (a filter that leaves nothing, a tower without data), and "
     "restore the statistics from before.",
     "single-value": "Drop the last, incomplete batch of an epoch in training (drop_remainder, drop_last), and restore "
@@ -167,6 +169,11 @@ REMEDIES = {
     "std-in-output/corrected": "Normalise by the population variance, in PyTorch `x.var(..., unbiased=False)`.",
     "epsilon/added": "Leave epsilon out of the moving variance in the conversion; the layer adds it.",
     "epsilon": "Pass epsilon explicitly: TF's default is 1e-3, PyTorch's 1e-5.",
+    "epsilon/large": {
+        "": "Nothing, if it is meant; else pass momentum or decay by name, and leave epsilon at its default.",
+        "torch": "Nothing, if it is meant; else pass `momentum=` by name (PyTorch's is 1 - decay): the second argument "
+        "of `BatchNorm2d` is eps.",
+    },
     "not-finite": "Go to the first step with it; lower the learning rate or leave such inputs out. A moving average "
     "never recovers from NaN: restore it.",
     "bad-variance": "Restore it, or recompute it from data (`tf1bn.recalibrate`). Negative values come from a "
@@ -203,7 +210,7 @@ REMEDIES = {
     "cold-start": "Train longer before you evaluate (the report says how long), use a smaller decay, or recompute the "
     "statistics from training data with `tf1bn.recalibrate`.",
     "rounding": "Nothing.",
-    "missing-variable": "Save all global variables; give parity --map if only names differ.",
+    "missing-variable": "Save all variables that the layer has; give parity --map if only names differ.",
     "shadow-average": "Decide whether evaluation takes the variables or their averages, and restore one kind for all.",
     "negated": "Correct the sign in the conversion; some formats store the negative mean, to be added.",
     "folded": "Nothing for inference; if it is a finding, fold anew with the model's epsilon. To train on, keep the "

@@ -701,8 +701,9 @@ def test_absent_gamma_is_an_advisory_where_other_layers_have_one(absent, tmp_pat
     result = audited(tmp_path, layer | HONEST)
     assert result["ok"]
     assert result["notes"] == []
-    assert causes(result, severity="advisory") == ["missing-variable"] * len(absent)
-    assert "other layers have one" in result["layers"][0]["explanation"]
+    assert causes(result, severity="advisory") == ["missing-variable"]
+    assert "other layers have a gamma" in result["layers"][0]["explanation"]
+    assert ("affine=False in PyTorch" in result["layers"][0]["explanation"]) is (len(absent) == 2)
 
 
 def test_other_layers_that_never_moved_do_not_make_it_a_restore(tmp_path):

@@ -330,6 +330,21 @@ def test_another_step_of_the_same_run_is_recognised(compare):
     assert set(map(tuple, causes(same).values())) == {(("unexplained", "finding"),)}
 
 
+def test_what_rounding_alone_tells_apart_is_not_another_step(compare):
+    """As of the same training in another framework: `--ulp` is what the report has to name."""
+    old = network()
+    noise = np.random.default_rng(3)
+    new = {
+        name: (values * (1 + noise.integers(-3, 4, values.shape) * 2.0**-24)).astype("f4")
+        if name.endswith(("moving_mean", "moving_variance"))
+        else values
+        for name, values in old.items()
+    }
+    result = compare(old, new)
+    assert set(map(tuple, causes(result).values())) == {(("unexplained", "finding"),)}
+    assert all("--ulp" in layer["explanation"] for layer in result["layers"])
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_another_training_is_not_another_step(seed, compare):
     steps = ({"global_step": np.int64(step)} for step in (1000, 1300))

@@ -161,6 +161,34 @@ def test_nothing_is_inherited_with_equal_inputs(old, tmp_path):
     assert [layer["name"] for layer in same["layers"]] == list(NAMES)
 
 
+def test_other_parameters_are_not_inherited_with_inputs_that_rounding_alone_tells_apart(old, tmp_path):
+    net = Net()
+    net.layers[1].gamma, net.layers[1].beta = net.layers[1].beta, net.layers[1].gamma
+    data = [x * (1 + 2.0**-22) for x in batches()]
+    layers = by_name(compare_traces(old, write(tmp_path / "t", net, data=data)))
+    assert layers["bn2"]["data"]["state"] == "close"
+    assert [cause["id"] for cause in layers["bn2"]["causes"]] == ["gamma-beta-swapped"]
+    assert layers["bn2"]["added_error"] > 1
+    assert layers["bn2"]["inherited_error"] < 1e-4
+    assert layers["bn3"]["inherited_error"] > 0.1
+
+
+class LeftInTraining(Net):
+    """bn2 is in training mode in steps that train nothing, and whose update operations do not run."""
+
+    def step(self, x, training):
+        records = super().step(x, training)
+        records[1]["training"] = True
+        return records
+
+
+def test_steps_that_only_new_trains_are_not_steps_in_which_its_updates_are_missing(old, tmp_path):
+    net = LeftInTraining({"bn2": Rules(batch_at_inference=True)})
+    assert ids(compare_traces(old, write(tmp_path / "t", net)))["bn2"] == ["batch-stats-at-inference"]
+    net = LeftInTraining({"bn2": Rules(batch_at_inference=True, update=False)})
+    assert {"batch-stats-at-inference", "not-updated"} <= {*ids(compare_traces(old, write(tmp_path / "u", net)))["bn2"]}
+
+
 # ---------------------------------------------------------------- which layer is which
 
 
@@ -216,6 +244,15 @@ def test_a_missing_layer_is_found_though_all_values_moved(tmp_path, missing):
 def test_names_that_differ_by_separators_are_the_same_names(tmp_path):
     old = chain(tmp_path / "old", ("net/c1/bn", "net/c2/bn", "net/c3/BatchNorm", "net/c4/bn"))
     new = chain(tmp_path / "new", ("module.net.c1.bn", "net.c2_bn", "net.c3.bn", "c4/bn"))
+    found = compare_traces(old, new)
+    assert found["ok"]
+    assert [layer["matched"] for layer in found["layers"]] == ["name"] * 4
+
+
+def test_a_level_that_became_a_part_of_the_name_is_the_same_name(tmp_path):
+    """As `model.6` of PyTorch becomes `model_6` in Keras; "model" alone is a wrapper."""
+    old = chain(tmp_path / "old", ("model.3", "model.6", "model.10", "model.14"))
+    new = chain(tmp_path / "new", ("model_3", "model_6", "model_10", "model_14"))
     found = compare_traces(old, new)
     assert found["ok"]
     assert [layer["matched"] for layer in found["layers"]] == ["name"] * 4

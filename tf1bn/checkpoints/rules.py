@@ -130,14 +130,14 @@ def _missing(layer, usual):
                 "restored from this would keep the start value there.",
             )
     if {"mean", "variance"} <= layer.parts.keys() and "affine" not in layer.parts:
-        for role, option in (("gamma", "scale=False"), ("beta", "center=False")):
-            if role in usual and role not in layer.parts and role not in layer.unclear:
-                yield cause_entry(
-                    "missing-variable",
-                    f"There is no {role}, which is right if the layer was built with {option}"
-                    + (", and other layers have one." if role == "gamma" else "."),
-                    ADVISORY,
-                )
+        options = {"gamma": "scale=False", "beta": "center=False"}
+        none = [role for role in options if role in usual and role not in layer.parts and role not in layer.unclear]
+        if none:
+            built = " and ".join(options[role] for role in none)
+            text = f"There is no {' and no '.join(none)}, which is right if the layer was built with {built}"
+            text += " (affine=False in PyTorch)" if len(none) == 2 else ""
+            text += ", and other layers have a gamma." if "gamma" in none else "."
+            yield cause_entry("missing-variable", text, ADVISORY)
 
 
 def _lengths(layer, shapes):

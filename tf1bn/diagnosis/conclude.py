@@ -24,7 +24,7 @@ from .observed import inference, training
 from .observed.gaps import changed_between_steps
 from .observed.outputs import outputs as explain_outputs
 from .observed.population import does_not_fit
-from .observed.values import values
+from .observed.values import large_epsilon, values
 from .observed.wording import all_training_steps
 
 
@@ -140,6 +140,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     causes = [*trained.causes, *inference.moved_without_training(survey)]
     outputs = explain_outputs(survey, {cause.id for cause in causes})
     further = (
+        inference.withheld_updates(survey),
         inference.trained_without_updates(survey),
         training.moved_though_frozen(survey),
         training.untrained_steps(survey),
@@ -147,6 +148,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
         causes += [*training.advise(survey, {cause.id for cause in causes}), *does_not_fit(survey)]
+        causes += [] if (large := large_epsilon(survey)) is None else [large]
     changed = changed_between_steps(survey)
     if changed is not None:
         causes.append(changed)
@@ -216,7 +218,7 @@ def _estimates(estimates):
 
 
 def _all_is_well(survey):
-    worst, tested = survey.best, survey.progress.tested
+    worst, tested = survey.best, survey.progress.tested - len(survey.progress.withheld)
     if worst.steps and worst.verdict == OK:
         steps = all_training_steps(worst.steps)
         error = "less than 0.1 %" if 0 < worst.misfit < 0.001 else in_percent(worst.misfit)
@@ -287,7 +289,9 @@ def _declared(survey):
         return {}
     # Not by `dataclasses.asdict`, which took a tenth of an audit of small layers.
     settings = {name: copy.copy(value) for name, value in vars(survey.layer).items() if value is not None}
-    return {"training_steps": survey.progress.trained, "settings": settings}
+    withheld = len(survey.progress.withheld)
+    known = {"withheld_steps": withheld} if withheld else {}
+    return {"training_steps": survey.progress.trained, **known, "settings": settings}
 
 
 def audit_result(diagnoses: Iterable[Diagnosis]) -> Result:

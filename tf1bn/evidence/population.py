@@ -48,7 +48,7 @@ class Population:
 
     def add(self, number, view):
         """Take a step, as `step_view.View`; one whose statistics are others starts anew."""
-        if view.updates or not view.unmoved or view.record.inputs is None or not view.all_moments:
+        if view.updates or view.withheld or not view.unmoved or view.record.inputs is None or not view.all_moments:
             return
         if self._statistics is None or not np.array_equal(self._statistics, view.before, equal_nan=True):
             self._statistics, self._moments, self._samples = view.before, None, 0

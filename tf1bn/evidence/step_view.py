@@ -30,6 +30,7 @@ class View:
       updates: the indices of the applications that updated the statistics; where those of replicas were reduced to one
         update, the first of them stands for it.
       reduction: "pooled" or "mean" where the updates of several replicas were reduced to one; else None.
+      withheld: whether it was applied in training and no application was to update the statistics.
       in_both_modes: whether the layer ran on one batch in training and in inference. Where that left the statistics
         alone, the step counts as a test: a tf.cond chooses between the two outputs, and needs both.
       record_reduction: what the record says of it, also where it holds one replica's batch alone; or None.
@@ -50,6 +51,7 @@ class View:
         self.left_out = left_out
         flags = getattr(record, "updated", None) or record.training
         self.updates = [i for i, updated in enumerate(flags) if updated] if updates is None else updates
+        self.withheld = not self.updates and any(record.training)
         self.record_reduction = getattr(record, "reduction", None)
         self.reduction = self.record_reduction if self.record_reduction != "none" and len(self.updates) > 1 else None
         self._reduced = self.updates

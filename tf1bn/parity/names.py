@@ -28,6 +28,8 @@ def pairs_by_name(old, new, all_old, all_new):
     pairs = []
     for match in (
         lambda old, new: unique_pairs(old, new, plain_path, plain_path),
+        # A converter to one level writes "model_6" for "model.6", in which "model" is more than a wrapper.
+        lambda old, new: unique_pairs(old, new, _flat, _flat),
         # The levels in common are those of all layers, the matched ones too.
         lambda old, new: unique_pairs(old, new, _below_common_levels(all_old), _below_common_levels(all_new)),
         _common_ends,
@@ -57,6 +59,12 @@ def plain_path(name):
             # Some converters write a layer's name twice.
             parts.append(part)
     return tuple(parts)
+
+
+def _flat(name):
+    """A name that begins with a wrapper's word, with one separator for all; "" for any other name."""
+    flat = re.sub(r"[/._]+", "_", name.lower())
+    return flat if flat.split("_")[0] in _WRAPPERS else ""
 
 
 def _below_common_levels(names):

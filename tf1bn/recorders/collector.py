@@ -306,8 +306,7 @@ def _record(part: list[_Kept], training: bool, all_train: bool, layer: trace.Lay
     if any(flag is not training for flag in flags):
         record["training"] = flags
     updated = [flag if a.updated is None else a.updated for flag, a in zip(flags, applications, strict=True)]
-    # Where none updates them, something switched the updates off, and that is what a trace is to show.
-    if updated != flags and any(updated):
+    if updated != flags:
         record["updated"] = updated
     if any(application.recomputed for application in applications):
         record["recomputed"] = [application.recomputed for application in applications]

@@ -41,6 +41,27 @@ def moved_without_training(survey):
     return [leak, flag]
 
 
+def withheld_updates(survey):
+    """The cause of training steps that were to leave the statistics as they are: a finding if all were; or None."""
+    progress = survey.progress
+    steps = progress.withheld
+    if not steps:
+        return None
+    total = progress.trained + len(steps)
+    where = f"{len(steps)} of {counted(total, 'step')} in training mode ({ranges(steps, range(steps[-1] + 1))})"
+    if len(steps) == total:
+        where = "the step in training mode" if total == 1 else f"all {total} steps in training mode"
+    text = f"In {where} the layer normalised by its batch and was not to update its statistics"
+    text += f"{words_of(survey).withheld}. "
+    if progress.trained:
+        text += (
+            "That is right where these passes only compute a further loss, as adversarial and consistency losses take "
+            "them; if it is they that train the layer on its data, the statistics miss these."
+        )
+        return cause("not-updated", text, severity=ADVISORY, variant="withheld")
+    return cause("not-updated", text + "No other step updates them.", severity=FINDING)
+
+
 def trained_without_updates(survey):
     """The cause where gamma or beta change in steps that run the layer in inference; None if they do not."""
     progress, words = survey.progress, words_of(survey)

@@ -3,8 +3,24 @@
 import numpy as np
 
 from ..._util.text import listed
+from ...verdicts import ADVISORY
 from ..causes import cause
 from .wording import words_of
+
+LARGE_EPSILON = 0.1  # the least momentum or decay that is usual, and far more than keeps a division by 0 away
+
+
+def large_epsilon(survey):
+    """The advisory about a declared epsilon that is as large as a momentum or a decay; None for any other."""
+    epsilon = survey.layer.epsilon
+    if epsilon is None or not LARGE_EPSILON <= epsilon <= 1:
+        return None
+    text = (
+        f"The declared epsilon is {epsilon:.9g}: a channel of variance v is scaled to a deviation of sqrt(v / (v + "
+        f"{epsilon:.9g})), {(1 + epsilon) ** -0.5:.2g} where v is 1, before gamma. Usual are 1e-5 to 1e-3, and "
+        "this may be a momentum or a decay that was passed in its place, or be meant."
+    )
+    return cause("epsilon", text, severity=ADVISORY, variant="large")
 
 
 def values(survey, others_moved):

@@ -24,6 +24,7 @@ class Words:
       no_order: why several updates of a step have no fixed order, a clause.
       evaluation: what steps that train, as they are declared, and update nothing can also be, the start of a sentence
         that goes on with `flag_on`; or empty.
+      withheld: how a layer is told to leave its statistics alone in training, what follows on that it was; or empty.
       in_order: whether the updates of a step run in the order of the calls.
       has_momentum: whether the framework's momentum is 1 - decay.
       freezes: whether a layer that is not trainable must keep its statistics in this framework.
@@ -40,6 +41,7 @@ class Words:
     not_kept: str = "something writes the old ones back, as a restore in each step does"
     no_order: str = "TensorFlow gives them no order"
     evaluation: str = ""
+    withheld: str = ""
     in_order: bool = False
     has_momentum: bool = False
     freezes: bool = False
@@ -124,6 +126,8 @@ _TORCH = dataclasses.replace(
     "checkpointing, in the backward pass",
     no_order="the module was called in another order than is recorded, or by several threads",
     evaluation="",
+    withheld=": its `track_running_stats` was False, or its own code called `torch.nn.functional.batch_norm` without "
+    "them",
     in_order=True,
     has_momentum=True,
 )

@@ -13,8 +13,8 @@ class BatchCount:
     Attributes:
       around: by the number of a step before which the statistics changed, the count after the step before and that
         before it.
-      began: the numbers of the training steps in which an average of all batches began; restarted: of those in which
-        the statistics were not those of a new layer.
+      began: the numbers of the training steps in which an average of all batches began, by the count or from the
+        statistics of a new layer; restarted: of those in which the statistics were not those of a new layer.
     """
 
     def __init__(self):
@@ -28,10 +28,12 @@ class BatchCount:
         if changed and None not in (self._after, before):
             self.around[number] = self._after, before
         self._after = after
-        averages_all = bool(view.updates) and view.layer.decay is None and view.decays[0] == 0
-        if averages_all and before == 0:
+        if not view.updates or view.decays[0] != 0:
+            return
+        new, by_count = at_start(view.before), view.layer.decay is None and before == 0
+        if new or by_count:
             self.began.append(number)
-            if not at_start(view.before):
+            if not new:
                 self.restarted.append(number)
 
     def add_block(self, block):

@@ -12,6 +12,7 @@ class Progress:
 
     Attributes:
       steps: how many steps hold the layer; trained: how many of them train it; tested: the others.
+      withheld: the numbers of those of the others that ran it in training and were to leave the statistics as they are.
       updates: how many updates it had; a step without training that moved the statistics counts as its applications.
       first: the number of the first step, by what happened in it: "seen", "trained", "moved" without training.
       fresh: whether the statistics were (0, 1) before the first step; None before it.
@@ -29,6 +30,7 @@ class Progress:
 
     def __init__(self):
         self.steps = self.trained = self.tested = self.updates = 0
+        self.withheld = array.array("q")
         self.first = {}
         self.fresh = None
         self.start_is_bad = False
@@ -59,8 +61,8 @@ class Progress:
                 self.without_affine.append(self._last[0])
         self._last = (number, state) if view.updates and not view.unmoved else None
         if self._untrained is not None and self._untrained[1] == view.before.tobytes() and self._untrained[0] != state:
-            self.affine_moved += 1
-        self._untrained = None if view.updates else (state, view.after.tobytes())
+            self.affine_moved += not self._untrained[2]
+        self._untrained = None if view.updates else (state, view.after.tobytes(), view.withheld)
         if view.updates:
             self.in_both_modes += view.in_both_modes and not view.unmoved
             self.trained += 1
@@ -69,6 +71,8 @@ class Progress:
             self.updates += len(view.updates)
         else:
             self.tested += 1
+            if view.withheld:
+                self.withheld.append(number)
             self.in_both_modes_unmoved += view.in_both_modes
             if not view.unmoved:
                 self.first.setdefault("moved", number)

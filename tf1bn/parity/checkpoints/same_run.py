@@ -18,6 +18,7 @@ from ..order import nearness
 
 NEAR = 0.2
 LEAST_CHANNELS = 32
+ROUNDING = 1e-6  # deviations: less than a step moves a mean by, and more than a float32 computation anew does
 NEAR_LAYERS = 0.75  # of those whose values differ
 
 
@@ -31,6 +32,8 @@ def with_other_step(layers, values, steps):
     """
     moved = [i for i, layer in enumerate(layers) if any(cause["id"] == "unexplained" for cause in layer["causes"])]
     near = [i for i in moved if _is_near(*values[i])]
+    if all(_rounded(*values[i]) for i in near):
+        return layers
     channels = sum(layers[i]["differences"][0]["channels"] for i in near if layers[i]["differences"])
     if steps[0] is not None and steps[0] == steps[1]:
         return layers
@@ -61,11 +64,22 @@ def _common(old, new):
     ]
 
 
-def _how_far(old, new):
-    """How far the statistics moved, in deviations and as a factor."""
+def _rounded(old, new):
+    """Whether the statistics differ by what rounding makes, in all channels."""
+    return bool(all(np.nanmax(distance, initial=0.0) <= ROUNDING for distance in _distances(old, new)))
+
+
+def _distances(old, new):
+    """How far the mean of each channel moved, in deviations, and the variance, as the logarithm of a factor."""
     with np.errstate(all="ignore"):
         moved = np.abs(new.flat("mean") - old.flat("mean")) / np.sqrt(np.abs(old.flat("variance")))
-        factor = np.exp(np.abs(np.log(np.abs(new.flat("variance") / old.flat("variance")))))
+        return moved, np.abs(np.log(np.abs(new.flat("variance") / old.flat("variance"))))
+
+
+def _how_far(old, new):
+    """How far the statistics moved, in deviations and as a factor."""
+    moved, logarithm = _distances(old, new)
+    factor = np.exp(logarithm)
     return (
         f"The moving mean moved by {np.nanmedian(moved):.2g} standard deviations and the moving variance by a factor "
         f"of {np.nanmedian(factor):.3g} in the median channel."

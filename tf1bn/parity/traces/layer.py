@@ -167,8 +167,9 @@ def _by_its_settings(layer, new_causes):
     still = [name for name in ("not-updated", "not-restored") if name in new_causes]
     if not still:
         return new_causes
-    if layer.comparison.flags and layer.measured[1] is not None and not layer.measured[1].compared:
-        # It never trains by its own flag, which is said as such.
+    trains = layer.measured[1] is None or layer.measured[1].compared
+    if layer.comparison.flags and not (trains and layer.comparison.stood_still):
+        # It never trains by its own flag, or only it does in the steps without updates, which is said as such.
         return {name: cause for name, cause in new_causes.items() if name not in still}
     if layer.declared[1].decay == 1:
         return {"frozen" if name in still else name: cause for name, cause in new_causes.items()}

@@ -78,7 +78,7 @@ class OutputComparison:
         self.unrecorded, self.without_them = [], WorstError("outputs")
         self.notes = []
 
-    def add(self, step, old, new, expected_statistics, direct, bitwise):
+    def add(self, step, old, new, expected_statistics, direct, data):
         """Take the `View` of a step in OLD and in NEW.
 
         Args:
@@ -86,7 +86,8 @@ class OutputComparison:
           old, new: `View`.
           expected_statistics: the `checker.MovingStats` that NEW should hold before the step; None for those it holds.
           direct: the `DirectComparison`, which is given the outputs while it is possible.
-          bitwise: whether the inputs of all steps so far are equal bit for bit, so that nothing is inherited with them.
+          data: the `SameData` of all steps so far. Where their inputs are equal, bit for bit or up to rounding, what
+            differs otherwise, gamma and the statistics among it, is the layer's own.
         """
         records = old.record, new.record
         if any(record.outputs is None or record.inputs is None for record in records):
@@ -110,7 +111,7 @@ class OutputComparison:
         for i in range(len(old.record.training)):
             old_formula = _formula(old, i, self._epsilon)
             new_formula = _formula(new, i, self._epsilon, defaults=old.record, expected=expected_statistics)
-            self._add_application(step, i, records, (old_formula, new_formula), direct, bitwise)
+            self._add_application(step, i, records, (old_formula, new_formula), direct, data)
             if lacks:
                 self._add_without(step, i, new.record, _formula(new, i, self._epsilon, expected=expected_statistics))
 
@@ -121,7 +122,7 @@ class OutputComparison:
             *_, worst = formula.compare(inputs, outputs)
             self.without_them.add(step, *worst)
 
-    def _add_application(self, step, i, records, formulas, direct, bitwise):
+    def _add_application(self, step, i, records, formulas, direct, data):
         (old_inputs, old_outputs), (new_inputs, new_outputs) = (
             (channels_last(record.inputs[i], record), channels_last(record.outputs[i], record)) for record in records
         )
@@ -140,9 +141,10 @@ class OutputComparison:
                 continue
             with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
                 of_the_original = old_formula.outputs(old_rows[0])
-                self._add_inherited(step, 0 * expected if bitwise else expected - of_the_original)
-                if bitwise:
-                    self.added = max(self.added, largest(outputs - of_the_original))
+                carried = old_formula.outputs(inputs) if data.same else expected
+                self._add_inherited(step, 0 * expected if data.bitwise else carried - of_the_original)
+                if data.same:
+                    self.added = max(self.added, largest(outputs - carried))
                 if old_rows[1:]:
                     slope = 2 * (old_formula.slope_bound + new_formula.slope_bound)
                     constant = 2 * (old_formula.constant_bound + new_formula.constant_bound)

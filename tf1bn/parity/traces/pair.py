@@ -62,6 +62,7 @@ class LayerComparison:
       histories: the `LayerHistory` of OLD and NEW.
       weighted: for OLD and NEW, whether weights leave out or prefer some values in any training step.
       flags: list of (step, OLD's training flags, NEW's training flags) where they differ.
+      stood_still: whether any step in which both runs train left NEW's statistics as they were.
       shifted_from: None, or the step from which on a step of NEW may not be the step of OLD that has its number.
       start: the `StartValues`; statistics: the `MovingStatistics`; both are None before a step could be compared.
       outputs: the `OutputComparison`.
@@ -75,6 +76,7 @@ class LayerComparison:
         self.channels = self.start = self.statistics = None
         self.histories = LayerHistory("OLD"), LayerHistory("NEW")
         self.flags, self.weighted, self.shifted_from = [], [False, False], None
+        self.stood_still = False
         self.outputs, self.direct = OutputComparison(rule), DirectComparison(rule)
 
     def add(self, step, old, new):
@@ -83,6 +85,9 @@ class LayerComparison:
         self.steps += 1
         pairs = zip((old, new), self._mask_epsilons, strict=True)
         views = old_view, new_view = tuple(View(record, mask_epsilon=epsilon) for record, epsilon in pairs)
+        if old_view.withheld is not new_view.withheld and old.training == new.training:
+            # One of the runs was told to leave its statistics alone: the other's rule is what shows that it did.
+            views = old_view, new_view = tuple(v.with_all_updates() if v.withheld else v for v in views)
         if old_view.before.shape != new_view.before.shape:
             self.channels = old_view.before.shape[1], new_view.before.shape[1]
             return
@@ -96,8 +101,10 @@ class LayerComparison:
         if old.training != new.training:
             self.flags.append((step, old.training, new.training))
             self.statistics.stop_predicting()
+        elif new_view.updates and new_view.unmoved:
+            self.stood_still = True
         self.direct.begin_step(self.data.bitwise)
-        self.outputs.add(step, old_view, new_view, self.statistics.expected, self.direct, self.data.bitwise)
+        self.outputs.add(step, old_view, new_view, self.statistics.expected, self.direct, self.data)
         self.direct.add_statistics(step, old_view, new_view)
         self.statistics.add(step, old_view, new_view)
 

@@ -50,18 +50,19 @@ class SameData:
       later: None, or the first later step with different inputs: its number and its `InputComparison`.
       other: None, or the same for the first later step whose inputs are further apart than `OTHER_DATA`.
       other_steps: how many such steps there are.
-      bitwise: whether the inputs of all steps are equal bit for bit.
+      bitwise: whether the inputs of all steps are equal bit for bit; same: whether they are, or differ by rounding.
     """
 
     def __init__(self):
         self.first = self.first_step = self.later = self.other = None
         self.other_steps = 0
-        self.bitwise = True
+        self.bitwise = self.same = True
 
     def add(self, step, old, new):
         """Take the records of a step."""
         comparison = compare_inputs(old, new)
         self.bitwise &= comparison.state == "bitwise"
+        self.same &= comparison.state != "different"
         if self.first is None:
             self.first, self.first_step = comparison, step
             return

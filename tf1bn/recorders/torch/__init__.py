@@ -41,7 +41,8 @@ def record(
     step_ends: str = "forward",
     overwrite: bool = False,
 ) -> TorchRecorder:
-    """Record the batch-norm layers of a model from now on, until the block is left or `TorchRecorder.close` is called.
+    """Record the batch-norm layers of a model from now on, until the block is left, `TorchRecorder.close` is called
+    or the program ends.
 
     A step of the trace is one forward pass of `model`, with what its backward pass recomputes (activation
     checkpointing). A layer that is applied outside of a forward pass of `model`, as when a part of it is called, makes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from typing import Any
 
@@ -40,15 +41,6 @@ class Hook:
             self._recorder.after_norm(module, output)
 
     def __reduce__(self) -> Any:
-        return _no_hook, ()
-
-
-class _NoHook:
-    """What a hook is in a copy of the model."""
-
-    def __call__(self, *arguments: object) -> None:
-        return None
-
-
-def _no_hook() -> _NoHook:
-    return _NoHook()
+        # A callable of the standard library that takes anything and does nothing: a model that is saved whole while it
+        # is recorded must load where tf1bn is not installed.
+        return getattr, (contextlib.nullcontext(), "__exit__")

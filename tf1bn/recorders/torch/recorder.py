@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 import threading
@@ -19,6 +20,7 @@ from .hooks import Hook, Running
 from .layers import DTYPES, array, copied, counted, is_lazy, norms, owners_of_statistics, settings, statistics
 
 _recorded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_open: weakref.WeakSet[TorchRecorder] = weakref.WeakSet()
 
 
 def is_recorded(model: nn.Module) -> bool:
@@ -67,6 +69,7 @@ class TorchRecorder(CollectingRecorder):
         self._handles = self._hooked()
         calls.listen(self)
         _recorded.add(model)
+        _open.add(self)
 
     def step(self) -> None:
         """End the step that runs; the next application of a layer begins another."""
@@ -82,6 +85,7 @@ class TorchRecorder(CollectingRecorder):
             for handle in self._handles:
                 handle.remove()
             _recorded.discard(self._model)
+            _open.discard(self)
             self._end()
             self._declare_all()
             self._declare_unseen()
@@ -308,3 +312,10 @@ def _path_of_rank(path: str | os.PathLike[str], rank: int, ranks: int) -> str:
 def _in_backward() -> bool:
     """Whether a backward pass runs in this thread."""
     return torch._C._current_graph_task_id() != -1
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what a program leaves open at its end: the last step has no end before, and so would not be written."""
+    for recorder in tuple(_open):
+        recorder.close()

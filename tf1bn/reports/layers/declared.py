@@ -91,8 +91,10 @@ def _steps(layers):
     if not pairs or not all(type(count) is int for pair in pairs for count in pair):
         return ""
     steps, training = ([pair[i] for pair in pairs] for i in (0, 1))
-    inference = [all_steps - of_training for all_steps, of_training in pairs]
-    of_each = f"{_count(training)} training, {_count(inference)} inference"
+    withheld = [count if type(count := layer.get("withheld_steps")) is int else 0 for layer in layers]
+    inference = [pair[0] - pair[1] - count for pair, count in zip(pairs, withheld, strict=True)]
+    without = f"{_count(withheld)} training without updates, " if any(withheld) else ""
+    of_each = f"{_count(training)} training, {without}{_count(inference)} inference"
     if len(set(steps)) == 1:
         return f"{counted(steps[0], 'step')} ({of_each})"
     return f"{_count(steps)} steps of each layer ({of_each})"
