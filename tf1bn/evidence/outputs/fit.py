@@ -35,8 +35,8 @@ class OutputLine:
       statistics: the observed mean and variance that the layer had to use, and how far rounding can take both in the
         worst case, [channels] each.
       expected_errors: how far rounding is expected to take both.
-      after_updates: whether the statistics are not those from before the step: the application ran beside one that
-        updates them, and read them later.
+      after_updates: whether the statistics are not those from before the step: the application ran beside an
+        update of them, and read them later.
     """
 
     training: bool
@@ -249,9 +249,10 @@ class OutputFit:
 def _readable(view, training):
     """The moving mean and variance, [2, channels], that an application may have read: a list, the usual first.
 
-    In a step that also updates them, nothing orders one in inference before or after either update.
+    In a step that moves them, nothing orders one in inference before or after either update: one of another application,
+    or its own, as that of an ExponentialMovingAverage which runs whether the averages are read or the batch's moments.
     """
-    if training or not view.updates or view.unmoved:
+    if training or view.unmoved:
         return [view.before]
     before, after = view.before, view.after
     return [before, after, np.stack([before[0], after[1]]), np.stack([after[0], before[1]])]

@@ -1,0 +1,100 @@
+"""Ways of using batch norm that code of 2016 to 2019 is full of: what is right in them is not called wrong."""
+
+import numpy as np
+import pytest
+
+from tf1bn import trace
+from tf1bn.diagnosis.engine import diagnose
+
+DECAY, EPSILON, CHANNELS = 0.8, 1e-3, 3
+
+
+class Layer:
+    """A layer of float32 by the formulas; `step` records one run of it."""
+
+    def __init__(self, path, start=(0.0, 1.0), **declared):
+        self.rng = np.random.default_rng(0)
+        self.statistics = [np.full(CHANNELS, value, np.float32) for value in start]
+        self.gamma = np.ones(CHANNELS, np.float32)
+        self.path, self.writer = path, trace.Writer(path)
+        settings = {"decay": DECAY, "epsilon": EPSILON, "fused": False, "scale": True, "center": False} | declared
+        self.writer.add_layer("bn", **settings)
+
+    def batch(self):
+        return (self.rng.normal(size=(64, CHANNELS)) * [1, 2, 3] + [4, 5, 6]).astype(np.float32)
+
+    def step(self, training, update, trains=False, read=None, x=None, rate=1 - DECAY, state=None, decay=None):
+        """Record a run.
+
+        Args:
+          training: whether the layer normalises by the batch.
+          update: whether the statistics move, by ``rate`` of the way to the batch.
+          trains: whether gamma is another one after it.
+          read: 0 or 1 for mean and variance: those before the update or after it, for a run in inference.
+          state: further variables of the record; decay: that of the record.
+        """
+        x = self.batch() if x is None else x
+        moments = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
+        after = self.statistics
+        if update:
+            after = [(a + rate * (b - a)).astype(np.float32) for a, b in zip(after, moments, strict=True)]
+        both = self.statistics, after
+        mean, variance = moments if training else (both[when][i] for i, when in enumerate(read or (0, 0)))
+        record = {
+            "inputs": [x],
+            "outputs": [(self.gamma * (x - mean) / np.sqrt(variance + EPSILON)).astype(np.float32)],
+            "gamma": self.gamma,
+            **dict(zip(("moving_mean_before", "moving_variance_before"), self.statistics, strict=True)),
+            **dict(zip(("moving_mean_after", "moving_variance_after"), after, strict=True)),
+            **(state or {}),
+        }
+        if decay is not None:
+            record["decay"] = decay
+        self.writer.add_step({"bn": record}, training=training)
+        self.statistics = after
+        if trains:
+            self.gamma = self.gamma + np.float32(0.125)
+
+    def diagnosis(self):
+        self.writer.close()
+        (result,) = diagnose(trace.open(self.path))
+        return result
+
+    def causes(self):
+        return [(cause.id, cause.severity) for cause in self.diagnosis().causes if cause.id != "cold-start"]
+
+
+@pytest.mark.parametrize("read", [(0, 0), (1, 1), (0, 1), (1, 0)])
+def test_an_average_that_moves_in_inference_may_be_read_before_or_after_it(tmp_path, read):
+    """ema.apply outside of the tf.cond that reads its averages: nothing orders the two."""
+    layer = Layer(tmp_path / "t")
+    for step in range(12):
+        layer.step(training=step % 3 < 2, update=True, trains=step % 3 < 2, read=read)
+    assert layer.causes() == [("validation-leak", "finding")]
+
+
+def test_an_average_that_was_never_applied_is_no_dead_channel(tmp_path):
+    """ema.average of a tensor starts from 0."""
+    layer = Layer(tmp_path / "t", start=(0.0, 0.0))
+    for step in range(8):
+        layer.step(training=step % 2 == 0, update=False, trains=step % 2 == 0)
+    assert layer.causes() == [("not-updated", "finding")]
+
+
+def test_an_average_that_was_not_restored_divides_by_the_root_of_epsilon(tmp_path):
+    layer = Layer(tmp_path / "t", start=(0.0, 0.0))
+    for _ in range(3):
+        layer.step(training=False, update=False)
+    result = layer.diagnosis()
+    assert [(cause.id, cause.severity) for cause in result.causes] == [("bad-variance", "finding")]
+    assert result.first_step == 0
+
+
+def test_channels_that_are_dead_beside_others_are_named(tmp_path):
+    layer = Layer(tmp_path / "t", start=(0.0, 0.0))
+    layer.statistics[1][0], layer.statistics[0][0] = 2, 4
+    for _ in range(3):
+        x = layer.batch()
+        x[:, 1:] = 0
+        layer.step(training=False, update=False, x=x)
+    assert "dead-channel" in dict(layer.causes())
