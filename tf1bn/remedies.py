@@ -30,6 +30,8 @@ REMEDIES = {
         "keras": "Call the network that a step does not train with training=False. Where k batches are accumulated, "
         "the k-th root of the momentum forgets as one update does.",
     },
+    "untrained-steps/apart": "Nothing, if these calls are fed training data; run with the training operation, the "
+    "updates need no forward pass of their own.",
     "training-flag-off": {
         "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "

@@ -12,7 +12,8 @@ DECAY, EPSILON, CHANNELS = 0.8, 1e-3, 3
 class Layer:
     """A layer of float32 by the formulas; `step` records one run of it."""
 
-    def __init__(self, path, start=(0.0, 1.0), **declared):
+    def __init__(self, path, start=(0.0, 1.0), keep="inputs", **declared):
+        self.keep = keep
         self.rng = np.random.default_rng(0)
         self.statistics = [np.full(CHANNELS, value, np.float32) for value in start]
         self.gamma = np.ones(CHANNELS, np.float32)
@@ -41,13 +42,16 @@ class Layer:
         both = self.statistics, after
         mean, variance = moments if training else (both[when][i] for i, when in enumerate(read or (0, 0)))
         record = {
-            "inputs": [x],
-            "outputs": [(self.gamma * (x - mean) / np.sqrt(variance + EPSILON)).astype(np.float32)],
             "gamma": self.gamma,
             **dict(zip(("moving_mean_before", "moving_variance_before"), self.statistics, strict=True)),
             **dict(zip(("moving_mean_after", "moving_variance_after"), after, strict=True)),
             **(state or {}),
         }
+        if self.keep == "inputs":
+            outputs = self.gamma * (x - mean) / np.sqrt(variance + EPSILON)
+            record |= {"inputs": [x], "outputs": [outputs.astype(np.float32)]}
+        else:
+            record["moments"] = [{"count": len(x), "mean": moments[0], "variance": moments[1]}]
         if decay is not None:
             record["decay"] = decay
         self.writer.add_step({"bn": record}, training=training)
@@ -98,3 +102,52 @@ def test_channels_that_are_dead_beside_others_are_named(tmp_path):
         x[:, 1:] = 0
         layer.step(training=False, update=False, x=x)
     assert "dead-channel" in dict(layer.causes())
+
+
+def played(layer, *kinds, times=4):
+    """The layer after steps of these kinds, in turn: pairs of whether the statistics move and gamma does."""
+    for _ in range(times):
+        for update, trains in kinds:
+            layer.step(training=True, update=update, trains=trains)
+        layer.step(training=False, update=False)
+    return layer
+
+
+@pytest.mark.parametrize("kinds", [[(False, False), (True, True)], [(True, True), (False, False), (False, False)]])
+def test_steps_that_train_another_network_need_no_updates(tmp_path, kinds):
+    """A generator's layer in the discriminator's steps; evaluation with is_training=True looks the same."""
+    result = played(Layer(tmp_path / "t"), *kinds).diagnosis()
+    assert (result.verdict, result.causes) == ("undecidable", ())
+    assert "another part of the model" in result.explanation
+    assert "evaluate" in result.explanation
+
+
+def test_updates_in_runs_of_their_own_are_advice(tmp_path):
+    result = played(Layer(tmp_path / "t"), (False, True), (True, False)).diagnosis()
+    assert [(cause.id, cause.severity) for cause in result.causes] == [("untrained-steps", "advisory")]
+    assert "calls of their own." in result.explanation
+
+
+def test_updates_in_every_third_step_forget_more_slowly(tmp_path):
+    kinds = [(False, True), (False, True), (False, True), (True, False)]
+    result = played(Layer(tmp_path / "t"), *kinds).diagnosis()
+    assert result.verdict == "ok"
+    assert "one for 3 steps of training" in result.explanation
+
+
+@pytest.mark.parametrize("kinds", [[(False, True), (True, True)], [(False, True), (True, True), (False, False)]])
+def test_updates_that_are_missing_in_steps_that_train_are_found(tmp_path, kinds):
+    assert played(Layer(tmp_path / "t"), *kinds).causes() == [("not-updated", "finding")]
+
+
+def test_blocks_of_moments_show_the_same_as_single_steps(tmp_path):
+    for name, kinds, verdict in (
+        ("apart", [(False, True), (True, False)], "ok"),
+        ("elsewhere", [(False, False), (True, True)], "undecidable"),
+        ("missing", [(False, True), (True, True)], "finding"),
+    ):
+        layer = Layer(tmp_path / name, keep="moments")
+        for _ in range(20):
+            for update, trains in kinds:
+                layer.step(training=True, update=update, trains=trains)
+        assert layer.diagnosis().verdict == verdict

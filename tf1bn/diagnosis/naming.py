@@ -67,8 +67,9 @@ def explain_training(survey, search, some_steps):
         return Explanation(causes=tuple(several))
     if fitting:
         return _name(survey, fitting, facts, search)
-    if some_steps is not None and (partly := some_steps.explain(facts)):
-        return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
+    causes, undecided = ([], []) if some_steps is None else some_steps.explain(facts)
+    if causes or undecided:
+        return Explanation(tuple(causes), tuple(undecided), outputs=some_steps.outputs)
     return Explanation(causes=(_unexplained(survey, facts, some_steps),))
 
 

@@ -236,6 +236,7 @@ class OutputFit:
         if len(read) > 1:
             fits = compared(read, [gamma] * len(read), [beta] * len(read))
             best = min(range(len(read)), key=lambda k: (not fits[k][1] <= declared <= fits[k][2], fits[k][0]))
+            best = best if fits[best][0] <= 1 else 0
         moving = read[best]
         right = batch if training else moving
         sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
@@ -249,8 +250,8 @@ class OutputFit:
 def _readable(view, training):
     """The moving mean and variance, [2, channels], that an application may have read: a list, the usual first.
 
-    In a step that moves them, nothing orders one in inference before or after either update: one of another application,
-    or its own, as that of an ExponentialMovingAverage which runs whether the averages are read or the batch's moments.
+    In a step that moves them, nothing orders one in inference before or after either update: that of another
+    application, or its own, as of an ExponentialMovingAverage that is applied whichever way a tf.cond goes.
     """
     if training or view.unmoved:
         return [view.before]
