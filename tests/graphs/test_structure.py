@@ -16,6 +16,7 @@ RIGHT = [name for name in FILES if name.startswith("right-") and name not in OLD
 # By graph the layer that is wrong, its verdict, the cause that must come first, and a part of what is said.
 WRONG = {
     "not-updated-contrib.meta": ("BatchNorm", "undecidable", "not-updated", "collection UPDATE_OPS"),
+    "not-updated-phase.meta": ("bn", "undecidable", "not-updated", "They are in the collection UPDATE_OPS"),
     "not-updated-private.meta": ("BatchNorm", "undecidable", "not-updated", "collection `my_updates` and not in"),
     "not-updated-early.meta": ("batch_normalization_1", "finding", "not-updated", "collected before the layer"),
     "not-updated-keras.meta": ("batch_normalization_1", "finding", "not-updated", "`layer.updates`"),
@@ -38,6 +39,7 @@ WRONG = {
     "leak-called-twice-rank-2.meta": ("bn", "finding", "validation-leak", "`cond/Merge` chooses between"),
     "double-gan.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),
     "double-towers.meta": ("net/bn", "finding", "double-update", "does 3 updates"),
+    "double-steps.meta": ("net/bn", "finding", "double-update", "each waits for the one before it"),
     "double-in-place.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),
     "double-2.meta": ("bn", "finding", "double-update", "does 2 updates"),
     "shared-epsilon.meta": ("bn", "finding", "epsilon", "0.001 in"),

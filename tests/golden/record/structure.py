@@ -492,6 +492,21 @@ def _(tf):
     gan(tf, lambda x: core(tf, x, training=True, name="bn"))
 
 
+@case(WRONG, "double-steps")
+def _(tf):
+    h = tf.placeholder(tf.float32, [None, 4], "x")
+    for i in range(3):
+        with tf.variable_scope("net", reuse=i > 0):
+            h = contrib(tf, h, scope="bn", updates_collections=None)
+    minimize(tf, loss_of(tf, h))
+
+
+@case(WRONG, "not-updated-phase")
+def _(tf):
+    phase = tf.placeholder(tf.bool, [], "phase")
+    minimize(tf, loss_of(tf, core(tf, conv(tf, images(tf)), training=phase, fused=False, name="bn")), updates=[])
+
+
 @case(WRONG, "double-towers")
 def _(tf):
     losses = []

@@ -165,7 +165,7 @@ def _several(declared, words):
     )
     if words.in_order:
         return f"{text}, in the order of the calls: a step forgets as {declared.applications} steps of one call do."
-    return f"{text}; {words.no_order}, and one can be lost."
+    return f"{text}; where none waits for another, {words.no_order}, and one can be lost."
 
 
 def _cold_start(survey):
