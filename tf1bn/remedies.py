@@ -77,6 +77,8 @@ REMEDIES = {
     "zero-debias": "Either pass `zero_debias_moving_mean` as it is declared, or correct the declaration "
     "(`assign_moving_average` debiases by default); a port needs the same, and the variables `biased` and "
     "`local_step` in its checkpoint.",
+    "zero-debias/both": "Nothing in inference; a port that trains on has to do it to both, and needs `biased` and "
+    "`local_step` of both.",
     "bessel": {
         "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
         "stay, accept it with --accept bessel.",

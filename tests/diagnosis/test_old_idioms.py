@@ -24,7 +24,7 @@ class Layer:
     def batch(self):
         return (self.rng.normal(size=(64, CHANNELS)) * [1, 2, 3] + [4, 5, 6]).astype(np.float32)
 
-    def step(self, training, update, trains=False, read=None, x=None, rate=1 - DECAY, state=None, decay=None):
+    def step(self, training, update, trains=False, read=None, x=None, rate=1 - DECAY):
         """Record a run.
 
         Args:
@@ -32,7 +32,6 @@ class Layer:
           update: whether the statistics move, by ``rate`` of the way to the batch.
           trains: whether gamma is another one after it.
           read: 0 or 1 for mean and variance: those before the update or after it, for a run in inference.
-          state: further variables of the record; decay: that of the record.
         """
         x = self.batch() if x is None else x
         moments = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
@@ -45,15 +44,12 @@ class Layer:
             "gamma": self.gamma,
             **dict(zip(("moving_mean_before", "moving_variance_before"), self.statistics, strict=True)),
             **dict(zip(("moving_mean_after", "moving_variance_after"), after, strict=True)),
-            **(state or {}),
         }
         if self.keep == "inputs":
             outputs = self.gamma * (x - mean) / np.sqrt(variance + EPSILON)
             record |= {"inputs": [x], "outputs": [outputs.astype(np.float32)]}
         else:
             record["moments"] = [{"count": len(x), "mean": moments[0], "variance": moments[1]}]
-        if decay is not None:
-            record["decay"] = decay
         self.writer.add_step({"bn": record}, training=training)
         self.statistics = after
         if trains:
@@ -151,3 +147,39 @@ def test_blocks_of_moments_show_the_same_as_single_steps(tmp_path):
             for update, trains in kinds:
                 layer.step(training=True, update=update, trains=trains)
         assert layer.diagnosis().verdict == verdict
+
+
+def debiased(path, decay, factor=1.0):
+    """The layer after 20 steps of moving_averages.assign_moving_average with zero_debias=True, as TF 1.15 computes it.
+
+    Args:
+      factor: by how much the variance is off.
+    """
+    layer = Layer(path, zero_debias=True, decay=decay)
+    rate, biased = np.float32(1 - decay), np.zeros((2, CHANNELS), np.float32)
+    for count in range(1, 21):
+        x = layer.batch()
+        before, state = layer.statistics, {"biased": biased[0], "local_step": np.float32([count - 1])}
+        biased = biased - (biased - np.stack([x.mean(0), x.var(0)])) * rate
+        after = biased / (np.float32(1) - np.power(np.float32(1) - rate, np.float32(count)))
+        after[1] *= np.float32(factor)
+        record = {"inputs": [x], "gamma": layer.gamma, "state": {**state, "biased_after": biased[0]}}
+        for word, (mean, variance) in (("before", before), ("after", after)):
+            record |= {f"moving_mean_{word}": mean, f"moving_variance_{word}": variance}
+        layer.writer.add_step({"bn": record}, training=True)
+        layer.statistics = list(after)
+    return layer
+
+
+@pytest.mark.parametrize("decay", [0.8, 0.9, 0.99, 0.999, 0.9997])
+def test_a_zero_debiased_variance_is_advice(tmp_path, decay):
+    result = debiased(tmp_path / "t", decay).diagnosis()
+    assert [(cause.id, cause.severity) for cause in result.causes] == [("zero-debias", "advisory")]
+    assert "start values (0, 1)" not in result.explanation
+
+
+@pytest.mark.parametrize("decay", [0.8, 0.99, 0.9997])
+def test_a_zero_debiased_variance_that_is_off_is_found(tmp_path, decay):
+    result = debiased(tmp_path / "t", decay, factor=1.05).diagnosis()
+    assert result.verdict == "finding"
+    assert "zero-debias" not in [cause.id for cause in result.causes]

@@ -225,6 +225,7 @@ def advise(survey, already):
             f"{in_percent(lost)} of the variance, and an error below that does not show."
         )
         causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
-    if (cold := _cold_start(survey)) is not None:
+    # Both statistics are free from their start where the variance is zero-debiased too.
+    if "zero-debias" not in already and (cold := _cold_start(survey)) is not None:
         causes.append(cold)
     return causes
