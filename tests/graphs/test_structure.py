@@ -17,6 +17,8 @@ RIGHT = [name for name in FILES if name.startswith("right-") and name not in OLD
 WRONG = {
     "not-updated-contrib.meta": ("BatchNorm", "undecidable", "not-updated", "collection UPDATE_OPS"),
     "not-updated-phase.meta": ("bn", "undecidable", "not-updated", "They are in the collection UPDATE_OPS"),
+    "not-updated-divided.meta": ("bn", "undecidable", "not-updated", "They are in no collection"),
+    "not-updated-added.meta": ("bn/mean", "undecidable", "not-updated", "They are in the collection UPDATE_OPS"),
     "not-updated-private.meta": ("BatchNorm", "undecidable", "not-updated", "collection `my_updates` and not in"),
     "not-updated-early.meta": ("batch_normalization_1", "finding", "not-updated", "collected before the layer"),
     "not-updated-keras.meta": ("batch_normalization_1", "finding", "not-updated", "`layer.updates`"),
@@ -138,6 +140,9 @@ def structure(path, index=0, **arguments):
         ("right-contrib", ("the fused operation FusedBatchNormV3", "tf.contrib.layers.batch_norm", 0.001, 0.999, 3)),
         ("right-layers", ("the fused operation FusedBatchNormV3", "tf.layers.batch_normalization", 0.001, 0.99, 3)),
         ("right-layers-composed", ("composed operations", "tf.layers.batch_normalization", 0.001, 0.99, 1)),
+        ("right-divided", ("composed operations", None, 1e-5, 0.9, 1)),
+        ("right-centred", ("composed operations", None, 1e-5, 0.9, 1)),
+        ("right-added", ("composed operations", None, 0.001, 0.9)),
         ("right-keras", ("the fused operation FusedBatchNormV3", "tf.keras", 0.001, 0.99, 3)),
         ("right-nchw", ("the fused operation FusedBatchNormV3", "tf.contrib.layers.batch_norm", 0.001, 0.999, 1)),
         ("right-by-hand", ("composed operations", "tf.nn.batch_normalization by hand, with ExponentialMovingAverage")),
