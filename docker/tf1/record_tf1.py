@@ -345,17 +345,24 @@ class PatternFinder(GraphView):
                     continue
                 x, mean = deviation.op.inputs
                 if gamma is None:
-                    last, gamma = self._then_variable(last, ("Mul",))
-                last, beta = self._then_variable(last, ADDS)
+                    last, gamma = self._then_variable(last, ("Mul",), mean)
+                last, beta = self._then_variable(last, ADDS, mean)
                 means = [self.roots(mean), self.roots(variance)]
                 return BatchNormPattern(False, last, x, last.outputs[0], gamma, beta, means, epsilon, None, mean)
         return None
 
-    def _then_variable(self, op, types):
-        """The operation of these types that joins a variable to the value of ``op``, and the variable; or op, None."""
+    def _then_variable(self, op, types, mean):
+        """The operation of these types that joins a variable to the value of ``op``, and the variable; or op, None.
+
+        It has a value for each of ``mean``, as far as their shapes are known.
+        """
         for user, tensor in self._users(op.outputs[0], types):
-            if self.variable(other_input(user, tensor)) is not None:
-                return user, other_input(user, tensor)
+            other = other_input(user, tensor)
+            shapes = [value.get_shape() for value in (other, mean)]
+            known = None not in [shape.ndims for shape in shapes]
+            sizes = [[size for size in shape.as_list() if size not in (1, None)] for shape in shapes] if known else []
+            if self.variable(other) is not None and sizes[:1] == sizes[1:]:
+                return user, other
         return op, None
 
     def _with_variable(self, mul):
@@ -638,8 +645,11 @@ class Scan(PatternFinder):
         if mean is None or variance is None:
             return None
         pattern, prefix = patterns[0], mean.name.rpartition("/")[0]
-        gamma = self.variables.get(prefix + "/gamma") if gamma is None else gamma
-        beta = self.variables.get(prefix + "/beta") if beta is None else beta
+        # What nothing multiplies or is added to here may be the parameters of an operation behind the layer.
+        if gamma is None and any(p.gamma is not None for p in patterns):
+            gamma = self.variables.get(prefix + "/gamma")
+        if beta is None and any(p.beta is not None for p in patterns):
+            beta = self.variables.get(prefix + "/beta")
         state = self._state(mean, prefix)
         renorm = "renorm_mean" in state
         # Statistics that were made constants are neither the batch's nor moving.

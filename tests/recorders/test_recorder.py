@@ -924,6 +924,31 @@ def test_a_layer_that_subtracts_the_mean_first(mode, folder, form, add):
     assert last.outputs[0].tobytes() == outputs[0].tobytes()
 
 
+@pytest.mark.parametrize("by_hand", [False, True], ids=["tf.nn", "by hand"])
+def test_parameters_that_join_behind_a_layer_are_not_its_own(mode, folder, by_hand):
+    """gamma and beta beside the statistics that are applied later, and a scalar that scales the output."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    mean, variance = statistics()
+    with tf.variable_scope("pop"):
+        gamma, beta = (tf.get_variable(n, [3], initializer=tf.constant_initializer(2.0)) for n in ("gamma", "beta"))
+    scalar = tf.get_variable("temperature", [], initializer=tf.constant_initializer(3.0))
+    moments = tf.nn.moments(x, [0])
+    changes = [tf.assign_sub(old, 0.1 * (old - new)) for old, new in zip((mean, variance), moments, strict=True)]
+    if by_hand:
+        outputs = [(x - m) * tf.math.rsqrt(v + 1e-3) * scalar for m, v in (moments, (mean, variance))]
+    else:
+        outputs = [tf.nn.batch_normalization(x, m, v, None, None, 1e-3) for m, v in (moments, (mean, variance))]
+    trained, tested = (tf.tanh(y) * gamma + beta if by_hand else y * gamma + beta for y in outputs)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        for seed in range(2):
+            rec.run([trained, changes], {x: batch((16, 3), seed)})
+        rec.run(tested, {x: batch((16, 3), 9)})
+    opened = trace.open(folder)
+    assert (opened.layers["pop"].scale, opened.layers["pop"].center) == (False, False)
+    (result,) = diagnose(opened)
+    assert result.verdict == "ok", result.explanation
+
+
 SEVERAL = {
     # arguments, shape, how the trace has a batch: its channels last, one array for each virtual batch
     "axes 1 and 3": ({"axis": [1, 3]}, (6, 4, 5, 3), lambda x: [x.transpose(0, 2, 1, 3).reshape(6, 5, 12)]),

@@ -137,17 +137,24 @@ class PatternFinder(GraphView):
                     continue
                 x, mean = deviation.op.inputs
                 if gamma is None:
-                    last, gamma = self._then_variable(last, ("Mul",))
-                last, beta = self._then_variable(last, ADDS)
+                    last, gamma = self._then_variable(last, ("Mul",), mean)
+                last, beta = self._then_variable(last, ADDS, mean)
                 means = [self.roots(mean), self.roots(variance)]
                 return BatchNormPattern(False, last, x, last.outputs[0], gamma, beta, means, epsilon, None, mean)
         return None
 
-    def _then_variable(self, op, types):
-        """The operation of these types that joins a variable to the value of ``op``, and the variable; or op, None."""
+    def _then_variable(self, op, types, mean):
+        """The operation of these types that joins a variable to the value of ``op``, and the variable; or op, None.
+
+        It has a value for each of ``mean``, as far as their shapes are known.
+        """
         for user, tensor in self._users(op.outputs[0], types):
-            if self.variable(other_input(user, tensor)) is not None:
-                return user, other_input(user, tensor)
+            other = other_input(user, tensor)
+            shapes = [value.get_shape() for value in (other, mean)]
+            known = None not in [shape.ndims for shape in shapes]
+            sizes = [[size for size in shape.as_list() if size not in (1, None)] for shape in shapes] if known else []
+            if self.variable(other) is not None and sizes[:1] == sizes[1:]:
+                return user, other
         return op, None
 
     def _with_variable(self, mul):
