@@ -183,3 +183,14 @@ def test_a_zero_debiased_variance_that_is_off_is_found(tmp_path, decay):
     result = debiased(tmp_path / "t", decay, factor=1.05).diagnosis()
     assert result.verdict == "finding"
     assert "zero-debias" not in [cause.id for cause in result.causes]
+
+
+def test_updates_in_calls_in_inference_of_an_unknown_decay_are_undecidable(tmp_path):
+    """An average with a number of updates, applied in a call of its own that feeds is_training=False."""
+    layer = Layer(tmp_path / "t", decay=None)
+    for step in range(8):
+        layer.step(training=True, update=False, trains=True)
+        layer.step(training=False, update=True, rate=9 / (10 + step))
+    result = layer.diagnosis()
+    assert (result.verdict, result.causes) == ("undecidable", ())
+    assert "calls of their own" in result.explanation
