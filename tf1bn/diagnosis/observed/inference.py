@@ -54,9 +54,10 @@ def moved_elsewhere(survey):
     steps = survey.anomalies.moved_in_tests
     of_all = f"{len(steps)} of {counted(survey.progress.tested, 'inference step')}"
     return (
-        f"No training step changed the statistics, and {of_all} did ({ranges(steps, range(steps[-1] + 1))}): "
-        "either the updates run in calls of their own, with the layer in inference mode, and all is well if these are fed training data; or evaluation moves the statistics and "
-        "training does not. The trace does not say what the decay is, so it was not checked how far they moved."
+        f"No training step changed the statistics, and {of_all} did ({ranges(steps, range(steps[-1] + 1))}): either "
+        "the updates run in calls of their own, with the layer in inference mode, and all is well if these are fed "
+        "training data; or evaluation moves the statistics and training does not. The trace does not say what the "
+        "decay is, so it was not checked how far they moved."
     )
 
 
