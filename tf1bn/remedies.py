@@ -30,6 +30,8 @@ REMEDIES = {
         "keras": "Call the network that a step does not train with training=False. Where k batches are accumulated, "
         "the k-th root of the momentum forgets as one update does.",
     },
+    "untrained-steps/apart": "Nothing, if these calls are fed training data; run with the training operation, the "
+    "updates need no forward pass of their own.",
     "training-flag-off": {
         "": "Run the layer in training mode while it is trained, unless its statistics are frozen on purpose.",
         "tensorflow1": "Pass `training=True` (contrib: `is_training=True`) or feed the placeholder in training: "
@@ -77,6 +79,8 @@ REMEDIES = {
     "zero-debias": "Either pass `zero_debias_moving_mean` as it is declared, or correct the declaration "
     "(`assign_moving_average` debiases by default); a port needs the same, and the variables `biased` and "
     "`local_step` in its checkpoint.",
+    "zero-debias/both": "Nothing in inference; a port that trains on has to do it to both, and needs `biased` and "
+    "`local_step` of both.",
     "bessel": {
         "": "Use a layer that averages the population variance, or multiply what is averaged by (N-1)/N; if it must "
         "stay, accept it with --accept bessel.",

@@ -54,7 +54,7 @@ STATE = re.compile(
 SHADOW = re.compile(r"(?P<of>.+)/(?:ExponentialMovingAverage|EMA|ema)(?:_\d+)?", re.DOTALL)
 # The moving averages of tensors of hand-written layers: ExponentialMovingAverage.apply([mean, variance]).
 MOMENTS = re.compile(
-    r"(?P<scope>.+)/moments(?:_\d+)?/(?:normalize/)?(?P<what>mean|variance|Squeeze|Squeeze_1)/ExponentialMovingAverage",
+    r"(?:(?P<scope>.+)/)?moments(?:_\d+)?/(?:normalize/)?(?P<what>mean|variance|Squeeze|Squeeze_1)/ExponentialMovingAverage",
     re.DOTALL,
 )
 MOMENTS_ROLE = {"mean": "mean", "Squeeze": "mean", "variance": "variance", "Squeeze_1": "variance"}

@@ -424,6 +424,19 @@ def test_averaged_moments_are_the_statistics(tmp_path):
         assert causes(audited(tmp_path, own), "bn") == ["bad-variance"]
 
 
+def test_averaged_moments_in_another_scope_than_gamma_may_be_the_statistics(tmp_path):
+    """As of carpedm20's first DCGAN, which applies its average outside of the scope of gamma and beta."""
+    honest = trained(scope="bn")
+    layer = {name: value for name, value in honest.items() if "moving" not in name}
+    averages = {"moments/Squeeze": honest["bn/moving_mean"], "moments/Squeeze_1": honest["bn/moving_variance"]}
+    result = audited(tmp_path, layer | renamed(averages, "ExponentialMovingAverage"))
+    averaged, layer_of_gamma = result["layers"]
+    assert (layer_of_gamma["verdict"], averaged["verdict"]) == ("undecidable", "ok")
+    assert layer_of_gamma["explanation"].count("may be the moving mean") == 1
+    others = {name: value[:5] for name, value in averages.items()}
+    assert causes(audited(tmp_path, layer | renamed(others, "ExponentialMovingAverage")), "bn") == ["missing-variable"]
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("variables", [{}, {"net/bn/gamma/Adam": np.ones(3)}, {"weights": np.ones((2, 2))}])
 def test_nothing_to_judge_is_no_success(form, variables, tmp_path):

@@ -200,7 +200,7 @@ def test_a_result_says_what_the_trace_is_of(tmp_path, releases, said, known):
         ("torch", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
         ("keras", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
         ("flax", None, "in the order of the calls: a step forgets as 2 steps of one call do."),
-        ("tensorflow", "1.15", "TensorFlow gives them no order, and one can be lost."),
+        ("tensorflow", "1.15", "where none waits for another, TensorFlow gives them no order, and one can be lost."),
     ],
 )
 def test_updates_of_a_step_have_the_order_of_the_calls_where_the_framework_keeps_it(

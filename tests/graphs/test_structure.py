@@ -16,6 +16,9 @@ RIGHT = [name for name in FILES if name.startswith("right-") and name not in OLD
 # By graph the layer that is wrong, its verdict, the cause that must come first, and a part of what is said.
 WRONG = {
     "not-updated-contrib.meta": ("BatchNorm", "undecidable", "not-updated", "collection UPDATE_OPS"),
+    "not-updated-phase.meta": ("bn", "undecidable", "not-updated", "They are in the collection UPDATE_OPS"),
+    "not-updated-divided.meta": ("bn", "undecidable", "not-updated", "They are in no collection"),
+    "not-updated-added.meta": ("bn/mean", "undecidable", "not-updated", "They are in the collection UPDATE_OPS"),
     "not-updated-private.meta": ("BatchNorm", "undecidable", "not-updated", "collection `my_updates` and not in"),
     "not-updated-early.meta": ("batch_normalization_1", "finding", "not-updated", "collected before the layer"),
     "not-updated-keras.meta": ("batch_normalization_1", "finding", "not-updated", "`layer.updates`"),
@@ -38,6 +41,7 @@ WRONG = {
     "leak-called-twice-rank-2.meta": ("bn", "finding", "validation-leak", "`cond/Merge` chooses between"),
     "double-gan.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),
     "double-towers.meta": ("net/bn", "finding", "double-update", "does 3 updates"),
+    "double-steps.meta": ("net/bn", "finding", "double-update", "each waits for the one before it"),
     "double-in-place.meta": ("discriminator/bn", "finding", "double-update", "does 2 updates"),
     "double-2.meta": ("bn", "finding", "double-update", "does 2 updates"),
     "shared-epsilon.meta": ("bn", "finding", "epsilon", "0.001 in"),
@@ -136,6 +140,9 @@ def structure(path, index=0, **arguments):
         ("right-contrib", ("the fused operation FusedBatchNormV3", "tf.contrib.layers.batch_norm", 0.001, 0.999, 3)),
         ("right-layers", ("the fused operation FusedBatchNormV3", "tf.layers.batch_normalization", 0.001, 0.99, 3)),
         ("right-layers-composed", ("composed operations", "tf.layers.batch_normalization", 0.001, 0.99, 1)),
+        ("right-divided", ("composed operations", None, 1e-5, 0.9, 1)),
+        ("right-centred", ("composed operations", None, 1e-5, 0.9, 1)),
+        ("right-added", ("composed operations", None, 0.001, 0.9)),
         ("right-keras", ("the fused operation FusedBatchNormV3", "tf.keras", 0.001, 0.99, 3)),
         ("right-nchw", ("the fused operation FusedBatchNormV3", "tf.contrib.layers.batch_norm", 0.001, 0.999, 1)),
         ("right-by-hand", ("composed operations", "tf.nn.batch_normalization by hand, with ExponentialMovingAverage")),

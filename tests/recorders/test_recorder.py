@@ -845,8 +845,10 @@ def test_what_has_no_moving_statistics_is_no_layer(mode, folder):
         x, tf.ones([3]), beta, mean=tf.zeros([3]), variance=tf.ones([3]), is_training=False
     )
     by_hand = x * tf.math.rsqrt(tf.reduce_mean(x**2) + 1e-3)
+    centred = (x - mean) * tf.math.rsqrt(variance + 1e-3) * beta + beta
+    divided = (x - tf.reduce_mean(x, 3, keepdims=True)) / tf.sqrt(tf.math.reduce_variance(x, 3, keepdims=True) + 1e-3)
     with ready() as session, tf1bn.Recorder(session, folder) as rec:
-        rec.run([instance, fused, frozen, by_hand], {x: batch((2, 4, 4, 3))})
+        rec.run([instance, fused, frozen, by_hand, centred, divided], {x: batch((2, 4, 4, 3))})
     assert len(trace.open(folder).layers) == 0
 
 
@@ -881,6 +883,70 @@ def test_a_layer_made_by_hand(mode, folder, trainable):
     assert record.training == (True,)
     assert_honest(record)
     assert_normalised(record)
+
+
+BY_HAND = {
+    "centred": lambda x, m, v, g, b: (x - m) * tf.math.rsqrt(v + 1e-2) * g + b,
+    "scaled root": lambda x, m, v, g, b: b + (x - m) * (tf.math.rsqrt(v + 1e-2) * g),
+    "divided": lambda x, m, v, g, b: g * ((x - m) / tf.sqrt(v + 1e-2)) + b,
+    "scaled, divided": lambda x, m, v, g, b: g * (x - m) / tf.sqrt(v + 1e-2) + b,
+    "without gamma": lambda x, m, v, g, b: (x - m) / tf.sqrt(v + 1e-2) + b,
+    "without beta": lambda x, m, v, g, b: (x - m) * tf.math.rsqrt(v + 1e-2) * g,
+}
+
+
+@pytest.mark.parametrize("form", BY_HAND)
+@pytest.mark.parametrize("add", [False, True], ids=["assign_sub", "assign_add"])
+def test_a_layer_that_subtracts_the_mean_first(mode, folder, form, add):
+    """Without tf.nn.batch_normalization; what multiplies and is added afterwards is not taken for gamma and beta."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    mean, variance = tf.get_variable("m", [3]), tf.get_variable("v", [3], initializer=tf.ones_initializer())
+    gamma, beta = (tf.get_variable(n, [3], initializer=tf.constant_initializer(2.0)) for n in "gb")
+    moments = tf.nn.moments(x, [0])
+    y, test = (BY_HAND[form](x, *chosen, gamma, beta) for chosen in (moments, (mean, variance)))
+    after = y * 3.0 + x
+    changes = [
+        tf.assign_add(old, 0.1 * (new - old)) if add else tf.assign_sub(old, 0.1 * (old - new))
+        for old, new in zip((mean, variance), moments, strict=True)
+    ]
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        for seed in range(3):
+            rec.run([after, changes], {x: batch((16, 3), seed)})
+        outputs = rec.run([test], {x: batch((16, 3), 9)})
+    opened = trace.open(folder)
+    layer = opened.layers["m"]
+    assert (layer.decay, layer.epsilon, layer.axis) == (0.9, 0.01, None)
+    assert (layer.scale, layer.center) == (form != "without gamma", form != "without beta")
+    (result,) = diagnose(opened)
+    assert result.verdict == "ok", result.explanation
+    assert result.outputs["added"].error <= result.outputs["added"].worst_case
+    last = list(opened)[-1].layers["m"]
+    assert last.outputs[0].tobytes() == outputs[0].tobytes()
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["tf.nn", "by hand"])
+def test_parameters_that_join_behind_a_layer_are_not_its_own(mode, folder, by_hand):
+    """gamma and beta beside the statistics that are applied later, and a scalar that scales the output."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    mean, variance = statistics()
+    with tf.variable_scope("pop"):
+        gamma, beta = (tf.get_variable(n, [3], initializer=tf.constant_initializer(2.0)) for n in ("gamma", "beta"))
+    scalar = tf.get_variable("temperature", [], initializer=tf.constant_initializer(3.0))
+    moments = tf.nn.moments(x, [0])
+    changes = [tf.assign_sub(old, 0.1 * (old - new)) for old, new in zip((mean, variance), moments, strict=True)]
+    if by_hand:
+        outputs = [(x - m) * tf.math.rsqrt(v + 1e-3) * scalar for m, v in (moments, (mean, variance))]
+    else:
+        outputs = [tf.nn.batch_normalization(x, m, v, None, None, 1e-3) for m, v in (moments, (mean, variance))]
+    trained, tested = (tf.tanh(y) * gamma + beta if by_hand else y * gamma + beta for y in outputs)
+    with ready() as session, tf1bn.Recorder(session, folder) as rec:
+        for seed in range(2):
+            rec.run([trained, changes], {x: batch((16, 3), seed)})
+        rec.run(tested, {x: batch((16, 3), 9)})
+    opened = trace.open(folder)
+    assert (opened.layers["pop"].scale, opened.layers["pop"].center) == (False, False)
+    (result,) = diagnose(opened)
+    assert result.verdict == "ok", result.explanation
 
 
 SEVERAL = {

@@ -68,9 +68,11 @@ def group(variables):
     notes, layers, unpaired, affine, guessed, deviations = [], [], [], [], [], []
     scopes, shadows, states, moments = _classify(variables, notes)
     children = _children(variables)
-    candidates = {scope for scope, roles in scopes.items() if _candidate(scope, roles)}
+    candidates, averages = {scope for scope, roles in scopes.items() if _candidate(scope, roles)}, []
     for scope, role, name in moments:
-        scopes[_home(scope, candidates)][role].append((name, "moving_" + role))
+        home = scopes[_home(scope, candidates)]
+        home[role].append((name, "moving_" + role))
+        averages += [name] * (not home["gamma"] and not home["beta"])
     for scope, roles in sorted(scopes.items()):
         if not _is_layer(scope, roles, variables):
             unpaired += [name for role in ("mean", "variance") for name, word in roles[role] if word not in VAGUE]
@@ -81,6 +83,7 @@ def group(variables):
         deviations += [name for name, word in roles["variance"] if word in DEVIATIONS]
         layers.append(_with_unknown(_layer(scope, roles, notes), roles, children.get(scope, ()), variables))
     layers = _without_slots(layers, notes)
+    layers = [_with_averages(layer, averages, variables) for layer in layers]
     layers = _with_shadows(layers, shadows)
     layers = _with_state(layers, states, notes)
     if not any({"mean", "variance"} & {*layer.parts, *layer.shadows} for layer in layers):
@@ -133,7 +136,7 @@ def _classify(variables, notes):
                 notes.append(f"`{name}` holds {variables[name].dtype} and no floating-point numbers; not judged.")
             continue
         if match := MOMENTS.fullmatch(plain):
-            moments.append((match["scope"], MOMENTS_ROLE[match["what"]], name))
+            moments.append((match["scope"] or "", MOMENTS_ROLE[match["what"]], name))
         elif match := SHADOW.fullmatch(plain):
             if averaged := role_of(match["of"]):
                 scope, role, _ = averaged
@@ -245,6 +248,20 @@ def _with_unknown(layer, roles, children, variables):
     verb = "has" if len(unknown) == 1 else "have"
     text = f"{quoted(unknown)} {verb} the length of {quoted(list(layer.parts.values()))} and a name that is not known, "
     text += f"and may be the {what} of this layer."
+    return dataclasses.replace(layer, unclear={**layer.unclear, **dict.fromkeys(absent, text)})
+
+
+def _with_averages(layer, averages, variables):
+    """The layer; undecidable where it has no statistics and some of the ``averages`` of moments could be them."""
+    absent = [role for role in ("mean", "variance") if role not in layer.parts]
+    sizes = {length(variables[name].shape) for name in layer.parts.values()}
+    alike = [name for name in averages if sizes == {length(variables[name].shape)}]
+    if len(absent) < 2 or set(absent) & set(layer.unclear) or not layer.parts or not alike:
+        return layer
+    text = (
+        f"{quoted(alike)} are averages of moments with the length of {quoted(list(layer.parts.values()))} in a scope "
+        "without gamma and beta, and may be the moving mean and the moving variance of this layer."
+    )
     return dataclasses.replace(layer, unclear={**layer.unclear, **dict.fromkeys(absent, text)})
 
 

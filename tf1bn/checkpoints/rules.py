@@ -55,7 +55,7 @@ def audit_layer(layer, values, *, stored, averages, others_moved, step, batches,
     causes.sort(key=lambda cause: (cause["severity"] != FINDING, ORDER.index(cause["id"])))
     findings = any(cause["severity"] == FINDING for cause in causes)
     verdict = FINDING if findings else UNDECIDABLE if layer.unclear else OK
-    texts = [*layer.unclear.values(), *(cause["explanation"] for cause in causes)]
+    texts = [*dict.fromkeys(layer.unclear.values()), *(cause["explanation"] for cause in causes)]
     if verdict == OK:
         # An instance norm has no mean.
         channels = counted(next(iter(wide.values())).size, "channel")

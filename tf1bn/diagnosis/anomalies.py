@@ -59,6 +59,7 @@ class Anomalies:
       not_updated_with_input: (step, channels) where the input is not finite and the statistics are; or None.
       bad_variance: the `NegativeVariance`; or None.
       dead: bool [channels], the moving variance is 0 in all steps; None before the first step.
+      still_zero: whether both statistics are 0 in all channels, before and after each step.
       empty: how many training steps had an empty batch and left NaN; first_empty: the first with an empty batch.
       single: how many training steps had one value per channel; first_single: the first of them.
       single_nan: in how many of them only the moving variance became NaN.
@@ -68,12 +69,14 @@ class Anomalies:
         self._conventions = conventions
         self.moved_in_tests, self.leak = array.array("q"), WorstFit()
         self.not_finite = self.not_updated_with_input = self.bad_variance = self.dead = None
+        self.still_zero = True
         self.empty = self.single = self.single_nan = 0
         self.first_empty = self.first_single = None
 
     def add(self, number, view):
         """Take a step, as `step_view.View`."""
         self._variances(number, view)
+        self.still_zero = self.still_zero and not view.before.any() and not view.after.any()
         if view.updates:
             self._train(number, view)
         else:
@@ -83,6 +86,7 @@ class Anomalies:
 
     def add_block(self, block):
         """Take the training steps of a `StepBlock`, in which all is finite and no variance negative."""
+        self.still_zero = self.still_zero and not block.before.any() and not block.after.any()
         if self.dead.any():
             self.dead = self.dead & (block.before[1] == 0).all(axis=0) & (block.after[1] == 0).all(axis=0)
 

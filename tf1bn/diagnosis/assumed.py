@@ -8,7 +8,7 @@ from .. import checker
 from ..checker.roundoff import UNIT_ROUNDOFF, rounded_to
 from ..evidence.averaged import renormalised
 from ..evidence.step_view import select_channels
-from .hypotheses import Cumulative
+from .hypotheses import Cumulative, Debiased
 
 
 def assumed_moments(view, quantity, reduction, corrected):
@@ -69,11 +69,14 @@ def assumed_decays(view, hypothesis, updates_before, count):
     decay = hypothesis.decay
     if isinstance(decay, Cumulative):
         return [decay.decay(updates_before + i) for i in range(count)]
-    if decay is not None and decay != "flipped":
+    if isinstance(decay, float | int):
         return [decay] * count
     declared = view.decays[:count]
     if None in declared:
         return None
+    if isinstance(decay, Debiased):
+        state = view.record.state
+        return decay.decays(declared, int(state["local_step"][0]) if "local_step" in state else updates_before)
     return [1 - each for each in declared] if decay == "flipped" else declared
 
 

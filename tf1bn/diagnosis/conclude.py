@@ -242,7 +242,9 @@ def _training(survey, search, some_steps):
     fits = declared.decay_known and any(worst.verdict == OK and worst.steps for worst in accepted)
     result = Explanation()
     if progress.unmoved and (not fits or _swallowed(survey)):
-        if survey.best.steps or not declared.decay_known:
+        if inference.moved_unseen(survey):
+            result = Explanation(undecided=(inference.moved_elsewhere(survey),))
+        elif survey.best.steps or not declared.decay_known:
             causes.append(training.unmoved(survey))
     elif fits:
         if survey.layer.fused is None:

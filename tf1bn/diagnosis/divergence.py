@@ -57,7 +57,7 @@ def first_step(survey, causes):
     if "changed-between-steps" in ids:
         steps.append(min(gap.step for gap in survey.gaps.found if gap.kind == AGAIN))
     if "bad-variance" in ids:
-        steps.append(seen.bad_variance.step)
+        steps.append(seen.bad_variance.step if seen.bad_variance else first["seen"])
     return min(steps, default=None)
 
 

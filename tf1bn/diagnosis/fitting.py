@@ -24,6 +24,7 @@ from .assumed import (
     keras_variance,
     schedules,
 )
+from .hypotheses import Debiased
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -279,10 +280,13 @@ class _Model:
     def _settings(self):
         """The arguments of `checker.MovingStats` that do not depend on the updates."""
         hypothesis, layer = self._hypothesis, self._view.layer
+        input_error = getattr(self._view.record, "input_error", 0.0)
+        if isinstance(hypothesis.decay, Debiased):
+            input_error = max(input_error, *map(hypothesis.decay.input_error, self._view.decays))
         return {
             "dtype": hypothesis.dtype or layer.dtype,
             "rate_dtype": hypothesis.rate_dtype or (layer.rate_dtype if hypothesis.decay is None else None),
-            "input_error": getattr(self._view.record, "input_error", 0.0),
+            "input_error": input_error,
             "recurrence": layer.known_recurrence,
             "variance_from": hypothesis.variance_from or layer.variance_from,
         }

@@ -37,13 +37,26 @@ class Cumulative:
 
 
 @dataclasses.dataclass(frozen=True)
+class Debiased:
+    """The rates of an average over 1 - d^t, with t updates: (1 - d) / (1 - d^t) in update t."""
+
+    def decays(self, declared, updates_before):
+        """Those of updates with these decays, before which there were so many others."""
+        return [1 - (1 - d) / (1 - d ** (updates_before + i + 1)) if d < 1 else d for i, d in enumerate(declared)]
+
+    def input_error(self, decay):
+        """What float32 loses in 1 - d^t, as a share of the average, over the rate: by 1 - d twice and a power."""
+        return min(0.5, 4 * UNIT_ROUNDOFF["float32"] / (1 - decay)) if decay < 1 else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Hypothesis:
     """Deviations from what a layer declares; without any, the layer as it is declared.
 
     Attributes:
       ids: the causes that it stands for.
       bessel: None for the declared convention, True, False, or "keras" for N/(N-1-epsilon).
-      decay: a number, "flipped" for 1 - d, a `Cumulative`, or None for the declared one.
+      decay: a number, "flipped" for 1 - d, a `Cumulative`, a `Debiased`, or None for the declared one.
       repeats: how often each update of a step runs.
       order: "successive": the updates of a step run one after the other, in any order; "any": any outcome of updates
         that race; or the index of the only update that runs.

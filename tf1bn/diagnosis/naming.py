@@ -9,7 +9,7 @@ from ..evidence.outputs.fit import BATCH
 from ..evidence.reachable import MOST
 from ..verdicts import ADVISORY, OK
 from .causes import Explanation, Facts, cause, rank, sentence
-from .hypotheses import Cumulative
+from .hypotheses import Cumulative, Debiased
 from .many_updates import explain_several
 from .observed.wording import words_of
 from .search import GIVES_WAY_TO
@@ -67,8 +67,9 @@ def explain_training(survey, search, some_steps):
         return Explanation(causes=tuple(several))
     if fitting:
         return _name(survey, fitting, facts, search)
-    if some_steps is not None and (partly := some_steps.explain(facts)):
-        return Explanation(causes=tuple(partly), outputs=some_steps.outputs)
+    causes, undecided = ([], []) if some_steps is None else some_steps.explain(facts)
+    if causes or undecided:
+        return Explanation(tuple(causes), tuple(undecided), outputs=some_steps.outputs)
     return Explanation(causes=(_unexplained(survey, facts, some_steps),))
 
 
@@ -134,6 +135,10 @@ def _name(survey, fitting, facts, search):
     if fitting[0].ids == ("replica",) and survey.declared.reduction is None:
         # Each of these ways is right by design, and only the recorder can know which was meant.
         accepted = {fitting[0].bessel: fitting[0].worst}
+    if fitting[0].hypothesis.decay == Debiased():
+        # Declared is what the graph shows of the mean, by its variables.
+        fitting = fitting[:1]
+        accepted = {fitting[0].bessel: fitting[0].worst}
     if fitting[0].ids == ("one-tower-only",) and survey.declared.same_batch:
         accepted = {fitting[0].bessel: fitting[0].worst}
     if least > 1:
@@ -186,6 +191,12 @@ def _named(name, candidate, facts, survey, search, coarse):
             "so it is where a backward pass computes the layer again, and no batch is lost."
         )
         severity, variant = ADVISORY, "repeated"
+    elif name == "zero-debias" and candidate.hypothesis.decay == Debiased():
+        text = (
+            "The moving variance is zero-debiased like the moving mean, as `moving_averages.assign_moving_average` "
+            "does by default and `zero_debias_moving_mean` does not: a port has to free both from their start values."
+        )
+        severity, variant = ADVISORY, "both"
     elif name == "decay":
         text += _or_at_once(candidate, survey)
     return cause(name, text, candidate.worst.misfit, severity, variant)

@@ -17,6 +17,7 @@ from ..verdicts import FINDING
 from .causes import cause, rank, sentence
 from .fitting import fit_step
 from .hypotheses import Hypothesis, singles
+from .observed.steps_apart import not_updated_here
 from .observed.wording import words_of
 from .search import GIVES_WAY_TO, candidate_decays, candidate_repeats
 
@@ -157,17 +158,27 @@ class SomeSteps:
         return f"{steps} {ranges(self._tried, self._numbers)} alone", rate, factor
 
     def explain(self, facts):
-        """List of `Cause` that together explain every step that is not as declared; empty if none do."""
+        """What explains every step that is not as declared: a list of `Cause`, and one of sentences on what is open.
+
+        Both are empty if nothing does.
+        """
         if not self._tried:
-            return []
+            return [], []
         wrong = set(self._tried)
         whole = [name for name, explained in self._explained.items() if len(explained.steps) == len(wrong)]
         whole = [name for name in whole if name != "float32-decay" and not set(GIVES_WAY_TO.get(name, ())) & set(whole)]
         if whole and "decay" in whole and len(whole) > 1:
             whole.remove("decay")
         chosen = [(name, wrong) for name in sorted(whole, key=rank)] if whole else self._two_causes(wrong)
-        causes = []
+        causes, undecided = [], []
         for name, steps in chosen:
+            if name == "not-updated":
+                numbers = [self._numbers[i] for i in sorted(steps)]
+                advice, doubt = not_updated_here(self._survey, numbers, self._where(sorted(steps)))
+                if advice or doubt:
+                    causes += advice
+                    undecided += doubt
+                    continue
             explained = self._explained[name]
             indices = [i for i, step in enumerate(explained.steps) if step in steps]
             misfit = max(explained.misfits[i] for i in indices)
@@ -180,7 +191,7 @@ class SomeSteps:
                 seen, declared = apart(facts.decay ** max(explained.repeats), facts.decay)
                 text = f"the decay in use is {seen} and not {declared}."
                 causes.append(cause("decay", f"{where}, or instead: {text}", misfit))
-        return causes
+        return causes, undecided
 
     def _two_causes(self, wrong):
         """The two causes that explain all steps between them, with the steps of each; empty if no two do."""

@@ -10,11 +10,13 @@ from ..evidence.reachable import MOST
 from ..verdicts import FINDING, OK, RANK
 from .causes import rank
 from .fitting import WorstFit, fit_step
-from .hypotheses import Cumulative, Hypothesis, pairs, singles
+from .hypotheses import Cumulative, Debiased, Hypothesis, pairs, singles
 from .many_updates import ManyUpdates
 
 LATEST = 1000  # batches, after which an average of all is no longer told from one of constant decay
 CANCELLATION = Hypothesis(("cancellation",), variance_from="squares")
+# The default of moving_averages.assign_moving_average, which frees the variance from its start too.
+DEBIASED = Hypothesis(("zero-debias",), decay=Debiased(), zero_debias=False)
 CANCELS = 1.0  # mean over deviation, from which a difference of squares can lose what shows
 
 # Causes that give way where another one explains the numbers too: they predict the same up to the bound, or they have
@@ -145,6 +147,8 @@ class Search:
         every = [*single, *pairs(single)]
         if self._can_cancel and not view.layer.renorm:
             every += [CANCELLATION, *filter(None, map(CANCELLATION.merged, single))]
+        if view.layer.zero_debias and declared.applications == 1:
+            every.append(DEBIASED)
         if not declared.decay_known:
             every = [hypothesis for hypothesis in every if isinstance(hypothesis.decay, (float, Cumulative))]
         return [Candidate(each, bessel, WorstFit()) for each in every for bessel in declared.conventions]

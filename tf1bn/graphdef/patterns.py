@@ -16,6 +16,9 @@ from .view import ADDS, CALLS, FUSED, GLOBAL, IN_FUNCTION, PASSES, SELECTS, Grap
 
 # ---- what record_tf1.py holds ----
 
+# What changes a variable by a difference, and which of the two in it is the variable.
+STEPS = {"AssignSub": 0, "AssignSubVariableOp": 0, "AssignAdd": 1, "AssignAddVariableOp": 1}
+
 Update = collections.namedtuple("Update", "op variable roots rate")
 """An operation that moves the average `variable` (an operation) towards a value, made of the tensors named `roots`;
 `rate` is the tensor with 1 - decay."""
@@ -41,12 +44,13 @@ class PatternFinder(GraphView):
         while value.type in PASSES + SELECTS:
             value = value.inputs[0 if value.type in PASSES else 1].op
         terms = None
-        if variable is not None and op.type in ("AssignSub", "AssignSubVariableOp") and value.type == "Mul":
-            # variable -= (variable - new) * rate
+        if variable is not None and op.type in STEPS and value.type == "Mul":
+            # variable -= (variable - new) * rate, or variable += (new - variable) * rate
             factors = tuple(uncast(tensor) for tensor in value.inputs)
+            old = STEPS[op.type]
             for difference, rate in (factors, factors[::-1]):
-                if difference.op.type == "Sub" and self.variable(difference.op.inputs[0]) is variable:
-                    terms = (difference.op.inputs[1], rate)
+                if difference.op.type == "Sub" and self.variable(difference.op.inputs[old]) is variable:
+                    terms = (difference.op.inputs[1 - old], rate)
         elif variable is not None and op.type in ("Assign", "AssignVariableOp") and value.type in ADDS:
             # variable = variable * decay + new * rate
             muls = [term.op for term in map(uncast, value.inputs) if term.op.type == "Mul"]
@@ -85,9 +89,10 @@ class PatternFinder(GraphView):
         return BatchNormPattern(True, op, x, op.outputs[0], gamma, beta, means, epsilon, data_format, None)
 
     def composed_pattern(self, op):
-        """The `BatchNormPattern` that begins with the operation 1 / sqrt(variance + epsilon), or None.
+        """The `BatchNormPattern` that begins with the operation 1 / sqrt(variance + epsilon) or its inverse, or None.
 
-        It goes on to x * inverse + (beta - mean * inverse), as tf.nn.batch_normalization computes it.
+        It goes on to x * inverse + (beta - mean * inverse), as tf.nn.batch_normalization computes it, or by hand to
+        (x - mean) * inverse or (x - mean) / root, times gamma, plus beta.
         """
         add = op.inputs[0].op
         if add.type not in ADDS:
@@ -101,6 +106,8 @@ class PatternFinder(GraphView):
             return None
         epsilon, variance = shortest(values[numbers[0]].reshape(-1)[0]), add.inputs[1 - numbers[0]]
         scales = [(op.outputs[0], None)]
+        if op.type == "Sqrt":
+            return self._by_hand(op, scales, variance, epsilon)
         scales += [(mul.outputs[0], other_input(mul, tensor)) for mul, tensor in self._users(op.outputs[0], ("Mul",))]
         for inverse, gamma in scales:
             products = {mul.name: uncast(other_input(mul, tensor)) for mul, tensor in self._users(inverse, ("Mul",))}
@@ -112,7 +119,50 @@ class PatternFinder(GraphView):
                         means = [self.roots(mean), self.roots(variance)]
                         y = last.outputs[0]
                         return BatchNormPattern(False, last, x, y, gamma, beta, means, epsilon, None, mean)
+        return self._by_hand(op, scales, variance, epsilon)
+
+    def _by_hand(self, op, scales, variance, epsilon):
+        """The `BatchNormPattern` of (x - mean) * scale or (x - mean) / scale, perhaps times gamma plus beta, or None.
+
+        op: the root, or its inverse. scales: pairs of that, perhaps times gamma, and this gamma or None.
+        """
+        for scale, gamma in scales:
+            for last, tensor in self._users(scale, ("Mul",) if op.type == "Rsqrt" else ("RealDiv", "Div")):
+                if op.type == "Sqrt" and last.inputs[1].name != tensor.name:
+                    continue
+                deviation = uncast(other_input(last, tensor))
+                if gamma is None and deviation.op.type == "Mul":
+                    deviation, gamma = self._with_variable(deviation.op)
+                if deviation is None or deviation.op.type != "Sub":
+                    continue
+                x, mean = deviation.op.inputs
+                if gamma is None:
+                    last, gamma = self._then_variable(last, ("Mul",), mean)
+                last, beta = self._then_variable(last, ADDS, mean)
+                means = [self.roots(mean), self.roots(variance)]
+                return BatchNormPattern(False, last, x, last.outputs[0], gamma, beta, means, epsilon, None, mean)
         return None
+
+    def _then_variable(self, op, types, mean):
+        """The operation of these types that joins a variable to the value of ``op``, and the variable; or op, None.
+
+        It has a value for each of ``mean``, as far as their shapes are known.
+        """
+        for user, tensor in self._users(op.outputs[0], types):
+            other = other_input(user, tensor)
+            shapes = [value.get_shape() for value in (other, mean)]
+            known = None not in [shape.ndims for shape in shapes]
+            sizes = [[size for size in shape.as_list() if size not in (1, None)] for shape in shapes] if known else []
+            if self.variable(other) is not None and sizes[:1] == sizes[1:]:
+                return user, other
+        return op, None
+
+    def _with_variable(self, mul):
+        """``other, parameter``: the factors of a product of which the second is a variable; None, None without one."""
+        for factor, other in (tuple(mul.inputs), tuple(mul.inputs)[::-1]):
+            if self.variable(factor) is not None:
+                return uncast(other), factor
+        return None, None
 
     def axes_of(self, pattern, batch):
         """The axes that a composed pattern does not average over, ascending; or None and why they are not known."""

@@ -99,8 +99,11 @@ class Scan(PatternFinder):
         if mean is None or variance is None:
             return None
         pattern, prefix = patterns[0], mean.name.rpartition("/")[0]
-        gamma = self.variables.get(prefix + "/gamma") if gamma is None else gamma
-        beta = self.variables.get(prefix + "/beta") if beta is None else beta
+        # What nothing multiplies or is added to here may be the parameters of an operation behind the layer.
+        if gamma is None and any(p.gamma is not None for p in patterns):
+            gamma = self.variables.get(prefix + "/gamma")
+        if beta is None and any(p.beta is not None for p in patterns):
+            beta = self.variables.get(prefix + "/beta")
         state = self._state(mean, prefix)
         renorm = "renorm_mean" in state
         # Statistics that were made constants are neither the batch's nor moving.

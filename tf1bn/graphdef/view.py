@@ -17,8 +17,8 @@ import numpy as np
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
 # The one of before TF 1.0, for inference alone.
 GLOBAL = "BatchNormWithGlobalNormalization"
-# Where batch normalisation is looked for; 1 / sqrt(variance + epsilon) begins one that is made of several operations.
-NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt"))
+# Where batch normalisation is looked for; the root of variance + epsilon begins one that is made of several operations.
+NORMS = frozenset(FUSED + (GLOBAL, "Rsqrt", "Sqrt"))
 VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 SWITCHES = ("Switch", "RefSwitch")
 SELECTS = ("Select", "SelectV2")

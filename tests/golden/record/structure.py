@@ -492,6 +492,80 @@ def _(tf):
     gan(tf, lambda x: core(tf, x, training=True, name="bn"))
 
 
+def centred(tf, normalised, updates_run=True):
+    """A layer by hand that chooses its moments in a tf.cond; ``normalised`` makes it of them and of gamma and beta."""
+    from tensorflow.python.training import moving_averages
+
+    x, phase = tf.placeholder(tf.float32, [None, 4], "x"), tf.placeholder(tf.bool, [], "phase")
+    with tf.variable_scope("bn"):
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        gamma, beta, mean, variance = [tf.get_variable(n, [4], trainable=n in names[:2]) for n in names]
+
+    def batch():
+        m, v = tf.nn.moments(x, [0])
+        assign = moving_averages.assign_moving_average
+        moved = [assign(mean, m, 0.9, zero_debias=False), assign(variance, v, 0.9, zero_debias=False)]
+        with tf.control_dependencies(moved if updates_run else []):
+            return tf.identity(m), tf.identity(v)
+
+    m, v = tf.cond(phase, batch, lambda: (tf.identity(mean), tf.identity(variance)))
+    minimize(tf, loss_of(tf, normalised(x, m, v, gamma, beta)))
+
+
+@case(RIGHT, "right-divided")
+def _(tf):
+    centred(tf, lambda x, m, v, gamma, beta: gamma * (x - m) / tf.sqrt(v + 1e-5) + beta)
+
+
+@case(RIGHT, "right-centred")
+def _(tf):
+    centred(tf, lambda x, m, v, gamma, beta: (x - m) * tf.rsqrt(v + 1e-5) * gamma + beta)
+
+
+@case(WRONG, "not-updated-divided")
+def _(tf):
+    centred(tf, lambda x, m, v, gamma, beta: gamma * ((x - m) / tf.sqrt(v + 1e-5)) + beta, updates_run=False)
+
+
+def added(tf, run):
+    """A layer of two calls, by hand, that adds what it moves by; as tensorbayes writes it."""
+    x = tf.placeholder(tf.float32, [None, 4], "x")
+    with tf.variable_scope("bn"):
+        mean, variance = [tf.get_variable(n, [1, 4], trainable=False) for n in ("mean", "var")]
+        gamma, beta = [tf.get_variable(n, [1, 4]) for n in ("gamma", "beta")]
+    m, v = tf.nn.moments(x, [0], keep_dims=True)
+    for old, new in ((mean, m), (variance, v)):
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.assign_add(old, (1 - 0.9) * (new - old)))
+    tf.identity((x - mean) * tf.rsqrt(variance + 1e-3) * gamma + beta, name="test")
+    loss = loss_of(tf, (x - m) * tf.rsqrt(v + 1e-3) * gamma + beta)
+    minimize(tf, loss, updates="all" if run else [])
+
+
+@case(RIGHT, "right-added")
+def _(tf):
+    added(tf, run=True)
+
+
+@case(WRONG, "not-updated-added")
+def _(tf):
+    added(tf, run=False)
+
+
+@case(WRONG, "double-steps")
+def _(tf):
+    h = tf.placeholder(tf.float32, [None, 4], "x")
+    for i in range(3):
+        with tf.variable_scope("net", reuse=i > 0):
+            h = contrib(tf, h, scope="bn", updates_collections=None)
+    minimize(tf, loss_of(tf, h))
+
+
+@case(WRONG, "not-updated-phase")
+def _(tf):
+    phase = tf.placeholder(tf.bool, [], "phase")
+    minimize(tf, loss_of(tf, core(tf, conv(tf, images(tf)), training=phase, fused=False, name="bn")), updates=[])
+
+
 @case(WRONG, "double-towers")
 def _(tf):
     losses = []

@@ -18,6 +18,8 @@ def moved_without_training(survey):
     moved = f"The statistics changed in {len(steps)} of {counted(survey.progress.tested, 'inference step')}"
     if len(steps) < survey.progress.tested:
         moved += f" ({ranges(steps, range(steps[-1] + 1))})"
+    if moved_unseen(survey):
+        return []
     if leak_fit.verdict == FINDING:
         return [cause("unexplained", f"{moved}, and not as an update with the batch of the step would change them.")]
     if leak_fit.verdict != OK and math.isinf(leak_fit.misfit):
@@ -60,6 +62,24 @@ def withheld_updates(survey):
         )
         return cause("not-updated", text, severity=ADVISORY, variant="withheld")
     return cause("not-updated", text + "No other step updates them.", severity=FINDING)
+
+
+def moved_unseen(survey):
+    """Whether steps in inference alone moved the statistics, by decays that the trace does not know."""
+    known = survey.progress.trained == 0 or survey.declared.decay_known
+    return bool(survey.anomalies.moved_in_tests) and survey.progress.unmoved and not known
+
+
+def moved_elsewhere(survey):
+    """What such steps leave open, a sentence."""
+    steps = survey.anomalies.moved_in_tests
+    of_all = f"{len(steps)} of {counted(survey.progress.tested, 'inference step')}"
+    return (
+        f"No training step changed the statistics, and {of_all} did ({ranges(steps, range(steps[-1] + 1))}): either "
+        "the updates run in calls of their own, with the layer in inference mode, and all is well if these are fed "
+        "training data; or evaluation moves the statistics and training does not. The trace does not say what the "
+        "decay is, so it was not checked how far they moved."
+    )
 
 
 def trained_without_updates(survey):

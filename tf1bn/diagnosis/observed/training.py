@@ -165,7 +165,7 @@ def _several(declared, words):
     )
     if words.in_order:
         return f"{text}, in the order of the calls: a step forgets as {declared.applications} steps of one call do."
-    return f"{text}; {words.no_order}, and one can be lost."
+    return f"{text}; where none waits for another, {words.no_order}, and one can be lost."
 
 
 def _cold_start(survey):
@@ -225,6 +225,7 @@ def advise(survey, already):
             f"{in_percent(lost)} of the variance, and an error below that does not show."
         )
         causes.append(cause("cancellation", text, worst.misfit, ADVISORY))
-    if (cold := _cold_start(survey)) is not None:
+    # Both statistics are free from their start where the variance is zero-debiased too.
+    if "zero-debias" not in already and (cold := _cold_start(survey)) is not None:
         causes.append(cold)
     return causes

@@ -43,13 +43,27 @@ def values(survey, others_moved):
         if came_in := (bad.step, bad.when) == (progress.first["seen"], "before"):
             text += ", so it was there before the recorded run"
         causes.append(cause("bad-variance", text + ".", variant="before" if came_in else None))
-    if seen.dead is not None and seen.dead.any():
+    if seen.dead is not None and seen.dead.all() and seen.still_zero and len(seen.dead) > 1:
+        causes += _never_averaged(progress)
+    elif seen.dead is not None and seen.dead.any():
         channels = _channels(np.flatnonzero(seen.dead))
         text = f"The moving variance is 0 in every step in {channels}: no input that varies has reached it."
         causes.append(cause("dead-channel", text))
     if not progress.trained and progress.initial and progress.affine_trained and not progress.affine_moved:
         causes += _never_moved(survey, others_moved)
     return causes
+
+
+def _never_averaged(progress):
+    """The cause of statistics that are all 0, as tf.train.ExponentialMovingAverage starts those of tensors."""
+    if progress.trained:
+        return []  # that no update ran is said already
+    text = (
+        "The moving mean and the moving variance are 0 in all channels and no step updates them, as where a "
+        "tf.train.ExponentialMovingAverage of the batch's moments, which starts from 0, was never applied or not "
+        "restored: inference divides by the root of epsilon alone."
+    )
+    return [cause("bad-variance", text)]
 
 
 def _channels(numbers):

@@ -24,6 +24,7 @@ class Progress:
       unmoved: whether every training step left the statistics as they were, bit by bit.
       with_affine: how many training steps moved the statistics and changed gamma or beta, as the next step shows.
       without_affine: the numbers of those that moved the statistics alone.
+      affine_alone: the numbers of those that changed gamma or beta alone; neither: of those that changed nothing.
       in_both_modes: how many steps ran the layer on the same batch in training and in inference, and moved the
         statistics; in_both_modes_unmoved: how many did and left them alone, which count as tests.
     """
@@ -38,8 +39,9 @@ class Progress:
         self.affine_moved = 0
         self.unmoved = True
         self.with_affine, self.without_affine = 0, array.array("q")
+        self.affine_alone, self.neither = array.array("q"), array.array("q")
         self.in_both_modes = self.in_both_modes_unmoved = 0
-        self._last = None  # the number of the last step, if it moved the statistics in training, with gamma and beta
+        self._last = None  # of the last step, if it trained: number, gamma and beta, whether it moved the statistics
         self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
 
     def add(self, number, view):
@@ -55,11 +57,9 @@ class Progress:
         self.affine_trained_before |= self.affine_trained and self.steps == 1
         state = tuple(None if values is None else values.tobytes() for values in (gamma, beta))
         if self._last is not None and not view.left_out and state != (None, None):
-            if self._last[1] != state:
-                self.with_affine += 1
-            else:
-                self.without_affine.append(self._last[0])
-        self._last = (number, state) if view.updates and not view.unmoved else None
+            number_before, state_before, moved = self._last
+            self._take([number_before], np.array([moved]), np.array([state_before != state]))
+        self._last = (number, state, not view.unmoved) if view.updates else None
         if self._untrained is not None and self._untrained[1] == view.before.tobytes() and self._untrained[0] != state:
             self.affine_moved += not self._untrained[2]
         self._untrained = None if view.updates else (state, view.after.tobytes(), view.withheld)
@@ -87,14 +87,24 @@ class Progress:
         self.unmoved &= bool(block.unmoved.all())
         self.affine_trained = block.affine_trained
         if block.has_affine:
-            # Whether each step shows what the one before it, which moved the statistics, did to gamma and beta.
-            moved_statistics = np.append(self._last is not None, ~block.unmoved[:-1])
-            moved = block.affine_moved.copy()
-            moved[0] = self._last is not None and self._last[1] != block.affine(0)
-            self.with_affine += int((moved_statistics & moved).sum())
-            for i in np.flatnonzero(moved_statistics & ~moved).tolist():
-                self.without_affine.append(block.numbers[i - 1] if i else self._last[0])
-        self._last = None if block.unmoved[-1] else (block.numbers[-1], block.affine(-1))
+            # Each step shows what the one before it did to gamma and beta.
+            changed, moved, numbers = block.affine_moved[1:], ~block.unmoved[:-1], block.numbers[: len(block) - 1]
+            if self._last is not None:
+                number, state, moved_before = self._last
+                changed = np.append(state != block.affine(0), changed)
+                numbers, moved = [number, *numbers], np.append(moved_before, moved)
+            self._take(numbers, moved, changed)
+        self._last = (block.numbers[-1], block.affine(-1), not block.unmoved[-1])
+
+    def _take(self, numbers, moved, changed):
+        """Take training steps: whether each moved the statistics, and whether it changed gamma or beta."""
+        self.with_affine += int((moved & changed).sum())
+        for kind, those in (
+            (self.without_affine, moved & ~changed),
+            (self.affine_alone, ~moved & changed),
+            (self.neither, ~moved & ~changed),
+        ):
+            kind.extend(numbers[i] for i in np.flatnonzero(those).tolist())
 
     @property
     def follows_training(self):

@@ -35,8 +35,8 @@ class OutputLine:
       statistics: the observed mean and variance that the layer had to use, and how far rounding can take both in the
         worst case, [channels] each.
       expected_errors: how far rounding is expected to take both.
-      after_updates: whether the statistics are not those from before the step: the application ran beside one that
-        updates them, and read them later.
+      after_updates: whether the statistics are not those from before the step: the application ran beside an
+        update of them, and read them later.
     """
 
     training: bool
@@ -236,6 +236,7 @@ class OutputFit:
         if len(read) > 1:
             fits = compared(read, [gamma] * len(read), [beta] * len(read))
             best = min(range(len(read)), key=lambda k: (not fits[k][1] <= declared <= fits[k][2], fits[k][0]))
+            best = best if fits[best][0] <= 1 else 0
         moving = read[best]
         right = batch if training else moving
         sources = self.sources[training, BATCH], self.sources[training, MOVING], self.swapped[training]
@@ -249,9 +250,10 @@ class OutputFit:
 def _readable(view, training):
     """The moving mean and variance, [2, channels], that an application may have read: a list, the usual first.
 
-    In a step that also updates them, nothing orders one in inference before or after either update.
+    In a step that moves them, nothing orders one in inference before or after either update: that of another
+    application, or its own, as of an ExponentialMovingAverage that is applied whichever way a tf.cond goes.
     """
-    if training or not view.updates or view.unmoved:
+    if training or view.unmoved:
         return [view.before]
     before, after = view.before, view.after
     return [before, after, np.stack([before[0], after[1]]), np.stack([after[0], before[1]])]

@@ -29,7 +29,8 @@ class StructureScan(FileScan):
         if _AVERAGE in name:
             return "tf.nn.batch_normalization by hand, with ExponentialMovingAverage"
         if last not in ("moving_mean", "running_mean"):
-            return "tf.nn.batch_normalization by hand" if not application.patterns[0].fused else None
+            own = "batchnorm" in application.patterns[0].op.name  # the scope that tf.nn.batch_normalization opens
+            return "tf.nn.batch_normalization by hand" if own else None
         if _CONTRIB.fullmatch(scope.rpartition("/")[2]):
             return "tf.contrib.layers.batch_norm"
         if scope.rpartition("/")[2].startswith("batch_normalization"):

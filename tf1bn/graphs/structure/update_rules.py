@@ -8,6 +8,7 @@ from .entries import entry
 
 _TITLES = {"mean": "moving mean", "variance": "moving variance"}
 UPDATE_OPS = "update_ops"
+MANY = 16  # updates whose order is looked for
 
 
 def updates(layer, facts):
@@ -124,7 +125,9 @@ def _where_kept(layer, facts, names):
     holding = [name for name, ops in facts.collections.items() if set(names) & ops]
     if facts.source.kind == "a GraphDef" or facts.source.graph.inside.issuperset(names):
         return ""
-    if UPDATE_OPS in holding:
+    kept = [facts.source.graph.get_operation_by_name(name) for name in facts.collections.get(UPDATE_OPS, ())]
+    # A tf.cond around an update puts its Merge there.
+    if UPDATE_OPS in holding or (not holding and kept and facts.training.before(kept).issuperset(names)):
         return " They are in the collection UPDATE_OPS, on which the train op does not depend."
     if holding:
         return f" They are in the collection {quoted(holding)} and not in UPDATE_OPS, which training code looks at."
@@ -160,10 +163,20 @@ def _double(layer, facts):
                     f"{run} does {len(ops)} updates of each statistic ({quoted([op.name for op in ops])}): the layer "
                     f"is applied {applied} times in training, as to several towers or to real and generated data, and "
                     f"each application brings its own. {len(ops)} updates at decay d leave the weight d^{len(ops)} to "
-                    "the old value, and their order is not fixed.",
+                    f"the old value, and {_order_of(ops, facts)}.",
                 )
             ]
     return []
+
+
+def _order_of(ops, facts):
+    """Whether the graph orders updates, a clause; of many it is not asked."""
+    waits = [facts.training.before([op]) for op in ops[:MANY]]
+    if len(ops) <= MANY and sorted(len(names & {op.name for op in ops}) for names in waits) == [
+        *range(1, len(ops) + 1)
+    ]:
+        return "each waits for the one before it"
+    return "their order is not fixed"
 
 
 def _at_once(ops, scan):

@@ -71,7 +71,7 @@ def _layer_values(checkpoint, layer):
         {short[role]: dtype for role, dtype in stored(checkpoint, layer).items()},
         {role: checkpoint.read(name).astype(np.float64) for role, name in layer.shadows.items()},
         checkpoint.declared.get(layer.name, {}),
-        tuple(layer.unclear.values()),
+        tuple(dict.fromkeys(layer.unclear.values())),
     )
 
 
