@@ -610,6 +610,9 @@ torch.manual_seed(rank)
 with record(model, f"{folder}/run.trace"):
     for _ in range(3):
         model(torch.randn(4, 3, 5, 5)).square().mean().backward()
+# Else the one that ends first may take the connection away from the other.
+dist.barrier()
+dist.destroy_process_group()
 """
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True)
