@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiers
 from faulty import Layer, simulated, write
+from own_threads import threads_left
 from traces import foreign, put
 
 from tf1bn import trace
@@ -18,11 +19,6 @@ from tf1bn.evidence import read_ahead
 from tf1bn.evidence.step_view import View
 
 SHAPES = [(1 << 18, 5), (300, 21, 33, 3), (40, 60_000), (5, 7, 1), (3000, 1100), (2, 2, 2, 512), (0, 4)]
-
-
-def threads_left():
-    """How many threads of the package there are; a script's queues, of another test, may have some too."""
-    return sum(thread.name == "tf1bn" for thread in threading.enumerate())
 
 
 def arrays(dtype=np.float32):
@@ -180,6 +176,16 @@ def test_an_error_comes_out_of_the_end():
     assert threads_left() == 0
 
 
+def assert_interrupted(work, stopped):
+    """A piece of work in which Ctrl-C comes stops, says so, and leaves no thread."""
+    background = parallel.BackgroundWork()
+    with pytest.raises(KeyboardInterrupt):
+        background.add(work, stopped.set, 1).finish()
+    background.close()
+    assert stopped.is_set()
+    assert threads_left() == 0
+
+
 def test_control_c_stops_the_threads():
     stopped, begun = threading.Event(), threading.Event()
 
@@ -190,12 +196,7 @@ def test_control_c_stops_the_threads():
         begun.set()
         stopped.wait(60)
 
-    background = parallel.BackgroundWork()
-    with pytest.raises(KeyboardInterrupt):
-        background.add(work, stopped.set, 1).finish()
-    background.close()
-    assert stopped.is_set()
-    assert threads_left() == 0
+    assert_interrupted(work, stopped)
 
 
 def test_control_c_while_a_thread_does_the_rest():
@@ -212,12 +213,7 @@ def test_control_c_while_a_thread_does_the_rest():
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             stopped.wait(60)
 
-    background = parallel.BackgroundWork()
-    with pytest.raises(KeyboardInterrupt):
-        background.add(work, stopped.set, 1).finish()
-    background.close()
-    assert stopped.is_set()
-    assert threads_left() == 0
+    assert_interrupted(work, stopped)
 
 
 def test_what_is_finished_is_begun_by_no_thread():

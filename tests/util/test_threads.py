@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 import tiers
+from own_threads import threads_left
 
 from tf1bn._util import threads as parallel
 from tf1bn.checker import accumulation, batch_moments
@@ -21,11 +22,6 @@ BATCHES = {
     "runs": ((1, 3, 1_100_000), "NCHW"),
     "many runs": ((200, 6, 2500), "NCHW"),
 }
-
-
-def threads_left():
-    """How many threads of the package there are; a script's queues, of another test, may have some too."""
-    return sum(thread.name == "tf1bn" for thread in threading.enumerate())
 
 
 def batch_of(name, dtype=np.float32):

@@ -35,8 +35,8 @@ class Prefetcher:
         Args:
           batches: list of (array, data_format, pair) without weights; pair: None, or a `regression.ArrayPair` of that
             array and another, whose sums are made in the same pass over memory.
-          threads: how many; None: none for small arrays, which are left to the caller, else as many as there are cores
-            that the process may use.
+          threads: how many; None: none for small arrays, which are left to the caller, else one for each core that the
+            process may use but the caller's, who does what is left when it is wanted.
         """
         accumulations = [
             Accumulation(checked_batch(array, data_format), data_format) for array, data_format, _ in batches

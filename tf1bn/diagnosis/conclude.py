@@ -148,7 +148,7 @@ def conclude_layer(name, survey, search, some_steps, others_moved):
     causes += [*outputs.causes, *filter(None, further), *values(survey, others_moved)]
     if not is_finding(causes):
         causes += [*training.advise(survey, {cause.id for cause in causes}), *does_not_fit(survey)]
-        causes += [] if (large := large_epsilon(survey)) is None else [large]
+        causes += filter(None, [large_epsilon(survey)])
     changed = changed_between_steps(survey)
     if changed is not None:
         causes.append(changed)

@@ -195,12 +195,11 @@ def _kind(view):
         return None
     if view.wrong_shape or view.all_moments is None or view.all_moments[0].count < 2:
         return None
-    dtypes = {getattr(record, name).dtype for name in STATISTICS}
-    if len(dtypes) > 1:
+    arrays = [getattr(record, name) for name in _names(record)]
+    if len({array.dtype for array in arrays[: len(STATISTICS)]}) > 1:
         return None
-    affine = [getattr(record, name) for name in ("gamma", "beta") if name in record.holds]
-    shapes = [(array.dtype, array.shape) for array in affine]
-    return record.layer, record.decay, record.holds, view.all_moments[0].count, dtypes.pop(), view.before.shape, shapes
+    shapes = [(array.dtype, array.shape) for array in arrays]
+    return record.layer, record.decay, record.holds, view.all_moments[0].count, shapes
 
 
 class Gathering:

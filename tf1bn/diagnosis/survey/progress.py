@@ -42,7 +42,7 @@ class Progress:
         self.affine_alone, self.neither = array.array("q"), array.array("q")
         self.in_both_modes = self.in_both_modes_unmoved = 0
         self._last = None  # of the last step, if it trained: number, gamma and beta, whether it moved the statistics
-        self._untrained = None  # gamma, beta and the statistics after the last step, where that did not train
+        self._untrained = None  # of the last step, if it did not train: gamma and beta, statistics after, withheld
 
     def add(self, number, view):
         """Take a step."""
